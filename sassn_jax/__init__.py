@@ -1,0 +1,1 @@
+"""Semantic segmentation from few labels: self-attention, spectral norm, adversarial training."""

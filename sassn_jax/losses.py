@@ -1,0 +1,96 @@
+"""Equations (2) to (5) of the paper, each a mean over the pixels that take part.
+
+The paper writes sums; its weights (0.001 to 0.1) only make sense with means, which is what the code of
+AdvSemiSeg computes. All take logits, never probabilities.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+
+def masked_mean(values: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> Float[Array, ""]:
+    """Returns the mean of `values` where `mask` is set, 0 where it is set nowhere."""
+    return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def one_hot(labels: Int[Array, "B H W"], num_classes: int) -> Float[Array, "B H W C"]:
+    """Returns the labels as the discriminator sees them; an ignored pixel is all zeros."""
+    return jax.nn.one_hot(labels, num_classes)
+
+
+def cross_entropy_loss(
+    logits: Float[Array, "B H W C"], labels: Int[Array, "B H W"], ignore_label: int = 255
+) -> Float[Array, ""]:
+    """Multi-class cross entropy over the labelled pixels: equation (2) of the paper.
+
+    Args:
+      logits: of G, unnormalized.
+      labels: class of each pixel, or `ignore_label`.
+      ignore_label: pixels that do not take part.
+
+    Returns:
+      The mean over the pixels that take part, 0 where none does.
+    """
+    valid = labels != ignore_label
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
+        logits, jnp.where(valid, labels, 0)
+    )
+    return masked_mean(cross_entropy, valid)
+
+
+def adversarial_loss(
+    confidence_logits: Float[Array, "B H W"], valid: Bool[Array, "B H W"]
+) -> Float[Array, ""]:
+    """How far D is from taking G's predictions for labels: equation (3) of the paper.
+
+    Args:
+      confidence_logits: of D in G's predictions.
+      valid: pixels that take part.
+
+    Returns:
+      The mean of `-log D(G(x))` over the pixels that take part, 0 where none does.
+    """
+    return masked_mean(jax.nn.softplus(-confidence_logits), valid)
+
+
+def self_training_loss(
+    logits: Float[Array, "B H W C"], confidence: Float[Array, "B H W"], threshold: float
+) -> tuple[Float[Array, ""], Bool[Array, "B H W"]]:
+    """Cross entropy to G's own most likely class where D is confident: equation (4) of the paper.
+
+    Args:
+      logits: of G, unnormalized, on unlabelled images.
+      confidence: of D in those predictions, a probability per pixel. Treated as a constant.
+      threshold: pixels with a confidence above it take part (T_semi, 0.2 in the paper).
+
+    Returns:
+      The mean over the pixels that take part, 0 where none does, and which pixels take part.
+    """
+    keep = jax.lax.stop_gradient(confidence) > threshold
+    target = jnp.argmax(logits, axis=-1)  # integers: no gradient flows through the target
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, target)
+    return masked_mean(cross_entropy, keep), keep
+
+
+def discriminator_loss(
+    fake_logits: Float[Array, "B H W"],
+    fake_valid: Bool[Array, "B H W"],
+    real_logits: Float[Array, "b H W"],
+    real_valid: Bool[Array, "b H W"],
+) -> Float[Array, ""]:
+    """Binary cross entropy of D, fakes against 0 and labels against 1: equation (5) of the paper.
+
+    Args:
+      fake_logits: of D for G's predictions.
+      fake_valid: pixels of the predictions that take part.
+      real_logits: of D for one-hot labels.
+      real_valid: pixels of the labels that take part.
+
+    Returns:
+      The mean of the two halves, log 2 for a D that cannot tell. 0.2 to 0.5 is a healthy run.
+    """
+    fake = masked_mean(jax.nn.softplus(fake_logits), fake_valid)
+    real = masked_mean(jax.nn.softplus(-real_logits), real_valid)
+    return (fake + real) / 2

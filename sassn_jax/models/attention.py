@@ -1,0 +1,42 @@
+"""Position self-attention: equations (6) and (7) of the paper."""
+
+import flax.linen as nn
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from pallas_kernels.position_attention import position_attention
+from sassn_jax.models.layers import Conv, torch_default_init
+
+
+class PositionAttention(nn.Module):
+    """Adds to each position a weighted sum over all positions (DANet, section 3.2).
+
+    `O_j = alpha * sum_i softmax_i(q_j . k_i) v_i + X_j`, with no `1 / sqrt(d)`. The paper writes Q for
+    what is summed over and K for what is not; the names here are the other way round, as everywhere
+    else. `alpha` starts at 0, so that the network begins as the one without attention.
+
+    Attributes:
+      qk_reduction: queries and keys have this many times fewer channels than the input.
+      implementation: see `position_attention`.
+    """
+
+    qk_reduction: int = 8
+    implementation: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
+        """Returns features of the same shape."""
+        channels = x.shape[-1]
+
+        def project(name: str, features: int) -> Float[Array, "B N D"]:
+            conv = Conv(features, 1, use_bias=True, kernel_init=torch_default_init, name=name)
+            return rearrange(conv(x), "b h w d -> b (h w) d")
+
+        attended = position_attention(
+            project("query", max(1, channels // self.qk_reduction)),
+            project("key", max(1, channels // self.qk_reduction)),
+            project("value", channels),
+            implementation=self.implementation,
+        )
+        alpha = self.param("alpha", nn.initializers.zeros, ())
+        return alpha * rearrange(attended, "b (h w) c -> b h w c", h=x.shape[1]) + x

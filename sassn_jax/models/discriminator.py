@@ -1,0 +1,43 @@
+"""The fully convolutional discriminator."""
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from sassn_jax.models.layers import Conv, torch_default_init
+from sassn_jax.models.spectral_norm import SpectralNorm
+
+WIDTHS = (64, 128, 256, 512, 1)
+MINIMUM_SIZE = 2 ** len(WIDTHS)  # pixels a side; each convolution halves the map
+
+
+class Discriminator(nn.Module):
+    """Tells a segmentation network's class probabilities from one-hot labels (AdvSemiSeg, 3.2).
+
+    Attributes:
+      spectral_norm: whether all five convolutions are spectrally normalized.
+    """
+
+    spectral_norm: bool = False
+
+    @nn.compact
+    def __call__(self, probabilities: Float[Array, "B H W C"]) -> Float[Array, "B h w 1"]:
+        """Returns logits, a thirty-second of the input's size rounded down, for the caller to resize.
+
+        Args:
+          probabilities: of the classes, or one-hot labels; at least `MINIMUM_SIZE` pixels a side.
+        """
+        x = probabilities
+        for i, width in enumerate(WIDTHS):
+            x = Conv(
+                width,
+                4,
+                stride=2,
+                padding=1,
+                use_bias=True,
+                kernel_init=torch_default_init,
+                kernel_norm=SpectralNorm(parent=None) if self.spectral_norm else None,
+                name=f"conv{i + 1}",
+            )(x)
+            if i + 1 < len(WIDTHS):
+                x = nn.leaky_relu(x, 0.2)
+        return x

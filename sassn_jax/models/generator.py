@@ -1,0 +1,72 @@
+"""The segmentation network: trunk, position attention, head."""
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+from sassn_jax.models.attention import PositionAttention
+from sassn_jax.models.heads import DeepLabV2Head
+from sassn_jax.models.layers import Norm, resize_bilinear
+from sassn_jax.models.resnet import ARCHITECTURES, ResNet
+
+ATTENTION_SITES = ("layer3", "layer4")  # SA1 and SA2 of the paper's Table V
+HEADS = {"deeplabv2": DeepLabV2Head}
+
+
+class Generator(nn.Module):
+    """Class logits for each pixel of an image.
+
+    Attributes:
+      num_classes: channels of the output.
+      backbone: a name in `ARCHITECTURES`.
+      head: a name in `HEADS`.
+      attention: where position attention stands, a subset of `ATTENTION_SITES`.
+      aspp_rates: dilations of the head's classifiers.
+      qk_reduction: see `PositionAttention`.
+      norm: of the trunk, see `BatchNorm`.
+      stride_in_first: of the trunk, see `ResNet`.
+      attention_implementation: see `position_attention`.
+    """
+
+    num_classes: int
+    backbone: str = "resnet101"
+    head: str = "deeplabv2"
+    attention: tuple[str, ...] = ATTENTION_SITES
+    aspp_rates: tuple[int, ...] = (6, 12, 18, 24)
+    qk_reduction: int = 8
+    norm: Norm = "batch_frozen_affine"
+    stride_in_first: bool = True
+    attention_implementation: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, images: Float[Array, "B H W 3"], *, train: bool, groups: int = 1
+    ) -> Float[Array, "B H W C"]:
+        """Returns logits at the size of the images.
+
+        Args:
+          images: normalized.
+          train: whether normalization may use batch statistics.
+          groups: interleaved parts of the batch with statistics of their own.
+        """
+
+        def attend(site: str, x: jax.Array) -> jax.Array:
+            if site not in self.attention:
+                return x
+            name = f"attention{site[-1]}"
+            return PositionAttention(
+                self.qk_reduction, self.attention_implementation, parent=self, name=name
+            )(x)
+
+        backbone = ResNet(
+            ARCHITECTURES[self.backbone], self.stride_in_first, self.norm, name="backbone"
+        )
+        _, features = backbone(
+            images,
+            train=train,
+            groups=groups,
+            after_layer3=lambda x: attend("layer3", x),
+        )
+        features = attend("layer4", features)
+        logits = HEADS[self.head](self.num_classes, self.aspp_rates, name="head")(features)
+        return resize_bilinear(logits, images.shape[1:3])

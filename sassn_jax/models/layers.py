@@ -1,0 +1,144 @@
+"""What every network here is made of: convolution, normalization, pooling and resizing, all NHWC."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from sassn_jax.models.convolution import conv2d
+
+NORMS = ("batch_frozen_affine", "frozen", "batch")
+Norm = Literal["batch_frozen_affine", "frozen", "batch"]
+
+# U(-1/sqrt(fan_in), 1/sqrt(fan_in)): what PyTorch gives a convolution that nobody initializes.
+torch_default_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+class Conv(nn.Module):
+    """A square convolution, padded symmetrically.
+
+    Attributes:
+      features: channels of the output.
+      kernel_size: side of the kernel, pixels.
+      stride: of the output grid, pixels of the input.
+      dilation: distance between the taps of the kernel, pixels.
+      padding: pixels of zeros on each side; None keeps the size at stride 1 (odd kernels).
+      use_bias: whether to add a bias per channel.
+      kernel_init: initializer of `kernel`, `[kernel_size, kernel_size, inputs, features]`.
+      kernel_norm: module applied to the kernel before it is used, such as `SpectralNorm`.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    dilation: int = 1
+    padding: int | None = None
+    use_bias: bool = False
+    kernel_init: Callable = nn.initializers.he_normal()
+    kernel_norm: nn.Module | None = None
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B h w D"]:
+        """Convolves `x`."""
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        if self.kernel_norm is not None:
+            kernel = self.kernel_norm(kernel)
+        padding = self.padding
+        if padding is None:
+            padding = self.dilation * (self.kernel_size - 1) // 2
+        y = conv2d(x, kernel, stride=self.stride, dilation=self.dilation, padding=padding)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,))
+        return y
+
+
+class BatchNorm(nn.Module):
+    """Batch normalization whose statistics can be kept apart for interleaved parts of a batch.
+
+    With `groups=2`, images 0, 2, 4, ... are normalized by their own mean and variance and images
+    1, 3, 5, ... by theirs, as two separate passes of the network would do; the running statistics
+    take group 0 first, then group 1. Interleaving keeps each group spread evenly over devices that
+    split the batch.
+
+    Attributes:
+      norm: `batch` trains scale and shift; `batch_frozen_affine` uses batch statistics with scale
+        and shift fixed (AdvSemiSeg); `frozen` uses the running statistics and fixes everything.
+      momentum: of the running statistics.
+      epsilon: added to the variance.
+    """
+
+    norm: Norm
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W C"], *, train: bool, groups: int = 1
+    ) -> Float[Array, "B H W C"]:
+        """Normalizes `x`; batch statistics are used where `train` is set and `norm` allows it."""
+        features = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (features,))
+        bias = self.param("bias", nn.initializers.zeros, (features,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
+        if self.norm != "batch":
+            scale, bias = jax.lax.stop_gradient((scale, bias))
+        if not train or self.norm == "frozen":
+            # One multiply-add a pixel.
+            multiplier = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
+            return x * multiplier + (bias - running_mean.value * multiplier)
+
+        grouped = rearrange(x, "(b g) h w c -> b g h w c", g=groups)
+        mean = jnp.mean(grouped, axis=(0, 2, 3))  # [g, C]
+        var = jnp.mean(jnp.square(grouped - mean[:, None, None]), axis=(0, 2, 3))
+        if not self.is_initializing():
+            for group in range(groups):
+                running_mean.value = self._blend(running_mean.value, mean[group])
+                running_var.value = self._blend(running_var.value, var[group])
+        multiplier = scale * jax.lax.rsqrt(var + self.epsilon)
+        shift = bias - mean * multiplier
+        y = grouped * multiplier[:, None, None] + shift[:, None, None]
+        return rearrange(y, "b g h w c -> (b g) h w c")
+
+    def _blend(self, running: jax.Array, batch: jax.Array) -> jax.Array:
+        return self.momentum * running + (1 - self.momentum) * jax.lax.stop_gradient(batch)
+
+
+def max_pool_ceil(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+    """3x3 max pooling at stride 2, padding 1, the output size rounded up as in Caffe.
+
+    161 gives 81 and 256 gives 129, where rounding down would give 128.
+    """
+    # The last window may begin in the padding on the left of the border only: h = ceil((H-1)/2)+1.
+    pads = [(1, 1 + (size + 1) % 2) for size in x.shape[1:3]]
+    return nn.max_pool(x, (3, 3), strides=(2, 2), padding=pads)
+
+
+def interpolation_matrix(size_in: int, size_out: int) -> Float[np.ndarray, "O I"]:
+    """Linear interpolation from `size_in` to `size_out` samples with the two ends aligned."""
+    if size_out == 1:
+        position = np.zeros(1)
+    else:
+        position = np.arange(size_out) * (size_in - 1) / (size_out - 1)
+    # Each input sample is a tent one sample wide to each side.
+    tents = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(size_in)))
+    return tents.astype(np.float32)
+
+
+def resize_bilinear(
+    x: Float[Array, "B h w C"], size: tuple[int, int]
+) -> Float[Array, "B H W C"]:
+    """Bilinear resize to `size` (height, width) with aligned corners, as AdvSemiSeg does.
+
+    Two small matrix products, so that its gradient is deterministic on every device.
+    """
+    rows = jnp.asarray(interpolation_matrix(x.shape[1], size[0]), x.dtype)
+    columns = jnp.asarray(interpolation_matrix(x.shape[2], size[1]), x.dtype)
+    x = jnp.einsum("oh,bhwc->bowc", rows, x)
+    return jnp.einsum("pw,bowc->bopc", columns, x)

@@ -1,0 +1,125 @@
+"""Dilated bottleneck ResNet, output stride 8: the trunk of the segmentation networks."""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+from sassn_jax.models.layers import BatchNorm, Conv, Norm, max_pool_ceil
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """The size of a trunk: channels of the stem, width of stage 1, blocks of each stage."""
+
+    stem: int
+    width: int
+    blocks: tuple[int, int, int, int]
+
+
+ARCHITECTURES = {
+    "resnet101": Architecture(stem=64, width=64, blocks=(3, 4, 23, 3)),
+    "resnet50": Architecture(stem=64, width=64, blocks=(3, 4, 6, 3)),
+    "resnet50_thin": Architecture(stem=64, width=32, blocks=(3, 4, 6, 3)),
+    "resnet_tiny": Architecture(stem=16, width=16, blocks=(1, 1, 1, 1)),
+}
+
+EXPANSION = 4  # channels out of a bottleneck, in widths
+STRIDES = (1, 2, 1, 1)  # of the four stages; the last two dilate instead
+DILATIONS = (1, 1, 2, 4)  # in every block of a stage, the first included
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut (He et al. 2016, section 4.1).
+
+    Attributes:
+      width: channels of the 3x3 convolution; the block gives `EXPANSION` times as many.
+      stride: of the block.
+      dilation: of the 3x3 convolution.
+      project: whether the shortcut is a 1x1 convolution.
+      stride_in_first: stride in the first 1x1 (Caffe) rather than in the 3x3 (torchvision).
+      norm: see `BatchNorm`.
+    """
+
+    width: int
+    stride: int
+    dilation: int
+    project: bool
+    stride_in_first: bool
+    norm: Norm
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B H W C"], *, train: bool, groups: int
+    ) -> Float[Array, "B h w D"]:
+        """Returns the block's output after the last ReLU."""
+
+        def norm(name: str, y: jax.Array) -> jax.Array:
+            return BatchNorm(self.norm, name=name)(y, train=train, groups=groups)
+
+        features = EXPANSION * self.width
+        first, second = (self.stride, 1) if self.stride_in_first else (1, self.stride)
+        y = nn.relu(norm("bn1", Conv(self.width, 1, stride=first, name="conv1")(x)))
+        conv2 = Conv(self.width, 3, stride=second, dilation=self.dilation, name="conv2")
+        y = nn.relu(norm("bn2", conv2(y)))
+        y = norm("bn3", Conv(features, 1, name="conv3")(y))
+        if self.project:
+            shortcut = Conv(features, 1, stride=self.stride, name="downsample_conv")
+            x = norm("downsample_bn", shortcut(x))
+        return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+    """A ResNet whose last two stages dilate instead of striding, as DeepLabv2 has it.
+
+    Sizes: 321 gives 41 and 512x1024 gives 65x129, since the pooling rounds up.
+
+    Attributes:
+      architecture: its size, one of `ARCHITECTURES`.
+      stride_in_first: stride in the first 1x1 of a block (Caffe) or in its 3x3 (torchvision).
+      norm: see `BatchNorm`.
+    """
+
+    architecture: Architecture
+    stride_in_first: bool = True
+    norm: Norm = "batch_frozen_affine"
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        train: bool,
+        groups: int = 1,
+        after_layer3: Callable[[jax.Array], jax.Array] = lambda x: x,
+    ) -> tuple[Float[Array, "B h w C"], Float[Array, "B h w D"]]:
+        """Returns the features of stages 3 and 4, at an eighth of the images' size.
+
+        Args:
+          images: normalized.
+          train: whether normalization may use batch statistics.
+          groups: interleaved parts of the batch with statistics of their own.
+          after_layer3: applied to the features of stage 3 before stage 4 takes them.
+        """
+        x = Conv(self.architecture.stem, 7, stride=2, padding=3, name="conv1")(images)
+        x = nn.relu(BatchNorm(self.norm, name="bn1")(x, train=train, groups=groups))
+        x = max_pool_ceil(x)
+        stages = []
+        for stage, blocks in enumerate(self.architecture.blocks):
+            for block in range(blocks):
+                bottleneck = Bottleneck(
+                    width=self.architecture.width * 2**stage,
+                    stride=STRIDES[stage] if block == 0 else 1,
+                    dilation=DILATIONS[stage],
+                    project=block == 0,
+                    stride_in_first=self.stride_in_first,
+                    norm=self.norm,
+                    name=f"layer{stage + 1}_{block}",
+                )
+                x = bottleneck(x, train=train, groups=groups)
+            if stage == 2:
+                x = after_layer3(x)
+            stages.append(x)
+        return stages[2], stages[3]

@@ -1,0 +1,45 @@
+"""Datasets, labelled/unlabelled splits, transforms and training batches."""
+
+from pathlib import Path
+
+from sassn_jax.data import camvid, scenes
+from sassn_jax.data.dataset import IGNORE_LABEL, Dataset, DatasetInfo, Example, Source, subset
+from sassn_jax.data.pipeline import BatchIterator, train_batches
+from sassn_jax.data.splits import Split, choose_labeled, read_split, write_split
+from sassn_jax.data.transforms import Normalize, TrainTransform
+from sassn_jax.errors import InputError
+
+_LOADERS = {"camvid": camvid.load, "scenes": scenes.load}
+
+__all__ = [
+    "IGNORE_LABEL",
+    "BatchIterator",
+    "Dataset",
+    "DatasetInfo",
+    "Example",
+    "Normalize",
+    "Source",
+    "Split",
+    "TrainTransform",
+    "choose_labeled",
+    "load",
+    "read_split",
+    "subset",
+    "train_batches",
+    "write_split",
+]
+
+
+def load(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """Loads a dataset.
+
+    Args:
+      name: `scenes` or `camvid`.
+      data_dir: where `experiments.prepare` put it; `scenes` needs none.
+
+    Raises:
+      InputError: where there is no such dataset, or it has not been prepared.
+    """
+    if name not in _LOADERS:
+        raise InputError(f"dataset={name!r}: expected one of {', '.join(_LOADERS)}")
+    return _LOADERS[name](data_dir)

@@ -1,0 +1,112 @@
+"""What a dataset is: named splits of random-access sources, and the facts about its classes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NotRequired, Protocol, TypedDict, runtime_checkable
+
+import numpy as np
+from jaxtyping import UInt8
+
+from sassn_jax.errors import InputError
+
+IGNORE_LABEL = 255
+
+
+class Example(TypedDict):
+    """One image, as a source gives it.
+
+    Attributes:
+      image: uint8 `[H, W, 3]`, RGB, 0-255.
+      label: uint8 `[H, W]`, class ids, or the dataset's ignore label. Absent where an image has
+        no mask.
+      id: the image's name, unique in its source.
+    """
+
+    image: np.ndarray
+    label: NotRequired[np.ndarray]
+    id: str
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random access to the images of a split. Picklable, and safe to read from several threads."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The images' names in order, known without decoding an image."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Example: ...
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What all splits of a dataset share.
+
+    Attributes:
+      name: as `load` knows it.
+      class_names: in order of class id.
+      palette: uint8 `[C, 3]`, the colour (RGB) that stands for each class in pictures.
+      ignore_label: the id of pixels that take no part in losses and metrics.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    palette: UInt8[np.ndarray, "C 3"]
+    ignore_label: int = IGNORE_LABEL
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; the ignore label is none of them."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset: its info, and a source for each split (`train`, `val`, `test`)."""
+
+    info: DatasetInfo
+    splits: Mapping[str, Source]
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some images of a source, in a given order.
+
+    Attributes:
+      source: the source that is read.
+      indices: positions in it.
+    """
+
+    source: Source
+    indices: tuple[int, ...]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The images' names in order."""
+        ids = self.source.ids
+        return tuple(ids[i] for i in self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int, /) -> Example:
+        return self.source[self.indices[index]]
+
+
+def subset(source: Source, ids: Iterable[str]) -> Subset:
+    """The images of `source` that are named, in the order named.
+
+    Raises:
+      InputError: where the source has no image of that name.
+    """
+    position = {id_: i for i, id_ in enumerate(source.ids)}
+    ids = tuple(ids)
+    for id_ in ids:
+        if id_ not in position:
+            raise InputError(
+                f"id {id_!r}: no such image among the {len(position)} of this split "
+                f"(the first is {next(iter(position), None)!r})"
+            )
+    return Subset(source, tuple(position[id_] for id_ in ids))

@@ -1,0 +1,140 @@
+"""Training batches from sources: shuffled, transformed, prefetched, and resumable at a step."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from sassn_jax.data.dataset import Example, Source
+
+Batch = dict[str, dict[str, np.ndarray]]
+Transform = Callable[[Example, np.random.Generator], dict[str, np.ndarray]]
+
+# How many threads make batches, and how many batches ahead of the step. Two threads suffice: NumPy
+# and the decoders release the GIL, and more would take cores from the step where it runs on a CPU.
+_THREADS = 2
+_BUFFER = 4
+
+
+def train_batches(
+    labeled: Source,
+    unlabeled: Source | None,
+    *,
+    transform: Transform,
+    batch_size: int,
+    seed: int,
+    workers: int = 0,
+) -> "BatchIterator":
+    """Endless training batches.
+
+    Batch number `step` depends on the sources, the transform, the seed and `step`, and on nothing
+    else: not on the number of workers, nor on what was read before. Each stream is shuffled anew in
+    every epoch; batches run on across the end of an epoch, so all are full.
+
+    Args:
+      labeled: images with masks.
+      unlabeled: images that are used without their masks; None or empty where there are none.
+      transform: of an example and a random generator, to arrays that can be stacked.
+      batch_size: images of each kind in a batch.
+      seed: of order and transforms, in [0, 2**32).
+      workers: processes that prepare batches; 0 prepares them in threads of this process.
+
+    Returns:
+      An iterator over `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`, where
+      `image` is float32 `[B, h, w, 3]` and `label` int32 `[B, h, w]`. `unlabeled` is absent where
+      there is no such image; its `label` serves diagnostics alone.
+
+    Raises:
+      ValueError: where there is no labelled image.
+    """
+    if not len(labeled):
+        raise ValueError("labeled: expected at least one image")
+    sources = {"labeled": labeled}
+    if unlabeled is not None and len(unlabeled):
+        sources["unlabeled"] = unlabeled
+    # Streams of their own, so that the labelled batches are the same whatever goes beside them.
+    seeds = np.random.SeedSequence(seed).generate_state(2)
+    streams = {
+        name: grain.MapDataset.source(source)
+        .seed(int(stream_seed))
+        .shuffle()
+        .repeat()
+        .random_map(transform)
+        .batch(batch_size)
+        for (name, source), stream_seed in zip(sources.items(), seeds, strict=False)
+    }
+    return BatchIterator(grain.MapDataset.source(_Batches(streams)), workers)
+
+
+class _Batches:
+    """All streams' batches of a step, by the number of the step."""
+
+    def __init__(self, streams: dict[str, grain.MapDataset]):
+        self._streams = streams
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, step: int) -> Batch:
+        return {name: stream[step] for name, stream in self._streams.items()}
+
+
+class BatchIterator:
+    """Walks through batches, prefetching; its whole state is the number of the next one.
+
+    Grain's own state of a loader with processes fits only the same number of processes. The batches
+    are random access, so a loader is instead started anew at the step where it shall go on. The
+    methods are what `grain.checkpoint.CheckpointSave` and `CheckpointRestore` ask of an iterator.
+    """
+
+    def __init__(self, batches: grain.MapDataset, workers: int):
+        self._batches = batches
+        self._workers = workers
+        self._step = 0
+        self._iterator: Any = None
+
+    def __iter__(self) -> "BatchIterator":
+        return self
+
+    def __next__(self) -> Batch:
+        self.start_prefetch()
+        batch = next(self._iterator)
+        self._step += 1
+        return batch
+
+    def start_prefetch(self) -> None:
+        """Starts making batches ahead, if that has not been done."""
+        if self._iterator is not None:
+            return
+        dataset = self._batches.slice(slice(self._step, None)).to_iter_dataset(
+            grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_BUFFER)
+        )
+        if self._workers:
+            if not flags.FLAGS.is_parsed():
+                # Grain reads a flag of its own here, and fails in a program that parses none.
+                flags.FLAGS.mark_as_parsed()
+            dataset = dataset.mp_prefetch(
+                grain.MultiprocessingOptions(
+                    num_workers=self._workers, per_worker_buffer_size=_BUFFER
+                )
+            )
+        self._iterator = iter(dataset)
+
+    def get_state(self) -> bytes:
+        """The position, as JSON: the number of the batch that comes next."""
+        return json.dumps({"step": self._step}).encode()
+
+    def set_state(self, state: bytes) -> None:
+        """Goes on at a position that `get_state` gave, with whatever number of workers."""
+        self.close()
+        self._step = json.loads(state)["step"]
+
+    def close(self) -> None:
+        """Ends threads and processes. A later `next` starts them again, at the same position."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None

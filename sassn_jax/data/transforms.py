@@ -1,0 +1,141 @@
+"""From an image and its mask to what a network takes. NumPy only: it runs in loader processes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32, Int32, Num, UInt8
+
+from sassn_jax.data.dataset import IGNORE_LABEL
+
+ChannelOrder = Literal["rgb", "bgr"]
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """Orders the channels, subtracts a mean and divides by a scale.
+
+    Attributes:
+      channel_order: of the result; `mean` and `std` are in this order too.
+      mean: per channel, in units of 0-255.
+      std: per channel, in units of 0-255.
+    """
+
+    channel_order: ChannelOrder = "rgb"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __call__(self, image: Num[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W 3"]:
+        """Normalizes an RGB image, 0-255."""
+        if self.channel_order == "bgr":
+            image = image[..., ::-1]
+        centred = image.astype(np.float32) - np.asarray(self.mean, np.float32)
+        return centred / np.asarray(self.std, np.float32)
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Random scale, crop and mirror of an image and its mask together; then normalization.
+
+    Where the scaled image is smaller than the crop, the rest is filled at the bottom and at the
+    right: the image with 0 after normalization (the mean colour), the mask with the ignore label.
+
+    Attributes:
+      crop_size: height and width of the result, in pixels.
+      scale: the range of the factor by which the image is scaled, drawn uniformly.
+      mirror: whether to mirror left to right, half of the time.
+      normalize: applied to the image.
+      ignore_label: fills the mask.
+    """
+
+    crop_size: tuple[int, int]
+    scale: tuple[float, float] = (1.0, 1.0)
+    mirror: bool = True
+    normalize: Normalize = Normalize()
+    ignore_label: int = IGNORE_LABEL
+
+    def __call__(
+        self, example: Mapping[str, Any], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Transforms one example of a source (a Grain `random_map`).
+
+        Args:
+          example: `image` uint8 `[H, W, 3]`, and `label` uint8 `[H, W]`, which may be absent.
+          rng: of this example.
+
+        Returns:
+          `image` float32 `[h, w, 3]` and `label` int32 `[h, w]`, all ignore where there was none.
+        """
+        image, label = example["image"], example.get("label")
+        # Always four draws, so that no setting disturbs the randomness of another.
+        draw_scale, draw_top, draw_left, draw_mirror = rng.random(4)
+        low, high = self.scale
+        factor = low + (high - low) * draw_scale
+        scaled = [max(1, round(size * factor)) for size in image.shape[:2]]
+        rows, columns = (
+            _sample(size, to, crop, draw)
+            for size, to, crop, draw in zip(
+                image.shape[:2], scaled, self.crop_size, (draw_top, draw_left), strict=True
+            )
+        )
+        image = self.normalize(_bilinear(image, rows, columns))
+        if label is None:
+            label = np.full(image.shape[:2], self.ignore_label, np.int32)
+        else:
+            label = _nearest(label, rows, columns)
+        if self.mirror and draw_mirror < 0.5:
+            image, label = image[:, ::-1], label[:, ::-1]
+        return {
+            "image": _pad(image, self.crop_size, 0.0),
+            "label": _pad(label, self.crop_size, self.ignore_label),
+        }
+
+
+def _sample(size: int, scaled: int, crop: int, draw: float) -> np.ndarray:
+    """Where, along one side of the original, the pixels of a random crop of the scaled image lie.
+
+    Only the crop is ever computed. Pixel centres are at half integers, as in OpenCV's `resize`.
+
+    Args:
+      size: of the original, in pixels.
+      scaled: size after scaling.
+      crop: size of the crop; all of the side where it is larger.
+      draw: in [0, 1), says where the crop starts.
+    """
+    start = int(draw * (max(0, scaled - crop) + 1))
+    pixels = np.arange(start, min(start + crop, scaled))
+    return (pixels + 0.5) * (size / scaled) - 0.5
+
+
+def _bilinear(
+    image: UInt8[np.ndarray, "H W 3"], rows: np.ndarray, columns: np.ndarray
+) -> Float32[np.ndarray, "h w 3"]:
+    def interpolate(values: np.ndarray, positions: np.ndarray, axis: int) -> np.ndarray:
+        positions = np.clip(positions, 0, values.shape[axis] - 1)
+        below = positions.astype(np.int64)
+        above = np.minimum(below + 1, values.shape[axis] - 1)
+        weight = (positions - below).astype(np.float32)
+        low = values.take(below, axis).astype(np.float32)
+        if not weight.any():
+            return low
+        weight = np.expand_dims(weight, tuple(i for i in range(values.ndim) if i != axis))
+        return low + weight * (values.take(above, axis).astype(np.float32) - low)
+
+    return interpolate(interpolate(image, rows, 0), columns, 1)
+
+
+def _nearest(
+    label: UInt8[np.ndarray, "H W"], rows: np.ndarray, columns: np.ndarray
+) -> Int32[np.ndarray, "h w"]:
+    # Positions are centres: floor(p + 0.5) is the pixel that holds them.
+    rows, columns = (np.floor(positions + 0.5).astype(np.int64) for positions in (rows, columns))
+    return label[np.ix_(rows, columns)].astype(np.int32)
+
+
+def _pad(array: np.ndarray, size: tuple[int, int], value: float) -> np.ndarray:
+    if array.shape[:2] == size:
+        return np.ascontiguousarray(array)
+    padded = np.full((*size, *array.shape[2:]), value, array.dtype)
+    padded[: array.shape[0], : array.shape[1]] = array
+    return padded

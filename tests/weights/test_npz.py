@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+
+from sassn_jax.errors import InputError
+from sassn_jax.weights import npz
+
+
+def test_arrays_come_back_by_name(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, **{"conv1.weight": np.arange(6.0).reshape(2, 3), "bn1.bias": np.ones(3)})
+    arrays = npz.read(path)
+    assert set(arrays) == {"conv1.weight", "bn1.bias"}
+    np.testing.assert_array_equal(arrays["conv1.weight"], [[0, 1, 2], [3, 4, 5]])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.npz.*No such file"):
+        npz.read(tmp_path / "nowhere.npz")
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="Is a directory"):
+        npz.read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", b"PK\x03\x04 cut short"])
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    path = tmp_path / "weights.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"expected a \.npz file") as error:
+        npz.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_half_a_file_is_refused(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, a=np.zeros(1000))
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(InputError, match=r"expected a \.npz file"):
+        npz.read(path)
+
+
+def test_a_changed_byte_is_noticed(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, a=np.zeros(1000))
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"expected a \.npz file"):
+        npz.read(path)
+
+
+def test_a_single_array_is_refused(tmp_path):
+    path = tmp_path / "weights.npy"
+    np.save(path, np.zeros(3))
+    with pytest.raises(InputError, match="single array"):
+        npz.read(path)
+
+
+def test_pickles_are_refused(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, a=np.array([{"code": "could run"}], dtype=object))
+    with pytest.raises(InputError, match="allow_pickle"):
+        npz.read(path)

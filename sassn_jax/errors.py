@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The message is one line: what came, what is allowed, what to do. Commands print it and exit with 2.
     """
+
+
+class TrainingError(RuntimeError):
+    """A run cannot go on, for a reason that its message gives in one line."""

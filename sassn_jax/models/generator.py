@@ -1,5 +1,7 @@
 """The segmentation network: trunk, position attention, head."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
@@ -58,10 +60,7 @@ class Generator(nn.Module):
                 self.qk_reduction, self.attention_implementation, parent=self, name=name
             )(x)
 
-        backbone = ResNet(
-            ARCHITECTURES[self.backbone], self.stride_in_first, self.norm, name="backbone"
-        )
-        _, features = backbone(
+        _, features = self.make_backbone(parent=self, name="backbone")(
             images,
             train=train,
             groups=groups,
@@ -70,3 +69,8 @@ class Generator(nn.Module):
         features = attend("layer4", features)
         logits = HEADS[self.head](self.num_classes, self.aspp_rates, name="head")(features)
         return resize_bilinear(logits, images.shape[1:3])
+
+    def make_backbone(self, **kwargs: Any) -> ResNet:
+        """Returns the trunk as a module of its own, for those who load weights into it."""
+        kwargs = {"parent": None, **kwargs}
+        return ResNet(ARCHITECTURES[self.backbone], self.stride_in_first, self.norm, **kwargs)

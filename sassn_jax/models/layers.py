@@ -131,9 +131,7 @@ def interpolation_matrix(size_in: int, size_out: int) -> Float[np.ndarray, "O I"
     return tents.astype(np.float32)
 
 
-def resize_bilinear(
-    x: Float[Array, "B h w C"], size: tuple[int, int]
-) -> Float[Array, "B H W C"]:
+def resize_bilinear(x: Float[Array, "B h w C"], size: tuple[int, int]) -> Float[Array, "B H W C"]:
     """Bilinear resize to `size` (height, width) with aligned corners, as AdvSemiSeg does.
 
     Two small matrix products, so that its gradient is deterministic on every device.

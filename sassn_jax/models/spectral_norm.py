@@ -8,6 +8,8 @@ from flax import traverse_util
 from jaxtyping import Array, Float
 
 COLLECTION = "spectral"
+# Before the first step G sees D with the stored vectors, and with random ones sigma is any small number.
+INITIAL_ITERATIONS = 15
 
 
 def _normalize(x: jax.Array) -> jax.Array:
@@ -32,17 +34,26 @@ class SpectralNorm(nn.Module):
     def __call__(self, kernel: Float[Array, "kh kw C D"]) -> Float[Array, "kh kw C D"]:
         """Returns `kernel / sigma`."""
         matrix = _matrix(kernel)
-
-        def random_unit(size: int) -> Float[Array, " size"]:
-            return _normalize(jax.random.normal(self.make_rng("params"), (size,)))
-
-        u = self.variable(COLLECTION, "u", random_unit, matrix.shape[0])
-        v = self.variable(COLLECTION, "v", random_unit, matrix.shape[1])
+        constant = jax.lax.stop_gradient(matrix)
+        initial = None
+        if self.is_initializing():
+            u = jax.random.normal(self.make_rng("params"), matrix.shape[:1])
+            initial = _power_iteration(constant, _normalize(u), INITIAL_ITERATIONS)
+        u = self.variable(COLLECTION, "u", lambda: initial[0])
+        v = self.variable(COLLECTION, "v", lambda: initial[1])
         if self.is_mutable_collection(COLLECTION) and not self.is_initializing():
-            constant = jax.lax.stop_gradient(matrix)
-            v.value = _normalize(constant.T @ u.value)
-            u.value = _normalize(constant @ v.value)
+            u.value, v.value = _power_iteration(constant, u.value, 1)
         return kernel / jnp.einsum("d,dk,k->", u.value, matrix, v.value)
+
+
+def _power_iteration(
+    matrix: Float[Array, "D K"], u: Float[Array, " D"], iterations: int
+) -> tuple[Float[Array, " D"], Float[Array, " K"]]:
+    """Returns better estimates of the first left and right singular vectors."""
+    for _ in range(iterations):
+        v = _normalize(matrix.T @ u)
+        u = _normalize(matrix @ v)
+    return u, v
 
 
 def sigmas(params: dict, spectral: dict) -> dict[str, Float[Array, ""]]:
@@ -52,8 +63,11 @@ def sigmas(params: dict, spectral: dict) -> dict[str, Float[Array, ""]]:
       params: of a network with `SpectralNorm` in its convolutions.
       spectral: its collection of that name.
     """
-    kernels = {path[:-1]: x for path, x in traverse_util.flatten_dict(params).items()
-               if path[-1] == "kernel"}
+    kernels = {
+        path[:-1]: x
+        for path, x in traverse_util.flatten_dict(params).items()
+        if path[-1] == "kernel"
+    }
     vectors = traverse_util.flatten_dict(spectral)
     return {
         "/".join(path[:-2]): jnp.einsum(

@@ -1,0 +1,84 @@
+"""The fields that every config has, at the values of the paper; and how an argument is read."""
+
+from ml_collections import ConfigDict
+
+ATTENTION = ("layer3", "layer4")
+METHODS = {
+    "supervised": {"attention": (), "spectral_norm": False},
+    "advsemiseg": {"attention": (), "spectral_norm": False},
+    "sa": {"attention": ATTENTION, "spectral_norm": False},
+    "sn": {"attention": (), "spectral_norm": True},
+    "sassn": {"attention": ATTENTION, "spectral_norm": True},
+}
+
+
+def parse_argument(argument: str | None, **defaults: str) -> dict[str, str]:
+    """Reads `key=value,key=value`, as in `--config=configs/camvid.py:method=sassn,labels=1/8`."""
+    values = dict(defaults)
+    for pair in filter(None, (argument or "").split(",")):
+        key, _, value = pair.partition("=")
+        if key not in defaults or not value:
+            allowed = ", ".join(f"{name}=..." for name in defaults)
+            raise ValueError(f"config argument {pair!r}: expected {allowed}, separated by commas")
+        values[key] = value
+    if values["method"] not in METHODS:
+        raise ValueError(f"method={values['method']!r}: expected one of {', '.join(METHODS)}")
+    return values
+
+
+def base_config(argument: str | None) -> ConfigDict:
+    """Returns the paper's VOC recipe, with `method` and `labels` from the argument."""
+    values = parse_argument(argument, method="sassn", labels="1/8")
+    config = ConfigDict()
+    config.seed = 0
+    config.num_steps = 20_000
+    config.batch_size = 8  # labelled images a step; as many unlabelled ones from semi_start on
+    config.crop_size = (321, 321)  # height, width in pixels
+    config.log_every = 100
+    config.eval_every = 1000
+    config.checkpoint_every = 1000
+    config.loader_workers = 0  # processes that prepare batches; 0 uses threads of this one
+    config.eval_batch_size = 8
+    config.dataset = ""
+    config.data_dir = ""
+    config.method = values["method"]
+    config.labels = values["labels"]  # a fraction, or a file of ids
+
+    config.model = ConfigDict()
+    config.model.backbone = "resnet101"
+    config.model.head = "deeplabv2"
+    config.model.attention = METHODS[values["method"]]["attention"]
+    config.model.spectral_norm = METHODS[values["method"]]["spectral_norm"]
+    config.model.aspp_rates = (6, 12, 18, 24)
+    config.model.qk_reduction = 8
+    config.model.norm = "batch_frozen_affine"
+    config.model.stride_in_first = True
+    config.model.weights = ""  # file of pretrained weights for the backbone
+
+    config.image = ConfigDict()  # what the backbone expects
+    config.image.channel_order = "rgb"
+    config.image.mean = (122.67891434, 116.66876762, 104.00698793)
+    config.image.std = (1.0, 1.0, 1.0)
+
+    config.augment = ConfigDict()
+    config.augment.scale = (0.5, 1.5)
+    config.augment.mirror = True
+
+    config.loss = ConfigDict()
+    config.loss.lambda_adv_labeled = 0.01
+    config.loss.lambda_adv_unlabeled = 0.001
+    config.loss.lambda_semi = 0.1
+    config.loss.semi_threshold = 0.2
+    config.loss.semi_start = 5000
+    config.loss.discriminator_fake = "labeled"
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "sgd"
+    config.optimizer.lr = 2.5e-4
+    config.optimizer.momentum = 0.9
+    config.optimizer.weight_decay = 1e-4
+    config.optimizer.new_layer_multiplier = 10.0
+    config.optimizer.poly_power = 0.9
+    config.optimizer.discriminator_lr = 1e-4
+    config.optimizer.discriminator_betas = (0.9, 0.99)
+    return config

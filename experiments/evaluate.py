@@ -1,0 +1,36 @@
+"""Scores a run: python -m experiments.evaluate --workdir=DIR [--split=test]."""
+
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from experiments import command
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_SPLIT = flags.DEFINE_string("split", "val", "Split of its dataset, such as val or test.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "latest, or best by mIoU on val.")
+flags.mark_flag_as_required("workdir")
+
+
+def main() -> None:
+    """Calls `evaluate_run` and prints its result as a table."""
+    from sassn_jax.training.evaluate_run import evaluate_run  # after the flags: JAX takes seconds
+
+    result = evaluate_run(_WORKDIR.value, _SPLIT.value, _CHECKPOINT.value)
+    table = Table(title=f"{_WORKDIR.value}, step {result['step']}, {result['split']}")
+    table.add_column("class")
+    table.add_column("IoU", justify="right")
+    for name, iou in result["iou"].items():
+        table.add_row(name, _format(iou))
+    table.add_section()
+    table.add_row("mIoU", _format(result["miou"]))
+    table.add_row("pixel accuracy", _format(result["pixel_accuracy"]))
+    Console().print(table)
+
+
+def _format(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+if __name__ == "__main__":
+    command.run(main)

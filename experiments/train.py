@@ -1,0 +1,23 @@
+"""Trains, or goes on training: python -m experiments.train --config=configs/NAME.py --workdir=DIR."""
+
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import command
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, such as configs/scenes.py:method=sassn,labels=1/8."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run; made if it is not there.")
+flags.mark_flags_as_required(["config", "workdir"])
+
+
+def main() -> None:
+    """Calls `train_and_evaluate`."""
+    from sassn_jax.training.loop import train_and_evaluate  # after the flags: JAX takes seconds
+
+    train_and_evaluate(_CONFIG.value, _WORKDIR.value)
+
+
+if __name__ == "__main__":
+    command.run(main)

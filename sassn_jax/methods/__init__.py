@@ -1,0 +1,63 @@
+"""Ways to learn from a batch, one file each; `create` builds the one that a config names."""
+
+from ml_collections import ConfigDict
+
+from sassn_jax.methods.adversarial import Adversarial, LossWeights
+from sassn_jax.methods.method import Batch, Method, NetworkState, TrainState
+from sassn_jax.methods.supervised import Supervised
+from sassn_jax.models.discriminator import Discriminator
+from sassn_jax.models.generator import Generator
+from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
+from sassn_jax.weights import PretrainedBackbone
+
+__all__ = ["METHODS", "Batch", "Method", "NetworkState", "TrainState", "create"]
+
+METHODS = {
+    "supervised": Supervised,
+    "advsemiseg": Adversarial,
+    "sa": Adversarial,
+    "sn": Adversarial,
+    "sassn": Adversarial,
+}
+
+
+def create(config: ConfigDict, num_classes: int) -> Method:
+    """Returns the method that a valid config describes, its networks and optimizers included."""
+    model, optimizer = config.model, config.optimizer
+    schedule = {"num_steps": config.num_steps, "power": optimizer.poly_power}
+    method = Supervised(
+        generator=Generator(
+            num_classes=num_classes,
+            backbone=model.backbone,
+            head=model.head,
+            attention=tuple(model.attention),
+            aspp_rates=tuple(model.aspp_rates),
+            qk_reduction=model.qk_reduction,
+            norm=model.norm,
+            stride_in_first=model.stride_in_first,
+        ),
+        generator_optimizer=generator_optimizer(
+            name=optimizer.name,
+            learning_rate=optimizer.lr,
+            momentum=optimizer.momentum,
+            weight_decay=optimizer.weight_decay,
+            new_layer_multiplier=optimizer.new_layer_multiplier,
+            train_norm=model.norm == "batch",
+            **schedule,
+        ),
+        pretrained=PretrainedBackbone(model.weights, tuple(config.image.std))
+        if model.weights
+        else None,
+    )
+    if METHODS[config.method] is Supervised:
+        return method
+    return Adversarial(
+        **vars(method),
+        discriminator=Discriminator(spectral_norm=model.spectral_norm),
+        discriminator_optimizer=discriminator_optimizer(
+            learning_rate=optimizer.discriminator_lr,
+            betas=tuple(optimizer.discriminator_betas),
+            **schedule,
+        ),
+        weights=LossWeights(**config.loss),
+    )

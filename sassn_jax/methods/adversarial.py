@@ -1,0 +1,233 @@
+"""Adversarial semi-supervised training: equations (1) to (5) of the paper.
+
+AdvSemiSeg, and by switches of the networks its extensions by self-attention (SA) and spectral
+normalization (SN).
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from einops import rearrange
+from flax import struct
+from jaxtyping import Array, Float
+
+from sassn_jax import losses
+from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
+from sassn_jax.methods.supervised import Supervised, generator_health, start, update
+from sassn_jax.models.discriminator import Discriminator
+from sassn_jax.models.layers import resize_bilinear
+from sassn_jax.models.spectral_norm import COLLECTION, sigmas
+
+
+@dataclasses.dataclass(frozen=True)
+class LossWeights:
+    """The numbers in G's objective and in D's.
+
+    Attributes:
+      lambda_adv_labeled: weight of equation (3) on labelled images.
+      lambda_adv_unlabeled: weight of equation (3) on unlabelled images.
+      lambda_semi: weight of equation (4).
+      semi_threshold: confidence of D above which a pixel teaches G, T_semi.
+      semi_start: first step that takes unlabelled images.
+      discriminator_fake: predictions that D learns from: of the `labeled` images (the paper), or of
+        `both` halves of the batch (AdvSemiSeg's code).
+    """
+
+    lambda_adv_labeled: float = 0.01
+    lambda_adv_unlabeled: float = 0.001
+    lambda_semi: float = 0.1
+    semi_threshold: float = 0.2
+    semi_start: int = 5000
+    discriminator_fake: Literal["labeled", "both"] = "labeled"
+
+
+@struct.dataclass
+class Forward:
+    """G's and D's view of a batch: the labelled half, and the unlabelled one where there is one."""
+
+    logits: Float[Array, "B H W C"]
+    confidence_logits: Float[Array, "B H W"]
+    unlabeled_logits: Float[Array, "B H W C"] | None = None
+    unlabeled_confidence_logits: Float[Array, "B H W"] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Adversarial(Supervised):
+    """G learns from labels, from D, and from its own predictions where D trusts them.
+
+    A batch without `unlabeled` is a step before `semi_start`; the two compile separately. Gradients of
+    both players are taken at the same parameters. D's spectral norm iterates once a step, in D's own
+    pass; G sees D with the stored vectors.
+
+    Attributes:
+      discriminator: D.
+      discriminator_optimizer: of its parameters.
+      weights: of the losses.
+    """
+
+    discriminator: Discriminator = dataclasses.field(kw_only=True)
+    discriminator_optimizer: optax.GradientTransformation = dataclasses.field(kw_only=True)
+    weights: LossWeights = dataclasses.field(kw_only=True)
+
+    @property
+    def unlabeled_from(self) -> int:  # type: ignore[override]
+        """First step that takes unlabelled images."""
+        return self.weights.semi_start
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """Returns the state at step 0."""
+        rng, discriminator_rng = jax.random.split(rng)
+        state = super().init(rng, batch)
+        labels = batch["labeled"]["label"][:1]
+        variables = jax.jit(self.discriminator.init)(
+            discriminator_rng, losses.one_hot(labels, self.generator.num_classes)
+        )
+        return state.replace(discriminator=start(self.discriminator_optimizer, variables))
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """Updates both players from the same batch."""
+        (_, (forward, g_collections, g_metrics)), g_gradients = jax.value_and_grad(
+            self.generator_objective, has_aux=True
+        )(state.generator.params, state, batch)
+        (_, (d_collections, d_metrics)), d_gradients = jax.value_and_grad(
+            self.discriminator_objective, has_aux=True
+        )(state.discriminator.params, state, batch, forward)
+
+        metrics = g_metrics | d_metrics | generator_health(state.generator, g_gradients)
+        metrics["gradient_norm/discriminator"] = optax.tree.norm(d_gradients)
+        state = state.replace(
+            step=state.step + 1,
+            generator=update(self.generator_optimizer, state.generator, g_gradients, g_collections),
+            discriminator=update(
+                self.discriminator_optimizer, state.discriminator, d_gradients, d_collections
+            ),
+        )
+        return state, metrics
+
+    def generator_objective(
+        self, params: Variables, state: TrainState, batch: Batch
+    ) -> tuple[Float[Array, ""], tuple[Forward, Variables, Metrics]]:
+        """Equation (1) of the paper.
+
+        Returns:
+          The objective; and both networks' outputs, G's new collections, and metrics.
+        """
+        labels = batch["labeled"]["label"]
+        forward, collections = self._forward(params, state, batch)
+        valid = labels != 255
+        cross_entropy = losses.cross_entropy_loss(forward.logits, labels)
+        adversarial = losses.adversarial_loss(forward.confidence_logits, valid)
+        objective = cross_entropy + self.weights.lambda_adv_labeled * adversarial
+        metrics = {
+            "loss/cross_entropy": cross_entropy,
+            "loss/adversarial_labeled": adversarial,
+        }
+        if forward.unlabeled_logits is not None:
+            semi, semi_metrics = self._unlabeled_objective(forward, batch["unlabeled"]["label"])
+            objective += semi
+            metrics |= semi_metrics
+        metrics["loss/generator"] = objective
+        return objective, (forward, collections, metrics)
+
+    def discriminator_objective(
+        self, params: Variables, state: TrainState, batch: Batch, forward: Forward
+    ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
+        """Equation (5) of the paper; `forward` is treated as a constant.
+
+        Returns:
+          The objective; and D's new collections and metrics.
+        """
+        labels = batch["labeled"]["label"]
+        valid = fake_valid = labels != 255
+        logits = forward.logits
+        if self.weights.discriminator_fake == "both" and forward.unlabeled_logits is not None:
+            logits = jnp.concatenate([logits, forward.unlabeled_logits])
+            fake_valid = jnp.concatenate([valid, jnp.ones_like(valid)])
+        fake = jax.lax.stop_gradient(jax.nn.softmax(logits))
+        real = losses.one_hot(labels, self.generator.num_classes)
+
+        confidence_logits, collections = self._confidence_logits(
+            {"params": params, **state.discriminator.collections},
+            jnp.concatenate([fake, real]),
+            learning=True,
+        )
+        fake_logits, real_logits = jnp.split(confidence_logits, [len(fake)])
+        loss = losses.discriminator_loss(fake_logits, fake_valid, real_logits, valid)
+        metrics = {
+            "loss/discriminator": loss,
+            "confidence/fake": losses.masked_mean(jax.nn.sigmoid(fake_logits), fake_valid),
+            "confidence/real": losses.masked_mean(jax.nn.sigmoid(real_logits), valid),
+        }
+        for name, sigma in sigmas(params, collections.get(COLLECTION, {})).items():
+            metrics[f"sigma/{name}"] = sigma
+        return loss, (collections, metrics)
+
+    def confidence(
+        self, state: TrainState, probabilities: Float[Array, "B H W C"]
+    ) -> Float[Array, "B H W"]:
+        """Returns D's confidence that these are labels."""
+        logits, _ = self._confidence_logits(
+            state.discriminator.variables, probabilities, learning=False
+        )
+        return jax.nn.sigmoid(logits)
+
+    def _forward(
+        self, params: Variables, state: TrainState, batch: Batch
+    ) -> tuple[Forward, Variables]:
+        """One pass of G over the whole batch, and of D, unchanged, over its predictions."""
+        images = batch["labeled"]["image"]
+        groups = 1
+        if "unlabeled" in batch:
+            groups = 2
+            halves = jnp.stack([images, batch["unlabeled"]["image"]], axis=1)
+            images = rearrange(halves, "b g h w c -> (b g) h w c")
+        logits, collections = self.generator.apply(
+            {"params": params, **state.generator.collections},
+            images,
+            train=True,
+            groups=groups,
+            mutable=["batch_stats"],
+        )
+        confidence_logits, _ = self._confidence_logits(
+            state.discriminator.variables, jax.nn.softmax(logits), learning=False
+        )
+        if groups == 1:
+            return Forward(logits, confidence_logits), collections
+        halves = [x[group::2] for group in range(2) for x in (logits, confidence_logits)]
+        return Forward(*halves), collections
+
+    def _unlabeled_objective(
+        self, forward: Forward, labels: jax.Array
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """What unlabelled images add to equation (1); `labels`, where known, serve a metric alone."""
+        logits, confidence_logits = forward.unlabeled_logits, forward.unlabeled_confidence_logits
+        assert logits is not None and confidence_logits is not None
+        everywhere = jnp.ones_like(labels, bool)
+        adversarial = losses.adversarial_loss(confidence_logits, everywhere)
+        self_training, keep = losses.self_training_loss(
+            logits, jax.nn.sigmoid(confidence_logits), self.weights.semi_threshold
+        )
+        objective = (
+            self.weights.lambda_adv_unlabeled * adversarial
+            + self.weights.lambda_semi * self_training
+        )
+        known = keep & (labels != 255)
+        right = losses.masked_mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32), known)
+        return objective, {
+            "loss/adversarial_unlabeled": adversarial,
+            "loss/self_training": self_training,
+            "self_training/kept": jnp.mean(keep.astype(jnp.float32)),
+            "self_training/precision": jnp.where(jnp.any(known), right, jnp.nan),
+        }
+
+    def _confidence_logits(
+        self, variables: Variables, probabilities: Float[Array, "B H W C"], *, learning: bool
+    ) -> tuple[Float[Array, "B H W"], Variables]:
+        """Returns D's logits at the size of its input, and its collections where it is `learning`."""
+        logits, collections = self.discriminator.apply(
+            variables, probabilities, mutable=[COLLECTION] if learning else []
+        )
+        return resize_bilinear(logits, probabilities.shape[1:3])[..., 0], collections

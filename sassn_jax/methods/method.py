@@ -1,0 +1,77 @@
+"""What the training loop knows of a method: its state and four functions."""
+
+from typing import Any, Protocol
+
+import jax
+from flax import struct
+from jaxtyping import Array, Float, Int, Key
+
+Batch = dict[str, dict[str, Any]]
+Variables = dict[str, Any]
+Metrics = dict[str, Float[Array, ""]]
+
+
+@struct.dataclass
+class NetworkState:
+    """A network in training.
+
+    Attributes:
+      params: what its optimizer changes.
+      collections: everything else that changes: `batch_stats`, `spectral`.
+      opt_state: of its optimizer.
+    """
+
+    params: Any
+    collections: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> Variables:
+        """What `apply` takes."""
+        return {"params": self.params, **self.collections}
+
+
+@struct.dataclass
+class TrainState:
+    """All that changes in training, as one tree.
+
+    Attributes:
+      step: steps taken.
+      rng: key of the run; a step that needs randomness folds `step` into it.
+      generator: the segmentation network.
+      discriminator: None for methods without one.
+    """
+
+    step: Int[Array, ""]
+    rng: Key[Array, ""]
+    generator: NetworkState
+    discriminator: NetworkState | None
+
+
+class Method(Protocol):
+    """A way to learn from a batch `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`.
+
+    Images are normalized float32 `[B, H, W, 3]`, labels int32 `[B, H, W]` with 255 for ignored pixels.
+    `unlabeled` is there only from `unlabeled_from` on; its labels serve the metrics alone.
+
+    Attributes:
+      unlabeled_from: first step that takes unlabelled images, None for a method that takes none.
+    """
+
+    unlabeled_from: int | None
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """Returns the state at step 0, for batches like this one."""
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """Learns from a batch; pure, for the loop to compile."""
+
+    def predict(
+        self, variables: Variables, images: Float[Array, "B H W 3"]
+    ) -> Float[Array, "B H W C"]:
+        """Returns class probabilities, with the network as it is in evaluation."""
+
+    def confidence(
+        self, state: TrainState, probabilities: Float[Array, "B H W C"]
+    ) -> Float[Array, "B H W"] | None:
+        """Returns D's confidence that these are labels, None for a method without D."""

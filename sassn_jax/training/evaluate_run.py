@@ -1,0 +1,104 @@
+"""Scoring a run that `train_and_evaluate` left in a workdir."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from sassn_jax import data, methods
+from sassn_jax.data import Dataset
+from sassn_jax.errors import InputError
+from sassn_jax.evaluation import evaluate
+from sassn_jax.methods import Method, TrainState
+from sassn_jax.training import config as configuration
+from sassn_jax.training import parallel
+from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.loop import make_normalize
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run as its workdir holds it."""
+
+    config: ConfigDict
+    dataset: Dataset
+    method: Method
+    state: TrainState
+
+
+def load_run(workdir: str | Path, checkpoint: str = "latest") -> Run:
+    """Rebuilds a run from its workdir.
+
+    Args:
+      workdir: of the run.
+      checkpoint: `latest`, or `best` by mIoU on the validation split.
+
+    Raises:
+      InputError: if the workdir holds no run, or one without such a checkpoint.
+    """
+    workdir = Path(workdir)
+    config = configuration.read(workdir)
+    configuration.validate(config)
+    dataset = data.load(config.dataset, config.data_dir)
+    config.model.weights = ""  # the checkpoint has them
+    method = methods.create(config, dataset.info.num_classes)
+    with Checkpoints(workdir) as checkpoints:
+        steps = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
+        if checkpoint not in steps:
+            raise InputError(f"checkpoint={checkpoint!r}: expected one of {', '.join(steps)}")
+        step = steps[checkpoint]
+        if step is None:
+            raise InputError(f"{workdir}: no checkpoint yet; run experiments.train on it first")
+        state = checkpoints.restore_state(_abstract_state(method, config), step)
+    return Run(config, dataset, method, state)
+
+
+def _abstract_state(method: Method, config: ConfigDict) -> Any:
+    """Shapes of the run's state, on all devices, with nothing computed."""
+    height, width = config.crop_size
+    images = jax.ShapeDtypeStruct((config.batch_size, height, width, 3), "float32")
+    labels = jax.ShapeDtypeStruct((config.batch_size, height, width), "int32")
+    batch = {"labeled": {"image": images, "label": labels}}
+    sharding = parallel.replicated(parallel.make_mesh(config.batch_size))
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(method.init, jax.random.key(0), batch),
+    )
+
+
+def evaluate_run(
+    workdir: str | Path, split: str = "val", checkpoint: str = "latest"
+) -> dict[str, Any]:
+    """Scores a run on a split and writes `eval_SPLIT.json` into its workdir.
+
+    Args:
+      workdir: of the run.
+      split: of its dataset.
+      checkpoint: `latest`, or `best` by mIoU on the validation split.
+
+    Returns:
+      What was written: `split`, `step`, `miou`, `pixel_accuracy` and `iou` by class name.
+
+    Raises:
+      InputError: if there is no such run, checkpoint or split.
+    """
+    run = load_run(workdir, checkpoint)
+    if split not in run.dataset.splits:
+        raise InputError(f"split={split!r}: expected one of {', '.join(run.dataset.splits)}")
+    matrix = evaluate(
+        jax.jit(run.method.predict),
+        run.state.generator.variables,
+        run.dataset.splits[split],
+        run.dataset.info,
+        normalize=make_normalize(run.config),
+        batch_size=run.config.eval_batch_size,
+    )
+    result = {
+        "split": split,
+        "step": int(run.state.step),
+        **matrix.summary(run.dataset.info.class_names),
+    }
+    configuration.write_json(Path(workdir) / f"eval_{split}.json", result)
+    return result

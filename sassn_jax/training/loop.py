@@ -1,0 +1,264 @@
+"""The training loop: `train_and_evaluate(config, workdir)` is the program."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from sassn_jax import data, methods
+from sassn_jax.data import Dataset, Normalize
+from sassn_jax.errors import TrainingError
+from sassn_jax.evaluation import evaluate
+from sassn_jax.methods import Method, TrainState
+from sassn_jax.metrics import ConfusionMatrix
+from sassn_jax.training import config as configuration
+from sassn_jax.training import parallel
+from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.progress import Reporter, make_reporter
+from sassn_jax.training.summaries import Writer, colorize, tile, undo_normalize
+
+PICTURED = 4  # images of the validation split that TensorBoard shows
+SHOWN = ("loss/cross_entropy", "loss/discriminator", "self_training/kept", "images_per_second")
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
+    """Trains what a config describes, or goes on where an earlier call was stopped.
+
+    The same config and seed on the same kind of device give the same bits, interrupted or not. The workdir
+    then holds `config.json`, `split.json` (which images were labelled), `checkpoints/`, TensorBoard
+    events, `metrics.jsonl` and, at the end, `eval_val.json`.
+
+    Args:
+      config: see `configs/common.py` for its fields.
+      workdir: of this run alone.
+
+    Returns:
+      The state after `config.num_steps` steps.
+
+    Raises:
+      InputError: if something that the user gave is wrong; nothing has been written then.
+      TrainingError: if a loss is not finite.
+    """
+    workdir = Path(workdir)
+    configuration.validate(config)
+    mesh = parallel.make_mesh(config.batch_size)
+    dataset = data.load(config.dataset, config.data_dir)
+    method = methods.create(config, dataset.info.num_classes)
+    train = dataset.splits["train"]
+    split = data.choose_labeled(train.ids, config.labels, config.seed)
+    batches = data.train_batches(
+        data.subset(train, split.labeled),
+        None if method.unlabeled_from is None else data.subset(train, split.unlabeled),
+        unlabeled_from=method.unlabeled_from or 0,
+        transform=make_transform(config, dataset),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        workers=config.loader_workers,
+    )
+    state = method.init(jax.random.key(config.seed), batches[0])
+    state = jax.device_put(state, parallel.replicated(mesh))
+
+    workdir.mkdir(parents=True, exist_ok=True)
+    configuration.keep(config, workdir)
+    data.write_split(workdir / "split.json", split)
+    with Checkpoints(workdir) as checkpoints:
+        if checkpoints.latest_step is not None:
+            state = checkpoints.restore(state, batches, checkpoints.latest_step)
+        start = int(state.step)
+        with (
+            Writer(workdir, start) as writer,
+            make_reporter(f"{config.dataset} {config.method}", config.num_steps) as reporter,
+        ):
+            loop = Loop(config, workdir, dataset, method, mesh, writer, reporter)
+            try:
+                state = loop.run(state, start, batches, checkpoints)
+            finally:
+                batches.close()
+    return state
+
+
+def make_normalize(config: ConfigDict) -> Normalize:
+    """Returns what the config's backbone expects of an image."""
+    image = config.image
+    return Normalize(image.channel_order, tuple(image.mean), tuple(image.std))
+
+
+def make_transform(config: ConfigDict, dataset: Dataset) -> data.TrainTransform:
+    """Returns the config's augmentation."""
+    return data.TrainTransform(
+        crop_size=tuple(config.crop_size),
+        scale=tuple(config.augment.scale),
+        mirror=config.augment.mirror,
+        normalize=make_normalize(config),
+        ignore_label=dataset.info.ignore_label,
+    )
+
+
+class Loop:
+    """What the steps of a run share."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: Path,
+        dataset: Dataset,
+        method: Method,
+        mesh: jax.sharding.Mesh,
+        writer: Writer,
+        reporter: Reporter,
+    ):
+        """Compiles nothing yet: that happens at the first call."""
+        self.config, self.workdir, self.dataset, self.method = config, workdir, dataset, method
+        self.mesh, self.writer, self.reporter = mesh, writer, reporter
+        self.normalize = make_normalize(config)
+        self.train_step = jax.jit(
+            method.step, donate_argnums=0, out_shardings=parallel.replicated(mesh)
+        )
+        self.predict = jax.jit(method.predict)
+        self.confidence = jax.jit(method.confidence)
+
+    def run(
+        self,
+        state: TrainState,
+        start: int,
+        batches: data.BatchIterator,
+        checkpoints: Checkpoints,
+    ) -> TrainState:
+        """Takes the steps from `start` on. The order of what a step does matters for a resume."""
+        config = self.config
+        window = Window()
+        for step in range(start + 1, config.num_steps + 1):
+            batch = parallel.put_batch(window.wait_for(batches), self.mesh)
+            with jax.transfer_guard("disallow"):
+                state, metrics = self.train_step(state, batch)
+            window.add(metrics, images=config.batch_size * len(batch))
+            self.reporter.update(step)
+
+            is_last = step == config.num_steps
+            evaluating = is_last or step % config.eval_every == 0
+            saving = evaluating or step % config.checkpoint_every == 0
+            if saving or step % config.log_every == 0:
+                self._log(step, window.close())
+            miou = self._evaluate(step, state, is_last=is_last) if evaluating else None
+            if saving:
+                checkpoints.save(state, batches, None if miou is None else {"miou": miou})
+                window.restart()
+        return state
+
+    def _log(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if name.startswith("loss/") and not math.isfinite(value):
+                raise TrainingError(
+                    f"step {step}: {name} is {value}; the run was stopped and its last checkpoint "
+                    "kept. Try a lower optimizer.lr, or optimizer.discriminator_lr if it is D's"
+                )
+        self.writer.scalars(step, values)
+        self.reporter.values(step, {name: values[name] for name in SHOWN if name in values})
+
+    def _evaluate(self, step: int, state: TrainState, *, is_last: bool) -> float:
+        """Scores the validation split; at the last step, `eval_val.json` keeps the score."""
+        source, info = self.dataset.splits["val"], self.dataset.info
+        matrix = evaluate(
+            self.predict,
+            state.generator.variables,
+            source,
+            info,
+            normalize=self.normalize,
+            batch_size=self.config.eval_batch_size,
+        )
+        self.writer.scalars(step, scores(matrix, info.class_names))
+        self.writer.picture(step, "val", self._picture(state))
+        miou = matrix.miou()
+        self.reporter.say(
+            f"step {step}: val mIoU {miou:.4f}, pixel accuracy {matrix.pixel_accuracy():.4f}"
+        )
+        if is_last:
+            result = {"split": "val", "step": step, **matrix.summary(info.class_names)}
+            configuration.write_json(self.workdir / "eval_val.json", result)
+        return miou
+
+    def _picture(self, state: TrainState) -> np.ndarray:
+        """Rows of input, truth, prediction and, where there is a D, its confidence."""
+        source, info = self.dataset.splits["val"], self.dataset.info
+        rows = []
+        for index in range(min(PICTURED, len(source))):
+            example = source[index]
+            image = self.normalize(example["image"])
+            probabilities = self.predict(state.generator.variables, image[None])
+            prediction = np.asarray(probabilities[0].argmax(-1))
+            row = [
+                undo_normalize(image, self.normalize),
+                colorize(example["label"], info),
+                colorize(prediction, info),
+            ]
+            confidence = self.confidence(state, probabilities)
+            if confidence is not None:
+                grey = np.round(255 * np.asarray(confidence[0])).astype(np.uint8)
+                row.append(np.repeat(grey[..., None], 3, axis=-1))
+            rows.append(row)
+        # Images of another size than the first cannot stand in one table with it.
+        return tile([row for row in rows if row[0].shape == rows[0][0].shape])
+
+
+def scores(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:
+    """Returns the scalars that TensorBoard shows of an evaluation."""
+    per_class = dict(zip(class_names, matrix.iou(), strict=True))
+    return {
+        "val/miou": matrix.miou(),
+        "val/pixel_accuracy": matrix.pixel_accuracy(),
+        **{f"val_iou/{name}": float(value) for name, value in per_class.items()},
+    }
+
+
+class Window:
+    """The steps since the last log line: their metrics, and where their time went."""
+
+    def __init__(self) -> None:
+        """Begins now."""
+        self._metrics: list[Any] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets the time so far, which went into something other than steps."""
+        self._begin = time.perf_counter()
+        self._waited = 0.0
+        self._images = 0
+        self._metrics.clear()
+
+    def wait_for(self, batches: data.BatchIterator) -> methods.Batch:
+        """Returns the next batch and counts the time until it is there as waiting for input."""
+        began = time.perf_counter()
+        batch = next(batches)
+        self._waited += time.perf_counter() - began
+        return batch
+
+    def add(self, metrics: Any, *, images: int) -> None:
+        """Adds a step; its metrics stay on the device until the window closes."""
+        self._metrics.append(metrics)
+        self._images += images
+
+    def close(self) -> dict[str, float]:
+        """Returns the means over the steps that have each metric, and begins anew."""
+        values: dict[str, list[float]] = {}
+        for metrics in jax.device_get(self._metrics):  # waits for the steps
+            for name, value in metrics.items():
+                values.setdefault(name, []).append(float(value))
+        seconds = time.perf_counter() - self._begin
+        means = {
+            name: float(np.mean(known)) if (known := _known(name, numbers)) else math.nan
+            for name, numbers in values.items()
+        }
+        means["images_per_second"] = self._images / seconds
+        means["input_wait"] = self._waited / seconds
+        self.restart()
+        return means
+
+
+def _known(name: str, numbers: list[float]) -> list[float]:
+    """Drops steps for which a diagnostic is undefined; a loss that is not finite stays."""
+    return numbers if name.startswith("loss/") else [x for x in numbers if not math.isnan(x)]

@@ -1,0 +1,38 @@
+"""One mesh over all devices: batches are split over it, states are copied."""
+
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from sassn_jax.errors import InputError
+
+
+def make_mesh(batch_size: int) -> Mesh:
+    """Returns a mesh of all devices with the one axis `data`.
+
+    Raises:
+      InputError: if the devices cannot share a batch evenly.
+    """
+    devices = jax.device_count()
+    if batch_size % devices:
+        raise InputError(
+            f"batch_size={batch_size}: expected a multiple of the {devices} devices; change "
+            "batch_size, or show the program fewer devices (CUDA_VISIBLE_DEVICES)"
+        )
+    return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of what the devices hold an equal share of, along the first axis."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def put_batch(batch: Any, mesh: Mesh) -> Any:
+    """Moves a batch of NumPy arrays to the devices, an equal share to each."""
+    return jax.device_put(batch, split(mesh))

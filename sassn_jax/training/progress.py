@@ -1,0 +1,112 @@
+"""How far a run is: a bar on a terminal, a line now and then elsewhere."""
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LINE_EVERY = 15.0  # seconds
+
+
+class Reporter(Protocol):
+    """Tells people how far a run is. A context manager."""
+
+    def __enter__(self) -> "Reporter": ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def update(self, step: int) -> None:
+        """Moves on to a step."""
+
+    def values(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows values of a step."""
+
+    def say(self, text: str) -> None:
+        """Prints a line that stays."""
+
+
+def make_reporter(name: str, num_steps: int) -> Reporter:
+    """Returns the reporter that suits where the output goes."""
+    console = Console(highlight=False, soft_wrap=True)
+    if console.is_terminal:
+        return BarReporter(console, name, num_steps)
+    return LineReporter(console, name, num_steps)
+
+
+def _describe(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+class BarReporter:
+    """A progress bar that stays at the foot of the terminal."""
+
+    def __init__(self, console: Console, name: str, num_steps: int):
+        """Makes a bar of `num_steps` steps."""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[values]}"),
+            console=console,
+        )
+        self._task = self._progress.add_task(name, total=num_steps, values="")
+
+    def __enter__(self) -> "BarReporter":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def update(self, step: int) -> None:
+        """Moves the bar."""
+        self._progress.update(self._task, completed=step)
+
+    def values(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows values beside the bar."""
+        self._progress.update(self._task, completed=step, values=_describe(values))
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        self._progress.console.print(text)
+
+
+class LineReporter:
+    """A line of text every `LINE_EVERY` seconds, for logs."""
+
+    def __init__(self, console: Console, name: str, num_steps: int):
+        """Names the run and its length."""
+        self._console, self._name, self._num_steps = console, name, num_steps
+        self._last = 0.0
+
+    def __enter__(self) -> "LineReporter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def update(self, step: int) -> None:
+        """Says nothing: steps are many."""
+
+    def values(self, step: int, values: Mapping[str, float]) -> None:
+        """Prints values, unless it has just done so."""
+        if time.monotonic() - self._last >= LINE_EVERY:
+            self._last = time.monotonic()
+            self.say(f"step {step}/{self._num_steps}  {_describe(values)}")
+
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        self._console.print(f"{self._name}: {text}")

@@ -1,0 +1,94 @@
+"""What a run writes for people: scalars and pictures for TensorBoard, a line of JSON for programs."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorboardX
+from jaxtyping import Float, Int, UInt8
+
+from sassn_jax.data import DatasetInfo, Normalize
+
+_WHITE = 255
+
+
+class Writer:
+    """Writes scalars to `metrics.jsonl` and, with pictures, to TensorBoard events in the workdir.
+
+    A run that goes on from a checkpoint drops what was written after it, so that no step is there twice.
+    """
+
+    def __init__(self, workdir: Path, start_step: int):
+        """Opens the files of a run that goes on after `start_step` steps."""
+        path = workdir / "metrics.jsonl"
+        if path.exists():
+            rows = path.read_text().splitlines()
+            kept = [row for row in rows if _step_of(row) <= start_step]
+            beside = path.with_suffix(".tmp")
+            beside.write_text("".join(f"{row}\n" for row in kept))
+            os.replace(beside, path)
+        self._lines = path.open("a")
+        self._events = tensorboardX.SummaryWriter(
+            str(workdir), purge_step=start_step + 1 if start_step else None
+        )
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._lines.close()
+        self._events.close()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes values of a step; what is not finite is null in JSON."""
+        row = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._lines.write(json.dumps({"step": step, **row}) + "\n")
+        self._lines.flush()
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+        self._events.flush()
+
+    def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Writes a picture of a step."""
+        self._events.add_image(name, image, step, dataformats="HWC")
+
+
+def _step_of(row: str) -> float:
+    """The step of a line of `metrics.jsonl`; infinite for one that a crash cut short."""
+    try:
+        return json.loads(row)["step"]
+    except ValueError:
+        return math.inf
+
+
+def colorize(labels: Int[np.ndarray, "H W"], info: DatasetInfo) -> UInt8[np.ndarray, "H W 3"]:
+    """Paints class ids in the dataset's palette, ignored pixels white."""
+    palette = np.full((256, 3), _WHITE, np.uint8)
+    palette[: info.num_classes] = info.palette
+    return palette[labels]
+
+
+def undo_normalize(
+    image: Float[np.ndarray, "H W 3"], normalize: Normalize
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Turns a network's input back into an RGB picture."""
+    image = image * np.asarray(normalize.std) + np.asarray(normalize.mean)
+    if normalize.channel_order == "bgr":
+        image = image[..., ::-1]
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+
+
+def tile(rows: list[list[UInt8[np.ndarray, "H W 3"]]], gap: int = 4) -> UInt8[np.ndarray, "H W 3"]:
+    """Joins pictures of one size into a table, white gaps of `gap` pixels between them."""
+
+    def join(pictures: list[np.ndarray], axis: int) -> np.ndarray:
+        shape = list(pictures[0].shape)
+        shape[axis] = gap
+        white = np.full(shape, _WHITE, np.uint8)
+        spaced = [part for picture in pictures for part in (white, picture)]
+        return np.concatenate(spaced[1:], axis=axis)
+
+    return join([join(row, 1) for row in rows], 0)

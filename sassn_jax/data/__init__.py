@@ -1,5 +1,6 @@
 """Datasets, labelled/unlabelled splits, transforms and training batches."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sassn_jax.data import camvid, scenes
@@ -9,7 +10,10 @@ from sassn_jax.data.splits import Split, choose_labeled, read_split, write_split
 from sassn_jax.data.transforms import Normalize, TrainTransform
 from sassn_jax.errors import InputError
 
-_LOADERS = {"camvid": camvid.load, "scenes": scenes.load}
+_LOADERS: dict[str, Callable[[str | Path | None], Dataset]] = {
+    "camvid": camvid.load,
+    "scenes": scenes.load,
+}
 
 __all__ = [
     "IGNORE_LABEL",

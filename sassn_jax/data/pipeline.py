@@ -28,6 +28,7 @@ def train_batches(
     batch_size: int,
     seed: int,
     workers: int = 0,
+    unlabeled_from: int = 0,
 ) -> "BatchIterator":
     """Endless training batches.
 
@@ -42,11 +43,12 @@ def train_batches(
       batch_size: images of each kind in a batch.
       seed: of order and transforms, in [0, 2**32).
       workers: processes that prepare batches; 0 prepares them in threads of this process.
+      unlabeled_from: first step whose batch has unlabelled images.
 
     Returns:
       An iterator over `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`, where
-      `image` is float32 `[B, h, w, 3]` and `label` int32 `[B, h, w]`. `unlabeled` is absent where
-      there is no such image; its `label` serves diagnostics alone.
+      `image` is float32 `[B, h, w, 3]` and `label` int32 `[B, h, w]`. `unlabeled` is absent before
+      `unlabeled_from`, and where there is no such image; its `label` serves diagnostics alone.
 
     Raises:
       ValueError: where there is no labelled image.
@@ -67,20 +69,26 @@ def train_batches(
         .batch(batch_size)
         for (name, source), stream_seed in zip(sources.items(), seeds, strict=False)
     }
-    return BatchIterator(grain.MapDataset.source(_Batches(streams)), workers)
+    batches = _Batches(streams, {"labeled": 0, "unlabeled": unlabeled_from})
+    return BatchIterator(grain.MapDataset.source(batches), workers)
 
 
 class _Batches:
     """All streams' batches of a step, by the number of the step."""
 
-    def __init__(self, streams: dict[str, grain.MapDataset]):
+    def __init__(self, streams: dict[str, grain.MapDataset], first_step: dict[str, int]):
         self._streams = streams
+        self._first_step = first_step
 
     def __len__(self) -> int:
         return sys.maxsize
 
     def __getitem__(self, step: int) -> Batch:
-        return {name: stream[step] for name, stream in self._streams.items()}
+        return {
+            name: stream[step]
+            for name, stream in self._streams.items()
+            if step >= self._first_step[name]
+        }
 
 
 class BatchIterator:
@@ -99,6 +107,10 @@ class BatchIterator:
 
     def __iter__(self) -> "BatchIterator":
         return self
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step, made here and now."""
+        return self._batches[step]
 
     def __next__(self) -> Batch:
         self.start_prefetch()

@@ -46,7 +46,9 @@ PALETTE = np.array(
 )
 
 # The signal by the class that it gives to the gates. Saturated, as no other thing in a scene is.
-_SIGNAL_COLOR = {"gate_open": (30, 60, 250), "gate_closed": (250, 40, 30)}
+_SIGNAL_COLOR = {"gate_open": np.array([30, 60, 250]), "gate_closed": np.array([250, 40, 30])}
+_RIM_COLOR = np.array([245, 245, 245])
+_BAR_COLOR = np.array([20, 20, 20])
 _SIGNAL_RADIUS = 6.5
 _GATE_RADII = (8.0, 11.0)  # half the side of a gate
 
@@ -107,19 +109,21 @@ def render(
     canvas = _Canvas(rng)
     signal, centers = _place(rng)
 
-    canvas.paint("meadow", np.ones((SIZE, SIZE), bool), _mottled(rng, _muted(rng)))
-    canvas.paint("wall", _half_plane(rng), _striped(rng, _muted(rng)))
+    canvas.paint("meadow", np.ones((SIZE, SIZE), bool), _mottled(rng, _muted(rng, 70, 120)))
+    canvas.paint("wall", _half_plane(rng), _striped(rng, _muted(rng, 70, 120)))
     for name in rng.permutation(["disc", "triangle"] * 3):
-        center, radius = rng.uniform(0, SIZE, 2), rng.uniform(6, 13)
-        shape = _disc(center, radius) if name == "disc" else _triangle(rng, center, 1.3 * radius)
-        canvas.paint(str(name), shape, _mottled(rng, _muted(rng)))
+        center, radius = rng.uniform(0, SIZE, 2), rng.uniform(7, 13)
+        if name == "disc":
+            canvas.paint("disc", _disc(center, radius), _mottled(rng, _muted(rng, 170, 185)))
+        else:
+            shape = _triangle(rng, center, 1.4 * radius)
+            canvas.paint("triangle", shape, _mottled(rng, _muted(rng, 10, 40)))
     for center, radius in centers:
         canvas.paint(gates, _square(center, radius), _checkered(rng))
     for _ in range(2):
-        canvas.paint("bar", _bar(rng), _mottled(rng, np.float32([40, 40, 40])))
-    canvas.paint("signal", _disc(signal, _SIGNAL_RADIUS), np.float32([245, 245, 245]))
-    core = np.float32(_SIGNAL_COLOR[gates])
-    canvas.paint("signal", _disc(signal, _SIGNAL_RADIUS - 1.5), core)
+        canvas.paint("bar", _bar(rng), _BAR_COLOR)
+    canvas.paint("signal", _disc(signal, _SIGNAL_RADIUS), _RIM_COLOR)
+    canvas.paint("signal", _disc(signal, _SIGNAL_RADIUS - 1.5), _SIGNAL_COLOR[gates])
     return canvas.finish()
 
 
@@ -158,10 +162,9 @@ def _place(rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[np.ndarray,
     return (signal, gates) if gates else _place(rng)
 
 
-def _muted(rng: np.random.Generator) -> np.ndarray:
-    """A colour that is no signal's: its channels differ by 70 at most."""
-    base = rng.uniform(60, 170)
-    return (base + rng.uniform(0, 70, 3)).astype(np.float32)
+def _muted(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
+    """A colour that is no signal's: its channels differ by 60 at most."""
+    return (rng.uniform(low, high) + rng.uniform(0, 60, 3)).astype(np.float32)
 
 
 def _mottled(rng: np.random.Generator, color: np.ndarray) -> Float32[np.ndarray, "96 96 3"]:

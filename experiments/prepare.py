@@ -1,0 +1,59 @@
+"""Prepares a dataset once, so that training can read it.
+
+python -m experiments.prepare --dataset=camvid --source=FOLDER --data_dir=FOLDER
+"""
+
+import sys
+
+from absl import flags
+from rich.console import Console
+from rich.progress import Progress
+
+from experiments import command
+from sassn_jax import data
+from sassn_jax.data import camvid
+from sassn_jax.errors import InputError
+
+_PREPARE = {"camvid": camvid.prepare}
+
+_DATASET = flags.DEFINE_string("dataset", None, f"One of {', '.join(_PREPARE)}.")
+_SOURCE = flags.DEFINE_string(
+    "source", None, "Folder with images/, labels/, classes.txt, train.txt, val.txt and test.txt."
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder for prepared datasets.")
+
+
+def main() -> None:
+    """Prepares the dataset that the flags name, and says what it holds."""
+    name, source, data_dir = (_required(flag) for flag in (_DATASET, _SOURCE, _DATA_DIR))
+    if name not in _PREPARE:
+        raise InputError(
+            f"--dataset={name}: expected one of {', '.join(_PREPARE)} (scenes needs no preparation)"
+        )
+    console = Console(file=sys.stderr)
+    # No thread redraws the bar: TFDS replaces `__import__` while it is imported, under all threads.
+    with Progress(
+        console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("checking images")
+        wrote = _PREPARE[name](
+            source,
+            data_dir,
+            lambda done, total: bar.update(task, completed=done, total=total, refresh=True),
+        )
+    dataset = data.load(name, data_dir)
+    counts = ", ".join(f"{len(images)} {split}" for split, images in dataset.splits.items())
+    print(
+        f"{data_dir}: {'prepared' if wrote else 'had been prepared already:'} {dataset.info.name}, "
+        f"{dataset.info.num_classes} classes, images: {counts}"
+    )
+
+
+def _required(flag: flags.FlagHolder[str | None]) -> str:
+    if not flag.value:
+        raise InputError(f"--{flag.name}: not given; see python -m experiments.prepare --help")
+    return flag.value
+
+
+if __name__ == "__main__":
+    command.run(main)

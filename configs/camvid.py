@@ -1,0 +1,38 @@
+"""CamVid street scenes at 180x240, from the half-width ResNet-50.
+
+    python -m experiments.prepare --dataset=camvid --source=CAMVID --data_dir=DATA
+    python -m experiments.train --config=configs/camvid.py:method=sassn,labels=1/8 \
+        --config.data_dir=DATA --config.model.weights=resnet50_thin.npz --workdir=runs/camvid_sassn
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    """Returns the config for `method=...,labels=...`."""
+    config = common.base_config(argument)
+    config.dataset = "camvid"
+    config.num_steps = 600
+    config.batch_size = 4
+    config.crop_size = (180, 240)
+    config.log_every = 20
+    config.eval_every = 300
+    config.checkpoint_every = 100
+    config.eval_batch_size = 8
+
+    config.model.backbone = "resnet50_thin"
+    config.model.norm = "frozen"
+    config.model.aspp_rates = (6, 12)
+
+    config.image.channel_order = "bgr"
+    config.image.mean = (104.0, 117.0, 123.0)
+    config.image.std = (57.0, 57.0, 57.0)
+    config.augment.scale = (1.0, 1.0)
+
+    config.loss.semi_start = 150
+
+    config.optimizer.lr = 1e-3
+    config.optimizer.weight_decay = 5e-4
+    return config

@@ -12,7 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 def masked_mean(values: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> Float[Array, ""]:
     """Returns the mean of `values` where `mask` is set, 0 where it is set nowhere."""
-    return jnp.sum(jnp.where(mask, values, 0)) / jnp.maximum(jnp.sum(mask), 1)
+    count = jnp.maximum(jnp.sum(mask), 1).astype(values.dtype)
+    return jnp.sum(jnp.where(mask, values, 0)) / count
 
 
 def one_hot(labels: Int[Array, "B H W"], num_classes: int) -> Float[Array, "B H W C"]:

@@ -26,8 +26,9 @@ def count_pairs(
     A product of one-hot matrices rather than a scatter, which some GPUs do in no fixed order; exact up
     to 2^24 pixels a call.
     """
-    valid = (labels != ignore_label).ravel()
-    truth = jax.nn.one_hot(labels.ravel(), num_classes) * valid[:, None]
+    nothing = -1  # a one-hot row of zeros
+    valid_labels = jnp.where(labels == ignore_label, nothing, labels)
+    truth = jax.nn.one_hot(valid_labels.ravel(), num_classes)
     guess = jax.nn.one_hot(predictions.ravel(), num_classes)
     return jnp.matmul(truth.T, guess, precision=jax.lax.Precision.HIGHEST)
 

@@ -1,6 +1,6 @@
 """What the training loop knows of a method: its state and four functions."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, no_type_check, runtime_checkable
 
 import jax
 from flax import struct
@@ -31,6 +31,7 @@ class NetworkState:
         return {"params": self.params, **self.collections}
 
 
+@no_type_check  # by tests: jax.eval_shape and shardings also make trees of other things than arrays
 @struct.dataclass
 class TrainState:
     """All that changes in training, as one tree.
@@ -48,6 +49,7 @@ class TrainState:
     discriminator: NetworkState | None
 
 
+@runtime_checkable
 class Method(Protocol):
     """A way to learn from a batch `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`.
 

@@ -1,0 +1,41 @@
+"""What every test runs under: two CPU devices, and shapes and types checked at every call."""
+
+import os
+from pathlib import Path
+
+# In the environment, before jax is imported, so that commands run by a test see the same machine.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+# In the tests alone: a user pays nothing for these checks.
+install_import_hook(["sassn_jax", "pallas_kernels"], "beartype.beartype")
+
+
+@pytest.fixture
+def strict_dtypes():
+    """No implicit change of dtype. Not for all tests: Optax's Adam relies on one."""
+    with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture
+def strict_ranks():
+    """No broadcast over missing axes. Not for the networks: NHWC times a vector of C is their idiom."""
+    with jax.numpy_rank_promotion("raise"):
+        yield
+
+
+@pytest.fixture
+def fast_compile():
+    """Compiles with few optimizations, for tests of what is computed rather than of the last bits."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

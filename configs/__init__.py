@@ -1,0 +1,1 @@
+"""The configs: `get_config(argument)` in a file for each recipe."""

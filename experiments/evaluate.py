@@ -6,10 +6,9 @@ from rich.table import Table
 
 from experiments import command
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _SPLIT = flags.DEFINE_string("split", "val", "Split of its dataset, such as val or test.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "latest, or best by mIoU on val.")
-flags.mark_flag_as_required("workdir")
 
 
 def main() -> None:

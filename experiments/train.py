@@ -1,4 +1,4 @@
-"""Trains, or goes on training: python -m experiments.train --config=configs/NAME.py --workdir=DIR."""
+"""Trains, or goes on: python -m experiments.train --config=configs/NAME.py --workdir=DIR."""
 
 from absl import flags
 from ml_collections import config_flags
@@ -8,8 +8,10 @@ from experiments import command
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, such as configs/scenes.py:method=sassn,labels=1/8."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of this run; made if it is not there.")
-flags.mark_flags_as_required(["config", "workdir"])
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of this run; made if it is not there.", required=True
+)
+flags.mark_flag_as_required("config")
 
 
 def main() -> None:

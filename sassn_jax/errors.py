@@ -4,7 +4,8 @@
 class InputError(ValueError):
     """Something that the user gave is wrong: a flag, a field of the config, a file or a folder.
 
-    The message is one line: what came, what is allowed, what to do. Commands print it and exit with 2.
+    The message is one line: what came, what is allowed, what to do. Commands print it and exit
+    with 2.
     """
 
 

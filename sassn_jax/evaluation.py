@@ -33,7 +33,7 @@ def evaluate(
       source: images with labels.
       info: of the dataset.
       normalize: what the network expects of an image.
-      batch_size: images a call; images of one size are gathered, and the last ones of a size padded.
+      batch_size: images a call; those of one size are gathered, the last of a size padded.
       on_images: told how many images each batch held.
 
     Returns:

@@ -1,7 +1,7 @@
 """Equations (2) to (5) of the paper, each a mean over the pixels that take part.
 
-The paper writes sums; its weights (0.001 to 0.1) only make sense with means, which is what the code of
-AdvSemiSeg computes. All take logits, never probabilities.
+The paper writes sums; its weights (0.001 to 0.1) only make sense with means, which is what the code
+of AdvSemiSeg computes. All take logits, never probabilities.
 """
 
 import jax

@@ -23,8 +23,8 @@ def count_pairs(
 ) -> Float[Array, "C C"]:
     """Counts pixels by class of the label (row) and of the prediction (column).
 
-    A product of one-hot matrices rather than a scatter, which some GPUs do in no fixed order; exact up
-    to 2^24 pixels a call.
+    A product of one-hot matrices rather than a scatter, which some GPUs do in no fixed order; exact
+    up to 2^24 pixels a call.
     """
     nothing = -1  # a one-hot row of zeros
     valid_labels = jnp.where(labels == ignore_label, nothing, labels)
@@ -53,13 +53,13 @@ class ConfusionMatrix:
         return ConfusionMatrix(self.counts + np.asarray(counts).astype(np.int64))
 
     def iou(self) -> Float[np.ndarray, " C"]:
-        """Returns each class's intersection over union, NaN for one in neither label nor prediction."""
+        """Returns each class's intersection over union, NaN for one that occurs nowhere."""
         hit = np.diag(self.counts).astype(float)
         union = self.counts.sum(0) + self.counts.sum(1) - hit
         return np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
 
     def miou(self) -> float:
-        """Returns the mean over classes that occur in labels or predictions, NaN where none does."""
+        """Returns the mean IoU of the classes in labels or predictions, NaN where none is."""
         iou = self.iou()
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else math.nan
 

@@ -1,4 +1,4 @@
-"""The two players' optimizers: SGD by parameter groups for G, Adam for D, poly schedules for both."""
+"""The players' optimizers: SGD by parameter groups for G, Adam for D, poly schedules for both."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ def parameter_groups(params: Any, *, train_norm: bool) -> Any:
       train_norm: whether scale and shift of the trunk's normalization are trained.
 
     Returns:
-      A tree like `params` of `pretrained` (the trunk), `new` (head and attention), `new_undecayed` (the
-      attention's alpha, which decay would pull back to where it started) or `frozen`.
+      A tree like `params` of `pretrained` (the trunk), `new` (head and attention), `new_undecayed`
+      (the attention's alpha, which decay would pull back to where it started) or `frozen`.
     """
 
     def group(path: tuple, _: Any) -> str:

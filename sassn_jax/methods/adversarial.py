@@ -5,7 +5,7 @@ normalization (SN).
 """
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -44,23 +44,22 @@ class LossWeights:
     discriminator_fake: Literal["labeled", "both"] = "labeled"
 
 
-@struct.dataclass
-class Forward:
+class Forward(struct.PyTreeNode):
     """G's and D's view of a batch: the labelled half, and the unlabelled one where there is one."""
 
-    logits: Float[Array, "B H W C"]
-    confidence_logits: Float[Array, "B H W"]
-    unlabeled_logits: Float[Array, "B H W C"] | None = None
-    unlabeled_confidence_logits: Float[Array, "B H W"] | None = None
+    logits: Any  # [B, H, W, C], of G
+    confidence_logits: Any  # [B, H, W], of D
+    unlabeled_logits: Any = None
+    unlabeled_confidence_logits: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Adversarial(Supervised):
     """G learns from labels, from D, and from its own predictions where D trusts them.
 
-    A batch without `unlabeled` is a step before `semi_start`; the two compile separately. Gradients of
-    both players are taken at the same parameters. D's spectral norm iterates once a step, in D's own
-    pass; G sees D with the stored vectors.
+    A batch without `unlabeled` is a step before `semi_start`; the two compile separately. Gradients
+    of both players are taken at the same parameters. D's spectral norm iterates once a step, in D's
+    own pass; G sees D with the stored vectors.
 
     Attributes:
       discriminator: D.
@@ -73,7 +72,7 @@ class Adversarial(Supervised):
     weights: LossWeights = dataclasses.field(kw_only=True)
 
     @property
-    def unlabeled_from(self) -> int:  # type: ignore[override]
+    def unlabeled_from(self) -> int | None:
         """First step that takes unlabelled images."""
         return self.weights.semi_start
 
@@ -196,15 +195,15 @@ class Adversarial(Supervised):
         )
         if groups == 1:
             return Forward(logits, confidence_logits), collections
-        halves = [x[group::2] for group in range(2) for x in (logits, confidence_logits)]
-        return Forward(*halves), collections
+        return Forward(
+            logits[0::2], confidence_logits[0::2], logits[1::2], confidence_logits[1::2]
+        ), collections
 
     def _unlabeled_objective(
         self, forward: Forward, labels: jax.Array
     ) -> tuple[Float[Array, ""], Metrics]:
-        """What unlabelled images add to equation (1); `labels`, where known, serve a metric alone."""
+        """What unlabelled images add to equation (1); `labels` serve a metric alone."""
         logits, confidence_logits = forward.unlabeled_logits, forward.unlabeled_confidence_logits
-        assert logits is not None and confidence_logits is not None
         everywhere = jnp.ones_like(labels, bool)
         adversarial = losses.adversarial_loss(confidence_logits, everywhere)
         self_training, keep = losses.self_training_loss(
@@ -226,8 +225,9 @@ class Adversarial(Supervised):
     def _confidence_logits(
         self, variables: Variables, probabilities: Float[Array, "B H W C"], *, learning: bool
     ) -> tuple[Float[Array, "B H W"], Variables]:
-        """Returns D's logits at the size of its input, and its collections where it is `learning`."""
+        """Returns D's logits at its input's size, and its collections where it is `learning`."""
+        height, width = probabilities.shape[1:3]
         logits, collections = self.discriminator.apply(
             variables, probabilities, mutable=[COLLECTION] if learning else []
         )
-        return resize_bilinear(logits, probabilities.shape[1:3])[..., 0], collections
+        return resize_bilinear(logits, (height, width))[..., 0], collections

@@ -1,18 +1,18 @@
 """What the training loop knows of a method: its state and four functions."""
 
-from typing import Any, Protocol, no_type_check, runtime_checkable
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from flax import struct
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float
 
 Batch = dict[str, dict[str, Any]]
-Variables = dict[str, Any]
+Variables = Mapping[str, Any]
 Metrics = dict[str, Float[Array, ""]]
 
 
-@struct.dataclass
-class NetworkState:
+class NetworkState(struct.PyTreeNode):
     """A network in training.
 
     Attributes:
@@ -31,36 +31,33 @@ class NetworkState:
         return {"params": self.params, **self.collections}
 
 
-@no_type_check  # by tests: jax.eval_shape and shardings also make trees of other things than arrays
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """All that changes in training, as one tree.
 
     Attributes:
-      step: steps taken.
+      step: steps taken, an int32 scalar.
       rng: key of the run; a step that needs randomness folds `step` into it.
-      generator: the segmentation network.
-      discriminator: None for methods without one.
+      generator: the `NetworkState` of the segmentation network.
+      discriminator: another `NetworkState`; None for methods without one.
     """
 
-    step: Int[Array, ""]
-    rng: Key[Array, ""]
-    generator: NetworkState
-    discriminator: NetworkState | None
+    step: Any
+    rng: Any
+    generator: Any
+    discriminator: Any
 
 
 @runtime_checkable
 class Method(Protocol):
-    """A way to learn from a batch `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`.
+    """A way to learn from `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`.
 
-    Images are normalized float32 `[B, H, W, 3]`, labels int32 `[B, H, W]` with 255 for ignored pixels.
+    Images are normalized float32 `[B, H, W, 3]`, labels int32 `[B, H, W]`, 255 for ignored pixels.
     `unlabeled` is there only from `unlabeled_from` on; its labels serve the metrics alone.
-
-    Attributes:
-      unlabeled_from: first step that takes unlabelled images, None for a method that takes none.
     """
 
-    unlabeled_from: int | None
+    @property
+    def unlabeled_from(self) -> int | None:
+        """First step that takes unlabelled images, None for a method that takes none."""
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0, for batches like this one."""

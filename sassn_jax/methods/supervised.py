@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,10 @@ class Supervised:
     generator_optimizer: optax.GradientTransformation
     pretrained: PretrainedBackbone | None = None
 
-    unlabeled_from = None
+    @property
+    def unlabeled_from(self) -> int | None:
+        """No step takes unlabelled images."""
+        return None
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0."""
@@ -65,10 +69,14 @@ class Supervised:
         self, variables: Variables, images: Float[Array, "B H W 3"]
     ) -> Float[Array, "B H W C"]:
         """Returns class probabilities at the size of the images."""
-        return jax.nn.softmax(self.generator.apply(variables, images, train=False))
+        logits: Any = self.generator.apply(variables, images, train=False)
+        return jax.nn.softmax(logits)
 
-    def confidence(self, state: TrainState, probabilities: Float[Array, "B H W C"]) -> None:
+    def confidence(
+        self, state: TrainState, probabilities: Float[Array, "B H W C"]
+    ) -> Float[Array, "B H W"] | None:
         """There is no discriminator to be confident."""
+        return None
 
     def _init_generator(self, rng: jax.Array, batch: Batch) -> NetworkState:
         init = jax.jit(functools.partial(self.generator.init, train=False))

@@ -11,9 +11,9 @@ from sassn_jax.models.layers import Conv, torch_default_init
 class PositionAttention(nn.Module):
     """Adds to each position a weighted sum over all positions (DANet, section 3.2).
 
-    `O_j = alpha * sum_i softmax_i(q_j . k_i) v_i + X_j`, with no `1 / sqrt(d)`. The paper writes Q for
-    what is summed over and K for what is not; the names here are the other way round, as everywhere
-    else. `alpha` starts at 0, so that the network begins as the one without attention.
+    `O_j = alpha * sum_i softmax_i(q_j . k_i) v_i + X_j`, with no `1 / sqrt(d)`. The paper writes Q
+    for what is summed over and K for what is not; the names here are the other way round, as
+    everywhere else. `alpha` starts at 0, so that the network begins as the one without attention.
 
     Attributes:
       qk_reduction: queries and keys have this many times fewer channels than the input.

@@ -21,7 +21,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, probabilities: Float[Array, "B H W C"]) -> Float[Array, "B h w 1"]:
-        """Returns logits, a thirty-second of the input's size rounded down, for the caller to resize.
+        """Returns logits at a thirty-second of the input's size, for the caller to resize.
 
         Args:
           probabilities: of the classes, or one-hot labels; at least `MINIMUM_SIZE` pixels a side.

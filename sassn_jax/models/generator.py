@@ -68,7 +68,8 @@ class Generator(nn.Module):
         )
         features = attend("layer4", features)
         logits = HEADS[self.head](self.num_classes, self.aspp_rates, name="head")(features)
-        return resize_bilinear(logits, images.shape[1:3])
+        _, height, width, _ = images.shape
+        return resize_bilinear(logits, (height, width))
 
     def make_backbone(self, **kwargs: Any) -> ResNet:
         """Returns the trunk as a module of its own, for those who load weights into it."""

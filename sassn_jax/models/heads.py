@@ -21,7 +21,7 @@ class DeepLabV2Head(nn.Module):
     @nn.compact
     def __call__(self, features: Float[Array, "B h w D"]) -> Float[Array, "B h w C"]:
         """Returns logits at the size of the features."""
-        return sum(
+        logits = [
             Conv(
                 self.num_classes,
                 3,
@@ -31,4 +31,5 @@ class DeepLabV2Head(nn.Module):
                 name=f"conv{i}",
             )(features)
             for i, rate in enumerate(self.rates)
-        )
+        ]
+        return sum(logits[1:], logits[0])

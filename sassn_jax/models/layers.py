@@ -1,4 +1,4 @@
-"""What every network here is made of: convolution, normalization, pooling and resizing, all NHWC."""
+"""What every network is made of: convolution, normalization, pooling and resizing, all NHWC."""
 
 from collections.abc import Callable
 from typing import Literal

@@ -1,5 +1,7 @@
 """Spectral normalization of a kernel: equation (11) of the paper."""
 
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ from flax import traverse_util
 from jaxtyping import Array, Float
 
 COLLECTION = "spectral"
-# Before the first step G sees D with the stored vectors, and with random ones sigma is any small number.
+# G sees D with the stored vectors before D's first step; random ones would give a random sigma.
 INITIAL_ITERATIONS = 15
 
 
@@ -23,9 +25,9 @@ def _matrix(kernel: Float[Array, "kh kw C D"]) -> Float[Array, "D K"]:
 class SpectralNorm(nn.Module):
     """Divides a kernel by an estimate of its largest singular value (Miyato et al. 2018).
 
-    The kernel is seen as a matrix of `D` rows. `u [D]` and `v [kh*kw*C]`, the estimates of its first
-    singular vectors, live in the collection `spectral`. Where that collection is mutable, one power
-    iteration improves them before use; where it is not, the stored ones are used, so that a
+    The kernel is seen as a matrix of `D` rows. `u [D]` and `v [kh*kw*C]`, the estimates of its
+    first singular vectors, live in the collection `spectral`. Where that collection is mutable, one
+    power iteration improves them before use; where it is not, the stored ones are used, so that a
     discriminator that is not being trained is a fixed function. Gradients flow through sigma, not
     through `u` and `v`. This equals `torch.nn.utils.spectral_norm`.
     """
@@ -35,10 +37,10 @@ class SpectralNorm(nn.Module):
         """Returns `kernel / sigma`."""
         matrix = _matrix(kernel)
         constant = jax.lax.stop_gradient(matrix)
-        initial = None
+        initial = jnp.zeros(matrix.shape[0]), jnp.zeros(matrix.shape[1])
         if self.is_initializing():
-            u = jax.random.normal(self.make_rng("params"), matrix.shape[:1])
-            initial = _power_iteration(constant, _normalize(u), INITIAL_ITERATIONS)
+            random = jax.random.normal(self.make_rng("params"), matrix.shape[:1])
+            initial = _power_iteration(constant, _normalize(random), INITIAL_ITERATIONS)
         u = self.variable(COLLECTION, "u", lambda: initial[0])
         v = self.variable(COLLECTION, "v", lambda: initial[1])
         if self.is_mutable_collection(COLLECTION) and not self.is_initializing():
@@ -56,7 +58,7 @@ def _power_iteration(
     return u, v
 
 
-def sigmas(params: dict, spectral: dict) -> dict[str, Float[Array, ""]]:
+def sigmas(params: Mapping, spectral: Mapping) -> dict[str, Float[Array, ""]]:
     """Returns each normalized layer's sigma by the layer's name.
 
     Args:

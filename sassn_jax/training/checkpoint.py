@@ -9,15 +9,14 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from sassn_jax.data import BatchIterator
-from sassn_jax.errors import InputError
 from sassn_jax.methods import TrainState
 
 
 class Checkpoints:
     """The checkpoints of a workdir, written in the background, whole or not at all.
 
-    The latest two are kept, and the one with the best mIoU. Use as a context manager: leaving it waits
-    for what is still being written.
+    The latest two are kept, and the one with the best mIoU. Use as a context manager: leaving it
+    waits for what is still being written.
     """
 
     def __init__(self, workdir: Path):

@@ -49,7 +49,7 @@ def validate(config: ConfigDict) -> None:
     _require(config, "model.aspp_rates", lambda x: x and all(rate >= 1 for rate in x),
              "at least one dilation, each at least 1")  # fmt: skip
     _require(config, "crop_size", lambda x: len(x) == 2 and min(x) >= MINIMUM_SIZE,
-             f"height and width of at least {MINIMUM_SIZE} pixels, the least the networks take")  # fmt: skip
+             f"height and width of at least {MINIMUM_SIZE} pixels, or D has no output")  # fmt: skip
     _require(config, "augment.scale", lambda x: len(x) == 2 and 0 < x[0] <= x[1],
              "two factors, the smaller first")  # fmt: skip
 

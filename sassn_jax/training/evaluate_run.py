@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
@@ -26,6 +29,12 @@ class Run:
     dataset: Dataset
     method: Method
     state: TrainState
+
+    def predict(self, image: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
+        """Returns the most likely class of each pixel of an RGB image, 0-255."""
+        images = jnp.asarray(make_normalize(self.config)(image)[None])
+        probabilities = self.method.predict(self.state.generator.variables, images)
+        return np.asarray(probabilities[0].argmax(-1))
 
 
 def load_run(workdir: str | Path, checkpoint: str = "latest") -> Run:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -20,7 +21,7 @@ from sassn_jax.training import config as configuration
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.progress import Reporter, make_reporter
-from sassn_jax.training.summaries import Writer, colorize, tile, undo_normalize
+from sassn_jax.training.summaries import Writer, picture_row, tile
 
 PICTURED = 4  # images of the validation split that TensorBoard shows
 SHOWN = ("loss/cross_entropy", "loss/discriminator", "self_training/kept", "images_per_second")
@@ -29,9 +30,9 @@ SHOWN = ("loss/cross_entropy", "loss/discriminator", "self_training/kept", "imag
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     """Trains what a config describes, or goes on where an earlier call was stopped.
 
-    The same config and seed on the same kind of device give the same bits, interrupted or not. The workdir
-    then holds `config.json`, `split.json` (which images were labelled), `checkpoints/`, TensorBoard
-    events, `metrics.jsonl` and, at the end, `eval_val.json`.
+    The same config and seed on the same kind of device give the same bits, interrupted or not. The
+    workdir then holds `config.json`, `split.json` (which images were labelled), `checkpoints/`,
+    TensorBoard events, `metrics.jsonl` and, at the end, `eval_val.json`.
 
     Args:
       config: see `configs/common.py` for its fields.
@@ -188,19 +189,17 @@ class Loop:
         rows = []
         for index in range(min(PICTURED, len(source))):
             example = source[index]
-            image = self.normalize(example["image"])
-            probabilities = self.predict(state.generator.variables, image[None])
-            prediction = np.asarray(probabilities[0].argmax(-1))
-            row = [
-                undo_normalize(image, self.normalize),
-                colorize(example["label"], info),
-                colorize(prediction, info),
-            ]
+            images = jnp.asarray(self.normalize(example["image"])[None])
+            probabilities = self.predict(state.generator.variables, images)
             confidence = self.confidence(state, probabilities)
-            if confidence is not None:
-                grey = np.round(255 * np.asarray(confidence[0])).astype(np.uint8)
-                row.append(np.repeat(grey[..., None], 3, axis=-1))
-            rows.append(row)
+            rows.append(
+                picture_row(
+                    example,
+                    np.asarray(probabilities[0].argmax(-1)),
+                    info,
+                    None if confidence is None else np.asarray(confidence[0]),
+                )
+            )
         # Images of another size than the first cannot stand in one table with it.
         return tile([row for row in rows if row[0].shape == rows[0][0].shape])
 

@@ -1,4 +1,4 @@
-"""What a run writes for people: scalars and pictures for TensorBoard, a line of JSON for programs."""
+"""What a run writes: scalars and pictures for TensorBoard, a line of JSON for programs."""
 
 import json
 import math
@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import tensorboardX
 from jaxtyping import Float, Int, UInt8
+from PIL import Image
 
-from sassn_jax.data import DatasetInfo, Normalize
+from sassn_jax.data import DatasetInfo, Example
 
 _WHITE = 255
 
@@ -18,7 +19,7 @@ _WHITE = 255
 class Writer:
     """Writes scalars to `metrics.jsonl` and, with pictures, to TensorBoard events in the workdir.
 
-    A run that goes on from a checkpoint drops what was written after it, so that no step is there twice.
+    A run that goes on from a checkpoint drops what was written after it: no step is there twice.
     """
 
     def __init__(self, workdir: Path, start_step: int):
@@ -71,14 +72,18 @@ def colorize(labels: Int[np.ndarray, "H W"], info: DatasetInfo) -> UInt8[np.ndar
     return palette[labels]
 
 
-def undo_normalize(
-    image: Float[np.ndarray, "H W 3"], normalize: Normalize
-) -> UInt8[np.ndarray, "H W 3"]:
-    """Turns a network's input back into an RGB picture."""
-    image = image * np.asarray(normalize.std) + np.asarray(normalize.mean)
-    if normalize.channel_order == "bgr":
-        image = image[..., ::-1]
-    return np.clip(np.round(image), 0, 255).astype(np.uint8)
+def picture_row(
+    example: Example,
+    prediction: Int[np.ndarray, "H W"],
+    info: DatasetInfo,
+    confidence: Float[np.ndarray, "H W"] | None = None,
+) -> list[UInt8[np.ndarray, "H W 3"]]:
+    """Returns input, truth, prediction and, where there is one, D's confidence (white is 1)."""
+    row = [example["image"], colorize(example["label"], info), colorize(prediction, info)]
+    if confidence is not None:
+        grey = np.round(255 * confidence).astype(np.uint8)
+        row.append(np.repeat(grey[..., None], 3, axis=-1))
+    return row
 
 
 def tile(rows: list[list[UInt8[np.ndarray, "H W 3"]]], gap: int = 4) -> UInt8[np.ndarray, "H W 3"]:
@@ -92,3 +97,10 @@ def tile(rows: list[list[UInt8[np.ndarray, "H W 3"]]], gap: int = 4) -> UInt8[np
         return np.concatenate(spaced[1:], axis=axis)
 
     return join([join(row, 1) for row in rows], 0)
+
+
+def write_picture(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> None:
+    """Writes a PNG file whole or not at all."""
+    beside = path.with_name(path.name + ".tmp")
+    Image.fromarray(picture).save(beside, format="png")
+    os.replace(beside, path)

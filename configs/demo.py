@@ -1,0 +1,19 @@
+"""The run of `make demo`: scenes with few labels, short enough for two cores.
+
+    python -m experiments.train --config=configs/demo.py:method=sassn,labels=1/8 --workdir=runs/one
+"""
+
+from ml_collections import ConfigDict
+
+from configs import scenes
+
+
+def get_config(argument: str | None = None) -> ConfigDict:
+    """Returns the config for `method=...,labels=...`."""
+    config = scenes.get_config(argument)
+    config.num_steps = 400
+    config.batch_size = 4
+    config.eval_every = 400
+    config.checkpoint_every = 200
+    config.loss.semi_start = 100
+    return config

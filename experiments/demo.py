@@ -1,0 +1,95 @@
+"""Shows what attention and spectral normalization bring, on generated scenes: `make demo`."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from configs import demo as demo_config
+from experiments import command
+
+METHODS = ("supervised", "advsemiseg", "sassn")
+LABELS = "1/8"
+PICTURED = 4  # test images in the picture
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Folder of the demo's runs.")
+_SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each method is trained with.", 1)
+
+
+def main() -> None:
+    """Trains, scores, and shows the three methods; what is there already is not done again."""
+    workdir = Path(_WORKDIR.value)
+    console = Console()
+    rows = [
+        [_result(workdir / f"seed{seed}" / method, method, seed) for seed in range(_SEEDS.value)]
+        for method in METHODS
+    ]
+    console.print(_table(rows))
+    picture = workdir / "predictions.png"
+    _draw(workdir / "seed0", picture)
+    console.print(f"{picture}: input, truth, {', '.join(METHODS)}")
+    console.print(f"Curves and pictures of the training: .venv/bin/tensorboard --logdir={workdir}")
+
+
+def _result(workdir: Path, method: str, seed: int) -> dict:
+    """Trains and scores one run, unless its result is there; `seconds` counts the last call."""
+    from sassn_jax.data.scenes import LOOK_ALIKE
+    from sassn_jax.training.config import write_json
+    from sassn_jax.training.evaluate_run import evaluate_run
+    from sassn_jax.training.loop import train_and_evaluate
+
+    path = workdir / "result.json"
+    if path.exists():
+        return json.loads(path.read_text())
+    config = demo_config.get_config(f"method={method},labels={LABELS}")
+    config.seed = seed
+    began = time.perf_counter()
+    train_and_evaluate(config, workdir)
+    seconds = time.perf_counter() - began
+    scores = evaluate_run(workdir, "test")
+    # A class that was neither there nor predicted has no IoU; the test split has all of them.
+    look_alike = float(np.mean([scores["iou"][name] for name in LOOK_ALIKE]))
+    result = {"miou": scores["miou"], "look_alike_iou": look_alike, "seconds": seconds}
+    write_json(path, result)
+    return result
+
+
+def _table(rows: list[list[dict]]) -> Table:
+    seeds = len(rows[0])
+    over = f", mean of {seeds} seeds (spread)" if seeds > 1 else ""
+    table = Table(title=f"scenes, {LABELS} of the labels, test split{over}")
+    for name in ("method", "mIoU", "IoU of the look-alike pair", "seconds"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    for method, results in zip(METHODS, rows, strict=True):
+        cells = [_cell([result[key] for result in results]) for key in ("miou", "look_alike_iou")]
+        seconds = np.mean([result["seconds"] for result in results])
+        table.add_row(method, *cells, f"{seconds:.0f}")
+    return table
+
+
+def _cell(values: list[float]) -> str:
+    spread = f" ({np.std(values, ddof=1):.3f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
+
+
+def _draw(workdir: Path, path: Path) -> None:
+    """Writes a row for each of some test images: input, truth, each method's prediction."""
+    from sassn_jax.training.evaluate_run import load_run
+    from sassn_jax.training.summaries import picture_row, tile, write_picture
+
+    rows: list[list[np.ndarray]] = [[] for _ in range(PICTURED)]
+    for method in METHODS:
+        run = load_run(workdir / method)
+        for index, row in enumerate(rows):
+            example = run.dataset.splits["test"][index]
+            pictures = picture_row(example, run.predict(example["image"]), run.dataset.info)
+            row.extend(pictures if not row else pictures[2:])
+    write_picture(path, tile(rows))
+
+
+if __name__ == "__main__":
+    command.run(main)

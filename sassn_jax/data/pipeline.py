@@ -2,8 +2,8 @@
 
 import json
 import sys
+import weakref
 from collections.abc import Callable
-from typing import Any
 
 import grain
 import numpy as np
@@ -103,7 +103,10 @@ class BatchIterator:
         self._batches = batches
         self._workers = workers
         self._step = 0
-        self._iterator: Any = None
+        self._running: list[grain.DatasetIterator] = []  # one, or none
+        # Runs at the end of the program too, early enough: Grain's iterators complain where Python
+        # ends them.
+        weakref.finalize(self, _close_all, self._running)
 
     def __iter__(self) -> "BatchIterator":
         return self
@@ -114,13 +117,13 @@ class BatchIterator:
 
     def __next__(self) -> Batch:
         self.start_prefetch()
-        batch = next(self._iterator)
+        batch = next(self._running[0])
         self._step += 1
         return batch
 
     def start_prefetch(self) -> None:
         """Starts making batches ahead, if that has not been done."""
-        if self._iterator is not None:
+        if self._running:
             return
         dataset = self._batches.slice(slice(self._step, None)).to_iter_dataset(
             grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_BUFFER)
@@ -134,7 +137,7 @@ class BatchIterator:
                     num_workers=self._workers, per_worker_buffer_size=_BUFFER
                 )
             )
-        self._iterator = iter(dataset)
+        self._running.append(iter(dataset))
 
     def get_state(self) -> bytes:
         """The position, as JSON: the number of the batch that comes next."""
@@ -147,6 +150,9 @@ class BatchIterator:
 
     def close(self) -> None:
         """Ends threads and processes. A later `next` starts them again, at the same position."""
-        if self._iterator is not None:
-            self._iterator.close()
-            self._iterator = None
+        _close_all(self._running)
+
+
+def _close_all(iterators: list[grain.DatasetIterator]) -> None:
+    while iterators:
+        iterators.pop().close()

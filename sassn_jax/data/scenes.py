@@ -109,15 +109,15 @@ def render(
     canvas = _Canvas(rng)
     signal, centers = _place(rng)
 
-    canvas.paint("meadow", np.ones((SIZE, SIZE), bool), _mottled(rng, _muted(rng, 70, 120)))
-    canvas.paint("wall", _half_plane(rng), _striped(rng, _muted(rng, 70, 120)))
+    canvas.paint("meadow", np.ones((SIZE, SIZE), bool), _mottled(rng, _muted(rng, 70.0, 120.0)))
+    canvas.paint("wall", _half_plane(rng), _striped(rng, _muted(rng, 70.0, 120.0)))
     for name in rng.permutation(["disc", "triangle"] * 3):
         center, radius = rng.uniform(0, SIZE, 2), rng.uniform(7, 13)
         if name == "disc":
-            canvas.paint("disc", _disc(center, radius), _mottled(rng, _muted(rng, 170, 185)))
+            canvas.paint("disc", _disc(center, radius), _mottled(rng, _muted(rng, 170.0, 185.0)))
         else:
             shape = _triangle(rng, center, 1.4 * radius)
-            canvas.paint("triangle", shape, _mottled(rng, _muted(rng, 10, 40)))
+            canvas.paint("triangle", shape, _mottled(rng, _muted(rng, 10.0, 40.0)))
     for center, radius in centers:
         canvas.paint(gates, _square(center, radius), _checkered(rng))
     for _ in range(2):

@@ -133,7 +133,7 @@ def _nearest(
     return label[np.ix_(rows, columns)].astype(np.int32)
 
 
-def _pad(array: np.ndarray, size: tuple[int, int], value: float) -> np.ndarray:
+def _pad(array: np.ndarray, size: tuple[int, int], value: int | float) -> np.ndarray:
     if array.shape[:2] == size:
         return np.ascontiguousarray(array)
     padded = np.full((*size, *array.shape[2:]), value, array.dtype)

@@ -1,0 +1,38 @@
+"""Sources for tests."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class ListSource:
+    """Images in memory; `masks` says whether they have masks."""
+
+    images: tuple[np.ndarray, ...]
+    masks: bool = True
+
+    @property
+    def ids(self):
+        return tuple(f"image_{i}" for i in range(len(self.images)))
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        example = {"image": self.images[index], "id": self.ids[index]}
+        if self.masks:
+            example["label"] = self.images[index][..., 0] % 5
+        return example
+
+
+def numbered(count: int, size=(6, 7), masks=True) -> ListSource:
+    """Image number i is i everywhere, so that a batch tells which images are in it."""
+    return ListSource(tuple(np.full((*size, 3), i, np.uint8) for i in range(count)), masks)
+
+
+def noise(count: int, size=(20, 30), masks=True) -> ListSource:
+    rng = np.random.default_rng(0)
+    return ListSource(
+        tuple(rng.integers(0, 256, (*size, 3), np.uint8) for _ in range(count)), masks
+    )

@@ -1,0 +1,43 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sassn_jax import data
+from sassn_jax.errors import InputError
+from tests.data.sources import numbered
+
+
+def test_a_subset_reads_the_named_images_in_the_named_order():
+    source = data.subset(numbered(9), ["image_7", "image_2"])
+    assert list(source.ids) == ["image_7", "image_2"]
+    assert [int(source[i]["image"][0, 0, 0]) for i in range(len(source))] == [7, 2]
+    assert [source[i]["id"] for i in range(len(source))] == list(source.ids)
+
+
+def test_a_subset_of_unknown_ids_is_refused():
+    with pytest.raises(InputError, match="'image_9'"):
+        data.subset(numbered(9), ["image_0", "image_9"])
+
+
+def test_an_unknown_dataset_is_refused_with_those_that_there_are():
+    with pytest.raises(InputError, match=r"'voc'.*camvid, scenes"):
+        data.load("voc")
+
+
+def test_num_classes_leaves_out_the_ignore_label():
+    info = data.DatasetInfo("two", ("a", "b"), np.zeros((2, 3), np.uint8))
+    assert info.num_classes == 2
+    assert info.ignore_label == data.IGNORE_LABEL == 255
+
+
+def test_importing_the_package_loads_no_tensorflow_torch_or_tfds():
+    script = (
+        "import sys, sassn_jax.data; "
+        "print([m for m in ('tensorflow', 'torch', 'tensorflow_datasets') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

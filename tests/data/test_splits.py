@@ -1,0 +1,110 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sassn_jax.data import Split, choose_labeled, read_split, write_split
+from sassn_jax.errors import InputError
+
+IDS = tuple(f"frame_{i:03}" for i in range(367))
+
+
+@pytest.mark.parametrize(
+    ("labels", "count"), [("1/8", 45), ("0.125", 45), ("1/4", 91), ("1/2", 183), ("1", 367)]
+)
+def test_a_fraction_labels_its_floor(labels, count):
+    split = choose_labeled(IDS, labels, seed=0)
+    assert len(split.labeled) == count
+    assert sorted(split.labeled + split.unlabeled) == sorted(IDS)
+    assert list(split.labeled) == [id_ for id_ in IDS if id_ in split.labeled]
+
+
+def test_the_smallest_fraction_labels_one():
+    assert len(choose_labeled(IDS, "1/1000", seed=0).labeled) == 1
+
+
+def test_the_choice_depends_on_the_seed_and_on_names_alone():
+    split = choose_labeled(IDS, "1/8", seed=3)
+    assert split == choose_labeled(IDS, "1/8", seed=3)
+    assert set(split.labeled) == set(choose_labeled(IDS[::-1], "1/8", seed=3).labeled)
+    assert set(split.labeled) != set(choose_labeled(IDS, "1/8", seed=4).labeled)
+    assert set(split.labeled) < set(choose_labeled(IDS, "1/4", seed=3).labeled)
+
+
+def test_the_choice_is_the_one_made_on_any_machine():
+    ids = tuple("abcdefgh")
+    assert choose_labeled(ids, "1/4", seed=0).labeled == GOLDEN[0]
+    assert choose_labeled(ids, "1/4", seed=1).labeled == GOLDEN[1]
+
+
+# The two smallest of `printf SEED:ID | sha256sum`.
+GOLDEN = {0: ("f", "h"), 1: ("d", "g")}
+
+
+@pytest.mark.parametrize("labels", ["0", "3/2", "-1/8", "1/0", "abc", "", "nan", "inf", "tests"])
+def test_what_is_no_fraction_and_no_file_is_refused(labels):
+    with pytest.raises(InputError) as error:
+        choose_labeled(IDS, labels, seed=0)
+    expected = f"labels={labels!r}: expected a fraction such as 1/8, or a file of ids"
+    assert str(error.value).startswith(expected)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_names_the_labelled_images(tmp_path):
+    path = tmp_path / "labeled.txt"
+    path.write_text("frame_009\n\n  frame_002 \r\n")
+    split = choose_labeled(IDS, str(path), seed=0)
+    assert split.labeled == ("frame_002", "frame_009")
+    assert len(split.unlabeled) == 365
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"frame_001\nnobody\n", "'nobody'"),
+        (b"frame_001\nframe_001\n", "'frame_001' occurs twice"),
+        (b"\n \n", "no ids"),
+        (b"\xff\xfe\x00", "text"),
+    ],
+)
+def test_a_bad_file_of_ids_is_named(tmp_path, content, message):
+    path = tmp_path / "labeled.txt"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        choose_labeled(IDS, str(path), seed=0)
+    assert str(path) in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_split_comes_back_from_its_file(tmp_path):
+    split = choose_labeled(IDS, "1/8", seed=0)
+    write_split(tmp_path / "split.json", split)
+    write_split(tmp_path / "split.json", split)
+    assert read_split(tmp_path / "split.json") == split
+    assert os.listdir(tmp_path) == ["split.json"]
+    assert set(json.loads((tmp_path / "split.json").read_text())) == {"labeled", "unlabeled"}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "split.json"
+    write_split(path, Split(("a",), ()))
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_split(path, Split(("b",), ()))
+    assert read_split(path) == Split(("a",), ())
+    assert os.listdir(tmp_path) == ["split.json"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"labeled": "abc", "unlabeled": []}', '{"labeled": [1]}']
+)
+def test_a_damaged_split_is_named(tmp_path, content):
+    path = tmp_path / "split.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=r"split\.json"):
+        read_split(path)

@@ -83,9 +83,9 @@ def load(data_dir: str | os.PathLike[str] | None) -> Dataset:
     """
     hint = (
         "python -m experiments.prepare --dataset=camvid --source=FOLDER "
-        f"--data_dir={'FOLDER' if data_dir is None else os.fspath(data_dir)}"
+        f"--data_dir={os.fspath(data_dir or 'FOLDER')}"
     )
-    if data_dir is None:
+    if not data_dir:
         raise InputError(f"{data_dir=}: camvid is read from files; prepare them: {hint}")
     if not is_prepared(data_dir):
         raise InputError(f"{data_dir=!s}: holds no prepared camvid; prepare it: {hint}")

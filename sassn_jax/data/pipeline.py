@@ -145,8 +145,12 @@ class BatchIterator:
 
     def set_state(self, state: bytes) -> None:
         """Goes on at a position that `get_state` gave, with whatever number of workers."""
+        self.seek(json.loads(state)["step"])
+
+    def seek(self, step: int) -> None:
+        """Goes on with the batch of a step."""
         self.close()
-        self._step = json.loads(state)["step"]
+        self._step = step
 
     def close(self) -> None:
         """Ends threads and processes. A later `next` starts them again, at the same position."""

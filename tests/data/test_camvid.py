@@ -217,7 +217,7 @@ def test_a_data_dir_that_cannot_be_made_is_an_os_error(source, tmp_path):
         camvid.prepare(source, tmp_path / "file")
 
 
-@pytest.mark.parametrize("data_dir", [None, "nowhere"])
+@pytest.mark.parametrize("data_dir", [None, "", "nowhere"])
 def test_loading_what_was_not_prepared_says_how_to(data_dir):
     with pytest.raises(InputError) as error:
         data.load("camvid", data_dir)

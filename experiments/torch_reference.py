@@ -275,6 +275,13 @@ def make_players(
     return Players(generator, discriminator, generator_optimizer, discriminator_optimizer)
 
 
+def set_learning_rates(optimizer: torch.optim.Optimizer, settings: Settings, step: int) -> None:
+    """The poly schedule, for every group."""
+    for group in optimizer.param_groups:
+        start = group.setdefault("initial_lr", group["lr"])
+        group["lr"] = start * (1 - step / settings.num_steps) ** settings.poly_power
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the pixels where `mask` holds; 0 where it holds nowhere."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
@@ -311,9 +318,7 @@ def train_step(
     optimizers = [o for o in (players.generator_optimizer, players.discriminator_optimizer) if o]
     for optimizer in optimizers:
         optimizer.zero_grad()
-        for group in optimizer.param_groups:
-            start = group.setdefault("initial_lr", group["lr"])
-            group["lr"] = start * (1 - step / settings.num_steps) ** settings.poly_power
+        set_learning_rates(optimizer, settings, step)
 
     image, label = batch["labeled"]["image"], batch["labeled"]["label"]
     valid = label != settings.ignore_label

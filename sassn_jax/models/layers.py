@@ -98,9 +98,12 @@ class BatchNorm(nn.Module):
         mean = jnp.mean(grouped, axis=(0, 2, 3))  # [g, C]
         var = jnp.mean(jnp.square(grouped - mean[:, None, None]), axis=(0, 2, 3))
         if not self.is_initializing():
+            # Torch divides by N to normalize and by N - 1 for the running variance.
+            count = grouped.size // mean.size
+            unbias = count / max(1, count - 1)
             for group in range(groups):
                 running_mean.value = self._blend(running_mean.value, mean[group])
-                running_var.value = self._blend(running_var.value, var[group])
+                running_var.value = self._blend(running_var.value, var[group] * unbias)
         multiplier = scale * jax.lax.rsqrt(var + self.epsilon)
         shift = bias - mean * multiplier
         y = grouped * multiplier[:, None, None] + shift[:, None, None]

@@ -1,5 +1,6 @@
 """What all commands share: a user's mistake is one line on standard error and exit code 2."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,8 +10,13 @@ from absl import app, flags, logging
 from sassn_jax.errors import InputError, TrainingError
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags, calls `main`, and ends the program."""
+def run(main: Callable[[], None], *, verbs: Sequence[str] = ()) -> None:
+    """Parses the flags, calls `main`, and ends the program.
+
+    Args:
+      main: raises `InputError` or `OSError` for what the user should mend.
+      verbs: the words of which one must stand before the flags; none for a command without verbs.
+    """
 
     def quiet_main(_: Sequence[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # Orbax tells of every file at INFO
@@ -23,16 +29,19 @@ def run(main: Callable[[], None]) -> None:
         except KeyboardInterrupt:
             _stop("stopped; the same command goes on from the last checkpoint", 130)
 
-    app.run(quiet_main, flags_parser=_parse)
+    app.run(quiet_main, flags_parser=functools.partial(_parse, verbs=verbs))
 
 
-def _parse(arguments: Sequence[str]) -> list[str]:
+def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(arguments)
     except (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
         _stop(error, 2)
-    if len(rest) > 1:
-        _stop(f"{rest[1]!r}: expected flags only, such as --workdir=DIR", 2)
+    words = rest[1:]
+    if verbs and (len(words) != 1 or words[0] not in verbs):
+        _stop(f"{' '.join(words)!r}: expected one of {', '.join(verbs)}, then flags", 2)
+    if words and not verbs:
+        _stop(f"{words[0]!r}: expected flags only, such as --workdir=DIR", 2)
     return rest
 
 

@@ -18,7 +18,7 @@ from sassn_jax.methods import Method, TrainState
 from sassn_jax.training import config as configuration
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.loop import make_normalize
+from sassn_jax.training.setup import make_normalize
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """The training loop: `train_and_evaluate(config, workdir)` is the program."""
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
-from sassn_jax.data import Dataset, Normalize
 from sassn_jax.errors import TrainingError
 from sassn_jax.evaluation import evaluate
-from sassn_jax.methods import Method, TrainState
+from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.training import config as configuration
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.progress import Reporter, make_reporter
+from sassn_jax.training.setup import Setup, make_normalize, set_up
 from sassn_jax.training.summaries import Writer, picture_row, tile
 
 PICTURED = 4  # images of the validation split that TensorBoard shows
@@ -46,57 +47,27 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
       TrainingError: if a loss is not finite.
     """
     workdir = Path(workdir)
-    configuration.validate(config)
-    mesh = parallel.make_mesh(config.batch_size)
-    dataset = data.load(config.dataset, config.data_dir)
-    method = methods.create(config, dataset.info.num_classes)
-    train = dataset.splits["train"]
-    split = data.choose_labeled(train.ids, config.labels, config.seed)
-    batches = data.train_batches(
-        data.subset(train, split.labeled),
-        None if method.unlabeled_from is None else data.subset(train, split.unlabeled),
-        unlabeled_from=method.unlabeled_from or 0,
-        transform=make_transform(config, dataset),
-        batch_size=config.batch_size,
-        seed=config.seed,
-        workers=config.loader_workers,
-    )
-    state = method.init(jax.random.key(config.seed), batches[0])
-    state = jax.device_put(state, parallel.replicated(mesh))
-
+    setup = set_up(config)
+    state = setup.initial_state(config.seed)
     workdir.mkdir(parents=True, exist_ok=True)
     configuration.keep(config, workdir)
-    data.write_split(workdir / "split.json", split)
+    data.write_split(workdir / "split.json", setup.split)
     with Checkpoints(workdir) as checkpoints:
         if checkpoints.latest_step is not None:
-            state = checkpoints.restore(state, batches, checkpoints.latest_step)
+            state = checkpoints.restore(state, setup.batches, checkpoints.latest_step)
         start = int(state.step)
         with (
             Writer(workdir, start) as writer,
             make_reporter(f"{config.dataset} {config.method}", config.num_steps) as reporter,
+            contextlib.closing(setup.batches),
         ):
-            loop = Loop(config, workdir, dataset, method, mesh, writer, reporter)
-            try:
-                state = loop.run(state, start, batches, checkpoints)
-            finally:
-                batches.close()
-    return state
+            return Loop(config, workdir, setup, writer, reporter).run(state, start, checkpoints)
 
 
-def make_normalize(config: ConfigDict) -> Normalize:
-    """Returns what the config's backbone expects of an image."""
-    image = config.image
-    return Normalize(image.channel_order, tuple(image.mean), tuple(image.std))
-
-
-def make_transform(config: ConfigDict, dataset: Dataset) -> data.TrainTransform:
-    """Returns the config's augmentation."""
-    return data.TrainTransform(
-        crop_size=tuple(config.crop_size),
-        scale=tuple(config.augment.scale),
-        mirror=config.augment.mirror,
-        normalize=make_normalize(config),
-        ignore_label=dataset.info.ignore_label,
+def jit_step(setup: Setup) -> Callable[[TrainState, methods.Batch], tuple[TrainState, Any]]:
+    """Returns the method's step, compiled at its first call; it takes the old state's memory."""
+    return jax.jit(
+        setup.method.step, donate_argnums=0, out_shardings=parallel.replicated(setup.mesh)
     )
 
 
@@ -104,37 +75,22 @@ class Loop:
     """What the steps of a run share."""
 
     def __init__(
-        self,
-        config: ConfigDict,
-        workdir: Path,
-        dataset: Dataset,
-        method: Method,
-        mesh: jax.sharding.Mesh,
-        writer: Writer,
-        reporter: Reporter,
+        self, config: ConfigDict, workdir: Path, setup: Setup, writer: Writer, reporter: Reporter
     ):
         """Compiles nothing yet: that happens at the first call."""
-        self.config, self.workdir, self.dataset, self.method = config, workdir, dataset, method
-        self.mesh, self.writer, self.reporter = mesh, writer, reporter
+        self.config, self.workdir, self.setup = config, workdir, setup
+        self.writer, self.reporter = writer, reporter
         self.normalize = make_normalize(config)
-        self.train_step = jax.jit(
-            method.step, donate_argnums=0, out_shardings=parallel.replicated(mesh)
-        )
-        self.predict = jax.jit(method.predict)
-        self.confidence = jax.jit(method.confidence)
+        self.train_step = jit_step(setup)
+        self.predict = jax.jit(setup.method.predict)
+        self.confidence = jax.jit(setup.method.confidence)
 
-    def run(
-        self,
-        state: TrainState,
-        start: int,
-        batches: data.BatchIterator,
-        checkpoints: Checkpoints,
-    ) -> TrainState:
+    def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
-        config = self.config
+        config, batches = self.config, self.setup.batches
         window = Window()
         for step in range(start + 1, config.num_steps + 1):
-            batch = parallel.put_batch(window.wait_for(batches), self.mesh)
+            batch = parallel.put_batch(window.wait_for(batches), self.setup.mesh)
             with jax.transfer_guard("disallow"):
                 state, metrics = self.train_step(state, batch)
             window.add(metrics, images=config.batch_size * len(batch))
@@ -163,7 +119,7 @@ class Loop:
 
     def _evaluate(self, step: int, state: TrainState, *, is_last: bool) -> float:
         """Scores the validation split; at the last step, `eval_val.json` keeps the score."""
-        source, info = self.dataset.splits["val"], self.dataset.info
+        source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
         matrix = evaluate(
             self.predict,
             state.generator.variables,
@@ -185,7 +141,7 @@ class Loop:
 
     def _picture(self, state: TrainState) -> np.ndarray:
         """Rows of input, truth, prediction and, where there is a D, its confidence."""
-        source, info = self.dataset.splits["val"], self.dataset.info
+        source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
         rows = []
         for index in range(min(PICTURED, len(source))):
             example = source[index]

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -16,31 +15,6 @@ from rich.progress import (
 )
 
 LINE_EVERY = 15.0  # seconds
-
-
-class Reporter(Protocol):
-    """Tells people how far a run is. A context manager."""
-
-    def __enter__(self) -> "Reporter": ...
-
-    def __exit__(self, *exception: object) -> None: ...
-
-    def update(self, step: int) -> None:
-        """Moves on to a step."""
-
-    def values(self, step: int, values: Mapping[str, float]) -> None:
-        """Shows values of a step."""
-
-    def say(self, text: str) -> None:
-        """Prints a line that stays."""
-
-
-def make_reporter(name: str, num_steps: int) -> Reporter:
-    """Returns the reporter that suits where the output goes."""
-    console = Console(highlight=False, soft_wrap=True)
-    if console.is_terminal:
-        return BarReporter(console, name, num_steps)
-    return LineReporter(console, name, num_steps)
 
 
 def _describe(values: Mapping[str, float]) -> str:
@@ -110,3 +84,14 @@ class LineReporter:
     def say(self, text: str) -> None:
         """Prints a line."""
         self._console.print(f"{self._name}: {text}")
+
+
+Reporter = BarReporter | LineReporter
+
+
+def make_reporter(name: str, num_steps: int) -> Reporter:
+    """Returns the reporter that suits where the output goes."""
+    console = Console(highlight=False, soft_wrap=True)
+    if console.is_terminal:
+        return BarReporter(console, name, num_steps)
+    return LineReporter(console, name, num_steps)

@@ -1,0 +1,199 @@
+"""Times a training step: python -m experiments.benchmark step --config=configs/NAME.py.
+
+Where PyTorch is installed, the same networks and losses run in it too, step by step in turn with ours,
+so that the ratio holds on a machine that is busy with other things.
+"""
+
+import importlib.util
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+from rich.console import Console
+from rich.table import Table
+
+from experiments import command
+from sassn_jax.errors import InputError
+
+VERBS = ("step",)
+WARM_UP = 2  # steps before the clock runs
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as for experiments.train.")
+_STEPS = flags.DEFINE_integer("steps", 10, "How many steps are timed.", 1)
+_OUTPUT = flags.DEFINE_string("output", "", "File for the figures, JSON; none if empty.")
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Times ours, and PyTorch's if it is there, and shows the medians."""
+    from sassn_jax.training.config import write_json
+
+    result = benchmark_step(_CONFIG.value, _STEPS.value)
+    table = Table(title=f"one step of {_CONFIG.value.dataset} {_CONFIG.value.method}")
+    table.add_column("")
+    table.add_column("ours", justify="right")
+    if "torch" in result:
+        table.add_column("PyTorch", justify="right")
+    for key, text in {
+        "step_seconds": "step, s",
+        "input_wait_seconds": "waiting for input, s",
+        "images_per_second": "images per second",
+        "compile_seconds": "compilation, s",
+        "peak_bytes": "memory of the step, bytes",
+    }.items():
+        values = [result[name].get(key) for name in ("ours", "torch") if name in result]
+        table.add_row(text, *("-" if x is None else f"{x:,.4g}" for x in values))
+    console = Console()
+    console.print(table)
+    console.print(f"input wait: {result['input_wait_share']:.1%} of the time")
+    if "torch" in result:
+        console.print(f"ours / PyTorch: {result['ratio']:.2f} times the time of a step")
+    else:
+        console.print("PyTorch is not installed (make parity): no comparison")
+    if _OUTPUT.value:
+        write_json(Path(_OUTPUT.value), result)
+
+
+def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
+    """Times steps with unlabelled images, where the method takes any.
+
+    Args:
+      config: as for `train_and_evaluate`.
+      steps: how many to time, after a few that are not.
+
+    Returns:
+      For `ours` and, if it is installed, `torch`: medians in seconds, and images per second; for ours
+      also the time of compilation and the memory of the compiled step. `ratio` is ours over PyTorch's.
+    """
+    import jax
+
+    from sassn_jax.training import parallel
+    from sassn_jax.training.loop import jit_step
+    from sassn_jax.training.setup import set_up
+
+    setup = set_up(config)
+    state = setup.initial_state(config.seed)
+    first = setup.method.unlabeled_from or 0
+    batches = setup.batches
+    batches.seek(first)
+    batch = parallel.put_batch(setup.batches[first], setup.mesh)
+    rivals: dict[str, Callable[[Any], None]] = {}
+    if importlib.util.find_spec("torch"):
+        rivals["torch"] = _torch_step(config, setup, state, setup.batches[first])
+
+    began = time.perf_counter()
+    step = jit_step(setup).lower(state, batch).compile()
+    compile_seconds = time.perf_counter() - began
+
+    def ours(batch: Any) -> None:
+        nonlocal state
+        state, _ = jax.block_until_ready(step(state, parallel.put_batch(batch, setup.mesh)))
+
+    rivals = {"ours": ours, **rivals}
+    seconds: dict[str, list[float]] = {name: [] for name in ("input", *rivals)}
+    for _ in range(WARM_UP + steps):
+        began = time.perf_counter()
+        host_batch = next(batches)
+        seconds["input"].append(time.perf_counter() - began)
+        for name, rival in rivals.items():
+            began = time.perf_counter()
+            rival(host_batch)
+            seconds[name].append(time.perf_counter() - began)
+    batches.close()
+
+    medians = {name: float(np.median(times[WARM_UP:])) for name, times in seconds.items()}
+    images = config.batch_size * len(batch)
+    result: dict[str, Any] = {
+        name: {"step_seconds": medians[name], "images_per_second": images / medians[name]}
+        for name in rivals
+    }
+    waits = seconds["input"][WARM_UP:]
+    memory = step.memory_analysis()
+    result["ours"] |= {
+        "input_wait_seconds": float(np.mean(waits)),
+        "compile_seconds": compile_seconds,
+        "peak_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+    }
+    result["input_wait_share"] = sum(waits) / (sum(waits) + sum(seconds["ours"][WARM_UP:]))
+    if "torch" in rivals:
+        result["ratio"] = medians["ours"] / medians["torch"]
+    return result
+
+
+def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[Any], None]:
+    """Returns the same step in PyTorch, from the same weights, in its faster memory format."""
+    import torch
+
+    from experiments import torch_reference as reference
+    from sassn_jax.models.resnet import ARCHITECTURES
+
+    model = config.model
+    if model.head != "deeplabv2" or config.optimizer.name != "sgd":
+        raise InputError("benchmark: PyTorch's side has the head deeplabv2 and the optimizer sgd")
+    architecture = ARCHITECTURES[model.backbone]
+    settings = reference.Settings(
+        num_steps=config.num_steps,
+        learning_rate=config.optimizer.lr,
+        momentum=config.optimizer.momentum,
+        weight_decay=config.optimizer.weight_decay,
+        new_layers_factor=config.optimizer.new_layer_multiplier,
+        discriminator_learning_rate=config.optimizer.discriminator_lr,
+        discriminator_betas=tuple(config.optimizer.discriminator_betas),
+        poly_power=config.optimizer.poly_power,
+        **config.loss,
+    )
+
+    def make_step(memory_format: torch.memory_format) -> Callable[[Any], None]:
+        generator = reference.Generator(
+            setup.dataset.info.num_classes,
+            stage_sizes=architecture.blocks,
+            widths=[architecture.width * 2**stage for stage in range(4)],
+            stem_width=architecture.stem,
+            rates=tuple(model.aspp_rates),
+            attention=tuple(model.attention),
+            qk_reduction=model.qk_reduction,
+            norm=model.norm,
+            stride_in_1x1=model.stride_in_first,
+        ).to(memory_format=memory_format)
+        reference.to_torch(generator, state.generator.params, state.generator.collections)
+        discriminator = None
+        if state.discriminator is not None:
+            discriminator = reference.Discriminator(
+                setup.dataset.info.num_classes, spectral_norm=model.spectral_norm
+            ).to(memory_format=memory_format)
+            reference.to_torch(
+                discriminator, state.discriminator.params, state.discriminator.collections
+            )
+        players = reference.make_players(generator, discriminator, settings)
+
+        def to_tensor(name: str, array: np.ndarray) -> torch.Tensor:
+            tensor = torch.from_numpy(array)
+            if name == "image":
+                return tensor.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+            return tensor.long()
+
+        def step(batch: Any) -> None:
+            tensors = {
+                half: {name: to_tensor(name, array) for name, array in arrays.items()}
+                for half, arrays in batch.items()
+            }
+            reference.train_step(players, tensors, settings, config.loss.semi_start)
+
+        return step
+
+    def seconds_of(step: Callable[[Any], None]) -> float:
+        step(batch)
+        began = time.perf_counter()
+        step(batch)
+        return time.perf_counter() - began
+
+    formats = [make_step(x) for x in (torch.channels_last, torch.contiguous_format)]
+    return min(formats, key=seconds_of)
+
+
+if __name__ == "__main__":
+    command.run(main, verbs=VERBS)

@@ -1,0 +1,73 @@
+"""From a config to what a run is made of."""
+
+import dataclasses
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from sassn_jax import data, methods
+from sassn_jax.data import Normalize, TrainTransform
+from sassn_jax.methods import Method, TrainState
+from sassn_jax.training import parallel
+from sassn_jax.training.config import validate
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a run is made of before its first step.
+
+    Attributes:
+      mesh: of the devices that share a batch.
+      dataset: all its splits.
+      method: what is learned from a batch.
+      split: which training images are labelled.
+      batches: of training, at step 0.
+    """
+
+    mesh: Mesh
+    dataset: data.Dataset
+    method: Method
+    split: data.Split
+    batches: data.BatchIterator
+
+    def initial_state(self, seed: int) -> TrainState:
+        """Returns the state at step 0, on all devices."""
+        state = self.method.init(jax.random.key(seed), self.batches[0])
+        return jax.device_put(state, parallel.replicated(self.mesh))
+
+
+def set_up(config: ConfigDict) -> Setup:
+    """Builds what a config describes; reads, but writes nothing.
+
+    Raises:
+      InputError: if something that the user gave is wrong.
+    """
+    validate(config)
+    mesh = parallel.make_mesh(config.batch_size)
+    dataset = data.load(config.dataset, config.data_dir)
+    method = methods.create(config, dataset.info.num_classes)
+    train = dataset.splits["train"]
+    split = data.choose_labeled(train.ids, config.labels, config.seed)
+    batches = data.train_batches(
+        data.subset(train, split.labeled),
+        None if method.unlabeled_from is None else data.subset(train, split.unlabeled),
+        unlabeled_from=method.unlabeled_from or 0,
+        transform=TrainTransform(
+            crop_size=tuple(config.crop_size),
+            scale=tuple(config.augment.scale),
+            mirror=config.augment.mirror,
+            normalize=make_normalize(config),
+            ignore_label=dataset.info.ignore_label,
+        ),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        workers=config.loader_workers,
+    )
+    return Setup(mesh, dataset, method, split, batches)
+
+
+def make_normalize(config: ConfigDict) -> Normalize:
+    """Returns what the config's backbone expects of an image."""
+    image = config.image
+    return Normalize(image.channel_order, tuple(image.mean), tuple(image.std))

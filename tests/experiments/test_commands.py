@@ -1,0 +1,150 @@
+"""The commands as a user types them."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "--config=configs/scenes.py:method=sassn,labels=1/8",
+    "--config.num_steps=12",
+    "--config.batch_size=2",
+    "--config.crop_size=(32, 32)",
+    "--config.log_every=1",
+    "--config.eval_every=12",
+    "--config.checkpoint_every=2",
+    "--config.loss.semi_start=4",
+)
+
+
+def start(verb: str, *flags: str, **kwargs) -> subprocess.Popen:
+    environment = {
+        **os.environ,
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+        "JAX_PLATFORMS": "cpu",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", f"experiments.{verb}", *flags],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
+
+
+def run(verb: str, *flags: str, **kwargs) -> subprocess.CompletedProcess:
+    process = start(verb, *flags, **kwargs)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the workdir of a run that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    result = run("train", *TINY, f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr
+    return workdir
+
+
+def last_bits(workdir: Path) -> list[np.ndarray]:
+    from sassn_jax.training.evaluate_run import load_run
+
+    state = load_run(workdir).state
+    assert int(state.step) == 12
+    return [np.asarray(x) for x in jax.tree.leaves((state.generator, state.discriminator))]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_run_ends_bit_identical(finished, tmp_path, workers):
+    workdir = tmp_path / "run"
+    flags = (*TINY, f"--config.loader_workers={workers}", f"--workdir={workdir}")
+    step = random.randint(1, 11)
+    process = start("train", *flags, start_new_session=True)
+    try:
+        written = workdir / "metrics.jsonl"
+        while process.poll() is None:
+            if written.exists() and len(written.read_text().splitlines()) >= step:
+                break
+            time.sleep(0.01)
+        else:
+            pytest.fail(process.stderr.read())
+    finally:
+        # The loader's processes die with it, as they would with the machine.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+    result = run("train", *flags)
+    assert result.returncode == 0, result.stderr
+    for a, b in zip(last_bits(finished), last_bits(workdir), strict=True):
+        np.testing.assert_array_equal(a, b, err_msg=f"killed after step {step}")
+
+
+def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
+    result = run("train", *TINY, f"--workdir={finished}")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    result = run("evaluate", f"--workdir={finished}", "--split=test")
+    assert result.returncode == 0, result.stderr
+    assert "gate_open" in result.stdout
+    assert "mIoU" in result.stdout
+    written = json.loads((finished / "eval_test.json").read_text())
+    assert set(written) == {"split", "step", "miou", "pixel_accuracy", "iou"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags", "message"),
+    [
+        ("train", ["--config=configs/scenes.py:method=gan"], "method='gan': expected one of"),
+        ("train", ["--config=configs/scenes.py:mehtod=sa"], "'mehtod=sa': expected method=..."),
+        ("train", ["--config=configs/scene.py"], "configs/scene.py"),
+        ("train", ["--config=configs/scenes.py", "--config.batchsize=2"], "batchsize"),
+        ("train", ["--config=configs/scenes.py", "--config.batch_size=two"], "batch_size"),
+        ("train", ["--config=configs/scenes.py", "--nonsense"], "nonsense"),
+        ("train", ["--config=configs/scenes.py:labels=2"], "labels='2': expected a fraction"),
+        ("train", ["--config=configs/camvid.py"], "experiments.prepare"),
+        ("train", [], "config"),
+        ("evaluate", [], "no config.json"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, verb, flags, message):
+    result = run(verb, *flags, f"--workdir={tmp_path / 'run'}")
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_that_cannot_be_written(tmp_path):
+    result = run("train", *TINY, "--workdir=/proc/run")
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert "/proc/run" in result.stderr
+
+
+def test_a_full_disk(tmp_path):
+    """A limit on the size of files stands in for a full disk: checkpoints are the largest."""
+    workdir = tmp_path / "run"
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    result = run("train", *TINY, f"--workdir={workdir}", preexec_fn=limit)
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert str(workdir) in result.stderr
+    # Nothing half-written is taken for a checkpoint: the same command then goes on.
+    result = run("train", *TINY, f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,36 @@
+"""A run small enough for tests."""
+
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from configs import scenes
+
+
+def tiny_config(method: str = "sassn") -> ConfigDict:
+    """Returns a config of 8 steps, 4 of them semi-supervised, on crops of 32x48 pixels."""
+    config = scenes.get_config(f"method={method},labels=1/8")
+    config.num_steps = 8
+    config.batch_size = 2
+    config.crop_size = (32, 48)
+    config.log_every = 2
+    config.eval_every = 8
+    config.checkpoint_every = 3
+    config.loss.semi_start = 4
+    return config
+
+
+@pytest.fixture
+def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the splits of `scenes` so few images that scoring them takes no time."""
+    from sassn_jax.data import scenes as dataset
+
+    sizes = {"train": 32, "val": 3, "test": 5}
+    monkeypatch.setattr(dataset, "SPLIT_SIZES", sizes)
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Path:
+    """Returns a folder that does not exist yet."""
+    return tmp_path / "run"

@@ -1,0 +1,220 @@
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.training.evaluate_run import evaluate_run, load_run
+from sassn_jax.training.loop import train_and_evaluate
+from tests.training.conftest import tiny_config
+
+pytestmark = pytest.mark.usefixtures("few_images", "fast_compile")
+
+
+def rows_of(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_equal_bits(a, b) -> None:
+    """Compares two trees leaf by leaf, keys of random generators by their data."""
+
+    def data(x):
+        return jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(np.asarray(data(x)), np.asarray(data(y)))
+
+
+def test_a_run_leaves_what_its_docstring_says(workdir):
+    config = tiny_config()
+    state = train_and_evaluate(config, workdir)
+
+    assert int(state.step) == 8
+    assert json.loads((workdir / "config.json").read_text())["method"] == "sassn"
+    split = json.loads((workdir / "split.json").read_text())
+    assert len(split["labeled"]) == 4
+    assert len(split["unlabeled"]) == 28
+
+    rows = rows_of(workdir)
+    steps = [row["step"] for row in rows if "loss/generator" in row]
+    assert steps == [2, 3, 4, 6, 8]  # every 2, and before the checkpoint at 3
+    before, after = rows[0], next(row for row in rows if row["step"] == 8)
+    assert "loss/self_training" not in before
+    for name in (
+        "loss/cross_entropy",
+        "loss/discriminator",
+        "loss/self_training",
+        "confidence/real",
+        "confidence/fake",
+        "self_training/kept",
+        "self_training/precision",
+        "alpha/attention3",
+        "alpha/attention4",
+        "sigma/conv1",
+        "sigma/conv5",
+        "gradient_norm/generator",
+        "gradient_norm/discriminator",
+        "images_per_second",
+        "input_wait",
+    ):
+        assert name in after, name
+
+    written = json.loads((workdir / "eval_val.json").read_text())
+    assert written["step"] == 8
+    assert set(written["iou"]) >= {"gate_open", "gate_closed"}
+    assert written["miou"] == pytest.approx(rows[-1]["val/miou"])
+
+    events = EventAccumulator(str(workdir), size_guidance={"images": 0}).Reload()
+    assert "loss/generator" in events.Tags()["scalars"]
+    picture = events.Images("val")[0]
+    # Three images of 96x96 in rows; input, truth, prediction, confidence; gaps of 4.
+    assert (picture.height, picture.width) == (3 * 96 + 2 * 4, 4 * 96 + 3 * 4)
+
+
+def test_supervised_run_has_no_discriminator(workdir):
+    config = tiny_config("supervised")
+    config.num_steps = 2
+    state = train_and_evaluate(config, workdir)
+    assert state.discriminator is None
+    assert "loss/discriminator" not in rows_of(workdir)[0]
+
+
+def test_all_labels_leave_nothing_unlabeled(workdir):
+    config = tiny_config("advsemiseg")
+    config.labels = "1"
+    config.num_steps = 6
+    train_and_evaluate(config, workdir)
+    assert all("loss/self_training" not in row for row in rows_of(workdir))
+
+
+def test_one_seed_gives_one_result(workdir):
+    states = [train_and_evaluate(tiny_config(), workdir / name) for name in ("a", "b")]
+    assert_equal_bits(*states)
+    other = tiny_config()
+    other.seed = 1
+    kernels = [
+        state.generator.params["head"]["conv0"]["kernel"]
+        for state in (states[0], train_and_evaluate(other, workdir / "c"))
+    ]
+    assert not np.array_equal(*kernels)
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(workdir, monkeypatch):
+    whole = train_and_evaluate(tiny_config(), workdir / "whole")
+
+    from sassn_jax.training import loop
+
+    def stop(self, step, values, log=loop.Loop._log):
+        log(self, step, values)
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "_log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(tiny_config(), workdir / "parts")
+    assert rows_of(workdir / "parts")[-1]["step"] == 6
+    resumed = tiny_config()
+    resumed.log_every = 4  # says how a run is carried out, and may change
+    parts = train_and_evaluate(resumed, workdir / "parts")
+
+    assert_equal_bits(whole, parts)
+    # The last checkpoint was at step 6 - 3: what was written after it was written again, once.
+    steps = [row["step"] for row in rows_of(workdir / "parts") if "loss/generator" in row]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 8
+
+
+def test_a_finished_run_is_left_alone(workdir):
+    config = tiny_config("supervised")
+    config.num_steps = 2
+    first = train_and_evaluate(config, workdir)
+    rows = rows_of(workdir)
+    assert_equal_bits(first, train_and_evaluate(config, workdir))
+    assert rows_of(workdir) == rows
+
+
+def test_best_checkpoint_is_kept(workdir, monkeypatch):
+    from sassn_jax.training import loop
+
+    scores = iter([0.5, 0.1, 0.2, 0.3])
+    monkeypatch.setattr(loop.Loop, "_evaluate", lambda self, step, state, **_: next(scores))
+    config = tiny_config("supervised")
+    config.num_steps, config.eval_every, config.checkpoint_every = 8, 2, 2
+    train_and_evaluate(config, workdir)
+    assert int(load_run(workdir, "best").state.step) == 2
+    assert int(load_run(workdir).state.step) == 8
+    kept = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    assert kept == [2, 6, 8]
+
+
+def test_evaluation_of_a_run_matches_its_own(workdir):
+    config = tiny_config("supervised")
+    config.num_steps = 2
+    state = train_and_evaluate(config, workdir)
+    written = json.loads((workdir / "eval_val.json").read_text())
+    assert evaluate_run(workdir, "val") == written
+    test = evaluate_run(workdir, "test")
+    assert json.loads((workdir / "eval_test.json").read_text()) == test
+    assert_equal_bits(load_run(workdir).state, state)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(workdir):
+    config = tiny_config("supervised")
+    config.optimizer.name = "sgd"
+    config.optimizer.lr = 1e30
+    with pytest.raises(TrainingError, match=r"step \d+: loss/.* is (nan|inf); .*optimizer.lr"):
+        train_and_evaluate(config, workdir)
+    assert not (workdir / "eval_val.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("method", "gan", "method='gan': expected one of supervised, advsemiseg, sa, sn, sassn"),
+        ("labels", "0", "labels='0': expected a fraction"),
+        ("labels", "9/8", "labels='9/8': expected a fraction"),
+        ("labels", "no_such_file.txt", "labels='no_such_file.txt': expected a fraction"),
+        ("crop_size", (16, 320), "crop_size=.*at least 32 pixels"),
+        ("dataset", "imagenet", "dataset='imagenet': expected one of"),
+        ("batch_size", 0, "batch_size=0: expected a whole number of at least 1"),
+        ("model.backbone", "vgg", "model.backbone='vgg': expected one of resnet101"),
+        ("model.attention", ("layer5",), "model.attention=.*layer5"),
+        ("model.norm", "group", "model.norm='group'"),
+        ("model.weights", "no_such.npz", "no_such.npz"),
+        ("loss.discriminator_fake", "none", "loss.discriminator_fake='none'"),
+        ("optimizer.name", "lion", "optimizer.name='lion'"),
+    ],
+)
+def test_a_bad_field_is_named_and_nothing_is_written(workdir, field, value, message):
+    config = tiny_config()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError, match=message) as caught:
+        train_and_evaluate(config, workdir)
+    assert "\n" not in str(caught.value)
+    assert not workdir.exists()
+
+
+def test_workdir_of_another_config_is_refused(workdir):
+    config = tiny_config("supervised")
+    config.num_steps = 1
+    train_and_evaluate(config, workdir)
+    config.optimizer.lr = 0.5
+    with pytest.raises(InputError, match=r"another config \(optimizer.lr was 0.001, is 0.5\)"):
+        train_and_evaluate(config, workdir)
+
+
+def test_evaluating_what_is_not_there(workdir, tmp_path):
+    with pytest.raises(InputError, match=r"no config.json; expected the --workdir of a run"):
+        evaluate_run(tmp_path)
+    config = tiny_config("supervised")
+    config.num_steps = 1
+    train_and_evaluate(config, workdir)
+    with pytest.raises(InputError, match="split='tset': expected one of train, val, test"):
+        evaluate_run(workdir, "tset")
+    with pytest.raises(InputError, match="checkpoint='worst': expected one of latest, best"):
+        evaluate_run(workdir, checkpoint="worst")

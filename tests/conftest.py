@@ -8,7 +8,7 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax")
 )
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import pytest
@@ -27,15 +27,15 @@ def strict_dtypes():
 
 @pytest.fixture
 def strict_ranks():
-    """No broadcast over missing axes. Not for the networks: NHWC times a vector of C is their idiom."""
+    """No broadcast over missing axes. Not for networks: NHWC times a vector of C is their idiom."""
     with jax.numpy_rank_promotion("raise"):
         yield
 
 
 @pytest.fixture
 def fast_compile():
-    """Compiles with few optimizations, for tests of what is computed rather than of the last bits."""
-    before = jax.config.jax_disable_most_optimizations
+    """Compiles with few optimizations, where numbers do not matter."""
+    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)

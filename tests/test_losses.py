@@ -164,9 +164,7 @@ def test_self_training(rng, threshold):
     loss, keep = losses.self_training_loss(jnp.asarray(logits), jnp.asarray(confidence), threshold)
     assert 0 < np.mean(keep) < 1
     np.testing.assert_array_equal(keep, confidence > threshold)
-    np.testing.assert_allclose(
-        loss, numpy_self_training(logits, confidence, threshold), rtol=1e-5
-    )
+    np.testing.assert_allclose(loss, numpy_self_training(logits, confidence, threshold), rtol=1e-5)
     assert_gradient_matches(
         lambda x: losses.self_training_loss(x, jnp.asarray(confidence), threshold)[0],
         lambda x: numpy_self_training(x, confidence, threshold),

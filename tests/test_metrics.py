@@ -47,9 +47,7 @@ def test_takes_another_ignore_label():
     labels, predictions = draw()
     expected = count(labels, predictions)
     labels[labels == 255] = 3 + CLASSES
-    np.testing.assert_array_equal(
-        count(labels, predictions, ignore_label=3 + CLASSES), expected
-    )
+    np.testing.assert_array_equal(count(labels, predictions, ignore_label=3 + CLASSES), expected)
 
 
 def test_ignore_label_may_be_a_class():
@@ -67,9 +65,7 @@ def test_iou_and_accuracy():
     np.testing.assert_allclose(matrix.iou(), expected)
     np.testing.assert_allclose(matrix.miou(), np.mean(expected))
     valid = labels != 255
-    np.testing.assert_allclose(
-        matrix.pixel_accuracy(), (labels == predictions)[valid].mean()
-    )
+    np.testing.assert_allclose(matrix.pixel_accuracy(), (labels == predictions)[valid].mean())
 
 
 def test_merging_equals_counting_all_at_once():

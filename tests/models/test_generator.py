@@ -1,0 +1,140 @@
+"""The segmentation network as a whole."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sassn_jax.models.generator import Generator
+from tests.parity.trees import random_variables
+
+from .test_layers import draw
+
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+SITES = [(), ("layer3",), ("layer4",), ("layer3", "layer4")]
+
+
+def make(attention=(), **options):
+    return Generator(5, backbone="resnet_tiny", attention=attention, aspp_rates=(1, 2), **options)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return draw(2, 41, 49, 3)
+
+
+@pytest.fixture(scope="module")
+def initial(images):
+    """Variables at step 0 with attention at both sites."""
+    return jax.jit(functools.partial(make(SITES[-1]).init, train=False))(jax.random.key(0), images)
+
+
+def without_attention(variables, keep):
+    params = {
+        name: x
+        for name, x in variables["params"].items()
+        if not name.startswith("attention") or f"layer{name[-1]}" in keep
+    }
+    return {**variables, "params": params}
+
+
+def logits(generator, variables, images):
+    return jax.jit(functools.partial(generator.apply, train=False))(variables, images)
+
+
+@pytest.mark.parametrize("attention", SITES)
+def test_children(attention, images):
+    shapes = jax.eval_shape(
+        functools.partial(make(attention).init, train=False), jax.random.key(0), images
+    )
+    expected = {"backbone", "head"} | {f"attention{site[-1]}" for site in attention}
+    assert set(shapes["params"]) == expected
+    assert set(shapes["batch_stats"]) == {"backbone"}
+
+
+@pytest.mark.parametrize("attention", SITES[1:])
+def test_at_step_0_is_bit_equal_to_the_network_without_attention(attention, images, initial):
+    plain = logits(make(), without_attention(initial, ()), images)
+    assert np.std(plain) > 0
+    attending = logits(make(attention), without_attention(initial, attention), images)
+    np.testing.assert_array_equal(attending, plain)
+
+
+@pytest.mark.parametrize("site", ["layer3", "layer4"])
+def test_an_alpha_other_than_0_matters(site, images, initial):
+    variables = jax.tree.map(lambda x: x, without_attention(initial, (site,)))
+    plain = logits(make((site,)), variables, images)
+    name = f"attention{site[-1]}"
+    variables["params"][name] = {**variables["params"][name], "alpha": np.float32(1)}
+    assert np.abs(logits(make((site,)), variables, images) - plain).max() > 1e-5
+
+
+def test_attention_after_layer3_reaches_layer4():
+    """SA1 stands inside the trunk: what it adds passes through stage 4."""
+    images = jnp.asarray(draw(1, 33, 33, 3))
+    generator = make(("layer3",))
+    variables = random_variables(generator, images, train=False)
+    trunk = generator.make_backbone()
+    own = {name: tree["backbone"] for name, tree in variables.items()}
+    _, plain = trunk.apply(own, images, train=False)
+    _, state = generator.apply(
+        variables,
+        images,
+        train=False,
+        capture_intermediates=lambda module, _: module.name == "backbone",
+        mutable=["intermediates"],
+    )
+    _, attended = state["intermediates"]["backbone"]["__call__"][0]
+    assert np.abs(attended - plain).max() > 1e-3
+
+
+def test_logits_have_the_size_of_the_images(images, initial):
+    assert logits(make(SITES[-1]), initial, images).shape == (2, 41, 49, 5)
+
+
+def test_two_groups_are_two_forwards():
+    """Logits and running statistics, labelled images first: one pass over both halves."""
+    generator = make(("layer4",), norm="batch_frozen_affine")
+    halves = draw(2, 2, 33, 33, 3)
+    halves[1] = 2 * halves[1] + 1
+    variables = random_variables(generator, halves[0], train=False)
+
+    @functools.partial(jax.jit, static_argnames="groups")
+    def train(stats, images, groups=1):
+        return generator.apply(
+            {"params": variables["params"], "batch_stats": stats},
+            images,
+            train=True,
+            groups=groups,
+            mutable=["batch_stats"],
+        )
+
+    first, state = train(variables["batch_stats"], halves[0])
+    second, after_both = train(state["batch_stats"], halves[1])
+    interleaved = halves.swapaxes(0, 1).reshape(4, 33, 33, 3)
+    both, after = train(variables["batch_stats"], interleaved, groups=2)
+    np.testing.assert_allclose(both[0::2], first, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(both[1::2], second, rtol=1e-3, atol=1e-4)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), after, after_both
+    )
+
+
+def test_whole_network_of_the_paper():
+    shapes = jax.eval_shape(
+        functools.partial(Generator(21).init, train=False),
+        jax.random.key(0),
+        jax.ShapeDtypeStruct((1, 33, 33, 3), "float32"),
+    )
+    parts = {
+        name: sum(x.size for x in jax.tree.leaves(tree)) for name, tree in shapes["params"].items()
+    }
+    assert parts == {
+        "backbone": 42_500_160,
+        "attention3": 1_312_001,
+        "attention4": 5_245_441,
+        "head": 1_548_372,
+    }

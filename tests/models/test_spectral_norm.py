@@ -1,0 +1,138 @@
+"""Spectral normalization against a singular value decomposition and finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sassn_jax.models.discriminator import Discriminator
+from sassn_jax.models.spectral_norm import COLLECTION, SpectralNorm, sigmas
+from tests.parity.trees import random_variables
+
+from .test_layers import draw
+
+pytestmark = pytest.mark.usefixtures("strict_dtypes")
+
+SHAPES = [(4, 4, 5, 8), (3, 3, 2, 7), (4, 4, 6, 1), (1, 1, 9, 4)]
+module = SpectralNorm()
+
+
+def matrix(kernel):
+    """A row for each channel of the output, as PyTorch sees a convolution."""
+    return np.moveaxis(np.asarray(kernel, np.float64), -1, 0).reshape(kernel.shape[-1], -1)
+
+
+def largest_singular_value(kernel):
+    return np.linalg.svd(matrix(kernel), compute_uv=False)[0]
+
+
+def unit(x):
+    return x / np.linalg.norm(x)
+
+
+def random_vectors(kernel, seed=1):
+    rng = np.random.default_rng(seed)
+    u, v = (jnp.asarray(unit(rng.normal(size=n)), "float32") for n in matrix(kernel).shape)
+    return {COLLECTION: {"u": u, "v": v}}
+
+
+@jax.jit
+def iterate(state, kernel):
+    return module.apply(state, kernel, mutable=[COLLECTION])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_converges_to_the_largest_singular_value(shape):
+    kernel = draw(*shape)
+    state = random_vectors(kernel)
+    for _ in range(100):
+        normalized, state = iterate(state, kernel)
+    np.testing.assert_allclose(
+        normalized, kernel / largest_singular_value(kernel), rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(largest_singular_value(np.asarray(normalized)), 1, rtol=1e-4)
+    u, v = state[COLLECTION]["u"], state[COLLECTION]["v"]
+    left, _, right = np.linalg.svd(matrix(kernel), full_matrices=False)
+    np.testing.assert_allclose(abs(left[:, 0] @ u), 1, rtol=1e-4)
+    np.testing.assert_allclose(abs(right[0] @ v), 1, rtol=1e-4)
+
+
+def test_one_call_is_one_power_iteration():
+    kernel = draw(4, 4, 5, 8)
+    state = random_vectors(kernel)
+    normalized, new = iterate(state, kernel)
+    v = unit(matrix(kernel).T @ state[COLLECTION]["u"])
+    u = unit(matrix(kernel) @ v)
+    np.testing.assert_allclose(new[COLLECTION]["v"], v, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(new[COLLECTION]["u"], u, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(normalized, kernel / (u @ matrix(kernel) @ v), rtol=1e-4)
+
+
+def test_without_mutable_the_stored_vectors_are_used():
+    kernel = draw(4, 4, 5, 8)
+    state = random_vectors(kernel)
+    u, v = state[COLLECTION]["u"], state[COLLECTION]["v"]
+    normalized = module.apply(state, jnp.asarray(kernel))
+    np.testing.assert_allclose(normalized, kernel / (u @ matrix(kernel) @ v), rtol=1e-3)
+    empty_handed, untouched = module.apply(state, jnp.asarray(kernel), mutable=[])
+    np.testing.assert_array_equal(empty_handed, normalized)
+    assert not untouched
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_starts_near_the_singular_value(shape):
+    """Before its first step D is already a normalized function."""
+    kernel = draw(*shape)
+    state = module.init(jax.random.key(0), jnp.asarray(kernel))
+    np.testing.assert_allclose(np.linalg.norm(state[COLLECTION]["u"]), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(state[COLLECTION]["v"]), 1, rtol=1e-5)
+    normalized = module.apply(state, jnp.asarray(kernel))
+    np.testing.assert_allclose(largest_singular_value(np.asarray(normalized)), 1, rtol=0.05)
+
+
+@pytest.mark.parametrize("mutable", [False, True])
+def test_gradient_flows_through_sigma_but_not_through_u_and_v(mutable):
+    kernel = draw(3, 3, 2, 4)
+    weights = draw(3, 3, 2, 4, seed=5).astype(np.float64)
+    state = random_vectors(kernel)
+    u, v = (np.asarray(state[COLLECTION][name], np.float64) for name in ("u", "v"))
+    if mutable:
+        v = unit(matrix(kernel).T @ u)
+        u = unit(matrix(kernel) @ v)
+
+    def loss(kernel):
+        if mutable:
+            normalized, _ = module.apply(state, kernel, mutable=[COLLECTION])
+        else:
+            normalized = module.apply(state, kernel)
+        return jnp.sum(normalized * weights.astype(np.float32))
+
+    def with_fixed_vectors(kernel):
+        return np.sum(kernel * weights) / (u @ matrix(kernel) @ v)
+
+    step = 1e-6
+    expected = np.zeros(kernel.shape)
+    for index in np.ndindex(kernel.shape):
+        shift = np.zeros(kernel.shape)
+        shift[index] = step
+        ahead, behind = (with_fixed_vectors(kernel + sign * shift) for sign in (1, -1))
+        expected[index] = (ahead - behind) / (2 * step)
+    gradient = jax.grad(loss)(jnp.asarray(kernel))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
+
+
+def test_sigmas_of_a_discriminator():
+    """Those that its layers divide by, under their names."""
+    discriminator = Discriminator(spectral_norm=True)
+    maps = np.zeros((1, 32, 32, 3), np.float32)
+    variables = random_variables(discriminator, maps)
+    estimates = sigmas(variables["params"], variables[COLLECTION])
+    assert set(estimates) == {f"conv{i}" for i in range(1, 6)}
+    for name, estimate in estimates.items():
+        vectors = variables[COLLECTION][name]["kernel_norm"]
+        expected = vectors["u"] @ matrix(variables["params"][name]["kernel"]) @ vectors["v"]
+        np.testing.assert_allclose(estimate, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_sigmas_of_a_discriminator_without_it():
+    assert sigmas({"conv1": {"kernel": jnp.zeros((1, 1, 1, 1))}}, {}) == {}

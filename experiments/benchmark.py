@@ -1,7 +1,7 @@
 """Times a training step: python -m experiments.benchmark step --config=configs/NAME.py.
 
-Where PyTorch is installed, the same networks and losses run in it too, step by step in turn with ours,
-so that the ratio holds on a machine that is busy with other things.
+Where PyTorch is installed, the same networks and losses run in it too, step by step in turn with
+ours, so that the ratio holds on a machine that is busy with other things.
 """
 
 import importlib.util
@@ -66,8 +66,9 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
       steps: how many to time, after a few that are not.
 
     Returns:
-      For `ours` and, if it is installed, `torch`: medians in seconds, and images per second; for ours
-      also the time of compilation and the memory of the compiled step. `ratio` is ours over PyTorch's.
+      For `ours` and, if it is installed, `torch`: medians in seconds, and images per second; for
+      ours also the time of compilation and the memory of the compiled step. `ratio` is our time
+      over PyTorch's.
     """
     import jax
 
@@ -148,7 +149,7 @@ def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[An
     )
 
     def make_step(memory_format: torch.memory_format) -> Callable[[Any], None]:
-        generator = reference.Generator(
+        generator: Any = reference.Generator(
             setup.dataset.info.num_classes,
             stage_sizes=architecture.blocks,
             widths=[architecture.width * 2**stage for stage in range(4)],
@@ -158,13 +159,15 @@ def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[An
             qk_reduction=model.qk_reduction,
             norm=model.norm,
             stride_in_1x1=model.stride_in_first,
-        ).to(memory_format=memory_format)
+        )
+        generator.to(memory_format=memory_format)
         reference.to_torch(generator, state.generator.params, state.generator.collections)
-        discriminator = None
+        discriminator: Any = None
         if state.discriminator is not None:
             discriminator = reference.Discriminator(
                 setup.dataset.info.num_classes, spectral_norm=model.spectral_norm
-            ).to(memory_format=memory_format)
+            )
+            discriminator.to(memory_format=memory_format)
             reference.to_torch(
                 discriminator, state.discriminator.params, state.discriminator.collections
             )

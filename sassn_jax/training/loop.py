@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
             return Loop(config, workdir, setup, writer, reporter).run(state, start, checkpoints)
 
 
-def jit_step(setup: Setup) -> Callable[[TrainState, methods.Batch], tuple[TrainState, Any]]:
+def jit_step(setup: Setup) -> jax.stages.Wrapped:
     """Returns the method's step, compiled at its first call; it takes the old state's memory."""
     return jax.jit(
         setup.method.step, donate_argnums=0, out_shardings=parallel.replicated(setup.mesh)

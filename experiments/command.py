@@ -19,7 +19,7 @@ def run(main: Callable[[], None], *, verbs: Sequence[str] = ()) -> None:
     """
 
     def quiet_main(_: Sequence[str]) -> None:
-        logging.set_verbosity(logging.WARNING)  # Orbax tells of every file at INFO
+        logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
         try:
             main()
         except (InputError, OSError) as error:

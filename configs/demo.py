@@ -11,9 +11,8 @@ from configs import scenes
 def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the config for `method=...,labels=...`."""
     config = scenes.get_config(argument)
-    config.num_steps = 400
-    config.batch_size = 4
-    config.eval_every = 400
-    config.checkpoint_every = 200
-    config.loss.semi_start = 100
+    config.num_steps = 250
+    config.eval_every = 250
+    config.checkpoint_every = 50
+    config.loss.semi_start = 150
     return config

@@ -31,6 +31,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.loss.semi_start = 400
 
     config.optimizer.name = "adamw"
-    config.optimizer.lr = 1e-3
+    config.optimizer.lr = 3e-3
     config.optimizer.new_layer_multiplier = 1.0
     return config

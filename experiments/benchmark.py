@@ -113,7 +113,7 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
         for name in rivals
     }
     waits = seconds["input"][WARM_UP:]
-    memory = step.memory_analysis()
+    memory: Any = step.memory_analysis()
     result["ours"] |= {
         "input_wait_seconds": float(np.mean(waits)),
         "compile_seconds": compile_seconds,

@@ -204,7 +204,7 @@ def test_workdir_of_another_config_is_refused(workdir):
     config.num_steps = 1
     train_and_evaluate(config, workdir)
     config.optimizer.lr = 0.5
-    with pytest.raises(InputError, match=r"another config \(optimizer.lr was 0.001, is 0.5\)"):
+    with pytest.raises(InputError, match=r"another config \(optimizer.lr was 0.003, is 0.5\)"):
         train_and_evaluate(config, workdir)
 
 

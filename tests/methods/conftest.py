@@ -1,0 +1,80 @@
+"""Small networks in a state that hides nothing, and batches for them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sassn_jax.methods.adversarial import Adversarial, LossWeights
+from sassn_jax.methods.method import TrainState
+from sassn_jax.methods.supervised import start
+from sassn_jax.models.discriminator import Discriminator
+from sassn_jax.models.generator import Generator
+from tests.parity.trees import random_variables
+
+CLASSES = 4
+SIZE = (33, 40)
+
+
+def make_batch(batch_size=2, seed=0):
+    """Both halves, the labels of each with some pixels to ignore."""
+    rng = np.random.default_rng(seed)
+
+    def half():
+        labels = rng.integers(0, CLASSES, (batch_size, *SIZE))
+        labels[0, :9] = 255
+        labels[-1, :, 31:] = 255
+        images = rng.normal(size=(batch_size, *SIZE, 3))
+        return {"image": jnp.asarray(images, "float32"), "label": jnp.asarray(labels, "int32")}
+
+    return {"labeled": half(), "unlabeled": half()}
+
+
+def make_adversarial(**weights):
+    """A method whose optimizers subtract the gradient, so that a step shows it."""
+    return Adversarial(
+        generator=Generator(CLASSES, backbone="resnet_tiny", aspp_rates=(1, 2)),
+        generator_optimizer=optax.sgd(1.0),
+        discriminator=Discriminator(spectral_norm=True),
+        discriminator_optimizer=optax.sgd(1.0),
+        weights=LossWeights(**weights),
+    )
+
+
+def converge(matrix, iterations=20):
+    """Singular vectors by power iteration, in NumPy."""
+    u = np.random.default_rng(0).normal(size=len(matrix))
+    for _ in range(iterations):
+        v = matrix.T @ u
+        v /= np.linalg.norm(v)
+        u = matrix @ v
+        u /= np.linalg.norm(u)
+    return {"u": u.astype(np.float32), "v": v.astype(np.float32)}
+
+
+def kernel_matrix(kernel):
+    """A row for each channel of the output."""
+    return np.moveaxis(np.asarray(kernel), -1, 0).reshape(kernel.shape[-1], -1)
+
+
+@pytest.fixture(scope="session")
+def state():
+    """Random parameters for the networks of `make_adversarial`, no alpha and no bias at 0."""
+    method = make_adversarial()
+    images, maps = np.zeros((1, *SIZE, 3), "float32"), np.zeros((1, *SIZE, CLASSES), "float32")
+    generator = random_variables(method.generator, images, seed=1, train=False)
+    discriminator = random_variables(method.discriminator, maps, seed=2)
+    discriminator["spectral"] = {
+        name: {"kernel_norm": converge(kernel_matrix(conv["kernel"]))}
+        for name, conv in discriminator["params"].items()
+    }
+    return jax.tree.map(
+        jnp.asarray,
+        TrainState(
+            step=jnp.int32(7),
+            rng=jax.random.key(0),
+            generator=start(method.generator_optimizer, generator),
+            discriminator=start(method.discriminator_optimizer, discriminator),
+        ),
+    )

@@ -1,0 +1,290 @@
+"""The semi-supervised step against equations (1) to (5), computed from the paper alone."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sassn_jax.methods.adversarial import Forward
+from sassn_jax.models.layers import resize_bilinear
+from tests.parity.trees import assert_trees_close
+
+from .conftest import CLASSES, SIZE, kernel_matrix, make_adversarial, make_batch
+
+WEIGHTS = {"lambda_adv_labeled": 0.3, "lambda_adv_unlabeled": 0.2, "lambda_semi": 0.5}
+
+
+class Paper:
+    """One step as the paper writes it: a forward of a network for each batch of images."""
+
+    def __init__(self, method, state, threshold=None):
+        self.generator, self.discriminator = method.generator, method.discriminator
+        self.state, self.threshold = state, threshold
+
+    def predict(self, params, batch_stats, images):
+        """G's probabilities, and its batch statistics after this forward."""
+        logits, new = self.generator.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        return jax.nn.softmax(logits), new["batch_stats"]
+
+    def confidence(self, params, spectral, maps):
+        """D's probability for each pixel, with the singular vectors given."""
+        logits = self.discriminator.apply({"params": params, "spectral": spectral}, maps)
+        return jax.nn.sigmoid(resize_bilinear(logits, SIZE)[..., 0])
+
+    def generator_loss(self, params, batch):
+        """Equation (1), and G's statistics after it; D as it stands."""
+        d = self.state.discriminator
+        judge = functools.partial(self.confidence, d.params, d.collections["spectral"])
+        labels = batch["labeled"]["label"]
+        valid = labels != 255
+        probabilities, stats = self.predict(
+            params, self.state.generator.collections["batch_stats"], batch["labeled"]["image"]
+        )
+        of_label = jnp.sum(jax.nn.one_hot(labels, CLASSES) * probabilities, axis=-1)
+        log_of_label = jnp.log(jnp.where(valid, of_label, 1))
+        cross_entropy = -jnp.mean(log_of_label, where=valid)  # (2)
+        adversarial = -jnp.mean(jnp.log(judge(probabilities)), where=valid)  # (3)
+        loss = cross_entropy + WEIGHTS["lambda_adv_labeled"] * adversarial
+        if "unlabeled" in batch:
+            probabilities, stats = self.predict(params, stats, batch["unlabeled"]["image"])
+            confidence = judge(probabilities)
+            loss += WEIGHTS["lambda_adv_unlabeled"] * -jnp.mean(jnp.log(confidence))  # (3)
+            trusted = confidence > self.threshold
+            log_best = jnp.log(jnp.max(probabilities, axis=-1))
+            loss += WEIGHTS["lambda_semi"] * -jnp.mean(log_best, where=trusted)  # (4)
+        return loss, stats
+
+    def discriminator_loss(self, params, spectral, batch, fake_from):
+        """Equation (5), a pass of D for each kind of input."""
+        labels = batch["labeled"]["label"]
+        valid = labels != 255
+        stats = self.state.generator.collections["batch_stats"]
+        losses, masks = [], []
+        for half in fake_from:
+            fake, _ = self.predict(self.state.generator.params, stats, batch[half]["image"])
+            losses.append(-jnp.log(1 - self.confidence(params, spectral, fake)))
+            masks.append(valid if half == "labeled" else jnp.ones_like(valid))
+        on_fake = jnp.mean(jnp.concatenate(losses), where=jnp.concatenate(masks))
+        real = jax.nn.one_hot(labels, CLASSES)
+        on_real = jnp.mean(-jnp.log(self.confidence(params, spectral, real)), where=valid)
+        return (on_fake + on_real) / 2
+
+
+def iterated(discriminator):
+    """D's singular vectors after one power iteration, in NumPy."""
+    spectral = {}
+    for name, conv in discriminator.params.items():
+        matrix = kernel_matrix(conv["kernel"]).astype(np.float64)
+        v = matrix.T @ np.asarray(discriminator.collections["spectral"][name]["kernel_norm"]["u"])
+        v /= np.linalg.norm(v)
+        u = matrix @ v
+        u /= np.linalg.norm(u)
+        vectors = {"u": jnp.asarray(u, "float32"), "v": jnp.asarray(v, "float32")}
+        spectral[name] = {"kernel_norm": vectors}
+    return spectral
+
+
+def dividing_threshold(confidence):
+    """A confidence that about half of the pixels are above, and none near."""
+    values = np.sort(np.ravel(confidence))
+    middle = values[int(0.4 * len(values)) : int(0.6 * len(values))]
+    widest = np.argmax(np.diff(middle))
+    return float((middle[widest] + middle[widest + 1]) / 2)
+
+
+@pytest.fixture(scope="module")
+def unlabeled(state):
+    """G's probabilities and D's confidence in them, on the unlabelled images of `make_batch`."""
+
+    @jax.jit
+    def both(state, images):
+        paper = Paper(make_adversarial(), state)
+        g, d = state.generator, state.discriminator
+        maps, _ = paper.predict(g.params, g.collections["batch_stats"], images)
+        return maps, paper.confidence(d.params, d.collections["spectral"], maps)
+
+    return jax.device_get(both(state, make_batch()["unlabeled"]["image"]))
+
+
+@pytest.fixture(scope="module")
+def threshold(unlabeled):
+    return dividing_threshold(unlabeled[1])
+
+
+@pytest.fixture(scope="module")
+def method(threshold):
+    return make_adversarial(semi_threshold=threshold, discriminator_fake="both", **WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def step(method):
+    return jax.jit(method.step)
+
+
+def gradient_taken(before, after):
+    """What an optimizer that subtracts the gradient has subtracted."""
+    return jax.tree.map(lambda x, y: np.float64(x) - np.float64(y), before, after)
+
+
+@functools.partial(jax.jit, static_argnames=("method", "fake_from"))
+def papers_step(method, state, spectral, threshold, batch, fake_from):
+    """Losses and gradients of both players, and G's statistics.
+
+    Compiled for the sake of time alone: operation by operation it takes a minute.
+    """
+    paper = Paper(method, state, threshold)
+    (g_loss, stats), g_gradient = jax.value_and_grad(paper.generator_loss, has_aux=True)(
+        state.generator.params, batch
+    )
+    d_loss, d_gradient = jax.value_and_grad(paper.discriminator_loss)(
+        state.discriminator.params, spectral, batch, fake_from
+    )
+    return (g_loss, g_gradient, stats), (d_loss, d_gradient)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "has_unlabeled", "fake_from"),
+    [(1, False, ("labeled",)), (2, True, ("labeled", "unlabeled"))],
+)
+def test_step_is_the_papers(state, method, step, threshold, batch_size, has_unlabeled, fake_from):
+    """Before `semi_start`, on a batch of one, and after it."""
+    batch = jax.tree.map(lambda x: x[:batch_size], make_batch())
+    if not has_unlabeled:
+        del batch["unlabeled"]
+    spectral = iterated(state.discriminator)
+    (g_loss, g_gradient, stats), (d_loss, d_gradient) = papers_step(
+        method, state, spectral, threshold, batch, fake_from
+    )
+
+    new, metrics = step(state, batch)
+
+    assert new.step == state.step + 1
+    np.testing.assert_allclose(metrics["loss/generator"], g_loss, rtol=1e-4)
+    np.testing.assert_allclose(metrics["loss/discriminator"], d_loss, rtol=1e-4)
+    if has_unlabeled:
+        assert 0.3 < metrics["self_training/kept"] < 0.7
+    for before, after, gradient in (
+        (state.generator, new.generator, g_gradient),
+        (state.discriminator, new.discriminator, d_gradient),
+    ):
+        taken = gradient_taken(before.params, after.params)
+        assert_trees_close(taken, gradient, 2e-3)
+    assert_trees_close(new.generator.collections["batch_stats"], stats, 1e-4)
+    assert_trees_close(new.discriminator.collections["spectral"], spectral, 1e-4)
+
+
+def test_labels_of_unlabeled_images_change_a_metric_alone(state, step):
+    batch = make_batch()
+    unknown = {**batch["unlabeled"], "label": jnp.full_like(batch["unlabeled"]["label"], 255)}
+    new, metrics = step(state, batch)
+    other, other_metrics = step(state, {**batch, "unlabeled": unknown})
+    for x, y in zip(jax.tree.leaves(new.generator), jax.tree.leaves(other.generator), strict=True):
+        np.testing.assert_array_equal(x, y)
+    for x, y in zip(
+        jax.tree.leaves(new.discriminator), jax.tree.leaves(other.discriminator), strict=True
+    ):
+        np.testing.assert_array_equal(x, y)
+    assert 0 <= metrics.pop("self_training/precision") <= 1
+    assert np.isnan(other_metrics.pop("self_training/precision"))
+    assert metrics == other_metrics
+
+
+def test_precision_is_the_share_of_kept_pixels_whose_label_is_right(
+    state, step, unlabeled, threshold
+):
+    batch = make_batch()
+    probabilities, confidence = unlabeled
+    labels, guess = np.asarray(batch["unlabeled"]["label"]), np.argmax(probabilities, axis=-1)
+    kept = confidence > threshold
+    right = [
+        guess[pixel] == labels[pixel]
+        for pixel in np.ndindex(labels.shape)
+        if kept[pixel] and labels[pixel] != 255
+    ]
+    _, metrics = step(state, batch)
+    np.testing.assert_allclose(metrics["self_training/kept"], kept.mean(), atol=2 / kept.size)
+    np.testing.assert_allclose(metrics["self_training/precision"], np.mean(right), atol=5e-3)
+
+
+def test_labels_that_are_all_ignored_give_a_finite_step(state, step):
+    batch = make_batch()
+    batch["labeled"]["label"] = jnp.full_like(batch["labeled"]["label"], 255)
+    new, metrics = step(state, batch)
+    assert metrics["loss/cross_entropy"] == 0
+    assert metrics["loss/adversarial_labeled"] == 0
+    assert metrics["confidence/real"] == 0
+    for leaf in jax.tree.leaves((new.generator, new.discriminator)):
+        assert np.all(np.isfinite(leaf))
+
+
+def test_health_metrics(state, step):
+    _, metrics = step(state, make_batch())
+    assert {name for name in metrics if not name.startswith("loss/")} == {
+        "alpha/attention3", "alpha/attention4", "confidence/fake", "confidence/real",
+        "gradient_norm/generator", "gradient_norm/discriminator", "self_training/kept",
+        "self_training/precision", *(f"sigma/conv{i}" for i in range(1, 6)),
+    }  # fmt: skip
+    assert metrics["alpha/attention3"] == state.generator.params["attention3"]["alpha"]
+    for i in range(1, 6):
+        kernel = kernel_matrix(state.discriminator.params[f"conv{i}"]["kernel"])
+        largest = np.sqrt(np.linalg.eigvalsh(kernel @ kernel.T)[-1])
+        assert 0.8 * largest < metrics[f"sigma/conv{i}"] <= 1.0001 * largest
+    for half in ("fake", "real"):
+        assert 0 < metrics[f"confidence/{half}"] < 1
+
+
+@pytest.mark.parametrize("discriminator_fake", ["labeled", "both"])
+def test_whose_predictions_the_discriminator_learns_from(state, discriminator_fake):
+    batch = make_batch()
+    logits = np.random.default_rng(1).normal(size=(3, 2, *SIZE, CLASSES)).astype(np.float32)
+    method = make_adversarial(discriminator_fake=discriminator_fake)
+
+    @jax.jit
+    def loss(logits, unlabeled_logits):
+        nothing = jnp.zeros((2, *SIZE))
+        forward = Forward(logits, nothing, unlabeled_logits, nothing)
+        params = state.discriminator.params
+        return method.discriminator_objective(params, state, batch, forward)[0]
+
+    of_first, of_second = loss(logits[0], logits[1]), loss(logits[0], logits[2])
+    if discriminator_fake == "labeled":
+        assert of_first == of_second
+    else:
+        assert abs(of_first - of_second) > 1e-5
+    assert abs(loss(logits[1], logits[2]) - of_second) > 1e-5
+
+
+def test_confidence_is_a_probability_for_each_pixel(method, state):
+    batch = make_batch()
+    real = jax.nn.one_hot(batch["labeled"]["label"], CLASSES)
+    d = state.discriminator
+    expected = jax.jit(Paper(method, state).confidence)(d.params, d.collections["spectral"], real)
+    got = jax.jit(method.confidence)(state, real)
+    assert got.shape == (2, *SIZE)
+    np.testing.assert_allclose(got, expected, rtol=1e-4)
+    assert jnp.all((got > 0) & (got < 1))
+
+
+def test_init(fast_compile):
+    method, batch = make_adversarial(semi_start=12), make_batch()
+    assert method.unlabeled_from == 12
+    state = method.init(jax.random.key(1), batch)
+    assert state.step == 0
+    assert state.generator.params["attention4"]["alpha"] == 0
+    assert set(state.generator.collections) == {"batch_stats"}
+    assert set(state.discriminator.collections) == {"spectral"}
+    again = method.init(jax.random.key(1), batch)
+    other = method.init(jax.random.key(2), batch)
+    path = ("head", "conv0", "kernel")
+    kernels = [
+        functools.reduce(dict.__getitem__, path, x.generator.params) for x in (state, again, other)
+    ]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert np.any(kernels[0] != kernels[2])

@@ -14,8 +14,11 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-# In the tests alone: a user pays nothing for these checks.
-install_import_hook(["sassn_jax", "pallas_kernels"], "beartype.beartype")
+# In the tests alone: a user pays nothing for these checks. An int is a float, as for type checkers.
+install_import_hook(
+    ["sassn_jax", "pallas_kernels"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 
 @pytest.fixture

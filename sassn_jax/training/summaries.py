@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import tensorboardX
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image
 
 from sassn_jax.data import DatasetInfo, Example
@@ -24,6 +23,8 @@ class Writer:
 
     def __init__(self, workdir: Path, start_step: int):
         """Opens the files of a run that goes on after `start_step` steps."""
+        import tensorboardX  # here, because it imports torch where that is installed
+
         path = workdir / "metrics.jsonl"
         if path.exists():
             rows = path.read_text().splitlines()
@@ -65,7 +66,7 @@ def _step_of(row: str) -> float:
         return math.inf
 
 
-def colorize(labels: Int[np.ndarray, "H W"], info: DatasetInfo) -> UInt8[np.ndarray, "H W 3"]:
+def colorize(labels: Integer[np.ndarray, "H W"], info: DatasetInfo) -> UInt8[np.ndarray, "H W 3"]:
     """Paints class ids in the dataset's palette, ignored pixels white."""
     palette = np.full((256, 3), _WHITE, np.uint8)
     palette[: info.num_classes] = info.palette
@@ -86,7 +87,7 @@ def picture_row(
     return row
 
 
-def tile(rows: list[list[UInt8[np.ndarray, "H W 3"]]], gap: int = 4) -> UInt8[np.ndarray, "H W 3"]:
+def tile(rows: list[list[UInt8[np.ndarray, "h w 3"]]], gap: int = 4) -> UInt8[np.ndarray, "H W 3"]:
     """Joins pictures of one size into a table, white gaps of `gap` pixels between them."""
 
     def join(pictures: list[np.ndarray], axis: int) -> np.ndarray:

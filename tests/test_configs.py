@@ -1,0 +1,103 @@
+"""Every config is built for every method, and its shapes checked without data."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import pytest
+
+from sassn_jax import methods
+from sassn_jax.training import config as configuration
+
+FOLDER = Path(__file__).parents[1] / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "common"))
+METHODS = sorted(methods.METHODS)
+CLASSES = 11
+
+
+def get_config(name, argument=None):
+    return importlib.import_module(f"configs.{name}").get_config(argument)
+
+
+def test_there_are_configs():
+    assert {"camvid", "demo", "scenes"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NAMES)
+def test_is_valid_for_every_method(name, method):
+    config = get_config(name, f"method={method},labels=1/4")
+    configuration.validate(config)
+    assert (config.method, config.labels) == (method, "1/4")
+    built = methods.create(config, CLASSES)
+    has_attention, has_spectral_norm = method in ("sa", "sassn"), method in ("sn", "sassn")
+    assert built.generator.attention == (("layer3", "layer4") if has_attention else ())
+    if method == "supervised":
+        assert built.unlabeled_from is None
+    else:
+        assert built.discriminator.spectral_norm == has_spectral_norm
+        assert 0 < built.unlabeled_from < config.num_steps
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_defaults_to_the_papers_method_with_an_eighth_of_the_labels(name):
+    config = get_config(name)
+    assert (config.method, config.labels) == ("sassn", "1/8")
+
+
+# The methods differ by switches of the networks, which one config shows as well as all.
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("scenes", "supervised"), ("scenes", "advsemiseg")] + [(name, "sassn") for name in NAMES],
+)
+def test_shapes(name, method):
+    """A step gives back a state of the shapes it took, with and without unlabelled images."""
+    config = get_config(name, f"method={method}")
+    built = methods.create(config, CLASSES)
+    size = (config.batch_size, *config.crop_size)
+    half = {
+        "image": jax.ShapeDtypeStruct((*size, 3), "float32"),
+        "label": jax.ShapeDtypeStruct(size, "int32"),
+    }
+    state = jax.eval_shape(built.init, jax.random.key(0), {"labeled": half})
+    batches = [{"labeled": half}]
+    if built.unlabeled_from is not None:
+        batches.append({"labeled": half, "unlabeled": half})
+    for batch in batches:
+        new, metrics = jax.eval_shape(built.step, state, batch)
+        assert new == state
+        assert {(metric.shape, metric.dtype.name) for metric in metrics.values()} == {
+            ((), "float32")
+        }
+    probabilities = jax.eval_shape(built.predict, state.generator.variables, half["image"])
+    assert probabilities.shape == (*size, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("method=unet", "method='unet': expected one of supervised, advsemiseg, sa, sn, sassn"),
+        ("sassn", "config argument 'sassn': expected method=..., labels=..."),
+        ("labels=", "config argument 'labels='"),
+        ("method=sa,rate=3", "config argument 'rate=3'"),
+    ],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_bad_arguments(name, argument, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the message is compared below)
+        get_config(name, argument)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_common_is_the_papers_recipe():
+    """Section V of the paper, and what AdvSemiSeg's code adds to it."""
+    config = importlib.import_module("configs.common").base_config(None)
+    assert config.model.backbone == "resnet101"
+    assert config.crop_size == (321, 321)
+    assert (config.batch_size, config.num_steps) == (8, 20_000)
+    optimizer, loss = config.optimizer, config.loss
+    assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (2.5e-4, 0.9, 1e-4)
+    assert (optimizer.discriminator_lr, optimizer.discriminator_betas) == (1e-4, (0.9, 0.99))
+    assert (loss.lambda_semi, loss.semi_threshold, loss.semi_start) == (0.1, 0.2, 5000)
+    assert (loss.lambda_adv_labeled, loss.lambda_adv_unlabeled) == (0.01, 0.001)

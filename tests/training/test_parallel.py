@@ -1,0 +1,75 @@
+"""Batches over two devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sassn_jax.errors import InputError
+from sassn_jax.methods import TrainState
+from sassn_jax.methods.supervised import Supervised, start
+from sassn_jax.models.generator import Generator
+from sassn_jax.training import parallel
+from tests.parity.trees import random_variables
+
+pytestmark = pytest.mark.skipif(jax.device_count() != 2, reason="written for two devices")
+
+
+def test_each_device_takes_an_equal_share_of_a_batch():
+    mesh = parallel.make_mesh(4)
+    assert mesh.axis_names == ("data",)
+    batch = {"labeled": {"image": np.arange(4.0 * 3).reshape(4, 3), "label": np.arange(4)}}
+    placed = parallel.put_batch(batch, mesh)
+    shards = placed["labeled"]["image"].addressable_shards
+    assert [shard.data.shape for shard in shards] == [(2, 3), (2, 3)]
+    assert {shard.device for shard in shards} == set(jax.devices())
+    np.testing.assert_array_equal(placed["labeled"]["label"], batch["labeled"]["label"])
+
+
+def test_every_device_holds_a_replicated_state_whole():
+    mesh = parallel.make_mesh(2)
+    x = jax.device_put(jnp.arange(6), parallel.replicated(mesh))
+    assert [shard.data.shape for shard in x.addressable_shards] == [(6,), (6,)]
+
+
+def test_a_batch_that_cannot_be_shared_evenly():
+    with pytest.raises(InputError, match="batch_size=3: expected a multiple of the 2 devices"):
+        parallel.make_mesh(3)
+
+
+def test_two_devices_take_the_step_of_one():
+    """Batch statistics and losses are over the whole batch, not over a device's share of it."""
+    generator = Generator(
+        3, backbone="resnet_tiny", attention=(), aspp_rates=(1,), norm="batch_frozen_affine"
+    )
+    method = Supervised(generator, optax.sgd(0.1))
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, (2, 33, 33)).astype(np.int32)
+    labels[1, :30] = 255  # most labelled pixels are on one device
+    batch = {"labeled": {"image": rng.normal(size=(2, 33, 33, 3)), "label": labels}}
+    batch["labeled"]["image"][1] *= 3
+    batch["labeled"]["image"] = batch["labeled"]["image"].astype(np.float32)
+    variables = random_variables(generator, batch["labeled"]["image"], train=False)
+    state = jax.tree.map(
+        jnp.asarray,
+        TrainState(
+            step=jnp.int32(0),
+            rng=jax.random.key(0),
+            generator=start(method.generator_optimizer, variables),
+            discriminator=None,
+        ),
+    )
+    step = jax.jit(method.step)
+
+    alone, metrics_alone = step(state, jax.tree.map(jnp.asarray, batch))
+    mesh = parallel.make_mesh(2)
+    shared, metrics = step(
+        jax.device_put(state, parallel.replicated(mesh)), parallel.put_batch(batch, mesh)
+    )
+    for name, value in metrics_alone.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-3)
+    for x, y in zip(
+        jax.tree.leaves(shared.generator), jax.tree.leaves(alone.generator), strict=True
+    ):
+        np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,106 @@
+"""What a run writes for people and for programs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sassn_jax.data import DatasetInfo
+from sassn_jax.training.summaries import Writer, colorize, picture_row, tile, write_picture
+
+INFO = DatasetInfo("toy", ("a", "b"), np.array([[10, 20, 30], [40, 50, 60]], np.uint8))
+
+
+def rows_of(folder):
+    return [json.loads(row) for row in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_scalars_are_a_line_of_json_each(tmp_path):
+    with Writer(tmp_path, 0) as writer:
+        writer.scalars(1, {"loss": 0.5})
+        writer.scalars(2, {"loss": math.nan, "miou": math.inf})
+    assert rows_of(tmp_path) == [
+        {"step": 1, "loss": 0.5},
+        {"step": 2, "loss": None, "miou": None},
+    ]
+
+
+def test_tensorboard_finds_scalars_and_pictures(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    picture = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
+    with Writer(tmp_path, 0) as writer:
+        writer.scalars(3, {"val/miou": 0.25})
+        writer.picture(3, "val", picture)
+    events = accumulator.EventAccumulator(str(tmp_path))
+    events.Reload()
+    (scalar,) = events.Scalars("val/miou")
+    assert (scalar.step, scalar.value) == (3, 0.25)
+    (image,) = events.Images("val")
+    assert (image.step, image.width, image.height) == (3, 5, 6)
+
+
+def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path):
+    with Writer(tmp_path, 0) as writer:
+        for step in range(1, 6):
+            writer.scalars(step, {"loss": step / 8})
+    # What a kill in the middle of a line leaves.
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')
+    with Writer(tmp_path, 3) as writer:
+        writer.scalars(4, {"loss": 0.0})
+    assert [(row["step"], row["loss"]) for row in rows_of(tmp_path)] == [
+        (1, 0.125), (2, 0.25), (3, 0.375), (4, 0.0),
+    ]  # fmt: skip
+
+
+def test_lines_are_there_before_the_run_ends(tmp_path):
+    with Writer(tmp_path, 0) as writer:
+        writer.scalars(1, {"loss": 0.5})
+        assert rows_of(tmp_path) == [{"step": 1, "loss": 0.5}]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_colorize(dtype):
+    labels = np.array([[0, 1], [255, 0]], dtype)
+    expected = [[[10, 20, 30], [40, 50, 60]], [[255, 255, 255], [10, 20, 30]]]
+    np.testing.assert_array_equal(colorize(labels, INFO), expected)
+
+
+def test_picture_row():
+    rng = np.random.default_rng(0)
+    example = {
+        "image": rng.integers(0, 256, (2, 3, 3)).astype(np.uint8),
+        "label": np.array([[0, 1, 1], [255, 0, 0]], np.uint8),
+        "id": "a",
+    }
+    prediction = np.array([[1, 1, 1], [0, 0, 0]], np.int32)
+    confidence = np.array([[0, 0.2, 1], [0.5, 1, 1]], np.float32)
+    without = picture_row(example, prediction, INFO)
+    assert len(without) == 3
+    image, truth, guess, grey = picture_row(example, prediction, INFO, confidence)
+    np.testing.assert_array_equal(image, example["image"])
+    np.testing.assert_array_equal(truth, colorize(example["label"], INFO))
+    np.testing.assert_array_equal(guess, colorize(prediction, INFO))
+    np.testing.assert_array_equal(grey[..., 0], [[0, 51, 255], [128, 255, 255]])
+    assert (grey == grey[..., :1]).all()
+
+
+def test_write_picture(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    write_picture(tmp_path / "a.png", picture)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), picture)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_tile():
+    black, grey = np.zeros((2, 3, 3), np.uint8), np.full((2, 3, 3), 99, np.uint8)
+    table = tile([[black, grey], [grey, black]], gap=1)
+    assert table.shape == (2 * 2 + 1, 2 * 3 + 1, 3)
+    np.testing.assert_array_equal(table[:2, :3], black)
+    np.testing.assert_array_equal(table[:2, 4:], grey)
+    np.testing.assert_array_equal(table[3:, :3], grey)
+    assert (table[2] == 255).all()
+    assert (table[:, 3] == 255).all()
+    np.testing.assert_array_equal(tile([[grey]]), grey)

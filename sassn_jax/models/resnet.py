@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import BatchNorm, Conv, Norm, max_pool_ceil
+from sassn_jax.models.layers import BatchNorm, Conv, Norm, max_pool_ceil, relu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +61,14 @@ class Bottleneck(nn.Module):
 
         features = EXPANSION * self.width
         first, second = (self.stride, 1) if self.stride_in_first else (1, self.stride)
-        y = nn.relu(norm("bn1", Conv(self.width, 1, stride=first, name="conv1")(x)))
+        y = relu(norm("bn1", Conv(self.width, 1, stride=first, name="conv1")(x)))
         conv2 = Conv(self.width, 3, stride=second, dilation=self.dilation, name="conv2")
-        y = nn.relu(norm("bn2", conv2(y)))
+        y = relu(norm("bn2", conv2(y)))
         y = norm("bn3", Conv(features, 1, name="conv3")(y))
         if self.project:
             shortcut = Conv(features, 1, stride=self.stride, name="downsample_conv")
             x = norm("downsample_bn", shortcut(x))
-        return nn.relu(x + y)
+        return relu(x + y)
 
 
 class ResNet(nn.Module):
@@ -104,7 +104,7 @@ class ResNet(nn.Module):
           after_layer3: applied to the features of stage 3 before stage 4 takes them.
         """
         x = Conv(self.architecture.stem, 7, stride=2, padding=3, name="conv1")(images)
-        x = nn.relu(BatchNorm(self.norm, name="bn1")(x, train=train, groups=groups))
+        x = relu(BatchNorm(self.norm, name="bn1")(x, train=train, groups=groups))
         x = max_pool_ceil(x)
         stages = []
         for stage, blocks in enumerate(self.architecture.blocks):

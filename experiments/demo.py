@@ -15,6 +15,7 @@ from experiments import command
 METHODS = ("supervised", "advsemiseg", "sassn")
 LABELS = "1/8"
 PICTURED = 4  # test images in the picture
+ENLARGED = 3  # times the size of a scene
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Folder of the demo's runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each method is trained with.", 1)
@@ -88,7 +89,7 @@ def _draw(workdir: Path, path: Path) -> None:
             example = run.dataset.splits["test"][index]
             pictures = picture_row(example, run.predict(example["image"]), run.dataset.info)
             row.extend(pictures if not row else pictures[2:])
-    write_picture(path, tile(rows))
+    write_picture(path, tile(rows).repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1))
 
 
 if __name__ == "__main__":

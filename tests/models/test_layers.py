@@ -1,5 +1,7 @@
 """Convolution module, normalization, pooling and resizing against NumPy loops."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,17 +71,25 @@ def normalized(x, mean, var, params):
     return (x - mean) / np.sqrt(var + 1e-5) * params["scale"] + params["bias"]
 
 
+@functools.partial(jax.jit, static_argnames=("norm", "train", "groups"))
+def apply_norm(norm, params, stats, x, train=True, groups=1):
+    """The output, and the running statistics after it."""
+    y, new = BatchNorm(norm).apply(
+        {"params": params, "batch_stats": stats},
+        x,
+        train=train,
+        groups=groups,
+        mutable=["batch_stats"],
+    )
+    return y, new["batch_stats"]
+
+
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("norm", NORMS)
 def test_batch_norm(norm, train):
     x = draw(3, 4, 5, 6) * 2 + 1
     params, stats = affine(6), running(6)
-    y, new = BatchNorm(norm).apply(
-        {"params": params, "batch_stats": stats},
-        jnp.asarray(x),
-        train=train,
-        mutable=["batch_stats"],
-    )
+    y, new = apply_norm(norm, params, stats, x, train=train)
     x = x.astype(np.float64)
     uses_batch = train and norm != "frozen"
     mean = x.mean((0, 1, 2)) if uses_batch else stats["mean"]
@@ -92,19 +102,17 @@ def test_batch_norm(norm, train):
             "var": 0.9 * stats["var"] + 0.1 * unbiased,
         }
     for name, expected in stats.items():
-        np.testing.assert_allclose(new["batch_stats"][name], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(new[name], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_scale_and_bias_are_trained_in_one_mode_only(norm):
-    x, stats = jnp.asarray(draw(2, 3, 3, 4)), running(4)
+    @jax.jit
+    @functools.partial(jax.grad, argnums=(0, 1))
+    def gradients(params, x):
+        return jnp.sum(apply_norm(norm, params, running(4), x)[0] ** 3)
 
-    def loss(params, x):
-        variables = {"params": params, "batch_stats": stats}
-        y, _ = BatchNorm(norm).apply(variables, x, train=True, mutable=["batch_stats"])
-        return jnp.sum(y**3)
-
-    of_params, of_x = jax.grad(loss, argnums=(0, 1))(affine(4), x)
+    of_params, of_x = gradients(affine(4), draw(2, 3, 3, 4))
     assert np.any(of_x)
     for leaf in jax.tree.leaves(of_params):
         assert bool(np.all(leaf != 0)) == (norm == "batch")
@@ -113,15 +121,7 @@ def test_scale_and_bias_are_trained_in_one_mode_only(norm):
 
 def test_two_groups_are_two_passes_the_first_group_first():
     first, second = draw(2, 3, 4, 5, seed=1), 3 * draw(2, 3, 4, 5, seed=2) + 2
-    module, params, stats = BatchNorm("batch"), affine(5), running(5)
-
-    def apply(stats, x, **options):
-        variables = {"params": params, "batch_stats": stats}
-        y, new = module.apply(
-            variables, jnp.asarray(x), train=True, mutable=["batch_stats"], **options
-        )
-        return y, new["batch_stats"]
-
+    apply, stats = functools.partial(apply_norm, "batch", affine(5)), running(5)
     y_first, after_first = apply(stats, first)
     y_second, after_both = apply(after_first, second)
     interleaved = np.stack([first, second], axis=1).reshape(4, 3, 4, 5)

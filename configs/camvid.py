@@ -14,11 +14,11 @@ def get_config(argument: str | None = None) -> ConfigDict:
     """Returns the config for `method=...,labels=...`."""
     config = common.base_config(argument)
     config.dataset = "camvid"
-    config.num_steps = 600
+    config.num_steps = 400
     config.batch_size = 4
-    config.crop_size = (180, 240)
+    config.crop_size = (120, 160)
     config.log_every = 20
-    config.eval_every = 300
+    config.eval_every = 200
     config.checkpoint_every = 100
     config.eval_batch_size = 8
 
@@ -29,10 +29,10 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.image.channel_order = "bgr"
     config.image.mean = (104.0, 117.0, 123.0)
     config.image.std = (57.0, 57.0, 57.0)
-    config.augment.scale = (1.0, 1.0)
+    config.augment.scale = (0.75, 1.5)
 
-    config.loss.semi_start = 150
+    config.loss.semi_start = 100
 
-    config.optimizer.lr = 1e-3
-    config.optimizer.weight_decay = 5e-4
+    config.optimizer.name = "adamw"
+    config.optimizer.lr = 1e-4
     return config

@@ -54,6 +54,7 @@ def base_config(argument: str | None) -> ConfigDict:
     config.model.norm = "batch_frozen_affine"
     config.model.stride_in_first = True
     config.model.weights = ""  # file of pretrained weights for the backbone
+    config.model.weights_std = (1.0, 1.0, 1.0)  # what images were divided by where they come from
 
     config.image = ConfigDict()  # what the backbone expects
     config.image.channel_order = "rgb"

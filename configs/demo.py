@@ -1,6 +1,6 @@
 """The run of `make demo`: scenes with few labels, short enough for two cores.
 
-    python -m experiments.train --config=configs/demo.py:method=sassn,labels=1/8 --workdir=runs/one
+python -m experiments.train --config=configs/demo.py:method=sassn,labels=1/8 --workdir=runs/one
 """
 
 from ml_collections import ConfigDict

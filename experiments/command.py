@@ -1,9 +1,11 @@
 """What all commands share: a user's mistake is one line on standard error and exit code 2."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -19,7 +21,7 @@ def run(main: Callable[[], None], *, verbs: Sequence[str] = ()) -> None:
     """
 
     def quiet_main(_: Sequence[str]) -> None:
-        logging.set_verbosity(logging.ERROR)  # Orbax tells of every file
+        logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and all errors twice
         try:
             main()
         except (InputError, OSError) as error:
@@ -35,7 +37,7 @@ def run(main: Callable[[], None], *, verbs: Sequence[str] = ()) -> None:
 def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS(arguments)
-    except (flags.Error, ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+    except Exception as error:  # a config file is a program, and may fail in any way
         _stop(error, 2)
     words = rest[1:]
     if verbs and (len(words) != 1 or words[0] not in verbs):
@@ -45,7 +47,8 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
     return rest
 
 
-def _stop(reason: object, code: int) -> None:
+def _stop(reason: object, code: int) -> NoReturn:
     text = " ".join(str(reason).split())
-    print(f"{Path(sys.argv[0]).stem}: {text}", file=sys.stderr)
-    sys.exit(code)
+    print(f"{Path(sys.argv[0]).stem}: {text}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(code)  # threads that were writing would each print a traceback of their own

@@ -23,12 +23,15 @@ _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each method is trained
 
 def main() -> None:
     """Trains, scores, and shows the three methods; what is there already is not done again."""
+    from sassn_jax.files import write_json
+
     workdir = Path(_WORKDIR.value)
     console = Console()
     rows = [
         [_result(workdir / f"seed{seed}" / method, method, seed) for seed in range(_SEEDS.value)]
         for method in METHODS
     ]
+    write_json(workdir / "demo.json", dict(zip(METHODS, rows, strict=True)))
     console.print(_table(rows))
     picture = workdir / "predictions.png"
     _draw(workdir / "seed0", picture)
@@ -39,15 +42,17 @@ def main() -> None:
 def _result(workdir: Path, method: str, seed: int) -> dict:
     """Trains and scores one run, unless its result is there; `seconds` counts the last call."""
     from sassn_jax.data.scenes import LOOK_ALIKE
-    from sassn_jax.training.config import write_json
+    from sassn_jax.files import write_json
+    from sassn_jax.training.config import check_workdir
     from sassn_jax.training.evaluate_run import evaluate_run
     from sassn_jax.training.loop import train_and_evaluate
 
+    config = demo_config.get_config(f"method={method},labels={LABELS}")
+    config.seed = seed
+    check_workdir(config, workdir)
     path = workdir / "result.json"
     if path.exists():
         return json.loads(path.read_text())
-    config = demo_config.get_config(f"method={method},labels={LABELS}")
-    config.seed = seed
     began = time.perf_counter()
     train_and_evaluate(config, workdir)
     seconds = time.perf_counter() - began

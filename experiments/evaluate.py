@@ -2,6 +2,7 @@
 
 from absl import flags
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from experiments import command
@@ -15,7 +16,18 @@ def main() -> None:
     """Calls `evaluate_run` and prints its result as a table."""
     from sassn_jax.training.evaluate_run import evaluate_run  # after the flags: JAX takes seconds
 
-    result = evaluate_run(_WORKDIR.value, _SPLIT.value, _CHECKPOINT.value)
+    console = Console()
+    # No thread redraws the bar: TFDS replaces `__import__` while it is imported, under all threads.
+    with Progress(
+        console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(f"scoring {_SPLIT.value}")
+        result = evaluate_run(
+            _WORKDIR.value,
+            _SPLIT.value,
+            _CHECKPOINT.value,
+            lambda count, total: bar.update(task, advance=count, total=total, refresh=True),
+        )
     table = Table(title=f"{_WORKDIR.value}, step {result['step']}, {result['split']}")
     table.add_column("class")
     table.add_column("IoU", justify="right")
@@ -24,7 +36,7 @@ def main() -> None:
     table.add_section()
     table.add_row("mIoU", _format(result["miou"]))
     table.add_row("pixel accuracy", _format(result["pixel_accuracy"]))
-    Console().print(table)
+    console.print(table)
 
 
 def _format(value: float | None) -> str:

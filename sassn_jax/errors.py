@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""What a run can fail of, other than a bug."""
 
 
 class InputError(ValueError):

@@ -1,7 +1,5 @@
 """Intersection over union and pixel accuracy from confusion matrices, which add up."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math
@@ -44,11 +42,11 @@ class ConfusionMatrix:
     counts: Shaped[np.ndarray, "C C"]
 
     @classmethod
-    def empty(cls, num_classes: int) -> ConfusionMatrix:
+    def empty(cls, num_classes: int) -> "ConfusionMatrix":
         """Returns the matrix of no pixels."""
         return cls(np.zeros((num_classes, num_classes), np.int64))
 
-    def merge(self, counts: Shaped[np.ndarray, "C C"]) -> ConfusionMatrix:
+    def merge(self, counts: Shaped[np.ndarray, "C C"]) -> "ConfusionMatrix":
         """Returns the matrix of these pixels and of those in `counts`."""
         return ConfusionMatrix(self.counts + np.asarray(counts).astype(np.int64))
 

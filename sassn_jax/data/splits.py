@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sassn_jax.errors import InputError
+from sassn_jax.files import write_json
 
 
 class Split(NamedTuple):
@@ -95,13 +96,7 @@ def _read_ids(path: Path, known: Sequence[str]) -> list[str]:
 
 def write_split(path: str | os.PathLike[str], split: Split) -> None:
     """Writes a split as JSON; the file appears whole or not at all."""
-    path = Path(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(json.dumps(split._asdict(), indent=1) + "\n", encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_json(Path(path), split._asdict())
 
 
 def read_split(path: str | os.PathLike[str]) -> Split:

@@ -21,7 +21,7 @@ METHODS = {
 }
 
 
-def create(config: ConfigDict, num_classes: int) -> Method:
+def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Method:
     """Returns the method that a valid config describes, its networks and optimizers included."""
     model, optimizer = config.model, config.optimizer
     schedule = {"num_steps": config.num_steps, "power": optimizer.poly_power}
@@ -45,9 +45,10 @@ def create(config: ConfigDict, num_classes: int) -> Method:
             train_norm=model.norm == "batch",
             **schedule,
         ),
-        pretrained=PretrainedBackbone(model.weights, tuple(config.image.std))
+        pretrained=PretrainedBackbone(model.weights, _relative_std(config))
         if model.weights
         else None,
+        ignore_label=ignore_label,
     )
     if METHODS[config.method] is Supervised:
         return method
@@ -61,3 +62,9 @@ def create(config: ConfigDict, num_classes: int) -> Method:
         ),
         weights=LossWeights(**config.loss),
     )
+
+
+def _relative_std(config: ConfigDict) -> tuple[float, ...]:
+    """What images are divided by here, in units of what they were divided by for the weights."""
+    pairs = zip(config.image.std, config.model.weights_std, strict=True)
+    return tuple(ours / theirs for ours, theirs in pairs)

@@ -15,8 +15,8 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from sassn_jax import losses
-from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
-from sassn_jax.methods.supervised import Supervised, generator_health, start, update
+from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
+from sassn_jax.methods.supervised import Supervised, generator_health
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.layers import resize_bilinear
 from sassn_jax.models.spectral_norm import COLLECTION, sigmas
@@ -78,13 +78,14 @@ class Adversarial(Supervised):
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0."""
-        rng, discriminator_rng = jax.random.split(rng)
-        state = super().init(rng, batch)
-        labels = batch["labeled"]["label"][:1]
+        state = super().init(rng, batch)  # G begins as in supervised training from the same seed
+        discriminator_rng = jax.random.fold_in(rng, 1)
+        labels = jnp.asarray(batch["labeled"]["label"][:1])
         variables = jax.jit(self.discriminator.init)(
             discriminator_rng, losses.one_hot(labels, self.generator.num_classes)
         )
-        return state.replace(discriminator=start(self.discriminator_optimizer, variables))
+        discriminator = NetworkState.create(self.discriminator_optimizer, variables)
+        return state.replace(discriminator=discriminator)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates both players from the same batch."""
@@ -99,9 +100,11 @@ class Adversarial(Supervised):
         metrics["gradient_norm/discriminator"] = optax.tree.norm(d_gradients)
         state = state.replace(
             step=state.step + 1,
-            generator=update(self.generator_optimizer, state.generator, g_gradients, g_collections),
-            discriminator=update(
-                self.discriminator_optimizer, state.discriminator, d_gradients, d_collections
+            generator=state.generator.apply_gradients(
+                self.generator_optimizer, g_gradients, g_collections
+            ),
+            discriminator=state.discriminator.apply_gradients(
+                self.discriminator_optimizer, d_gradients, d_collections
             ),
         )
         return state, metrics
@@ -116,8 +119,8 @@ class Adversarial(Supervised):
         """
         labels = batch["labeled"]["label"]
         forward, collections = self._forward(params, state, batch)
-        valid = labels != 255
-        cross_entropy = losses.cross_entropy_loss(forward.logits, labels)
+        valid = labels != self.ignore_label
+        cross_entropy = losses.cross_entropy_loss(forward.logits, labels, self.ignore_label)
         adversarial = losses.adversarial_loss(forward.confidence_logits, valid)
         objective = cross_entropy + self.weights.lambda_adv_labeled * adversarial
         metrics = {
@@ -140,7 +143,7 @@ class Adversarial(Supervised):
           The objective; and D's new collections and metrics.
         """
         labels = batch["labeled"]["label"]
-        valid = fake_valid = labels != 255
+        valid = fake_valid = labels != self.ignore_label
         logits = forward.logits
         if self.weights.discriminator_fake == "both" and forward.unlabeled_logits is not None:
             logits = jnp.concatenate([logits, forward.unlabeled_logits])
@@ -213,7 +216,7 @@ class Adversarial(Supervised):
             self.weights.lambda_adv_unlabeled * adversarial
             + self.weights.lambda_semi * self_training
         )
-        known = keep & (labels != 255)
+        known = keep & (labels != self.ignore_label)
         right = losses.masked_mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32), known)
         return objective, {
             "loss/adversarial_unlabeled": adversarial,

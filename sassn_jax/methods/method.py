@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import optax
 from flax import struct
 from jaxtyping import Array, Float
 
@@ -29,6 +30,29 @@ class NetworkState(struct.PyTreeNode):
     def variables(self) -> Variables:
         """What `apply` takes."""
         return {"params": self.params, **self.collections}
+
+    @classmethod
+    def create(
+        cls, optimizer: optax.GradientTransformation, variables: Variables
+    ) -> "NetworkState":
+        """Returns the state of a network at step 0, from what `init` returns."""
+        collections = dict(variables)
+        params = collections.pop("params")
+        return cls(params, collections, optimizer.init(params))
+
+    def apply_gradients(
+        self,
+        optimizer: optax.GradientTransformation,
+        gradients: Variables,
+        collections: Variables,
+    ) -> "NetworkState":
+        """Returns the network one step of its optimizer on, with its new collections."""
+        updates, opt_state = optimizer.update(gradients, self.opt_state, self.params)
+        return NetworkState(
+            params=optax.apply_updates(self.params, updates),
+            collections={**self.collections, **collections},
+            opt_state=opt_state,
+        )
 
 
 class TrainState(struct.PyTreeNode):

@@ -23,11 +23,13 @@ class Supervised:
       generator: the segmentation network.
       generator_optimizer: of its parameters.
       pretrained: weights that its trunk starts from, None for random ones.
+      ignore_label: pixels that take no part.
     """
 
     generator: Generator
     generator_optimizer: optax.GradientTransformation
     pretrained: PretrainedBackbone | None = None
+    ignore_label: int = 255
 
     @property
     def unlabeled_from(self) -> int | None:
@@ -55,14 +57,17 @@ class Supervised:
                 train=True,
                 mutable=["batch_stats"],
             )
-            return cross_entropy_loss(logits, labeled["label"]), collections
+            loss = cross_entropy_loss(logits, labeled["label"], self.ignore_label)
+            return loss, collections
 
         (loss, collections), gradients = jax.value_and_grad(objective, has_aux=True)(
             state.generator.params
         )
         metrics = {"loss/generator": loss, "loss/cross_entropy": loss}
         metrics |= generator_health(state.generator, gradients)
-        generator = update(self.generator_optimizer, state.generator, gradients, collections)
+        generator = state.generator.apply_gradients(
+            self.generator_optimizer, gradients, collections
+        )
         return state.replace(step=state.step + 1, generator=generator), metrics
 
     def predict(
@@ -80,33 +85,11 @@ class Supervised:
 
     def _init_generator(self, rng: jax.Array, batch: Batch) -> NetworkState:
         init = jax.jit(functools.partial(self.generator.init, train=False))
-        images = batch["labeled"]["image"]
+        images = jnp.asarray(batch["labeled"]["image"])
         variables = init(rng, images[:1])
         if self.pretrained is not None:
             variables = self.pretrained.load(self.generator.make_backbone(), variables, images)
-        return start(self.generator_optimizer, variables)
-
-
-def start(optimizer: optax.GradientTransformation, variables: Variables) -> NetworkState:
-    """Returns the state of a network at step 0."""
-    collections = dict(variables)
-    params = collections.pop("params")
-    return NetworkState(params, collections, optimizer.init(params))
-
-
-def update(
-    optimizer: optax.GradientTransformation,
-    network: NetworkState,
-    gradients: Variables,
-    collections: Variables,
-) -> NetworkState:
-    """Returns a network one optimizer step on, with its new collections."""
-    updates, opt_state = optimizer.update(gradients, network.opt_state, network.params)
-    return NetworkState(
-        params=optax.apply_updates(network.params, updates),
-        collections={**network.collections, **collections},
-        opt_state=opt_state,
-    )
+        return NetworkState.create(self.generator_optimizer, variables)
 
 
 def generator_health(generator: NetworkState, gradients: Variables) -> Metrics:

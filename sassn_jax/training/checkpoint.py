@@ -1,5 +1,7 @@
 """Checkpoints of state and data position together: the latest, and the best by mIoU."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from sassn_jax.data import BatchIterator
+from sassn_jax.errors import InputError
 from sassn_jax.methods import TrainState
 
 
@@ -19,13 +22,14 @@ class Checkpoints:
     waits for what is still being written.
     """
 
-    def __init__(self, workdir: Path):
-        """Opens `workdir/checkpoints`, which is made if it is not there."""
+    def __init__(self, workdir: Path, *, read_only: bool = False):
+        """Opens `workdir/checkpoints`, which is made if it is not there, unless `read_only`."""
         self.directory = (workdir / "checkpoints").absolute()
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
+                read_only=read_only,
                 preservation_policy=policies.AnyPreservationPolicy(
                     [
                         policies.LatestN(2),
@@ -43,8 +47,25 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._manager.close()
+    def __exit__(self, kind: type | None, *exception: object) -> None:
+        if kind is None:
+            with self._failing("written"):
+                self._manager.close()
+        else:
+            # What stopped the run is what the user should hear of.
+            with contextlib.suppress(Exception):
+                self._manager.close()
+
+    @contextlib.contextmanager
+    def _failing(self, verb: str) -> Iterator[None]:
+        """Turns what Orbax raises, of whatever type, into a line about the folder."""
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{self.directory}: checkpoints cannot be {verb} ({reason})"
+            ) from error
 
     @property
     def latest_step(self) -> int | None:
@@ -59,30 +80,33 @@ class Checkpoints:
     def save(
         self, state: TrainState, batches: BatchIterator, metrics: dict[str, float] | None
     ) -> None:
-        """Saves a state with the position of its data, and `miou` if it has just been evaluated."""
-        self._manager.save(
-            int(state.step),
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), batches=grain.checkpoint.CheckpointSave(batches)
-            ),
-            metrics=metrics,
-        )
+        """Saves a state with the position of its data, and `miou` if it has just been evaluated.
 
-    def restore(self, state: TrainState, batches: BatchIterator, step: int) -> TrainState:
-        """Returns the saved state of a step and moves `batches` to where they were."""
-        restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(
-                    jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-                ),
-                batches=grain.checkpoint.CheckpointRestore(batches),
-            ),
+        Raises:
+          InputError: if this checkpoint, or the one before in the background, cannot be written.
+        """
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), batches=grain.checkpoint.CheckpointSave(batches)
         )
-        return restored["state"]
+        with self._failing("written"):
+            self._manager.save(int(state.step), args=args, metrics=metrics)
 
-    def restore_state(self, state: TrainState, step: int) -> TrainState:
-        """Returns the saved state of a step."""
-        abstract: Any = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        return self._manager.restore(step, args=args)["state"]
+    def restore(
+        self, state: TrainState, step: int, batches: BatchIterator | None = None
+    ) -> TrainState:
+        """Returns the saved state of a step and moves `batches`, if given, to where they were.
+
+        Args:
+          state: arrays of the shapes and on the devices that are wanted, or `ShapeDtypeStruct`s.
+          step: one of the checkpoints.
+          batches: of the run.
+
+        Raises:
+          InputError: if the checkpoint is damaged, or of another network.
+        """
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
+        if batches is not None:
+            items["batches"] = grain.checkpoint.CheckpointRestore(batches)
+        with self._failing("read"):
+            return self._manager.restore(step, args=ocp.args.Composite(**items))["state"]

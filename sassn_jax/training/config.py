@@ -1,22 +1,31 @@
 """The config of a run: checked before anything is built, and kept in the workdir."""
 
 import json
-import os
-from collections.abc import Collection
+import math
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from sassn_jax.errors import InputError
+from sassn_jax.files import write_json
 from sassn_jax.methods import METHODS
 from sassn_jax.models.discriminator import MINIMUM_SIZE
 from sassn_jax.models.generator import ATTENTION_SITES, HEADS
 from sassn_jax.models.layers import NORMS
 from sassn_jax.models.resnet import ARCHITECTURES
 
+FILE = "config.json"
 # Fields that say how a run is carried out and do not change what comes of it.
-UNBINDING = ("loader_workers", "log_every", "eval_every", "checkpoint_every", "eval_batch_size")
+UNBINDING = (
+    "loader_workers",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "eval_batch_size",
+    "data_dir",
+)
 
 
 def validate(config: ConfigDict) -> None:
@@ -25,56 +34,106 @@ def validate(config: ConfigDict) -> None:
     Raises:
       InputError: naming the first field that is wrong.
     """
-    choices: dict[str, Collection[str]] = {
-        "method": METHODS,
-        "model.backbone": ARCHITECTURES,
-        "model.head": HEADS,
-        "model.norm": NORMS,
-        "image.channel_order": ("rgb", "bgr"),
-        "loss.discriminator_fake": ("labeled", "both"),
-        "optimizer.name": ("sgd", "adamw"),
-    }
-    for field, allowed in choices.items():
-        _require(config, field, lambda x, allowed=allowed: x in allowed,
-                 f"one of {', '.join(allowed)}")  # fmt: skip
-    for field in ("num_steps", "batch_size", "log_every", "eval_every", "checkpoint_every",
-                  "eval_batch_size", "model.qk_reduction"):  # fmt: skip
-        _require(config, field, lambda x: x >= 1, "a whole number of at least 1")
-    for field in ("loader_workers", "loss.semi_start", "seed"):
-        _require(config, field, lambda x: x >= 0, "a whole number of at least 0")
-    for field in ("optimizer.lr", "optimizer.discriminator_lr"):
-        _require(config, field, lambda x: x > 0, "a number above 0")
-    _require(config, "model.attention", lambda x: set(x) <= set(ATTENTION_SITES),
-             f"a subset of {ATTENTION_SITES}")  # fmt: skip
-    _require(config, "model.aspp_rates", lambda x: x and all(rate >= 1 for rate in x),
-             "at least one dilation, each at least 1")  # fmt: skip
-    _require(config, "crop_size", lambda x: len(x) == 2 and min(x) >= MINIMUM_SIZE,
-             f"height and width of at least {MINIMUM_SIZE} pixels, or D has no output")  # fmt: skip
-    _require(config, "augment.scale", lambda x: len(x) == 2 and 0 < x[0] <= x[1],
-             "two factors, the smaller first")  # fmt: skip
+    rules = {
+        "method": one_of(METHODS),
+        "model.backbone": one_of(ARCHITECTURES),
+        "model.head": one_of(HEADS),
+        "model.norm": one_of(NORMS),
+        "image.channel_order": one_of(("rgb", "bgr")),
+        "loss.discriminator_fake": one_of(("labeled", "both")),
+        "optimizer.name": one_of(("sgd", "adamw")),
+        "model.attention": Rule(
+            lambda x: set(x) <= set(ATTENTION_SITES), f"a subset of {ATTENTION_SITES}"
+        ),
+        "model.aspp_rates": Rule(
+            lambda x: len(x) > 0 and all(map(AT_LEAST_1.valid, x)),
+            "at least one dilation, each a whole number of at least 1",
+        ),
+        "crop_size": Rule(
+            lambda x: len(x) == 2 and all(isinstance(n, int) and n >= MINIMUM_SIZE for n in x),
+            f"height and width of at least {MINIMUM_SIZE} pixels, or D has no output",
+        ),
+        "augment.scale": Rule(
+            lambda x: len(x) == 2 and 0 < x[0] <= x[1] < math.inf, "two factors, the smaller first"
+        ),
+        "image.mean": Rule(lambda x: len(x) == 3 and all(map(math.isfinite, x)), "three numbers"),
+        "image.std": THREE_ABOVE_0,
+        "model.weights_std": THREE_ABOVE_0,
+        "optimizer.discriminator_betas": Rule(
+            lambda x: len(x) == 2 and all(0 <= beta < 1 for beta in x),
+            "two numbers of at least 0 and below 1",
+        ),
+        "optimizer.momentum": Rule(lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
+        "loss.semi_threshold": Rule(lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+        "seed": Rule(lambda x: 0 <= x < 2**32, "a whole number of at least 0 and below 2^32"),
+        "loader_workers": AT_LEAST_0,
+        "loss.semi_start": AT_LEAST_0,
+        **dict.fromkeys(COUNTS, AT_LEAST_1),
+        **dict.fromkeys(
+            ("optimizer.lr", "optimizer.discriminator_lr", "optimizer.new_layer_multiplier"),
+            Rule(lambda x: 0 < x < math.inf, "a number above 0"),
+        ),
+        **dict.fromkeys(
+            ("loss.lambda_adv_labeled", "loss.lambda_adv_unlabeled", "loss.lambda_semi",
+             "optimizer.weight_decay", "optimizer.poly_power"),
+            Rule(lambda x: 0 <= x < math.inf, "a number of at least 0"),
+        ),
+    }  # fmt: skip
+    for field, rule in rules.items():
+        value = _get(config, field)
+        try:
+            is_valid = rule.valid(value)
+        except TypeError:
+            is_valid = False
+        if not is_valid:
+            raise InputError(f"{field}={value!r}: expected {rule.expected}")
 
 
-def _require(config: ConfigDict, field: str, valid: Any, expected: str) -> None:
+class Rule(NamedTuple):
+    """What a field may be, for the program and for people."""
+
+    valid: Callable[[Any], bool]
+    expected: str
+
+
+def one_of(names: Collection[str]) -> Rule:
+    """A rule for fields that name something."""
+    return Rule(lambda x: x in names, f"one of {', '.join(names)}")
+
+
+AT_LEAST_0 = Rule(lambda x: isinstance(x, int) and x >= 0, "a whole number of at least 0")
+AT_LEAST_1 = Rule(lambda x: isinstance(x, int) and x >= 1, "a whole number of at least 1")
+THREE_ABOVE_0 = Rule(
+    lambda x: len(x) == 3 and all(0 < n < math.inf for n in x), "three numbers above 0"
+)
+COUNTS = (
+    "num_steps",
+    "batch_size",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "eval_batch_size",
+    "model.qk_reduction",
+)
+
+
+def _get(config: ConfigDict, field: str) -> Any:
     value: Any = config
-    for name in field.split("."):
-        value = value[name]
     try:
-        is_valid = bool(valid(value))
-    except TypeError:
-        is_valid = False
-    if not is_valid:
-        raise InputError(f"{field}={value!r}: expected {expected}")
+        for name in field.split("."):
+            value = value[name]
+    except (KeyError, TypeError):
+        raise InputError(f"{field}: not in the config; see configs/common.py") from None
+    return value
 
 
-def keep(config: ConfigDict, workdir: Path) -> None:
-    """Writes `config.json` to a new workdir, or checks that an old one is of the same config.
+def check_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Checks that a workdir is new, or holds a run of this config.
 
     Raises:
-      InputError: if the workdir holds a run of another config.
+      InputError: if it holds a run of another config.
     """
-    path = workdir / "config.json"
-    if not path.exists():
-        write_json(path, config.to_dict())
+    if not (workdir / FILE).exists():
         return
     before, now = _flat(read(workdir)), _flat(config)
     differing = [
@@ -89,26 +148,25 @@ def keep(config: ConfigDict, workdir: Path) -> None:
         )
 
 
+def write(config: ConfigDict, workdir: Path) -> None:
+    """Writes a config to a workdir, unless there is one."""
+    if not (workdir / FILE).exists():
+        write_json(workdir / FILE, config.to_dict())
+
+
 def read(workdir: Path) -> ConfigDict:
     """Returns the config of the run in a workdir.
 
     Raises:
       InputError: if there is none, or it cannot be read.
     """
-    path = workdir / "config.json"
+    path = workdir / FILE
     try:
         return ConfigDict(json.loads(path.read_text()))
     except FileNotFoundError:
         raise InputError(f"{workdir}: no config.json; expected the --workdir of a run") from None
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from None
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a JSON file whole or not at all."""
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(beside, path)
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Scoring a run that `train_and_evaluate` left in a workdir."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from sassn_jax import data, methods
 from sassn_jax.data import Dataset
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
+from sassn_jax.files import write_json
 from sassn_jax.methods import Method, TrainState
 from sassn_jax.training import config as configuration
-from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.setup import make_normalize
 
@@ -33,7 +34,7 @@ class Run:
     def predict(self, image: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
         """Returns the most likely class of each pixel of an RGB image, 0-255."""
         images = jnp.asarray(make_normalize(self.config)(image)[None])
-        probabilities = self.method.predict(self.state.generator.variables, images)
+        probabilities = jax.jit(self.method.predict)(self.state.generator.variables, images)
         return np.asarray(probabilities[0].argmax(-1))
 
 
@@ -52,25 +53,25 @@ def load_run(workdir: str | Path, checkpoint: str = "latest") -> Run:
     configuration.validate(config)
     dataset = data.load(config.dataset, config.data_dir)
     config.model.weights = ""  # the checkpoint has them
-    method = methods.create(config, dataset.info.num_classes)
-    with Checkpoints(workdir) as checkpoints:
+    method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
+    with Checkpoints(workdir, read_only=True) as checkpoints:
         steps = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
         if checkpoint not in steps:
             raise InputError(f"checkpoint={checkpoint!r}: expected one of {', '.join(steps)}")
         step = steps[checkpoint]
         if step is None:
             raise InputError(f"{workdir}: no checkpoint yet; run experiments.train on it first")
-        state = checkpoints.restore_state(_abstract_state(method, config), step)
+        state = checkpoints.restore(_abstract_state(method, config), step)
     return Run(config, dataset, method, state)
 
 
 def _abstract_state(method: Method, config: ConfigDict) -> Any:
-    """Shapes of the run's state, on all devices, with nothing computed."""
+    """Shapes of the run's state, on one device, with nothing computed."""
     height, width = config.crop_size
     images = jax.ShapeDtypeStruct((config.batch_size, height, width, 3), "float32")
     labels = jax.ShapeDtypeStruct((config.batch_size, height, width), "int32")
     batch = {"labeled": {"image": images, "label": labels}}
-    sharding = parallel.replicated(parallel.make_mesh(config.batch_size))
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         jax.eval_shape(method.init, jax.random.key(0), batch),
@@ -78,7 +79,10 @@ def _abstract_state(method: Method, config: ConfigDict) -> Any:
 
 
 def evaluate_run(
-    workdir: str | Path, split: str = "val", checkpoint: str = "latest"
+    workdir: str | Path,
+    split: str = "val",
+    checkpoint: str = "latest",
+    on_images: Callable[[int, int], None] = lambda count, total: None,
 ) -> dict[str, Any]:
     """Scores a run on a split and writes `eval_SPLIT.json` into its workdir.
 
@@ -86,6 +90,7 @@ def evaluate_run(
       workdir: of the run.
       split: of its dataset.
       checkpoint: `latest`, or `best` by mIoU on the validation split.
+      on_images: told how many more images are done, and how many there are.
 
     Returns:
       What was written: `split`, `step`, `miou`, `pixel_accuracy` and `iou` by class name.
@@ -96,18 +101,20 @@ def evaluate_run(
     run = load_run(workdir, checkpoint)
     if split not in run.dataset.splits:
         raise InputError(f"split={split!r}: expected one of {', '.join(run.dataset.splits)}")
+    source = run.dataset.splits[split]
     matrix = evaluate(
         jax.jit(run.method.predict),
         run.state.generator.variables,
-        run.dataset.splits[split],
+        source,
         run.dataset.info,
         normalize=make_normalize(run.config),
         batch_size=run.config.eval_batch_size,
+        on_images=lambda count: on_images(count, len(source)),
     )
     result = {
         "split": split,
         "step": int(run.state.step),
         **matrix.summary(run.dataset.info.class_names),
     }
-    configuration.write_json(Path(workdir) / f"eval_{split}.json", result)
+    write_json(Path(workdir) / f"eval_{split}.json", result)
     return result

@@ -13,8 +13,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
-from sassn_jax.errors import TrainingError
+from sassn_jax.errors import InputError, TrainingError
 from sassn_jax.evaluation import evaluate
+from sassn_jax.files import write_json
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.training import config as configuration
@@ -25,6 +26,8 @@ from sassn_jax.training.setup import Setup, make_normalize, set_up
 from sassn_jax.training.summaries import Writer, picture_row, tile
 
 PICTURED = 4  # images of the validation split that TensorBoard shows
+AHEAD = 2  # steps that may wait on the device, each with its batch
+MUST_BE_FINITE = ("loss/", "gradient_norm/")
 SHOWN = ("loss/cross_entropy", "loss/discriminator", "self_training/kept", "images_per_second")
 
 
@@ -48,13 +51,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     """
     workdir = Path(workdir)
     setup = set_up(config)
+    configuration.check_workdir(config, workdir)
+    _check_split(setup, workdir / "split.json")
     state = setup.initial_state(config.seed)
     workdir.mkdir(parents=True, exist_ok=True)
-    configuration.keep(config, workdir)
+    configuration.write(config, workdir)
     data.write_split(workdir / "split.json", setup.split)
     with Checkpoints(workdir) as checkpoints:
         if checkpoints.latest_step is not None:
-            state = checkpoints.restore(state, setup.batches, checkpoints.latest_step)
+            state = checkpoints.restore(state, checkpoints.latest_step, setup.batches)
         start = int(state.step)
         with (
             Writer(workdir, start) as writer,
@@ -62,6 +67,15 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
             contextlib.closing(setup.batches),
         ):
             return Loop(config, workdir, setup, writer, reporter).run(state, start, checkpoints)
+
+
+def _check_split(setup: Setup, path: Path) -> None:
+    """Checks that a run goes on with the images that it began with."""
+    if path.exists() and data.read_split(path) != setup.split:
+        raise InputError(
+            f"{path}: the run began with other labelled images than the config and the data give "
+            "now; restore them, or choose another --workdir"
+        )
 
 
 def jit_step(setup: Setup) -> jax.stages.Wrapped:
@@ -109,7 +123,7 @@ class Loop:
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            if name.startswith("loss/") and not math.isfinite(value):
+            if name.startswith(MUST_BE_FINITE) and not math.isfinite(value):
                 raise TrainingError(
                     f"step {step}: {name} is {value}; the run was stopped and its last checkpoint "
                     "kept. Try a lower optimizer.lr, or optimizer.discriminator_lr if it is D's"
@@ -136,7 +150,7 @@ class Loop:
         )
         if is_last:
             result = {"split": "val", "step": step, **matrix.summary(info.class_names)}
-            configuration.write_json(self.workdir / "eval_val.json", result)
+            write_json(self.workdir / "eval_val.json", result)
         return miou
 
     def _picture(self, state: TrainState) -> np.ndarray:
@@ -196,6 +210,8 @@ class Window:
         """Adds a step; its metrics stay on the device until the window closes."""
         self._metrics.append(metrics)
         self._images += images
+        if len(self._metrics) > AHEAD:
+            jax.block_until_ready(self._metrics[-AHEAD - 1])
 
     def close(self) -> dict[str, float]:
         """Returns the means over the steps that have each metric, and begins anew."""
@@ -215,5 +231,5 @@ class Window:
 
 
 def _known(name: str, numbers: list[float]) -> list[float]:
-    """Drops steps for which a diagnostic is undefined; a loss that is not finite stays."""
-    return numbers if name.startswith("loss/") else [x for x in numbers if not math.isnan(x)]
+    """Drops steps for which a diagnostic is undefined; what must be finite stays as it is."""
+    return numbers if name.startswith(MUST_BE_FINITE) else [x for x in numbers if not math.isnan(x)]

@@ -64,7 +64,7 @@ class LineReporter:
     def __init__(self, console: Console, name: str, num_steps: int):
         """Names the run and its length."""
         self._console, self._name, self._num_steps = console, name, num_steps
-        self._last = 0.0
+        self._last = time.monotonic()
 
     def __enter__(self) -> "LineReporter":
         return self
@@ -73,13 +73,14 @@ class LineReporter:
         pass
 
     def update(self, step: int) -> None:
-        """Says nothing: steps are many."""
+        """Prints the step, unless it has just printed something."""
+        self.values(step, {})
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
-        """Prints values, unless it has just done so."""
+        """Prints values, unless it has just printed something."""
         if time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()
-            self.say(f"step {step}/{self._num_steps}  {_describe(values)}")
+            self.say(f"step {step}/{self._num_steps}  {_describe(values)}".rstrip())
 
     def say(self, text: str) -> None:
         """Prints a line."""

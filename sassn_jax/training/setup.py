@@ -46,7 +46,7 @@ def set_up(config: ConfigDict) -> Setup:
     validate(config)
     mesh = parallel.make_mesh(config.batch_size)
     dataset = data.load(config.dataset, config.data_dir)
-    method = methods.create(config, dataset.info.num_classes)
+    method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
     train = dataset.splits["train"]
     split = data.choose_labeled(train.ids, config.labels, config.seed)
     batches = data.train_batches(

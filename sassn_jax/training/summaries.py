@@ -1,8 +1,8 @@
 """What a run writes: scalars and pictures for TensorBoard, a line of JSON for programs."""
 
+import contextlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image
 
 from sassn_jax.data import DatasetInfo, Example
+from sassn_jax.files import replacing
 
 _WHITE = 255
 
@@ -29,20 +30,19 @@ class Writer:
         if path.exists():
             rows = path.read_text().splitlines()
             kept = [row for row in rows if _step_of(row) <= start_step]
-            beside = path.with_suffix(".tmp")
-            beside.write_text("".join(f"{row}\n" for row in kept))
-            os.replace(beside, path)
+            with replacing(path) as beside:
+                beside.write_text("".join(f"{row}\n" for row in kept))
         self._lines = path.open("a")
-        self._events = tensorboardX.SummaryWriter(
-            str(workdir), purge_step=start_step + 1 if start_step else None
-        )
+        self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=start_step + 1)
 
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type | None, *exception: object) -> None:
         self._lines.close()
-        self._events.close()
+        # On a full disk closing fails too; what stopped the run is what the user should hear of.
+        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+            self._events.close()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes values of a step; what is not finite is null in JSON."""
@@ -102,6 +102,5 @@ def tile(rows: list[list[UInt8[np.ndarray, "h w 3"]]], gap: int = 4) -> UInt8[np
 
 def write_picture(path: Path, picture: UInt8[np.ndarray, "H W 3"]) -> None:
     """Writes a PNG file whole or not at all."""
-    beside = path.with_name(path.name + ".tmp")
-    Image.fromarray(picture).save(beside, format="png")
-    os.replace(beside, path)
+    with replacing(path) as beside:
+        Image.fromarray(picture).save(beside, format="png")

@@ -21,7 +21,7 @@ class PretrainedBackbone:
     """
 
     path: str
-    image_std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    image_std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def load(
         self, backbone: nn.Module, variables: dict[str, Any], images: Float[Array, "B H W 3"]

@@ -1,5 +1,6 @@
 """The commands as a user types them."""
 
+import importlib.util
 import json
 import os
 import random
@@ -110,6 +111,8 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
         ("train", ["--config=configs/scenes.py:method=gan"], "method='gan': expected one of"),
         ("train", ["--config=configs/scenes.py:mehtod=sa"], "'mehtod=sa': expected method=..."),
         ("train", ["--config=configs/scene.py"], "configs/scene.py"),
+        ("train", ["--config=pyproject.toml"], ""),
+        ("train", ["--config=README.md"], ""),
         ("train", ["--config=configs/scenes.py", "--config.batchsize=2"], "batchsize"),
         ("train", ["--config=configs/scenes.py", "--config.batch_size=two"], "batch_size"),
         ("train", ["--config=configs/scenes.py", "--nonsense"], "nonsense"),
@@ -125,6 +128,23 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, verb, flags, message):
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_benchmark_writes_what_it_shows(tmp_path):
+    output = tmp_path / "step.json"
+    flags = (*TINY, "--config.optimizer.name=sgd", "--steps=1", f"--output={output}")
+    result = run("benchmark", "step", *flags)
+    assert result.returncode == 0, result.stderr
+    written = json.loads(output.read_text())
+    assert written["ours"]["images_per_second"] > 0
+    assert written["ours"]["peak_bytes"] > 0
+    assert 0 <= written["input_wait_share"] <= 1
+    assert ("torch" in written) == (importlib.util.find_spec("torch") is not None)
+    assert ("ratio" in written) == ("torch" in written)
+
+    result = run("benchmark", "stpe", *TINY)
+    assert result.returncode == 2
+    assert "'stpe': expected one of step, then flags" in result.stderr
 
 
 def test_a_workdir_that_cannot_be_written(tmp_path):

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from sassn_jax.methods import NetworkState
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
 from sassn_jax.methods.method import TrainState
-from sassn_jax.methods.supervised import start
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from tests.parity.trees import random_variables
@@ -74,7 +74,7 @@ def state():
         TrainState(
             step=jnp.int32(7),
             rng=jax.random.key(0),
-            generator=start(method.generator_optimizer, generator),
-            discriminator=start(method.discriminator_optimizer, discriminator),
+            generator=NetworkState.create(method.generator_optimizer, generator),
+            discriminator=NetworkState.create(method.discriminator_optimizer, discriminator),
         ),
     )

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sassn_jax.methods import NetworkState
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
 from sassn_jax.methods.method import TrainState
-from sassn_jax.methods.supervised import start
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
@@ -133,8 +133,8 @@ def test_three_steps_of_both_players(torch, reference, norm, fake, semi_start):
     state = TrainState(
         step=jnp.int32(0),
         rng=jax.random.key(0),
-        generator=start(method.generator_optimizer, ours[1]),
-        discriminator=start(method.discriminator_optimizer, our_d[1]),
+        generator=NetworkState.create(method.generator_optimizer, ours[1]),
+        discriminator=NetworkState.create(method.discriminator_optimizer, our_d[1]),
     )
     settings = reference.Settings(
         num_steps=NUM_STEPS,

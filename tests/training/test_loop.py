@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -188,6 +189,12 @@ def test_a_loss_that_is_not_finite_stops_the_run(workdir):
         ("model.weights", "no_such.npz", "no_such.npz"),
         ("loss.discriminator_fake", "none", "loss.discriminator_fake='none'"),
         ("optimizer.name", "lion", "optimizer.name='lion'"),
+        ("optimizer.lr", float("inf"), "optimizer.lr=inf: expected a number above 0"),
+        ("optimizer.discriminator_betas", (0.9,), "optimizer.discriminator_betas="),
+        ("loss.lambda_semi", -0.1, "loss.lambda_semi=-0.1: expected a number of at least 0"),
+        ("loss.semi_threshold", 7.0, "loss.semi_threshold=7.0: expected a number from 0 to 1"),
+        ("image.std", (1.0, 0.0, 1.0), "image.std=.*three numbers above 0"),
+        ("seed", 2**32, "seed=4294967296: expected .* below 2\\^32"),
     ],
 )
 def test_a_bad_field_is_named_and_nothing_is_written(workdir, field, value, message):
@@ -206,6 +213,43 @@ def test_workdir_of_another_config_is_refused(workdir):
     config.optimizer.lr = 0.5
     with pytest.raises(InputError, match=r"another config \(optimizer.lr was 0.003, is 0.5\)"):
         train_and_evaluate(config, workdir)
+
+
+def test_a_field_that_is_missing_is_named(workdir):
+    config = tiny_config()
+    del config.loss["lambda_semi"]
+    with pytest.raises(InputError, match=r"loss.lambda_semi: not in the config"):
+        train_and_evaluate(config, workdir)
+
+
+def test_a_run_does_not_go_on_with_other_labels(workdir, tmp_path):
+    ids = tmp_path / "ids.txt"
+    config = tiny_config("supervised")
+    config.num_steps = 1
+    config.labels = str(ids)
+    ids.write_text("train_0001\ntrain_0002\n")
+    train_and_evaluate(config, workdir)
+    before = (workdir / "split.json").read_text()
+    ids.write_text("train_0003\ntrain_0002\n")
+    with pytest.raises(InputError, match=r"split.json: the run began with other labelled images"):
+        train_and_evaluate(config, workdir)
+    assert (workdir / "split.json").read_text() == before
+
+
+def test_a_gradient_that_is_not_finite_is_not_saved(workdir, monkeypatch):
+    from sassn_jax.methods.supervised import Supervised
+
+    def step(self, state, batch, step=Supervised.step):
+        state, metrics = step(self, state, batch)
+        broken = jnp.where(state.step == 3, jnp.inf, metrics["gradient_norm/generator"])
+        return state, metrics | {"gradient_norm/generator": broken}
+
+    monkeypatch.setattr(Supervised, "step", step)
+    config = tiny_config("supervised")
+    config.checkpoint_every = 1
+    with pytest.raises(TrainingError, match="step 3: gradient_norm/generator is inf"):
+        train_and_evaluate(config, workdir)
+    assert int(load_run(workdir).state.step) == 2
 
 
 def test_evaluating_what_is_not_there(workdir, tmp_path):

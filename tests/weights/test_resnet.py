@@ -83,7 +83,9 @@ def test_images_divided_by_std_meet_a_kernel_multiplied_by_it(tiny, tmp_path):
     backbone, variables = tiny
     to_file(tmp_path / "w.npz", variables)
     std = np.array([57.0, 2.0, 0.5], np.float32)
-    params, batch_stats = load_backbone(tmp_path / "w.npz", **variables, image_std=std)
+    params, batch_stats = load_backbone(
+        tmp_path / "w.npz", **variables, image_std=tuple(std.tolist())
+    )
     images = jax.random.normal(jax.random.key(1), (2, 33, 41, 3))
     loaded = {"params": params, "batch_stats": batch_stats}
     _, want = features(backbone, variables, images)

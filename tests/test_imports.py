@@ -12,6 +12,7 @@ FLOORS = ["pallas_kernels", "sassn_jax", "configs", "experiments"]  # the lowest
 # Inside the library, from the lowest floor up: a part may import itself and lower floors.
 PARTS = [
     {"errors"},
+    {"files"},
     {"weights"},
     {"data"},
     {"models"},

@@ -7,8 +7,8 @@ import optax
 import pytest
 
 from sassn_jax.errors import InputError
-from sassn_jax.methods import TrainState
-from sassn_jax.methods.supervised import Supervised, start
+from sassn_jax.methods import NetworkState, TrainState
+from sassn_jax.methods.supervised import Supervised
 from sassn_jax.models.generator import Generator
 from sassn_jax.training import parallel
 from tests.parity.trees import random_variables
@@ -56,7 +56,7 @@ def test_two_devices_take_the_step_of_one():
         TrainState(
             step=jnp.int32(0),
             rng=jax.random.key(0),
-            generator=start(method.generator_optimizer, variables),
+            generator=NetworkState.create(method.generator_optimizer, variables),
             discriminator=None,
         ),
     )

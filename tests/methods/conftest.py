@@ -42,8 +42,8 @@ def make_adversarial(**weights):
     )
 
 
-def converge(matrix, iterations=20):
-    """Singular vectors by power iteration, in NumPy."""
+def converge(matrix, iterations=3):
+    """Singular vectors by power iteration, not so far that one more would not show."""
     u = np.random.default_rng(0).normal(size=len(matrix))
     for _ in range(iterations):
         v = matrix.T @ u

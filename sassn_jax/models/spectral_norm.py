@@ -52,10 +52,12 @@ def _power_iteration(
     matrix: Float[Array, "D K"], u: Float[Array, " D"], iterations: int
 ) -> tuple[Float[Array, " D"], Float[Array, " K"]]:
     """Returns better estimates of the first left and right singular vectors."""
-    for _ in range(iterations):
-        v = _normalize(matrix.T @ u)
-        u = _normalize(matrix @ v)
-    return u, v
+
+    def iterate(_: int, vectors: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        v = _normalize(matrix.T @ vectors[0])
+        return _normalize(matrix @ v), v
+
+    return jax.lax.fori_loop(0, iterations, iterate, (u, jnp.zeros(matrix.shape[1], u.dtype)))
 
 
 def sigmas(params: Mapping, spectral: Mapping) -> dict[str, Float[Array, ""]]:

@@ -28,9 +28,10 @@ TINY = (
 )
 
 
-def start(verb: str, *flags: str, **kwargs) -> subprocess.Popen:
+def start(verb: str, *flags: str, cache: bool = True, **kwargs) -> subprocess.Popen:
     environment = {
         **os.environ,
+        "JAX_ENABLE_COMPILATION_CACHE": str(cache).lower(),
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
         "JAX_PLATFORMS": "cpu",
     }
@@ -157,14 +158,16 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
 def test_a_full_disk(tmp_path):
     """A limit on the size of files stands in for a full disk: checkpoints are the largest."""
     workdir = tmp_path / "run"
+    flags = ("--config=configs/scenes.py:method=supervised", *TINY[1:])
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    result = run("train", *TINY, f"--workdir={workdir}", preexec_fn=limit)
+    # The limit would cut short the files of the compilation cache too.
+    result = run("train", *flags, f"--workdir={workdir}", cache=False, preexec_fn=limit)
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert str(workdir) in result.stderr
     # Nothing half-written is taken for a checkpoint: the same command then goes on.
-    result = run("train", *TINY, f"--workdir={workdir}")
+    result = run("train", *flags, f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr

@@ -21,7 +21,7 @@ def run(main: Callable[[], None], *, verbs: Sequence[str] = ()) -> None:
     """
 
     def quiet_main(_: Sequence[str]) -> None:
-        # TensorStore's threads print there what the main thread is told when it asks for the result.
+        # TensorStore's threads tell it what the main thread hears in waiting for their result.
         sys.unraisablehook = lambda _: None
         logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and all errors twice
         try:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image
 
 from sassn_jax.data import DatasetInfo, Example
-from sassn_jax.files import replacing
+from sassn_jax.files import naming, replacing
 
 _WHITE = 255
 
@@ -26,6 +26,7 @@ class Writer:
         """Opens the files of a run that goes on after `start_step` steps."""
         import tensorboardX  # here, because it imports torch where that is installed
 
+        self._workdir = workdir
         path = workdir / "metrics.jsonl"
         if path.exists():
             rows = path.read_text().splitlines()
@@ -47,11 +48,12 @@ class Writer:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes values of a step; what is not finite is null in JSON."""
         row = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        self._lines.write(json.dumps({"step": step, **row}) + "\n")
-        self._lines.flush()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
-        self._events.flush()
+        with naming(self._workdir):
+            self._lines.write(json.dumps({"step": step, **row}) + "\n")
+            self._lines.flush()
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+            self._events.flush()
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """Writes a picture of a step."""

@@ -155,13 +155,14 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
     assert "/proc/run" in result.stderr
 
 
-def test_a_full_disk(tmp_path):
-    """A limit on the size of files stands in for a full disk: checkpoints are the largest."""
+@pytest.mark.parametrize("size", [5_000, 100_000])  # of split.json; of checkpoints
+def test_a_full_disk(tmp_path, size):
+    """A limit on the size of files stands in for a full disk."""
     workdir = tmp_path / "run"
     flags = ("--config=configs/scenes.py:method=supervised", *TINY[1:])
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     # The limit would cut short the files of the compilation cache too.
     result = run("train", *flags, f"--workdir={workdir}", cache=False, preexec_fn=limit)

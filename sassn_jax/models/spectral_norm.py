@@ -1,6 +1,7 @@
 """Spectral normalization of a kernel: equation (11) of the paper."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -53,7 +54,7 @@ def _power_iteration(
 ) -> tuple[Float[Array, " D"], Float[Array, " K"]]:
     """Returns better estimates of the first left and right singular vectors."""
 
-    def iterate(_: int, vectors: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def iterate(_: Any, vectors: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         v = _normalize(matrix.T @ vectors[0])
         return _normalize(matrix @ v), v
 

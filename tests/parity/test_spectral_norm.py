@@ -50,7 +50,8 @@ def test_twenty_training_steps_and_evaluation(pair, torch):
         conv(torch.zeros(1, IN, SIZE, SIZE))
         (conv.weight.sin() * torch_weights).sum().backward()
         np.testing.assert_allclose(normalized, kernel_of(conv.weight), atol=1e-5)
-        np.testing.assert_allclose(gradient, kernel_of(conv.weight_orig.grad), atol=1e-4)
+        theirs = kernel_of(conv.weight_orig.grad)  # as large as 11 here
+        np.testing.assert_allclose(gradient, theirs, rtol=5e-5, atol=1e-4)
         optimizer.step()
         np.testing.assert_allclose(vectors["u"], conv.weight_u, atol=1e-5)
         np.testing.assert_allclose(vectors["v"], ours_of(conv.weight_v), atol=1e-5)

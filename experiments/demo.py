@@ -26,7 +26,7 @@ def main() -> None:
     from sassn_jax.files import write_json
 
     workdir = Path(_WORKDIR.value)
-    console = Console()
+    console = Console(soft_wrap=True)  # a command is copied whole
     rows = [
         [_result(workdir / f"seed{seed}" / method, method, seed) for seed in range(_SEEDS.value)]
         for method in METHODS

@@ -28,7 +28,7 @@ parity: setup
 	$(RUN) -m pip install --quiet --disable-pip-version-check torch==2.13.0
 
 test: setup
-	$(RUN) -m pytest --cov=sassn_jax --cov-report=term-missing:skip-covered --cov-fail-under=90
+	$(RUN) -m pytest --numprocesses=2 --dist=loadscope --cov=sassn_jax --cov-report=term-missing:skip-covered --cov-fail-under=90
 
 test-slow: setup
 	$(RUN) -m pytest -m slow

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import NoReturn
 from absl import app, flags, logging
 
 from sassn_jax.errors import InputError, TrainingError
+
+HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 
 
 def run(main: Callable[[], None], *, verbs: Sequence[str] = ()) -> None:
@@ -37,16 +40,45 @@ def run(main: Callable[[], None], *, verbs: Sequence[str] = ()) -> None:
 
 
 def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
+    if HELP.intersection(arguments):
+        print(sys.modules["__main__"].__doc__, flags.FLAGS.main_module_help(), sep="\n")
+        sys.exit(0)
+    for argument in arguments:
+        flag, _, value = argument.partition("=")
+        path = Path(value.partition(":")[0])
+        if flag == "--config" and (path.suffix != ".py" or not path.is_file()):
+            _stop(f"{argument}: expected a file such as {_config_files()}, then :key=value,...", 2)
     try:
         rest = flags.FLAGS(arguments)
     except Exception as error:  # a config file is a program, and may fail in any way
-        _stop(error, 2)
+        _stop(_first_cause(error), 2)
     words = rest[1:]
     if verbs and (len(words) != 1 or words[0] not in verbs):
         _stop(f"{' '.join(words)!r}: expected one of {', '.join(verbs)}, then flags", 2)
     if words and not verbs:
         _stop(f"{words[0]!r}: expected flags only, such as --workdir=DIR", 2)
     return rest
+
+
+def _config_files() -> str:
+    return ", ".join(
+        str(path) for path in sorted(Path("configs").glob("[!_]*.py")) if path.stem != "common"
+    )
+
+
+def _first_cause(error: Exception) -> str:
+    """What went wrong, out of what absl and ml_collections wrap around it."""
+    if isinstance(error, KeyError | AttributeError):
+        names = re.findall(r"""['"](\w+)['"]""", str(error))
+        hint = f"; did you mean {names[1]}?" if len(names) > 1 else ""
+        return f"--config has no field {names[0]}; see configs/common.py{hint}"
+    text = str(error).strip()
+    if "Traceback" in text:  # of a config file: its last line has the error
+        return "--config: " + re.sub(r"^\w+Error: ", "", text.splitlines()[-1])
+    missing = re.findall(r"Flag (--\w+) must have a value other than None", text)
+    if missing:
+        return f"{', '.join(missing)}: not given; see --help"
+    return text
 
 
 def _stop(reason: object, code: int) -> NoReturn:

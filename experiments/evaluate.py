@@ -9,7 +9,7 @@ from experiments import command
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _SPLIT = flags.DEFINE_string("split", "val", "Split of its dataset, such as val or test.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "latest, or best by mIoU on val.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "One of latest, best (by mIoU on val).")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from sassn_jax.models.layers import NORMS
 from sassn_jax.models.resnet import ARCHITECTURES
 
 FILE = "config.json"
+SHOWN = 4  # differences that an error lists
 # Fields that say how a run is carried out and do not change what comes of it.
 UNBINDING = (
     "loader_workers",
@@ -51,7 +52,7 @@ def validate(config: ConfigDict) -> None:
         ),
         "crop_size": Rule(
             lambda x: len(x) == 2 and all(isinstance(n, int) and n >= MINIMUM_SIZE for n in x),
-            f"height and width of at least {MINIMUM_SIZE} pixels, or D has no output",
+            f"height and width, each at least {MINIMUM_SIZE} pixels, or D has no output",
         ),
         "augment.scale": Rule(
             lambda x: len(x) == 2 and 0 < x[0] <= x[1] < math.inf, "two factors, the smaller first"
@@ -131,8 +132,10 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
     """Checks that a workdir is new, or holds a run of this config.
 
     Raises:
-      InputError: if it holds a run of another config.
+      InputError: if it holds a run of another config, or is no folder.
     """
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"{workdir}: is a file; expected a folder, or a name for a new one")
     if not (workdir / FILE).exists():
         return
     before, now = _flat(read(workdir)), _flat(config)
@@ -142,8 +145,9 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
         if before.get(field) != now.get(field) and field not in UNBINDING
     ]
     if differing:
+        more = f"; {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         raise InputError(
-            f"{workdir}: holds a run of another config ({'; '.join(differing)}); "
+            f"{workdir}: holds a run of another config ({'; '.join(differing[:SHOWN])}{more}); "
             "choose another --workdir, or remove this one"
         )
 

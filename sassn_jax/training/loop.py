@@ -66,6 +66,10 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
             make_reporter(f"{config.dataset} {config.method}", config.num_steps) as reporter,
             contextlib.closing(setup.batches),
         ):
+            reporter.say(
+                f"{len(setup.split.labeled)} images labelled, {len(setup.split.unlabeled)} not; "
+                f"from step {start} to {config.num_steps}; {workdir}"
+            )
             return Loop(config, workdir, setup, writer, reporter).run(state, start, checkpoints)
 
 

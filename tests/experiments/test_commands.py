@@ -109,17 +109,24 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
 @pytest.mark.parametrize(
     ("verb", "flags", "message"),
     [
-        ("train", ["--config=configs/scenes.py:method=gan"], "method='gan': expected one of"),
+        (
+            "train",
+            ["--config=configs/scenes.py:method=gan"],
+            "train: --config: method='gan': expected one of",
+        ),
         ("train", ["--config=configs/scenes.py:mehtod=sa"], "'mehtod=sa': expected method=..."),
-        ("train", ["--config=configs/scene.py"], "configs/scene.py"),
-        ("train", ["--config=pyproject.toml"], ""),
-        ("train", ["--config=README.md"], ""),
-        ("train", ["--config=configs/scenes.py", "--config.batchsize=2"], "batchsize"),
+        ("train", ["--config=configs/scene.py"], "expected a file such as configs/camvid.py, "),
+        ("train", ["--config=README.md"], "--config=README.md: expected a file such as configs/"),
+        (
+            "train",
+            ["--config=configs/scenes.py", "--config.batchsize=2"],
+            "--config has no field 'batch",
+        ),
         ("train", ["--config=configs/scenes.py", "--config.batch_size=two"], "batch_size"),
         ("train", ["--config=configs/scenes.py", "--nonsense"], "nonsense"),
         ("train", ["--config=configs/scenes.py:labels=2"], "labels='2': expected a fraction"),
         ("train", ["--config=configs/camvid.py"], "experiments.prepare"),
-        ("train", [], "config"),
+        ("train", [], "--config: not given; see --help"),
         ("evaluate", [], "no config.json"),
     ],
 )
@@ -133,7 +140,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, verb, flags, message):
 
 def test_benchmark_writes_what_it_shows(tmp_path):
     output = tmp_path / "step.json"
-    flags = (*TINY, "--config.optimizer.name=sgd", "--steps=1", f"--output={output}")
+    config = "--config=configs/scenes.py:method=supervised"
+    flags = (config, *TINY[1:], "--config.optimizer.name=sgd", "--steps=1", f"--output={output}")
     result = run("benchmark", "step", *flags)
     assert result.returncode == 0, result.stderr
     written = json.loads(output.read_text())
@@ -146,6 +154,14 @@ def test_benchmark_writes_what_it_shows(tmp_path):
     result = run("benchmark", "stpe", *TINY)
     assert result.returncode == 2
     assert "'stpe': expected one of step, then flags" in result.stderr
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "prepare", "benchmark", "demo"])
+def test_help_says_how_a_command_is_called(verb):
+    result = run(verb, "--help")
+    assert result.returncode == 0
+    assert "--" in result.stdout
+    assert result.stdout.strip()
 
 
 def test_a_workdir_that_cannot_be_written(tmp_path):

@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 
 from configs import scenes
 
+FEW_IMAGES = {"train": 32, "val": 3, "test": 5}
+
 
 def tiny_config(method: str = "sassn") -> ConfigDict:
     """Returns a config of 8 steps, 4 of them semi-supervised, on crops of 32x48 pixels."""
@@ -24,10 +26,7 @@ def tiny_config(method: str = "sassn") -> ConfigDict:
 @pytest.fixture
 def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves the splits of `scenes` so few images that scoring them takes no time."""
-    from sassn_jax.data import scenes as dataset
-
-    sizes = {"train": 32, "val": 3, "test": 5}
-    monkeypatch.setattr(dataset, "SPLIT_SIZES", sizes)
+    monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
 
 
 @pytest.fixture

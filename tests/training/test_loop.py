@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sassn_jax.errors import InputError, TrainingError
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
-from tests.training.conftest import tiny_config
+from tests.training.conftest import FEW_IMAGES, tiny_config
 
 pytestmark = pytest.mark.usefixtures("few_images", "fast_compile")
 
@@ -30,10 +30,22 @@ def assert_equal_bits(a, b) -> None:
         np.testing.assert_array_equal(np.asarray(data(x)), np.asarray(data(y)))
 
 
-def test_a_run_leaves_what_its_docstring_says(workdir):
-    config = tiny_config()
-    state = train_and_evaluate(config, workdir)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing disturbed: its last state and its workdir."""
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    optimizations = "jax_disable_most_optimizations"
+    before = jax.config.read(optimizations)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
+        jax.config.update(optimizations, True)
+        state = train_and_evaluate(tiny_config(), workdir)
+        jax.config.update(optimizations, before)
+    return state, workdir
 
+
+def test_a_run_leaves_what_its_docstring_says(whole):
+    state, workdir = whole
     assert int(state.step) == 8
     assert json.loads((workdir / "config.json").read_text())["method"] == "sassn"
     split = json.loads((workdir / "split.json").read_text())
@@ -92,21 +104,21 @@ def test_all_labels_leave_nothing_unlabeled(workdir):
     assert all("loss/self_training" not in row for row in rows_of(workdir))
 
 
-def test_one_seed_gives_one_result(workdir):
-    states = [train_and_evaluate(tiny_config(), workdir / name) for name in ("a", "b")]
-    assert_equal_bits(*states)
-    other = tiny_config()
-    other.seed = 1
-    kernels = [
-        state.generator.params["head"]["conv0"]["kernel"]
-        for state in (states[0], train_and_evaluate(other, workdir / "c"))
-    ]
+def test_one_seed_gives_one_result(whole, workdir):
+    assert_equal_bits(whole[0], train_and_evaluate(tiny_config(), workdir))
+
+
+def test_another_seed_gives_another_result(workdir):
+    kernels = []
+    for seed in (0, 1):
+        config = tiny_config("supervised")
+        config.seed, config.num_steps = seed, 1
+        state = train_and_evaluate(config, workdir / str(seed))
+        kernels.append(state.generator.params["head"]["conv0"]["kernel"])
     assert not np.array_equal(*kernels)
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(workdir, monkeypatch):
-    whole = train_and_evaluate(tiny_config(), workdir / "whole")
-
+def test_a_stopped_run_goes_on_to_the_same_bits(whole, workdir, monkeypatch):
     from sassn_jax.training import loop
 
     def stop(self, step, values, log=loop.Loop._log):
@@ -117,15 +129,15 @@ def test_a_stopped_run_goes_on_to_the_same_bits(workdir, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(loop.Loop, "_log", stop)
         with pytest.raises(KeyboardInterrupt):
-            train_and_evaluate(tiny_config(), workdir / "parts")
-    assert rows_of(workdir / "parts")[-1]["step"] == 6
+            train_and_evaluate(tiny_config(), workdir)
+    assert rows_of(workdir)[-1]["step"] == 6
     resumed = tiny_config()
     resumed.log_every = 4  # says how a run is carried out, and may change
-    parts = train_and_evaluate(resumed, workdir / "parts")
+    parts = train_and_evaluate(resumed, workdir)
 
-    assert_equal_bits(whole, parts)
+    assert_equal_bits(whole[0], parts)
     # The last checkpoint was at step 6 - 3: what was written after it was written again, once.
-    steps = [row["step"] for row in rows_of(workdir / "parts") if "loss/generator" in row]
+    steps = [row["step"] for row in rows_of(workdir) if "loss/generator" in row]
     assert steps == sorted(set(steps))
     assert steps[-1] == 8
 

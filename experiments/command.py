@@ -69,9 +69,10 @@ def _config_files() -> str:
 def _first_cause(error: Exception) -> str:
     """What went wrong, out of what absl and ml_collections wrap around it."""
     if isinstance(error, KeyError | AttributeError):
-        names = re.findall(r"""['"](\w+)['"]""", str(error))
-        hint = f"; did you mean {names[1]}?" if len(names) > 1 else ""
-        return f"--config has no field {names[0]}; see configs/common.py{hint}"
+        field = re.findall(r"\w+", str(error))[0]
+        guess = re.search(r'Did you mean "(\w+)"', str(error))
+        hint = f"; did you mean {guess[1]}?" if guess else ""
+        return f"--config has no field {field}; see configs/common.py{hint}"
     text = str(error).strip()
     if "Traceback" in text:  # of a config file: its last line has the error
         return "--config: " + re.sub(r"^\w+Error: ", "", text.splitlines()[-1])

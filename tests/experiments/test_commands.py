@@ -120,7 +120,7 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
         (
             "train",
             ["--config=configs/scenes.py", "--config.batchsize=2"],
-            "--config has no field 'batch",
+            "--config has no field batchsize; see configs/common.py; did you mean batch_size?",
         ),
         ("train", ["--config=configs/scenes.py", "--config.batch_size=two"], "batch_size"),
         ("train", ["--config=configs/scenes.py", "--nonsense"], "nonsense"),

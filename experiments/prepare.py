@@ -43,9 +43,10 @@ def main() -> None:
         )
     dataset = data.load(name, data_dir)
     counts = ", ".join(f"{len(images)} {split}" for split, images in dataset.splits.items())
+    what = "prepared" if wrote else "had been prepared already (remove it to do so again):"
     print(
-        f"{data_dir}: {'prepared' if wrote else 'had been prepared already:'} {dataset.info.name}, "
-        f"{dataset.info.num_classes} classes, images: {counts}"
+        f"{data_dir}: {what} {dataset.info.name}, {dataset.info.num_classes} classes, "
+        f"images: {counts}"
     )
 
 

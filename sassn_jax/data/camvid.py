@@ -56,12 +56,18 @@ def prepare(
       Whether it wrote anything: False where the dataset had been prepared already.
 
     Raises:
-      InputError: names the first file of `source` that is wrong.
+      InputError: names the first file of `source` that is wrong; or `data_dir` holds other images.
       OSError: where `data_dir` cannot be written.
     """
-    if is_prepared(data_dir):
-        return False
     layout = read_layout(source)
+    if is_prepared(data_dir):
+        prepared = load(data_dir).splits
+        if any(tuple(ids) != tuple(prepared[split].ids) for split, ids in layout.splits.items()):
+            raise InputError(
+                f"{os.fspath(data_dir)}: holds camvid from a source with other images; choose "
+                f"another --data_dir, or remove {_builder(data_dir).data_path}"
+            )
+        return False
     total = sum(map(len, layout.splits.values()))
     done = iter(range(1, total + 1))
     check_files(layout, lambda: progress(next(done), total))

@@ -66,11 +66,19 @@ def test_preparing_again_changes_nothing(source, tmp_path):
     before = {
         path: (tmp_path / "data" / path).stat().st_mtime_ns for path in files(tmp_path / "data")
     }
-    assert not camvid.prepare(tmp_path / "gone", tmp_path / "data")
+    assert not camvid.prepare(source, tmp_path / "data")
     after = {
         path: (tmp_path / "data" / path).stat().st_mtime_ns for path in files(tmp_path / "data")
     }
     assert before == after
+
+
+def test_a_source_with_other_images_is_refused(source, tmp_path):
+    camvid.prepare(source, tmp_path / "data")
+    ids = (source / "train.txt").read_text().split()
+    (source / "train.txt").write_text("\n".join(ids[1:]) + "\n")
+    with pytest.raises(InputError, match="holds camvid from a source with other images"):
+        camvid.prepare(source, tmp_path / "data")
 
 
 def test_a_source_reads_the_same_after_pickling(source, tmp_path):

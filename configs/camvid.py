@@ -3,6 +3,9 @@
     python -m experiments.prepare --dataset=camvid --source=CAMVID --data_dir=DATA
     python -m experiments.train --config=configs/camvid.py:method=sassn,labels=1/8 \
         --config.data_dir=DATA --config.model.weights=resnet50_thin.npz --workdir=runs/camvid_sassn
+
+mIoU on the test split, one seed: 0.33 with an eighth of the labels by any method, 0.35 with all of
+them, supervised. At most 14 minutes a run on two busy cores.
 """
 
 from ml_collections import ConfigDict

@@ -5,6 +5,9 @@ Two textured grounds, plain shapes, and bars that cover things. A checkered gate
 one signal, somewhere at random and at least `CUE_DISTANCE` pixels from every gate: where it is red
 the gates are closed, where it is blue they are open. No other thing has so strong a colour, and
 nothing ever covers a signal, so who sees all of a scene can solve it without error.
+
+A small network with all labels reaches an IoU of 0.75 on the gates with position attention and 0.70
+without (`configs/demo.py:method=supervised,labels=1`, 500 steps, one seed).
 """
 
 import functools

@@ -9,7 +9,7 @@ help:
 	@echo "make demo        train three methods on generated scenes, with a table and a picture"
 	@echo "make test        the test suite"
 	@echo "make test-slow   the tests that take minutes"
-	@echo "make demo-seeds  the demo's comparison over three seeds (an hour on two cores)"
+	@echo "make demo-seeds  the demo's comparison over three seeds (a quarter of an hour)"
 	@echo "make lint        ruff and mypy"
 	@echo "make setup       .venv alone"
 	@echo "make parity      PyTorch into .venv, so that the tests against it run"

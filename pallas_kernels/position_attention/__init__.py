@@ -5,20 +5,25 @@ compute the same function of the same arrays and differ in speed and memory alon
 every one of them to a float64 computation in NumPy.
 """
 
+import functools
 from collections.abc import Callable
 
-from jax import Array
+import jax
+from jax import Array, lax
 from jaxtyping import Float
 
-from pallas_kernels.position_attention import blockwise, reference
+from pallas_kernels.position_attention import blockwise, reference, triton
 
 __all__ = ["IMPLEMENTATIONS", "position_attention"]
 
-# In order of preference. An implementation that cannot take a case, such as a fused GPU kernel on a
-# CPU, raises NotImplementedError, and the next one is tried: that kernel's place is the first line.
+# In order of preference. An implementation that cannot take a case, such as a GPU kernel on a CPU,
+# raises NotImplementedError, and the next one is tried. `blockwise` takes every case; what follows
+# is there to be asked for by name: the plain definition, and the kernels interpreted on a CPU.
 IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
+    "triton": triton.position_attention,
     "blockwise": blockwise.position_attention,
     "reference": reference.position_attention,
+    "triton_interpret": functools.partial(triton.position_attention, interpret=True),
 }
 
 
@@ -28,6 +33,7 @@ def position_attention(
     v: Float[Array, "B N Dv"],
     *,
     scale: float = 1.0,
+    precision: lax.PrecisionLike = None,
     implementation: str | None = None,
 ) -> Float[Array, "B N Dv"]:
     """Computes `softmax(scale * q @ k^T) @ v`, where the softmax runs over the N positions of k.
@@ -45,6 +51,7 @@ def position_attention(
       k: keys, of the queries' shape.
       v: values; their width may differ.
       scale: factor of the scores, before the softmax.
+      precision: of the matmuls, as everywhere in JAX; None means `jax.default_matmul_precision`.
       implementation: a name in `IMPLEMENTATIONS`, or None for the first that takes the case.
 
     Returns:
@@ -56,15 +63,17 @@ def position_attention(
       NotImplementedError: the implementation asked for by name cannot take this case.
     """
     _check(q, k, v)
+    if precision is None:  # now: the backward pass may be traced where another default holds
+        precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
     if implementation is not None:
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(
                 f"{implementation=}: expected None or one of {', '.join(sorted(IMPLEMENTATIONS))}"
             )
-        return IMPLEMENTATIONS[implementation](q, k, v, scale=scale)
+        return IMPLEMENTATIONS[implementation](q, k, v, scale=scale, precision=precision)
     for candidate in IMPLEMENTATIONS.values():
         try:
-            return candidate(q, k, v, scale=scale)
+            return candidate(q, k, v, scale=scale, precision=precision)
         except NotImplementedError:
             continue
     raise NotImplementedError(f"no implementation takes q {q.shape} {q.dtype}, v {v.shape}")

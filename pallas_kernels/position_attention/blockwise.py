@@ -9,6 +9,7 @@ Where one block holds all queries, the loop has one round, and XLA removes it.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -27,28 +28,32 @@ def position_attention(
     v: Float[Array, "B N Dv"],
     *,
     scale: float = 1.0,
+    precision: lax.PrecisionLike = None,
 ) -> Float[Array, "B N Dv"]:
     """Computes `softmax(scale * q @ k^T) @ v`; see `pallas_kernels.position_attention`.
 
     It can be differentiated again, but the second derivative stores the N x N weights.
     """
-    return _attention(q, k, v, scale)
+    return _attention(q, k, v, scale, precision)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _attention(q: Array, k: Array, v: Array, scale: float) -> Array:
-    return _forward(q, k, v, scale)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _attention(q: Array, k: Array, v: Array, scale: float, precision: lax.PrecisionLike) -> Array:
+    return _forward(q, k, v, scale, precision)[0]
 
 
-def _forward(q: Array, k: Array, v: Array, scale: float) -> tuple[Array, _Residuals]:
+def _forward(
+    q: Array, k: Array, v: Array, scale: float, precision: lax.PrecisionLike
+) -> tuple[Array, _Residuals]:
     num_positions = q.shape[1]
+    einsum = _einsum_in(precision)
 
     def block_forward(q: Array) -> tuple[Array, Array]:  # [B, block, Dqk]
-        scores = _scores(q, k, scale)  # [B, block, N]
+        scores = scale * einsum("bqd,bkd->bqk", q, k)  # [B, block, N]
         highest = jnp.max(scores, axis=-1, keepdims=True)
         weights = jnp.exp(scores - highest)
         total = jnp.sum(weights, axis=-1, keepdims=True)
-        out = _einsum("bqk,bkd->bqd", weights.astype(v.dtype), v) / total
+        out = einsum("bqk,bkd->bqd", weights.astype(v.dtype), v) / total
         return out.astype(v.dtype), highest + jnp.log(total)
 
     out, log_total = lax.map(block_forward, _split(q))
@@ -56,8 +61,11 @@ def _forward(q: Array, k: Array, v: Array, scale: float) -> tuple[Array, _Residu
     return out, (q, k, v, out, log_total)
 
 
-def _backward(scale: float, residuals: _Residuals, d_out: Array) -> tuple[Array, Array, Array]:
+def _backward(
+    scale: float, precision: lax.PrecisionLike, residuals: _Residuals, d_out: Array
+) -> tuple[Array, Array, Array]:
     q, k, v, out, log_total = residuals
+    einsum = _einsum_in(precision)
     # sum_k P dP, the term that the normalization adds to the softmax's derivative, without P.
     correction = jnp.sum(
         d_out.astype(log_total.dtype) * out.astype(log_total.dtype), axis=-1, keepdims=True
@@ -67,13 +75,13 @@ def _backward(scale: float, residuals: _Residuals, d_out: Array) -> tuple[Array,
         d_kv: tuple[Array, Array], block: tuple[Array, Array, Array, Array]
     ) -> tuple[tuple[Array, Array], Array]:
         q, d_out, log_total, correction = block
-        weights = jnp.exp(_scores(q, k, scale) - log_total)  # [B, block, N]
-        d_weights = _einsum("bqd,bkd->bqk", d_out, v)
+        weights = jnp.exp(scale * einsum("bqd,bkd->bqk", q, k) - log_total)  # [B, block, N]
+        d_weights = einsum("bqd,bkd->bqk", d_out, v)
         d_scores = (scale * weights * (d_weights - correction)).astype(q.dtype)
         d_k, d_v = d_kv
-        d_k += _einsum("bqk,bqd->bkd", d_scores, q)
-        d_v += _einsum("bqk,bqd->bkd", weights.astype(v.dtype), d_out)
-        return (d_k, d_v), _einsum("bqk,bkd->bqd", d_scores, k).astype(q.dtype)
+        d_k += einsum("bqk,bqd->bkd", d_scores, q)
+        d_v += einsum("bqk,bqd->bkd", weights.astype(v.dtype), d_out)
+        return (d_k, d_v), einsum("bqk,bkd->bqd", d_scores, k).astype(q.dtype)
 
     zeros = (jnp.zeros(k.shape, log_total.dtype), jnp.zeros(v.shape, log_total.dtype))
     # Rows that fill up the last block have q, d_out and correction 0: they add exactly nothing.
@@ -85,14 +93,14 @@ def _backward(scale: float, residuals: _Residuals, d_out: Array) -> tuple[Array,
 _attention.defvjp(_forward, _backward)
 
 
-def _einsum(pattern: str, x: Array, y: Array) -> Array:
+def _einsum_in(precision: lax.PrecisionLike) -> Callable[[str, Array, Array], Array]:
     """Einsum that sums in float32, and returns it, for narrower inputs too."""
-    wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
-    return jnp.einsum(pattern, x, y, preferred_element_type=wide)
 
+    def einsum(pattern: str, x: Array, y: Array) -> Array:
+        wide = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+        return jnp.einsum(pattern, x, y, precision=precision, preferred_element_type=wide)
 
-def _scores(q: Array, k: Array, scale: float) -> Array:
-    return scale * _einsum("bqd,bkd->bqk", q, k)
+    return einsum
 
 
 def _split(x: Array) -> Array:

@@ -1,0 +1,86 @@
+"""Gives an opaque function of batches what JAX gives its own: batching and splitting over devices.
+
+A Pallas kernel is a black box to the compiler. Left alone, it is handed whole arrays: under a mesh
+they are gathered on every device first.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.custom_batching import custom_vmap
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+Function = Callable[..., tuple[Array, ...]]
+
+
+def batch_parallel(function: Function, num_results: int) -> Function:
+    """Returns the function with rules for `vmap`, for devices and for derivatives.
+
+    Args:
+      function: of arrays that all begin with the batch axis; so do its results, and each example's
+        results depend on that example alone.
+      num_results: how many arrays it returns.
+
+    Returns:
+      The same function. Under a mesh every device takes its own examples; `vmap` adds its axis to
+      the batch; a derivative raises NotImplementedError.
+    """
+    split = custom_partitioning(function)
+    split.def_partition(
+        partition=functools.partial(_partition, function), sharding_rule=_sharding_rule
+    )
+    batched = custom_vmap(lambda *arrays: split(*arrays))
+    batched.def_vmap(functools.partial(_merge_axis, lambda *arrays: batched(*arrays), num_results))
+    final = jax.custom_jvp(lambda *arrays: batched(*arrays))
+    final.defjvp(_no_derivative)
+    return final
+
+
+def _partition(
+    function: Function, mesh: Mesh, arguments: tuple[Any, ...], results: tuple[Any, ...]
+) -> tuple[Mesh, Function, tuple[NamedSharding, ...], tuple[NamedSharding, ...]]:
+    """Splits every array over the devices that the first one's batch is split over."""
+    spec = arguments[0].sharding.spec
+    sharding = NamedSharding(mesh, PartitionSpec(spec[0] if spec else None))
+    return mesh, function, (sharding,) * len(results), (sharding,) * len(arguments)
+
+
+def _sharding_rule(mesh: Mesh, arguments: Any, results: Any) -> tuple[str, dict[str, Any]]:
+    """The batch axis is one for all arrays, every other axis must be whole on each device."""
+    del mesh
+    whole: list[str] = []
+
+    def axes(rank: int) -> str:
+        names = [f"w{len(whole) + i}" for i in range(rank - 1)]
+        whole.extend(names)
+        return " ".join(["b", *names])
+
+    sides = [", ".join(axes(len(x.shape)) for x in side) for side in (arguments, results)]
+    return " -> ".join(sides), {"need_replication_factors": tuple(whole)}
+
+
+def _merge_axis(
+    function: Function, num_results: int, axis_size: int, in_batched: list[bool], *arrays: Array
+) -> tuple[tuple[Array, ...], tuple[bool, ...]]:
+    """Makes the axis of `vmap` a part of the batch."""
+
+    def merge(x: Array, is_batched: bool) -> Array:
+        if not is_batched:
+            x = jnp.broadcast_to(x, (axis_size, *x.shape))
+        return x.reshape(-1, *x.shape[2:])
+
+    merged = function(*(merge(*pair) for pair in zip(arrays, in_batched, strict=True)))
+    results = tuple(x.reshape(axis_size, -1, *x.shape[1:]) for x in merged)
+    return results, (True,) * num_results
+
+
+def _no_derivative(primals: Any, tangents: Any) -> Any:
+    raise NotImplementedError(
+        "the Triton kernels of position attention have a first derivative in reverse mode and no "
+        "other: use implementation='blockwise' for second derivatives"
+    )

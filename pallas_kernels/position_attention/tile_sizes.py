@@ -1,0 +1,188 @@
+"""How large the pieces are that the GPU kernels work on, and which sizes fit which GPU.
+
+A kernel program owns `block_q` queries (or `block_k` keys) and walks over the keys (or queries),
+`block_k` (or `block_q`) at a time. V is too wide to be accumulated at once, so a program of the
+forward and of the dV kernel owns `block_v` of its columns and computes the scores anew: the price
+of a smaller `block_v` is more multiply-adds, that of a larger one more registers. A program of the
+dQ and dK kernels owns `block_qk` columns of their result, which is all of them up to 256, and only
+sums over V's, `block_v` at a time: it pays nothing.
+
+`make gpu-check` compiles every choice at the named shapes and fails on the first spilled byte.
+"""
+
+import dataclasses
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Gpu = Literal["hopper", "ampere", "ada"]
+Numerics = Literal["bfloat16", "tf32", "float32"]
+
+_SMALLEST = 16  # what a tensor core takes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TileSizes:
+    """Sizes of one kernel's tiles.
+
+    Attributes:
+      block_q: queries in a tile.
+      block_k: keys in a tile.
+      block_qk: columns of q and k in a tile. Wider scores are summed piece by piece.
+      block_v: columns of v and of the output in a tile; in the dQ and dK kernels also of q and k,
+        where scores are summed.
+      num_warps: groups of 32 threads that share a program.
+      num_stages: how many tiles the compiler keeps in flight from memory.
+
+    Raises:
+      ValueError: if a size is none that the compiler takes.
+    """
+
+    block_q: int
+    block_k: int
+    block_qk: int
+    block_v: int
+    num_warps: int
+    num_stages: int
+
+    def __post_init__(self) -> None:
+        for name in ("block_q", "block_k", "block_qk", "block_v"):
+            size = getattr(self, name)
+            if size < _SMALLEST or size & (size - 1):
+                raise ValueError(f"{name}={size}: expected a power of two, at least {_SMALLEST}")
+        if self.num_warps not in (1, 2, 4, 8, 16):
+            raise ValueError(f"num_warps={self.num_warps}: expected 1, 2, 4, 8 or 16")
+        if self.num_stages < 1:
+            raise ValueError(f"num_stages={self.num_stages}: expected 1 or more")
+
+    def shrink_to(self, positions: int, qk_width: int, v_width: int) -> "TileSizes":
+        """The same sizes, but none that only holds padding."""
+        return dataclasses.replace(
+            self,
+            block_q=min(self.block_q, _power_of_two(positions)),
+            block_k=min(self.block_k, _power_of_two(positions)),
+            block_qk=min(self.block_qk, _power_of_two(qk_width)),
+            block_v=min(self.block_v, _power_of_two(v_width)),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KernelTiles:
+    """The tile sizes of each kernel."""
+
+    forward: TileSizes
+    d_v: TileSizes
+    d_q: TileSizes
+    d_k: TileSizes
+
+
+# block_q, block_k, block_qk, block_v, num_warps, num_stages; of the forward, dV, dQ, dK kernels.
+_TABLE: dict[tuple[Gpu, Numerics], tuple[tuple[int, int, int, int, int, int], ...]] = {
+    ("hopper", "bfloat16"): (
+        (64, 32, 256, 512, 8, 2),
+        (32, 64, 256, 512, 8, 2),
+        (64, 64, 256, 64, 8, 2),
+        (64, 64, 256, 64, 8, 2),
+    ),
+    ("hopper", "tf32"): (
+        (64, 32, 256, 256, 8, 2),
+        (32, 64, 128, 256, 8, 2),
+        (64, 32, 256, 32, 8, 2),
+        (32, 64, 256, 32, 8, 2),
+    ),
+    ("ampere", "bfloat16"): (
+        (64, 32, 256, 256, 8, 2),
+        (32, 64, 256, 256, 8, 2),
+        (64, 64, 256, 64, 8, 2),
+        (64, 64, 256, 64, 8, 2),
+    ),
+    ("ampere", "tf32"): (
+        (64, 32, 256, 256, 8, 2),
+        (32, 64, 256, 256, 8, 2),
+        (64, 32, 256, 32, 8, 2),
+        (32, 64, 256, 32, 8, 2),
+    ),
+    ("ada", "tf32"): (
+        (64, 32, 256, 256, 8, 1),
+        (32, 64, 256, 256, 8, 1),
+        (64, 32, 256, 32, 8, 2),
+        (32, 64, 256, 32, 8, 2),
+    ),
+}
+_TABLE["ada", "bfloat16"] = _TABLE["ampere", "bfloat16"]
+for _gpu in ("hopper", "ampere", "ada"):
+    _TABLE[_gpu, "float32"] = (  # no tensor cores: every operand passes through registers
+        (32, 32, 256, 128, 8, 2),
+        (32, 32, 256, 128, 8, 2),
+        (32, 32, 256, 32, 8, 2),
+        (32, 32, 256, 32, 8, 2),
+    )
+
+
+def choose(
+    positions: int,
+    qk_width: int,
+    v_width: int,
+    dtype: jax.typing.DTypeLike,
+    precision: lax.Precision,
+    gpu: Gpu,
+) -> KernelTiles:
+    """Returns tile sizes that fit, for every kernel.
+
+    Args:
+      positions: N, the rows of q, k and v.
+      qk_width: columns of q and k.
+      v_width: columns of v.
+      dtype: of q, k and v; a float of at most 32 bits.
+      precision: of the matmuls, where the dtype is float32.
+      gpu: generation; "ada" stands for all that have 99 KiB of shared memory.
+    """
+    names = ("block_q", "block_k", "block_qk", "block_v", "num_warps", "num_stages")
+    kernels = ("forward", "d_v", "d_q", "d_k")
+    tiles = {}
+    for kernel, sizes in zip(kernels, _TABLE[gpu, numerics(dtype, precision)], strict=True):
+        tile = TileSizes(**dict(zip(names, sizes, strict=True)))
+        tiles[kernel] = tile.shrink_to(positions, qk_width, v_width)
+    return KernelTiles(**tiles)
+
+
+def numerics(dtype: jax.typing.DTypeLike, precision: lax.Precision) -> Numerics:
+    """What the matmuls compute in: tensor cores take float32 as TF32 unless that is forbidden."""
+    if jnp.dtype(dtype).itemsize < 4:
+        return "bfloat16"
+    return "float32" if precision == lax.Precision.HIGHEST else "tf32"
+
+
+def multiply_adds(tiles: KernelTiles, qk_width: int, v_width: int) -> dict[str, tuple[int, int]]:
+    """Multiply-adds of each kernel for one pair of query and key: spent, and fewest possible.
+
+    Args:
+      tiles: of the kernels.
+      qk_width: columns of q and k.
+      v_width: columns of v.
+
+    Returns:
+      For each kernel both numbers, padding not counted.
+    """
+    fewest = {
+        "forward": qk_width + v_width,
+        "d_v": qk_width + v_width,
+        "d_q": 2 * qk_width + v_width,
+        "d_k": 2 * qk_width + v_width,
+    }
+    spent = {}
+    for kernel in ("forward", "d_v"):
+        rounds = math.ceil(v_width / getattr(tiles, kernel).block_v)
+        spent[kernel] = rounds * qk_width + v_width
+    for kernel in ("d_q", "d_k"):
+        rounds = math.ceil(qk_width / getattr(tiles, kernel).block_qk)
+        spent[kernel] = rounds * (qk_width + v_width) + qk_width
+    return {kernel: (spent[kernel], fewest[kernel]) for kernel in fewest}
+
+
+def _power_of_two(size: int) -> int:
+    """The smallest power of two that is not below the size, nor below what a tile can be."""
+    return max(_SMALLEST, 1 << (size - 1).bit_length())

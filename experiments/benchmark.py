@@ -1,38 +1,44 @@
-"""Times a training step: python -m experiments.benchmark step --config=configs/NAME.py.
+"""Times what training spends its time on.
 
-Where PyTorch is installed, the same networks and losses run in it too, step by step in turn with
-ours, so that the ratio holds on a machine that is busy with other things.
+    python -m experiments.benchmark step --config=configs/NAME.py
+    python -m experiments.benchmark attention [--shapes=voc_sa1,1x8385x64x512] [--dtypes=bfloat16]
+
+`step` times a training step, `attention` every implementation of position attention. Where PyTorch
+is installed, its version runs in turn with ours.
 """
 
-import importlib.util
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 from rich.table import Table
 
 from experiments import command
+from sassn_jax.errors import InputError
 
-VERBS = ("step",)
-WARM_UP = 2  # steps before the clock runs
-
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Config file, as for experiments.train.")
-_STEPS = flags.DEFINE_integer("steps", 10, "How many steps are timed.", 1)
+_CONFIG = config_flags.DEFINE_config_file("config", None, "step: as for experiments.train.")
+_STEPS = flags.DEFINE_integer("steps", 10, "How many times each thing is timed.", 1)
+_SHAPES = flags.DEFINE_list(
+    "shapes", None, "attention: named shapes, or batch x positions x qk_width x v_width; all named."
+)
+_IMPLEMENTATIONS = flags.DEFINE_list(
+    "implementations", ["triton", "blockwise", "reference"], "attention: which ones of ours."
+)
+_DTYPES = flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "attention: of q, k and v.")
 _OUTPUT = flags.DEFINE_string("output", "", "File for the figures, JSON; none if empty.")
-flags.mark_flag_as_required("config")
 
 
-def main() -> None:
-    """Times ours, and PyTorch's if it is there, and shows the medians."""
-    from sassn_jax.files import write_json
+def step() -> None:
+    """Times a training step."""
+    from experiments.benchmarks.step import benchmark_step
 
-    result = benchmark_step(_CONFIG.value, _STEPS.value)
-    table = Table(title=f"one step of {_CONFIG.value.dataset} {_CONFIG.value.method}")
+    config = _CONFIG.value
+    if config is None:
+        raise InputError("--config: not given; see --help")
+    result = benchmark_step(config, _STEPS.value)
+    table = Table(title=f"one step of {config.dataset} {config.method}")
     table.add_column("")
     table.add_column("ours", justify="right")
     if "torch" in result:
@@ -53,175 +59,63 @@ def main() -> None:
         console.print(f"ours / PyTorch: {result['ratio']:.2f} times the time of a step")
     else:
         console.print(f"not compared with PyTorch: {result['not_compared']}")
+    _write(result)
+
+
+def attention() -> None:
+    """Times the implementations of position attention."""
+    from experiments.benchmarks.attention import benchmark_attention
+
+    result = benchmark_attention(_SHAPES.value, _IMPLEMENTATIONS.value, _DTYPES.value, _STEPS.value)
+    console = Console(soft_wrap=True)
+    for case in result["cases"]:
+        sizes = "batch {batch}, N {positions}, q and k {qk_width}, v {v_width}".format(**case)
+        table = Table(title=f"{case['shape']}: {sizes}, {case['dtype']}")
+        table.add_column("", no_wrap=True)
+        for text in (
+            "forward,\nms",
+            "both,\nms",
+            "both,\nGFLOP/s",
+            "share of\nthe peak",
+            "scratch,\nMiB",
+            "both / SDPA",
+        ):
+            table.add_column(text, justify="right")
+        for name, figures in case["implementations"].items():
+            table.add_row(name, *_attention_cells(figures))
+        console.print(table)
+    reasons = {
+        f"{name}: {figures['unsupported']}"
+        for case in result["cases"]
+        for name, figures in case["implementations"].items()
+        if "unsupported" in figures
+    }
+    console.print(*sorted(reasons), sep="\n")
+    for dtype, flops in result["peak_flops_per_second"].items():
+        console.print(f"peak, a {dtype} matmul of 2048 x 2048: {flops / 1e9:,.0f} GFLOP/s")
+    _write(result)
+
+
+def _attention_cells(figures: dict[str, Any]) -> list[str]:
+    if "unsupported" in figures:
+        return ["not here", *["-"] * 5]
+    scratch, ratio = figures["scratch_bytes"], figures.get("ratio_to_sdpa")
+    return [
+        f"{figures['forward_seconds'] * 1e3:,.1f}",
+        f"{figures['both_seconds'] * 1e3:,.1f}",
+        f"{figures['both_flops_per_second'] / 1e9:,.0f}",
+        f"{figures['share_of_peak']:.0%}",
+        "-" if scratch is None else f"{scratch / 2**20:,.1f}",
+        "-" if ratio is None else f"{ratio:.2f}",
+    ]
+
+
+def _write(result: dict[str, Any]) -> None:
+    from sassn_jax.files import write_json
+
     if _OUTPUT.value:
         write_json(Path(_OUTPUT.value), result)
 
 
-def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
-    """Times steps with unlabelled images, where the method takes any.
-
-    Args:
-      config: as for `train_and_evaluate`.
-      steps: how many to time, after a few that are not.
-
-    Returns:
-      For `ours` and, if it is installed, `torch`: medians in seconds, and images per second; for
-      ours also the time of compilation and the memory of the compiled step. `ratio` is our time
-      over PyTorch's.
-    """
-    import jax
-
-    from sassn_jax.training import parallel
-    from sassn_jax.training.loop import jit_step
-    from sassn_jax.training.setup import set_up
-
-    setup = set_up(config)
-    state = setup.initial_state(config.seed)
-    first = setup.method.unlabeled_from or 0
-    batches = setup.batches
-    batches.seek(first)
-    host_batch = setup.batches[first]
-    batch = parallel.put_batch(host_batch, setup.mesh)
-    rivals: dict[str, Callable[[Any], None]] = {}
-    obstacle = _torch_obstacle(config)
-    if obstacle is None:
-        rivals["torch"] = _torch_step(config, setup, state, host_batch)
-
-    began = time.perf_counter()
-    step = jit_step(setup).lower(state, batch).compile()
-    compile_seconds = time.perf_counter() - began
-
-    def ours(batch: Any) -> None:
-        nonlocal state
-        state, _ = jax.block_until_ready(step(state, parallel.put_batch(batch, setup.mesh)))
-
-    # Input is waited for as in training, where nothing but our step gives the loader time.
-    waits, steps_alone = [], []
-    for _ in range(WARM_UP + steps):
-        began = time.perf_counter()
-        host_batch = next(batches)
-        fetched = time.perf_counter()
-        ours(host_batch)
-        waits.append(fetched - began)
-        steps_alone.append(time.perf_counter() - fetched)
-    batches.close()
-    waits, steps_alone = waits[WARM_UP:], steps_alone[WARM_UP:]
-
-    rivals = {"ours": ours, **rivals}
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    for _ in range(WARM_UP + steps):
-        for name, rival in rivals.items():
-            began = time.perf_counter()
-            rival(host_batch)
-            seconds[name].append(time.perf_counter() - began)
-
-    medians = {name: float(np.median(times[WARM_UP:])) for name, times in seconds.items()}
-    images = config.batch_size * len(batch)
-    result: dict[str, Any] = {
-        name: {"step_seconds": medians[name], "images_per_second": images / medians[name]}
-        for name in rivals
-    }
-    memory: Any = step.memory_analysis()
-    result["ours"] |= {
-        "input_wait_seconds": float(np.mean(waits)),
-        "compile_seconds": compile_seconds,
-        "peak_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
-    }
-    result["input_wait_share"] = sum(waits) / (sum(waits) + sum(steps_alone))
-    if obstacle is None:
-        result["ratio"] = medians["ours"] / medians["torch"]
-    else:
-        result["not_compared"] = obstacle
-    return result
-
-
-def _torch_obstacle(config: Any) -> str | None:
-    """Returns why PyTorch cannot run the same step beside ours, None if it can."""
-    import jax
-
-    if not importlib.util.find_spec("torch"):
-        return "it is not installed (make parity)"
-    if jax.default_backend() != "cpu":
-        return "its side runs on the CPU, ours does not"
-    if config.optimizer.name != "sgd":
-        return "its side has the optimizer sgd only (--config.optimizer.name=sgd)"
-    if config.method != "supervised" and config.loss.semi_start >= config.num_steps:
-        return "its side wants a step with unlabelled images (loss.semi_start below num_steps)"
-    if config.method != "supervised" and config.labels == "1":
-        return "its side wants unlabelled images (labels below 1)"
-    return None
-
-
-def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[Any], None]:
-    """Returns the same step in PyTorch, from the same weights, in its faster memory format."""
-    import torch
-
-    from experiments import torch_reference as reference
-    from sassn_jax.models.resnet import ARCHITECTURES
-
-    model = config.model
-    architecture = ARCHITECTURES[model.backbone]
-    settings = reference.Settings(
-        num_steps=config.num_steps,
-        learning_rate=config.optimizer.lr,
-        momentum=config.optimizer.momentum,
-        weight_decay=config.optimizer.weight_decay,
-        new_layers_factor=config.optimizer.new_layer_multiplier,
-        discriminator_learning_rate=config.optimizer.discriminator_lr,
-        discriminator_betas=tuple(config.optimizer.discriminator_betas),
-        poly_power=config.optimizer.poly_power,
-        **config.loss,
-    )
-
-    def make_step(memory_format: torch.memory_format) -> Callable[[Any], None]:
-        generator: Any = reference.Generator(
-            setup.dataset.info.num_classes,
-            stage_sizes=architecture.blocks,
-            widths=[architecture.width * 2**stage for stage in range(4)],
-            stem_width=architecture.stem,
-            rates=tuple(model.aspp_rates),
-            attention=tuple(model.attention),
-            qk_reduction=model.qk_reduction,
-            norm=model.norm,
-            stride_in_1x1=model.stride_in_first,
-        )
-        generator.to(memory_format=memory_format)
-        reference.to_torch(generator, state.generator.params, state.generator.collections)
-        discriminator: Any = None
-        if state.discriminator is not None:
-            discriminator = reference.Discriminator(
-                setup.dataset.info.num_classes, spectral_norm=model.spectral_norm
-            )
-            discriminator.to(memory_format=memory_format)
-            reference.to_torch(
-                discriminator, state.discriminator.params, state.discriminator.collections
-            )
-        players = reference.make_players(generator, discriminator, settings)
-
-        def to_tensor(name: str, array: np.ndarray) -> torch.Tensor:
-            tensor = torch.from_numpy(array)
-            if name == "image":
-                return tensor.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
-            return tensor.long()
-
-        def step(batch: Any) -> None:
-            tensors = {
-                half: {name: to_tensor(name, array) for name, array in arrays.items()}
-                for half, arrays in batch.items()
-            }
-            reference.train_step(players, tensors, settings, config.loss.semi_start)
-
-        return step
-
-    def seconds_of(step: Callable[[Any], None]) -> float:
-        step(batch)
-        began = time.perf_counter()
-        step(batch)
-        return time.perf_counter() - began
-
-    formats = [make_step(x) for x in (torch.channels_last, torch.contiguous_format)]
-    return min(formats, key=seconds_of)
-
-
 if __name__ == "__main__":
-    command.run(main, verbs=VERBS)
+    command.run({"step": step, "attention": attention})

@@ -4,7 +4,7 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,20 +15,22 @@ from sassn_jax.errors import InputError, TrainingError
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 
 
-def run(main: Callable[[], None], *, verbs: Sequence[str] = ()) -> None:
+def run(main: Callable[[], None] | Mapping[str, Callable[[], None]]) -> None:
     """Parses the flags, calls `main`, and ends the program.
 
     Args:
-      main: raises `InputError` or `OSError` for what the user should mend.
-      verbs: the words of which one must stand before the flags; none for a command without verbs.
+      main: raises `InputError` or `OSError` for what the user should mend. Or one such function for
+        each of the words of which one must stand before the flags.
     """
+    verbs = main if isinstance(main, Mapping) else {}
 
-    def quiet_main(_: Sequence[str]) -> None:
+    def quiet_main(words: Sequence[str]) -> None:
+        chosen = main[words[1]] if isinstance(main, Mapping) else main
         # TensorStore's threads tell it what the main thread hears in waiting for their result.
         sys.unraisablehook = lambda _: None
         logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and all errors twice
         try:
-            main()
+            chosen()
         except (InputError, OSError) as error:
             _stop(error, 2)
         except TrainingError as error:
@@ -36,7 +38,7 @@ def run(main: Callable[[], None], *, verbs: Sequence[str] = ()) -> None:
         except KeyboardInterrupt:
             _stop("stopped; the same command goes on from the last checkpoint", 130)
 
-    app.run(quiet_main, flags_parser=functools.partial(_parse, verbs=verbs))
+    app.run(quiet_main, flags_parser=functools.partial(_parse, verbs=list(verbs)))
 
 
 def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:

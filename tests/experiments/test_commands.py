@@ -153,7 +153,40 @@ def test_benchmark_writes_what_it_shows(tmp_path):
 
     result = run("benchmark", "stpe", *TINY)
     assert result.returncode == 2
-    assert "'stpe': expected one of step, then flags" in result.stderr
+    assert "'stpe': expected one of step, attention, then flags" in result.stderr
+
+
+def test_benchmark_of_attention(tmp_path):
+    output = tmp_path / "attention.json"
+    flags = ("--shapes=2x9x4x8", "--dtypes=float32", "--steps=1")
+    result = run("benchmark", "attention", *flags, f"--output={output}")
+    assert result.returncode == 0, result.stderr
+    assert "need a GPU" in result.stdout  # why triton has no figures
+    written = json.loads(output.read_text())
+    assert written["peak_flops_per_second"]["float32"] > 0
+    (case,) = written["cases"]
+    assert (case["batch"], case["positions"], case["qk_width"], case["v_width"]) == (2, 9, 4, 8)
+    assert case["implementations"]["blockwise"]["both_seconds"] > 0
+    assert case["implementations"]["blockwise"]["scratch_bytes"] > 0
+    has_torch = importlib.util.find_spec("torch") is not None
+    assert ("ratio_to_sdpa" in case["implementations"]["blockwise"]) == has_torch
+    assert ("PyTorch SDPA" in case["implementations"]) == has_torch
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--shapes=voc", "--shapes: 'voc': expected some of voc_sa1"),
+        ("--shapes=1x2x0x4", "--shapes: '1x2x0x4': expected some of voc_sa1"),
+        ("--implementations=flash", "--implementations: 'flash': expected some of triton"),
+        ("--dtypes=", "--dtypes: '': expected some of float32"),
+    ],
+)
+def test_benchmark_of_an_unknown_attention(flag, message):
+    result = run("benchmark", "attention", flag)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
 
 
 @pytest.mark.parametrize("verb", ["train", "evaluate", "prepare", "benchmark", "demo"])

@@ -1,0 +1,191 @@
+"""The time of position attention: ours, and PyTorch's.
+
+All take turns, round by round, and a ratio is the median over the rounds of the ratios within one:
+so it holds on a machine that is busy with other things.
+"""
+
+import functools
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pallas_kernels.position_attention import IMPLEMENTATIONS, position_attention
+from pallas_kernels.position_attention.shapes import SHAPES, AttentionShape
+from sassn_jax.errors import InputError
+
+DTYPES = ("float32", "bfloat16", "float16")
+SDPA = "PyTorch SDPA"
+_PEAK_SIZE = 2048
+
+Run = Callable[[], Any]  # returns when its result is there
+
+
+def benchmark_attention(
+    shapes: Sequence[str] | None, implementations: Sequence[str], dtypes: Sequence[str], rounds: int
+) -> dict[str, Any]:
+    """Times the forward pass alone, and the forward pass with all gradients.
+
+    A forward pass counts 2 B N^2 (Dqk + Dv) operations, and the gradients twice as many, as if
+    nothing were computed anew.
+
+    Args:
+      shapes: names in `SHAPES`, or sizes such as `1x8385x64x512`; None for all named ones.
+      implementations: names in `IMPLEMENTATIONS`.
+      dtypes: of q, k and v.
+      rounds: how many times each is run, after one that is not timed.
+
+    Returns:
+      `cases`, with medians in seconds for each of ours and, where it is installed, for PyTorch, and
+      `peak_flops_per_second` of a square matmul by dtype, timed in the same rounds.
+
+    Raises:
+      InputError: a name or size that there is not.
+    """
+    for flag, given, allowed in (
+        ("implementations", implementations, IMPLEMENTATIONS),
+        ("dtypes", dtypes, DTYPES),
+    ):
+        for name in given or [""]:
+            if name not in allowed:
+                raise InputError(f"--{flag}: {name!r}: expected some of {', '.join(allowed)}")
+    named = {name: _shape(name) for name in (SHAPES if shapes is None else shapes)}
+    peaks = {dtype: _seconds({"peak": _matmul(dtype)}, rounds)["peak"] for dtype in dtypes}
+    peak_flops = {x: 2 * _PEAK_SIZE**3 / float(np.median(peaks[x])) for x in dtypes}
+    cases = [
+        {"shape": name, "dtype": dtype}
+        | vars(shape)
+        | {"implementations": _time_case(shape, implementations, dtype, rounds, peak_flops[dtype])}
+        for name, shape in named.items()
+        for dtype in dtypes
+    ]
+    return {"peak_flops_per_second": peak_flops, "cases": cases}
+
+
+def _shape(name: str) -> AttentionShape:
+    if name in SHAPES:
+        return SHAPES[name]
+    try:
+        sizes = [int(x) for x in name.split("x")]
+    except ValueError:
+        sizes = []
+    if len(sizes) != 4 or min(sizes) < 1:
+        raise InputError(
+            f"--shapes: {name!r}: expected some of {', '.join(SHAPES)}, or batch x positions x "
+            "qk_width x v_width such as 1x8385x64x512"
+        )
+    return AttentionShape(*sizes)
+
+
+def _time_case(
+    shape: AttentionShape, implementations: Sequence[str], dtype: str, rounds: int, peak: float
+) -> dict[str, dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    sizes = (shape.batch, shape.positions)
+    q, k = rng.normal(size=(2, *sizes, shape.qk_width)) * shape.qk_width**-0.25
+    v, d_out = rng.normal(size=(2, *sizes, shape.v_width))
+    arrays = [x.astype(np.float32) for x in (q, k, v, d_out)]
+
+    runs: dict[str, tuple[Run, Run]] = {}
+    figures: dict[str, dict[str, Any]] = {}
+    for name in implementations:
+        try:
+            forward_run, both_run, scratch = _ours(name, arrays, dtype)
+            runs[name], figures[name] = (forward_run, both_run), {"scratch_bytes": scratch}
+        except NotImplementedError as reason:
+            figures[name] = {"unsupported": str(reason)}
+    if importlib.util.find_spec("torch"):
+        runs |= _pytorch(arrays, dtype)
+        figures |= {name: {"scratch_bytes": None} for name in runs if name not in figures}
+
+    forward = _seconds({name: run[0] for name, run in runs.items()}, rounds)
+    both = _seconds({name: run[1] for name, run in runs.items()}, rounds)
+    operations = 6 * shape.batch * shape.positions**2 * (shape.qk_width + shape.v_width)
+    for name in runs:
+        median = float(np.median(both[name]))
+        figures[name] |= {
+            "forward_seconds": float(np.median(forward[name])),
+            "both_seconds": median,
+            "both_flops_per_second": operations / median,
+            "share_of_peak": operations / median / peak,
+        }
+        if SDPA in runs:
+            ratios = np.divide(both[name], both[SDPA])
+            figures[name]["ratio_to_sdpa"] = float(np.median(ratios))
+    return figures
+
+
+def _ours(name: str, arrays: Sequence[np.ndarray], dtype: str) -> tuple[Run, Run, int]:
+    """Returns the forward pass, the same with gradients, and the latter's scratch in bytes."""
+    q, k, v, d_out = (jnp.asarray(x, dtype) for x in arrays)
+    attend = functools.partial(position_attention, implementation=name)
+
+    def with_gradients(q: Any, k: Any, v: Any, d_out: Any) -> Any:
+        out, gradients = jax.vjp(attend, q, k, v)
+        return out, gradients(d_out)
+
+    forward = jax.jit(attend).lower(q, k, v).compile()
+    both = jax.jit(with_gradients).lower(q, k, v, d_out).compile()
+    memory: Any = both.memory_analysis()
+    return (
+        lambda: jax.block_until_ready(forward(q, k, v)),
+        lambda: jax.block_until_ready(both(q, k, v, d_out)),
+        memory.temp_size_in_bytes,
+    )
+
+
+def _pytorch(arrays: Sequence[np.ndarray], dtype: str) -> dict[str, tuple[Run, Run]]:
+    """Returns PyTorch's attention and the plain formula in PyTorch, on a GPU if both have one."""
+    import torch
+
+    on_gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
+    q, k, v, d_out = (
+        torch.from_numpy(x).to("cuda" if on_gpu else "cpu", getattr(torch, dtype)) for x in arrays
+    )
+
+    def sdpa(q: Any, k: Any, v: Any) -> Any:
+        q, k, v = (x[:, None] for x in (q, k, v))  # one head
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=1.0)[:, 0]
+
+    def plain(q: Any, k: Any, v: Any) -> Any:
+        return torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)), dim=-1), v)
+
+    def finish() -> None:
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    def forward(attend: Callable) -> None:
+        with torch.no_grad():
+            attend(q, k, v)
+        finish()
+
+    def both(attend: Callable) -> None:
+        inputs = [x.detach().requires_grad_() for x in (q, k, v)]
+        torch.autograd.grad(attend(*inputs), inputs, d_out)
+        finish()
+
+    return {
+        name: (functools.partial(forward, attend), functools.partial(both, attend))
+        for name, attend in ((SDPA, sdpa), ("PyTorch bmm", plain))
+    }
+
+
+def _matmul(dtype: str) -> Run:
+    x = jnp.ones((_PEAK_SIZE, _PEAK_SIZE), dtype)
+    multiply = jax.jit(jnp.matmul)
+    return lambda: jax.block_until_ready(multiply(x, x))
+
+
+def _seconds(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
+    """Times of all, in turn; the first round is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(1 + rounds):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: times[1:] for name, times in seconds.items()}

@@ -1,0 +1,180 @@
+"""The time of a training step, ours and PyTorch's.
+
+Where PyTorch is installed, the same networks and losses run in it too, step by step in turn with
+ours, so that the ratio holds on a machine that is busy with other things.
+"""
+
+import importlib.util
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+WARM_UP = 2  # steps before the clock runs
+
+
+def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
+    """Times steps with unlabelled images, where the method takes any.
+
+    Args:
+      config: as for `train_and_evaluate`.
+      steps: how many to time, after a few that are not.
+
+    Returns:
+      For `ours` and, if it is installed, `torch`: medians in seconds, and images per second; for
+      ours also the time of compilation and the memory of the compiled step. `ratio` is our time
+      over PyTorch's.
+    """
+    import jax
+
+    from sassn_jax.training import parallel
+    from sassn_jax.training.loop import jit_step
+    from sassn_jax.training.setup import set_up
+
+    setup = set_up(config)
+    state = setup.initial_state(config.seed)
+    first = setup.method.unlabeled_from or 0
+    batches = setup.batches
+    batches.seek(first)
+    host_batch = setup.batches[first]
+    batch = parallel.put_batch(host_batch, setup.mesh)
+    rivals: dict[str, Callable[[Any], None]] = {}
+    obstacle = _torch_obstacle(config)
+    if obstacle is None:
+        rivals["torch"] = _torch_step(config, setup, state, host_batch)
+
+    began = time.perf_counter()
+    step = jit_step(setup).lower(state, batch).compile()
+    compile_seconds = time.perf_counter() - began
+
+    def ours(batch: Any) -> None:
+        nonlocal state
+        state, _ = jax.block_until_ready(step(state, parallel.put_batch(batch, setup.mesh)))
+
+    # Input is waited for as in training, where nothing but our step gives the loader time.
+    waits, steps_alone = [], []
+    for _ in range(WARM_UP + steps):
+        began = time.perf_counter()
+        host_batch = next(batches)
+        fetched = time.perf_counter()
+        ours(host_batch)
+        waits.append(fetched - began)
+        steps_alone.append(time.perf_counter() - fetched)
+    batches.close()
+    waits, steps_alone = waits[WARM_UP:], steps_alone[WARM_UP:]
+
+    rivals = {"ours": ours, **rivals}
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(WARM_UP + steps):
+        for name, rival in rivals.items():
+            began = time.perf_counter()
+            rival(host_batch)
+            seconds[name].append(time.perf_counter() - began)
+
+    medians = {name: float(np.median(times[WARM_UP:])) for name, times in seconds.items()}
+    images = config.batch_size * len(batch)
+    result: dict[str, Any] = {
+        name: {"step_seconds": medians[name], "images_per_second": images / medians[name]}
+        for name in rivals
+    }
+    memory: Any = step.memory_analysis()
+    result["ours"] |= {
+        "input_wait_seconds": float(np.mean(waits)),
+        "compile_seconds": compile_seconds,
+        "peak_bytes": memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+    }
+    result["input_wait_share"] = sum(waits) / (sum(waits) + sum(steps_alone))
+    if obstacle is None:
+        result["ratio"] = medians["ours"] / medians["torch"]
+    else:
+        result["not_compared"] = obstacle
+    return result
+
+
+def _torch_obstacle(config: Any) -> str | None:
+    """Returns why PyTorch cannot run the same step beside ours, None if it can."""
+    import jax
+
+    if not importlib.util.find_spec("torch"):
+        return "it is not installed (make parity)"
+    if jax.default_backend() != "cpu":
+        return "its side runs on the CPU, ours does not"
+    if config.optimizer.name != "sgd":
+        return "its side has the optimizer sgd only (--config.optimizer.name=sgd)"
+    if config.method != "supervised" and config.loss.semi_start >= config.num_steps:
+        return "its side wants a step with unlabelled images (loss.semi_start below num_steps)"
+    if config.method != "supervised" and config.labels == "1":
+        return "its side wants unlabelled images (labels below 1)"
+    return None
+
+
+def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[Any], None]:
+    """Returns the same step in PyTorch, from the same weights, in its faster memory format."""
+    import torch
+
+    from experiments import torch_reference as reference
+    from sassn_jax.models.resnet import ARCHITECTURES
+
+    model = config.model
+    architecture = ARCHITECTURES[model.backbone]
+    settings = reference.Settings(
+        num_steps=config.num_steps,
+        learning_rate=config.optimizer.lr,
+        momentum=config.optimizer.momentum,
+        weight_decay=config.optimizer.weight_decay,
+        new_layers_factor=config.optimizer.new_layer_multiplier,
+        discriminator_learning_rate=config.optimizer.discriminator_lr,
+        discriminator_betas=tuple(config.optimizer.discriminator_betas),
+        poly_power=config.optimizer.poly_power,
+        **config.loss,
+    )
+
+    def make_step(memory_format: torch.memory_format) -> Callable[[Any], None]:
+        generator: Any = reference.Generator(
+            setup.dataset.info.num_classes,
+            stage_sizes=architecture.blocks,
+            widths=[architecture.width * 2**stage for stage in range(4)],
+            stem_width=architecture.stem,
+            rates=tuple(model.aspp_rates),
+            attention=tuple(model.attention),
+            qk_reduction=model.qk_reduction,
+            norm=model.norm,
+            stride_in_1x1=model.stride_in_first,
+        )
+        generator.to(memory_format=memory_format)
+        reference.to_torch(generator, state.generator.params, state.generator.collections)
+        discriminator: Any = None
+        if state.discriminator is not None:
+            discriminator = reference.Discriminator(
+                setup.dataset.info.num_classes, spectral_norm=model.spectral_norm
+            )
+            discriminator.to(memory_format=memory_format)
+            reference.to_torch(
+                discriminator, state.discriminator.params, state.discriminator.collections
+            )
+        players = reference.make_players(generator, discriminator, settings)
+
+        def to_tensor(name: str, array: np.ndarray) -> torch.Tensor:
+            tensor = torch.from_numpy(array)
+            if name == "image":
+                return tensor.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+            return tensor.long()
+
+        def step(batch: Any) -> None:
+            tensors = {
+                half: {name: to_tensor(name, array) for name, array in arrays.items()}
+                for half, arrays in batch.items()
+            }
+            reference.train_step(players, tensors, settings, config.loss.semi_start)
+
+        return step
+
+    def seconds_of(step: Callable[[Any], None]) -> float:
+        step(batch)
+        began = time.perf_counter()
+        step(batch)
+        return time.perf_counter() - began
+
+    formats = [make_step(x) for x in (torch.channels_last, torch.contiguous_format)]
+    return min(formats, key=seconds_of)

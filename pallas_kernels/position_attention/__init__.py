@@ -64,7 +64,8 @@ def position_attention(
     """
     _check(q, k, v)
     if precision is None:  # now: the backward pass may be traced where another default holds
-        precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+        default = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+        precision = default or lax.Precision.DEFAULT
     if implementation is not None:
         if implementation not in IMPLEMENTATIONS:
             raise ValueError(

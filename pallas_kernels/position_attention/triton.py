@@ -78,18 +78,17 @@ def _precision(precision: lax.PrecisionLike) -> lax.Precision:
 
 def _gpu() -> Gpu:
     """The generation of the GPU that the program being traced will run on."""
-    described = jax.sharding.get_abstract_mesh().abstract_device
-    if described is not None and described.platform == "gpu":
-        kind, capability = described.device_kind, 8.0
-    elif jax.default_backend() == "gpu":
-        device = jax.local_devices()[0]
-        kind, capability = device.device_kind, float(getattr(device, "compute_capability", 0))
-    else:
+    described = jax.sharding.get_abstract_mesh().abstract_device  # under a mesh, and in shard_map
+    platform = jax.default_backend() if described is None else described.platform
+    if platform != "gpu":
         raise NotImplementedError(
-            f"the Triton kernels need a GPU, and JAX's default device here is "
-            f"{jax.default_backend()!r}"
+            f"the Triton kernels need a GPU, and this program is for {platform!r}"
         )
-    if "NVIDIA" not in kind or capability < 8.0:
+    there = jax.local_devices()
+    kind = there[0].device_kind if described is None else described.device_kind
+    device = next((x for x in there if x.device_kind == kind), None)
+    # A GPU that is only described has no number of its capability.
+    if "NVIDIA" not in kind or (device and float(device.compute_capability) < 8.0):
         raise NotImplementedError(f"{kind}: the Triton kernels need NVIDIA's Ampere or newer")
     return next((gpu for name, gpu in _GPUS.items() if name in kind), "ada")
 

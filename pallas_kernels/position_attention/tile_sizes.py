@@ -11,7 +11,6 @@ sums over V's, `block_v` at a time: it pays nothing.
 """
 
 import dataclasses
-import math
 from typing import Literal
 
 import jax
@@ -154,33 +153,6 @@ def numerics(dtype: jax.typing.DTypeLike, precision: lax.Precision) -> Numerics:
     if jnp.dtype(dtype).itemsize < 4:
         return "bfloat16"
     return "float32" if precision == lax.Precision.HIGHEST else "tf32"
-
-
-def multiply_adds(tiles: KernelTiles, qk_width: int, v_width: int) -> dict[str, tuple[int, int]]:
-    """Multiply-adds of each kernel for one pair of query and key: spent, and fewest possible.
-
-    Args:
-      tiles: of the kernels.
-      qk_width: columns of q and k.
-      v_width: columns of v.
-
-    Returns:
-      For each kernel both numbers, padding not counted.
-    """
-    fewest = {
-        "forward": qk_width + v_width,
-        "d_v": qk_width + v_width,
-        "d_q": 2 * qk_width + v_width,
-        "d_k": 2 * qk_width + v_width,
-    }
-    spent = {}
-    for kernel in ("forward", "d_v"):
-        rounds = math.ceil(v_width / getattr(tiles, kernel).block_v)
-        spent[kernel] = rounds * qk_width + v_width
-    for kernel in ("d_q", "d_k"):
-        rounds = math.ceil(qk_width / getattr(tiles, kernel).block_qk)
-        spent[kernel] = rounds * (qk_width + v_width) + qk_width
-    return {kernel: (spent[kernel], fewest[kernel]) for kernel in fewest}
 
 
 def _power_of_two(size: int) -> int:

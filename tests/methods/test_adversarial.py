@@ -1,10 +1,12 @@
 """The semi-supervised step against equations (1) to (5), computed from the paper alone."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from sassn_jax.methods.adversarial import Forward
@@ -288,3 +290,28 @@ def test_init(fast_compile):
     ]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert np.any(kernels[0] != kernels[2])
+
+
+@pytest.mark.usefixtures("fast_compile")
+def test_the_attention_kernels_give_the_step_of_the_reference(state, method):
+    """Interpreted on a CPU. The steps are long, so that gradients show among parameters."""
+    optimizers = dict.fromkeys(("generator_optimizer", "discriminator_optimizer"), optax.sgd(100.0))
+    steps = {}
+    for implementation in ("reference", "triton_interpret"):
+        generator = method.generator.clone(attention_implementation=implementation)
+        other = dataclasses.replace(method, generator=generator, **optimizers)
+        steps[implementation] = jax.jit(other.step)(state, make_batch())
+    (expected, expected_metrics), (new, metrics) = steps.values()
+    for name, value in expected_metrics.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-4, err_msg=name)
+    for before, after, expected_after in (
+        (state.generator, new.generator, expected.generator),
+        (state.discriminator, new.discriminator, expected.discriminator),
+    ):
+        taken = gradient_taken(before.params, after.params)
+        wanted = gradient_taken(before.params, expected_after.params)
+        for attention in taken.keys() & {"attention3", "attention4"}:
+            # A bias of the keys adds the same to all scores: its gradient is rounding alone.
+            del taken[attention]["key"]["bias"], wanted[attention]["key"]["bias"]
+        assert_trees_close(taken, wanted, 2e-5)
+        assert_trees_close(after.collections, expected_after.collections, 1e-5)

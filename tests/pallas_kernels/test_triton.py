@@ -1,0 +1,206 @@
+"""The GPU kernels, interpreted on a CPU, against float64 NumPy.
+
+The interpreter fills what lies beyond an array with NaN, so that a tile which reaches there without
+a mask shows. It computes in float32 whatever the precision: TF32's error is not to be seen here.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pallas_kernels.position_attention import position_attention, triton, triton_call
+from pallas_kernels.position_attention.tile_sizes import KernelTiles, TileSizes
+
+from .definition import (
+    TOLERANCES,
+    and_gradients,
+    arrays,
+    assert_matches,
+    error,
+    numpy_attention,
+    with_gradients,
+)
+from .traced import kernels
+
+# Alone, below, at and above a power of two, primes, and real maps. 713 = 23 x 31, 1681 = 41 x 41.
+POSITIONS = [1, 7, 16, 63, 64, 65, 100, 713, 1681]
+QK_WIDTHS = [1, 8, 16, 48, 128, 256]
+V_WIDTHS = [1, 21, 64, 320, 1024, 2048]
+# One of each that is in one test or another of what can go wrong: an array smaller than a tile, the
+# last tile of positions, of q and k (300 is more than one) and of v not full, several of each.
+SAMPLE = [
+    (1, 1, 1, "float32"),
+    (7, 128, 21, "float16"),
+    (65, 16, 64, "bfloat16"),
+    (100, 300, 320, "float32"),
+]
+BLOCKWISE_SAMPLE = [
+    (64, 256, 2048),
+    (1681, 1, 1),
+    (1681, 128, 320),
+    (713, 48, 1024),
+    (100, 300, 21),
+]
+INTERPRETED = "triton_interpret"
+
+# To interpret takes seconds to compile and hardly any time to run.
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
+
+def check(name, positions, qk_width, v_width, dtype, scale=1.0, batch=1):
+    inputs = arrays(batch, positions, qk_width, v_width, dtype)
+    actual = with_gradients(*inputs, scale=scale, implementation=name)
+    assert_matches(actual, inputs, name, scale)
+
+
+@pytest.mark.parametrize(("positions", "qk_width", "v_width", "dtype"), SAMPLE)
+def test_sampled_shapes(positions, qk_width, v_width, dtype):
+    check(INTERPRETED, positions, qk_width, v_width, dtype, scale=0.7, batch=2)
+
+
+@pytest.mark.parametrize(("positions", "qk_width", "v_width"), BLOCKWISE_SAMPLE)
+def test_sampled_shapes_of_blockwise(positions, qk_width, v_width):
+    check("blockwise", positions, qk_width, v_width, "float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("qk_width", "v_width"), list(itertools.product(QK_WIDTHS, V_WIDTHS)))
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["blockwise", INTERPRETED])
+def test_all_shapes(name, dtype, positions, qk_width, v_width):
+    check(name, positions, qk_width, v_width, dtype)
+
+
+random_shapes = given(
+    positions=st.integers(1, 150),
+    qk_width=st.integers(1, 300),
+    v_width=st.integers(1, 600),
+    dtype=st.sampled_from(["float32", "bfloat16", "float16"]),
+    scale=st.floats(0.1, 2),
+)
+# The same shapes each time, and no file of those that failed before.
+repeatable = functools.partial(settings, deadline=None, derandomize=True, database=None)
+
+
+@repeatable(max_examples=6)
+@random_shapes
+def test_random_shapes_of_blockwise(**case):
+    check("blockwise", **case)
+
+
+@repeatable(max_examples=2)
+@random_shapes
+def test_random_shapes(**case):
+    check(INTERPRETED, **case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["blockwise", INTERPRETED])
+@repeatable(max_examples=50)
+@random_shapes
+def test_many_random_shapes(name, **case):
+    check(name, **case)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """The kernels for three images of 65 positions, q of width 12 and v of 21, compiled once."""
+    attention = functools.partial(position_attention, implementation=INTERPRETED)
+    return jax.jit(functools.partial(and_gradients, attention))
+
+
+@pytest.fixture
+def inputs():
+    return arrays(3, 65, 12, 21)
+
+
+def test_equal_rows_give_the_mean(compiled, inputs):
+    ones = jnp.ones_like(inputs[0])
+    equal = [ones, ones, *inputs[2:]]
+    out, d_q, d_k, d_v = compiled(*equal)
+    mean = np.asarray(inputs[2], np.float64).mean(axis=1, keepdims=True)
+    assert error(out, np.broadcast_to(mean, out.shape)) < 1e-5
+    np.testing.assert_allclose(d_q, 0, atol=1e-5)
+    for actual, expected in zip((d_k, d_v), numpy_attention(*equal)[2:], strict=True):
+        assert error(actual, expected) < 2e-5
+
+
+def test_scores_of_1e4(compiled, inputs):
+    """Integers, so that the scores themselves are exact in float32."""
+    rng = np.random.default_rng(0)
+    q, k = rng.integers(-30, 31, (2, *inputs[0].shape)).astype(np.float32)
+    q[:, 0], k[:, :2] = 30, 30  # row 0 has two largest scores, 10800
+    large = [jnp.asarray(q), jnp.asarray(k), *inputs[2:]]
+    assert 1e4 < (q @ k.swapaxes(1, 2)).max() < 2e4
+    out, *gradients = compiled(*large)
+    expected = numpy_attention(*large)
+    assert error(out, expected[0]) < TOLERANCES[INTERPRETED, "float32"]
+    for actual, wanted in zip(gradients, expected[1:], strict=True):
+        # The saved logarithm is near the largest score: a float32 of 1e4 is off by up to 5e-4.
+        assert error(actual, wanted) < 2e-3
+
+
+def test_huge_scores_pick_one_value(compiled, inputs):
+    """Scores of 0 and of plus or minus 1e4, whose exponentials are no float32."""
+    q = jnp.zeros_like(inputs[0]).at[:, :12].set(1e2 * jnp.eye(12))
+    out, *gradients = compiled(q, q, *inputs[2:])
+    np.testing.assert_array_equal(out[:, :12], inputs[2][:, :12])
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    out, *gradients = compiled(q, -q, *inputs[2:])
+    assert all(np.isfinite(x).all() for x in (out, *gradients))
+
+
+def test_an_image_of_nan_leaves_the_others_alone(compiled, inputs):
+    spoiled = [x.at[1:].set(jnp.nan) for x in inputs]
+    for clean, beside_nan in zip(compiled(*inputs), compiled(*spoiled), strict=True):
+        np.testing.assert_array_equal(clean[0], beside_nan[0])
+        assert np.isnan(beside_nan[1:]).all()
+
+
+def test_a_second_run_gives_the_same_bits(compiled, inputs):
+    for first, second in zip(compiled(*inputs), compiled(*inputs), strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_what_is_read_beyond_an_array_would_show(monkeypatch, inputs):
+    """That the other tests are worth something: without masks there is NaN in the output."""
+    masked = triton_call._tile
+    monkeypatch.setattr(triton_call, "_tile", lambda *spans: (masked(*spans)[0], None))
+    attention = functools.partial(position_attention, implementation=INTERPRETED)
+    assert np.isnan(jax.jit(attention)(*inputs[:3])).any()
+
+
+def test_tiles_of_the_caller():
+    """Of the smallest size, so that every loop has several rounds."""
+    sizes = TileSizes(block_q=16, block_k=32, block_qk=16, block_v=16, num_warps=4, num_stages=1)
+    tiles = KernelTiles(forward=sizes, d_v=sizes, d_q=sizes, d_k=sizes)
+    inputs = arrays(1, 70, 40, 37)
+    attention = functools.partial(triton.position_attention, tiles=tiles, interpret=True)
+    run = jax.jit(functools.partial(and_gradients, attention))
+    assert_matches(run(*inputs), inputs, INTERPRETED)
+    # ceil(70 / 16) = 5 or ceil(70 / 32) = 3 rows of programs, ceil(37 / 16) = ceil(40 / 16) = 3.
+    grids = {"forward": (5, 3, 1), "d_v": (3, 3, 1), "d_q": (5, 3, 1), "d_k": (3, 3, 1)}
+    assert kernels(run, *inputs) == {f"position_attention_{x}": grids[x] for x in grids}
+
+
+def test_no_second_derivative(inputs):
+    q, k, v, _ = inputs
+
+    def loss(q):
+        return position_attention(q, k, v, implementation=INTERPRETED).sum()
+
+    def slope(q):
+        return jnp.vdot(q, jax.grad(loss)(q))
+
+    assert jax.eval_shape(jax.grad(loss), q).shape == q.shape
+    with pytest.raises(NotImplementedError, match="use implementation='blockwise' for second"):
+        jax.eval_shape(jax.grad(slope), q)
+    with pytest.raises(NotImplementedError, match="use implementation='blockwise'"):
+        jax.eval_shape(jax.jacfwd(jax.grad(loss)), q)

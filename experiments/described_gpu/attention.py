@@ -1,0 +1,184 @@
+"""Position attention's kernels, compiled for described GPUs."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from experiments.described_gpu import compiler, matmuls
+from experiments.described_gpu.gpus import GPUS
+from experiments.described_gpu.kernels import Kernel
+from pallas_kernels.position_attention import position_attention
+from pallas_kernels.position_attention.shapes import SHAPES as NAMED_SHAPES
+from pallas_kernels.position_attention.shapes import AttentionShape
+
+NUMERICS = {
+    "bfloat16": (jnp.bfloat16, lax.Precision.DEFAULT),
+    "tf32": (jnp.float32, lax.Precision.DEFAULT),
+    "float32": (jnp.float32, lax.Precision.HIGHEST),
+}
+# With more than the named ones, from which one sees how memory grows.
+SHAPES = NAMED_SHAPES | {
+    "n4096": AttentionShape(1, 4096, 256, 2048),
+    "n16384": AttentionShape(1, 16384, 256, 2048),
+    "n65536": AttentionShape(1, 65536, 64, 512),
+}
+KERNELS = tuple(f"position_attention_{x}" for x in ("forward", "d_v", "d_q", "d_k"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One program: the forward pass and the gradients of q, k and v.
+
+    Attributes:
+      gpu: a name in `GPUS`.
+      shape: a name in `SHAPES`.
+      numerics: a name in `NUMERICS`.
+      implementation: of position attention.
+      loss: whether the program is the gradient of a sum of squares. Its scratch then holds the
+        attention's output too, which is else a result.
+      devices: how many share the batch.
+    """
+
+    gpu: str
+    shape: str
+    numerics: str
+    implementation: str = "triton"
+    loss: bool = False
+    devices: int = 1
+
+    def __str__(self) -> str:
+        """Names it in a line of a report."""
+        parts = [self.gpu, self.shape, self.numerics]
+        parts += [self.implementation] * (self.implementation != "triton")
+        parts += ["loss"] * self.loss
+        parts += [f"{self.devices} devices"] * (self.devices > 1)
+        return " ".join(parts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KernelReport:
+    """A kernel, and what it should do at the least.
+
+    Attributes:
+      kernel: as compiled.
+      work: multiply-adds of all its matmuls over the fewest that its results take.
+      smallest_matmul: multiply-adds of one tile of the smallest of its matmuls.
+    """
+
+    kernel: Kernel
+    work: float
+    smallest_matmul: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a case: reports and bytes, or the compiler's complaint."""
+
+    case: Case
+    kernels: tuple[KernelReport, ...] = ()
+    scratch: int = 0
+    all_gathers: int = 0
+    error: str = ""
+
+
+def cases(gpus: Sequence[str], shapes: Sequence[str]) -> list[Case]:
+    """Returns all that is to be compiled: every shape in every numerics on every GPU.
+
+    On the H100 also what memory is compared with, and two devices.
+    """
+    found = [
+        Case(gpu, shape, numerics)
+        for gpu in gpus
+        for shape in shapes
+        for numerics in NUMERICS
+        if shape in NAMED_SHAPES or gpu == "h100"
+    ]
+    if "h100" in gpus and "cityscapes_sa2" in shapes:
+        like = Case("h100", "cityscapes_sa2", "tf32")
+        found += [
+            dataclasses.replace(like, implementation="reference"),
+            dataclasses.replace(like, implementation="reference", loss=True),
+            dataclasses.replace(like, loss=True),
+            *(dataclasses.replace(like, numerics=n, devices=2) for n in NUMERICS),
+        ]
+    return found
+
+
+def compile_case(case: Case) -> Outcome:
+    """Compiles a case's program."""
+    mesh = compiler.make_mesh(GPUS[case.gpu], case.devices)
+    shape = SHAPES[case.shape]
+    dtype, _ = NUMERICS[case.numerics]
+    arguments = [
+        jax.ShapeDtypeStruct(
+            (shape.batch, shape.positions, width),
+            dtype,
+            sharding=NamedSharding(mesh, PartitionSpec("data")),
+        )
+        for width in (shape.qk_width, shape.qk_width, shape.v_width, shape.v_width)
+    ]
+    attend = attention(case.implementation, case.numerics)
+    function: Callable = forward_and_backward(attend)
+    if case.loss:
+        function = jax.grad(lambda *qkv: jnp.sum(attend(*qkv) ** 2), argnums=(0, 1, 2))
+        arguments.pop()
+    try:
+        program = compiler.compile_for(mesh, jax.jit(function), *arguments)
+    except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
+        return Outcome(case=case, error=str(error).partition("\n")[0])
+    memory: Any = program.executable.memory_analysis()
+    text: Any = program.executable.as_text()
+    compiled = {kernel.name: kernel for kernel in program.kernels}
+    fewest = fewest_multiply_adds(shape)
+    return Outcome(
+        case=case,
+        kernels=tuple(
+            KernelReport(
+                kernel=compiled[name],
+                work=sum(x.size * x.times for x in products) / fewest[name],
+                smallest_matmul=min(x.size for x in products),
+            )
+            for name, products in matmuls.in_kernels(program.jaxpr).items()
+            if name in compiled
+        ),
+        scratch=memory.temp_size_in_bytes,
+        all_gathers=text.count(" all-gather"),
+    )
+
+
+def attention(
+    implementation: str, numerics: str, scale: float = 1.0
+) -> Callable[[Array, Array, Array], Array]:
+    """Returns position attention as a function of q, k and v."""
+    _, precision = NUMERICS[numerics]
+    return functools.partial(
+        position_attention, scale=scale, precision=precision, implementation=implementation
+    )
+
+
+def forward_and_backward(
+    attend: Callable[[Array, Array, Array], Array],
+) -> Callable[[Array, Array, Array, Array], tuple[Array, tuple[Array, Array, Array]]]:
+    """Returns the function from q, k, v and the output's gradient to the output and gradients."""
+
+    def run(q: Array, k: Array, v: Array, d_out: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        out, gradients = jax.vjp(attend, q, k, v)
+        return out, gradients(d_out)
+
+    return run
+
+
+def fewest_multiply_adds(shape: AttentionShape) -> dict[str, int]:
+    """Of each kernel, which all need the scores: from them, V, dO and the like one result."""
+    pairs = shape.batch * shape.positions**2
+    forward = shape.qk_width + shape.v_width  # the scores, and the sum over V; or over dO, for dV
+    backward = 2 * shape.qk_width + shape.v_width  # the scores, dP, and the sum over K or Q
+    return dict(
+        zip(KERNELS, (pairs * x for x in (forward, forward, backward, backward)), strict=True)
+    )

@@ -1,0 +1,97 @@
+"""Compiles a JAX program for described GPUs."""
+
+import dataclasses
+import importlib.util
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+from jax.extend.core import Jaxpr
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from experiments.described_gpu import kernels
+from experiments.described_gpu.gpus import Gpu
+from sassn_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A compiled program, which cannot run here, what it was traced to, and its kernels."""
+
+    executable: jax.stages.Compiled
+    jaxpr: Jaxpr
+    kernels: tuple[kernels.Kernel, ...]
+
+
+def find_compiler() -> Path:
+    """Returns the folder of NVIDIA's compiler.
+
+    Raises:
+      InputError: it is not installed.
+    """
+    nvidia = importlib.util.find_spec("nvidia")
+    folders = [Path(x) / "cu13" for x in (nvidia and nvidia.submodule_search_locations) or ()]
+    cuda = next((x for x in folders if (x / "bin" / "ptxas").is_file()), None)
+    if cuda is None or importlib.util.find_spec("jax_plugins.xla_cuda13") is None:
+        raise InputError(
+            "no compiler for GPUs in this Python environment: `make gpu-check` makes one that has "
+            "it, beside the project's own"
+        )
+    return cuda
+
+
+def make_mesh(gpu: Gpu, devices: int = 1) -> Mesh:
+    """Returns a mesh of so many GPUs of that kind, in one machine, along the axis `data`.
+
+    It must come before JAX's first use of a device: from then on, JAX sees no GPU that is there.
+
+    Raises:
+      InputError: the compiler is not installed.
+    """
+    find_compiler()
+    # Without a driver there is nobody to ask whether it suits the plugin. And a GPU that is there
+    # is not the one described, its memory not ours to take.
+    os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # From the cache a program comes without the texts that `compile_for` reads.
+    jax.config.update("jax_enable_compilation_cache", False)
+    topology = topologies.get_topology_desc(
+        "", platform="cuda", target_config=gpu.target_config(), topology=f"1x1x{devices}"
+    )
+    return Mesh(np.array(topology.devices), ("data",), axis_types=(AxisType.Auto,))
+
+
+def compile_for(mesh: Mesh, function: jax.stages.Wrapped, *arguments: Any) -> Program:
+    """Compiles a jitted function for the GPUs of a mesh.
+
+    Args:
+      mesh: from `make_mesh`.
+      function: of `jax.jit`. Where it asks which GPU it is traced for, as the Triton kernels do,
+        the abstract mesh in use names the one described.
+      *arguments: pytrees of `jax.ShapeDtypeStruct`; one without a sharding is replicated.
+
+    Raises:
+      jax.errors.JaxRuntimeError: a kernel does not compile, or asks for more shared memory than
+        the GPU has.
+    """
+    cuda = find_compiler()
+    replicated = NamedSharding(mesh, PartitionSpec())
+    arguments = jax.tree.map(
+        lambda x: x if x.sharding else x.update(sharding=replicated), arguments
+    )
+    with tempfile.TemporaryDirectory() as dump:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            traced = function.trace(*arguments)
+            executable = traced.lower(lowering_platforms=("cuda",)).compile(
+                {
+                    "xla_dump_to": dump,
+                    "xla_gpu_cuda_data_dir": str(cuda),
+                    "xla_gpu_autotune_level": 0,  # it would want to time kernels
+                }
+            )
+        found = kernels.read(Path(dump), cuda / "bin" / "ptxas")
+        return Program(executable, traced.jaxpr.jaxpr, found)

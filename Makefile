@@ -1,15 +1,18 @@
-# The commands of this project. All work in .venv, which is made on first use.
+# The commands of this project. All but gpu-check work in .venv, which is made on first use.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help setup parity test test-slow lint demo demo-seeds lock
+.PHONY: help setup parity test test-slow lint demo demo-seeds lock gpu-check
 
 help:
 	@echo "make demo        train three methods on generated scenes, with a table and a picture"
 	@echo "make test        the test suite"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make demo-seeds  the demo's comparison over three seeds (a quarter of an hour)"
+	@echo "make gpu-check   the GPU kernels, compiled for GPUs that need not be there, and judged (some"
+	@echo "                 minutes; FLAGS='--gpus=h100 --shapes=camvid_sa1' for a part); run where one is"
 	@echo "make lint        ruff and mypy"
 	@echo "make setup       .venv alone"
 	@echo "make parity      PyTorch into .venv, so that the tests against it run"
@@ -18,9 +21,9 @@ help:
 setup: $(VENV)/.installed
 
 $(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	$(CHECK_PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -50,3 +53,22 @@ demo-seeds: setup
 lock: setup
 	$(RUN) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	  --extra dev --extra import --extra voc --no-header --output-file requirements.lock
+
+# The compiler for GPUs makes JAX look for one: it stays out of .venv. A new list of packages, or a
+# GPU to run on, means a new folder; a folder counts as whole once `complete` is in it.
+GPU_PACKAGES := experiments/described_gpu/requirements.txt
+gpu-check:
+	$(CHECK_PYTHON)
+	@set -e; folder="$${XDG_CACHE_HOME:-$$HOME/.cache}/sassn_jax/gpu-check-$$(cksum < $(GPU_PACKAGES) | cut -d' ' -f1)"; \
+	packages='--no-deps --requirement $(GPU_PACKAGES)'; \
+	if nvidia-smi -L > /dev/null 2>&1; then \
+	  folder="$$folder-run"; \
+	  packages='--requirement $(GPU_PACKAGES) jax[cuda13]'; \
+	fi; \
+	if ! test -e "$$folder/complete"; then \
+	  echo "making $$folder, once"; \
+	  $(PYTHON) -m venv --clear "$$folder"; \
+	  "$$folder/bin/python" -m pip install --quiet --disable-pip-version-check $$packages; \
+	  touch "$$folder/complete"; \
+	fi; \
+	"$$folder/bin/python" -m experiments.gpu_check $(FLAGS)

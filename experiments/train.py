@@ -24,7 +24,10 @@ def main() -> None:
     """Calls `train_and_evaluate`."""
     from sassn_jax.training.loop import train_and_evaluate  # after the flags: JAX takes seconds
 
-    train_and_evaluate(_CONFIG.value, _WORKDIR.value)
+    workdir = _WORKDIR.value
+    train_and_evaluate(_CONFIG.value, workdir)
+    print(f"test split: python -m experiments.evaluate --workdir={workdir} --split=test")
+    print(f"curves and pictures: tensorboard --logdir={workdir}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Files that appear whole or not at all."""
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from sassn_jax.errors import InputError
 
 
 @contextlib.contextmanager
@@ -33,3 +36,25 @@ def write_json(path: Path, value: Any) -> None:
     """Writes a value as JSON."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def occupied(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a folder until the block ends, or this process dies.
+
+    A file system that has no locks keeps nobody out.
+
+    Raises:
+      InputError: if another process is in it.
+    """
+    with open(folder / ".lock", "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder}: another process is training there; wait for it, or choose another "
+                "--workdir"
+            ) from None
+        except OSError:
+            pass
+        yield

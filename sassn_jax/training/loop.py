@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from sassn_jax import data, methods
 from sassn_jax.errors import InputError, TrainingError
 from sassn_jax.evaluation import evaluate
-from sassn_jax.files import write_json
+from sassn_jax.files import occupied, write_json
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.training import config as configuration
@@ -55,9 +55,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     _check_split(setup, workdir / "split.json")
     state = setup.initial_state(config.seed)
     workdir.mkdir(parents=True, exist_ok=True)
-    configuration.write(config, workdir)
-    data.write_split(workdir / "split.json", setup.split)
-    with Checkpoints(workdir) as checkpoints:
+    with occupied(workdir), Checkpoints(workdir) as checkpoints:
+        configuration.write(config, workdir)
+        data.write_split(workdir / "split.json", setup.split)
         if checkpoints.latest_step is not None:
             state = checkpoints.restore(state, checkpoints.latest_step, setup.batches)
         start = int(state.step)

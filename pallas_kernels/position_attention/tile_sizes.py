@@ -116,8 +116,8 @@ for _gpu in ("hopper", "ampere", "ada"):
     _TABLE[_gpu, "float32"] = (  # no tensor cores: every operand passes through registers
         (32, 32, 256, 128, 8, 2),
         (32, 32, 256, 128, 8, 2),
-        (32, 32, 256, 32, 8, 2),
-        (32, 32, 256, 32, 8, 2),
+        (32, 32, 256, 16, 8, 2),
+        (32, 32, 256, 16, 8, 2),
     )
 
 

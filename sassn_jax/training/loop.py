@@ -138,6 +138,13 @@ class Loop:
     def _evaluate(self, step: int, state: TrainState, *, is_last: bool) -> float:
         """Scores the validation split; at the last step, `eval_val.json` keeps the score."""
         source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
+        done = 0
+
+        def show(count: int) -> None:
+            nonlocal done
+            done += count
+            self.reporter.values(step, {"images validated": done})
+
         matrix = evaluate(
             self.predict,
             state.generator.variables,
@@ -145,6 +152,7 @@ class Loop:
             info,
             normalize=self.normalize,
             batch_size=self.config.eval_batch_size,
+            on_images=show,
         )
         self.writer.scalars(step, scores(matrix, info.class_names))
         self.writer.picture(step, "val", self._picture(state))

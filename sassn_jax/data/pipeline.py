@@ -116,14 +116,15 @@ class BatchIterator:
         return self._batches[step]
 
     def __next__(self) -> Batch:
-        if not self._running:
-            self._running.append(self._start())
+        self.start_prefetch()
         batch = next(self._running[0])
         self._step += 1
         return batch
 
-    def _start(self) -> grain.DatasetIterator:
-        """Starts making batches ahead, from the current position on."""
+    def start_prefetch(self) -> None:
+        """Starts making batches ahead, if that has not been done."""
+        if self._running:
+            return
         dataset = self._batches.slice(slice(self._step, None)).to_iter_dataset(
             grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_BUFFER)
         )
@@ -136,7 +137,7 @@ class BatchIterator:
                     num_workers=self._workers, per_worker_buffer_size=_BUFFER
                 )
             )
-        return iter(dataset)
+        self._running.append(iter(dataset))
 
     def get_state(self) -> bytes:
         """The position, as JSON: the number of the batch that comes next."""

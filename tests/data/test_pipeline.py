@@ -133,7 +133,8 @@ def test_position_and_content_are_the_same_for_any_number_of_workers(iterator):
 
 def test_batches_made_ahead_do_not_count_as_taken(iterator):
     walk = iterator()
-    first = take(walk, 1)  # a buffer of several is being filled meanwhile
+    walk.start_prefetch()
+    first = take(walk, 1)
     walk.close()
     assert_same(first + take(walk, 2), take(iterator(), 3))
 

@@ -134,7 +134,8 @@ def read_layout(source: str | os.PathLike[str]) -> VocLayout:
         if len(ids) != SPLIT_SIZES[split]:
             raise InputError(
                 f"{source}: {len(ids)} images for {split}; expected {SPLIT_SIZES[split]} (VOC's "
-                f"lists have {len(train)} for train and {len(val)} for val, SBD {len(masks)} masks)"
+                f"lists have {len(train)} of 1464 for train and {len(val)} of 1449 for val, and "
+                f"there are {len(masks)} masks of SBD, of which 11355 were published)"
             )
         check_folder(voc / "JPEGImages", ".jpg", ids, f"the lists for {split}", others=True)
     masks |= {id_: voc / "SegmentationClass" / f"{id_}.png" for id_ in train | val}

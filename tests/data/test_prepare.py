@@ -55,7 +55,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(source, tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "named"),
-    [((), "--dataset"), (("--dataset=voc", "--source=a", "--data_dir=b"), "camvid")],
+    [
+        ((), "--dataset"),
+        (
+            ("--dataset=voc", "--source=a", "--data_dir=b"),
+            "camvid, voc2012_aug, cityscapes, cityscapes_512x1024",
+        ),
+        (("--dataset=voc2012_aug", "--source=a", "--data_dir=b"), "a/VOCdevkit/VOC2012: no such"),
+        (("--dataset=cityscapes_512x1024", "--source=a", "--data_dir=b"), "a/leftImg8bit: no such"),
+    ],
 )
 def test_missing_and_unknown_values_say_what_is_allowed(flags, named):
     done = prepare(*flags)

@@ -24,7 +24,7 @@ _PREPARE: dict[str, Callable[[str, str, Callable[[int, int], None]], bool]] = {
 
 _DATASET = flags.DEFINE_string("dataset", None, f"One of {', '.join(_PREPARE)}.")
 _SOURCE = flags.DEFINE_string(
-    "source", None, "Folder of the dataset as it is published; sassn_jax/data/DATASET.py shows it."
+    "source", None, "Folder of the dataset as it is published; README.md says what it must hold."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder for prepared datasets.")
 

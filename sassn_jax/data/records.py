@@ -144,7 +144,7 @@ class RecordSource:
 
     def __getitem__(self, index: int, /) -> Example:
         if not 0 <= index < len(self):
-            raise IndexError(f"{index=}: the split has {len(self)} images")
+            raise IndexError(f"{index=}: the split {self._arguments[2]!r} has {len(self)} images")
         record = self._records[index]
         with Image.open(io.BytesIO(record["image"])) as image:
             pixels = decode_image(image)

@@ -133,9 +133,9 @@ def read_layout(source: str | os.PathLike[str]) -> VocLayout:
     for split, ids in splits.items():
         if len(ids) != SPLIT_SIZES[split]:
             raise InputError(
-                f"{source}: {len(ids)} images for {split}; expected {SPLIT_SIZES[split]} (VOC's "
+                f"{source}: {len(ids)} images for {split}; expected {SPLIT_SIZES[split]}: VOC's "
                 f"lists have {len(train)} of 1464 for train and {len(val)} of 1449 for val, and "
-                f"there are {len(masks)} masks of SBD, of which 11355 were published)"
+                f"{len(set(masks) - train - val)} of 9118 have a mask of SBD alone"
             )
         check_folder(voc / "JPEGImages", ".jpg", ids, f"the lists for {split}", others=True)
     masks |= {id_: voc / "SegmentationClass" / f"{id_}.png" for id_ in train | val}
@@ -153,11 +153,11 @@ def _sbd_masks(voc: Path, sbd: Path, own: Collection[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"{sbd}: no such folder; expected SBD there, or its masks in {folder}")
     ids = {path.stem for path in folder.iterdir() if path.suffix == ".png"}
-    lists = f"{folder / '*.png'}"
+    lists = str(folder / "*.png")
     trainaug = voc / "ImageSets" / "Segmentation" / "trainaug.txt"
     if trainaug.is_file():  # some who convert SBD write this list; the folder may hold val's too
         ids = (ids & set(own)) | (set(read_list(trainaug, "image ids")) - set(own))
-        lists = f"{trainaug}"
+        lists = str(trainaug)
     check_folder(folder, ".png", ids, lists)
     return {id_: folder / f"{id_}.png" for id_ in ids}
 

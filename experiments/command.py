@@ -36,7 +36,7 @@ def run(main: Callable[[], None] | Mapping[str, Callable[[], None]]) -> None:
         except TrainingError as error:
             _stop(error, 1)
         except KeyboardInterrupt:
-            _stop("stopped; the same command goes on from the last checkpoint", 130)
+            _stop("stopped; run it again, and training goes on from its last checkpoint", 130)
 
     app.run(quiet_main, flags_parser=functools.partial(_parse, verbs=list(verbs)))
 

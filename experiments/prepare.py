@@ -3,7 +3,9 @@
 python -m experiments.prepare --dataset=camvid --source=FOLDER --data_dir=FOLDER
 """
 
+import functools
 import sys
+from collections.abc import Callable
 
 from absl import flags
 from rich.console import Console
@@ -11,14 +13,18 @@ from rich.progress import Progress
 
 from experiments import command
 from sassn_jax import data
-from sassn_jax.data import camvid
+from sassn_jax.data import camvid, cityscapes, voc2012_aug
 from sassn_jax.errors import InputError
 
-_PREPARE = {"camvid": camvid.prepare}
+_PREPARE: dict[str, Callable[[str, str, Callable[[int, int], None]], bool]] = {
+    "camvid": camvid.prepare,
+    "voc2012_aug": voc2012_aug.prepare,
+    **{name: functools.partial(cityscapes.prepare, name=name) for name in cityscapes.VARIANTS},
+}
 
 _DATASET = flags.DEFINE_string("dataset", None, f"One of {', '.join(_PREPARE)}.")
 _SOURCE = flags.DEFINE_string(
-    "source", None, "Folder with images/, labels/, classes.txt, train.txt, val.txt and test.txt."
+    "source", None, "Folder of the dataset as it is published; README.md says what it must hold."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder for prepared datasets.")
 
@@ -35,7 +41,7 @@ def main() -> None:
     with Progress(
         console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task("checking images")
+        task = bar.add_task(f"preparing {name}")
         wrote = _PREPARE[name](
             source,
             data_dir,

@@ -1,9 +1,10 @@
 """Datasets, labelled/unlabelled splits, transforms and training batches."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from sassn_jax.data import camvid, scenes
+from sassn_jax.data import camvid, cityscapes, scenes, voc2012_aug
 from sassn_jax.data.dataset import IGNORE_LABEL, Dataset, DatasetInfo, Example, Source, subset
 from sassn_jax.data.pipeline import BatchIterator, train_batches
 from sassn_jax.data.splits import Split, choose_labeled, read_split, write_split
@@ -13,6 +14,8 @@ from sassn_jax.errors import InputError
 _LOADERS: dict[str, Callable[[str | Path | None], Dataset]] = {
     "camvid": camvid.load,
     "scenes": scenes.load,
+    "voc2012_aug": voc2012_aug.load,
+    **{name: functools.partial(cityscapes.load, name=name) for name in cityscapes.VARIANTS},
 }
 
 __all__ = [
@@ -38,7 +41,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Loads a dataset.
 
     Args:
-      name: `scenes` or `camvid`.
+      name: `scenes`, `camvid`, `voc2012_aug`, `cityscapes` or `cityscapes_512x1024`.
       data_dir: where `experiments.prepare` put it; `scenes` needs none.
 
     Raises:

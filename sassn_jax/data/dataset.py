@@ -62,6 +62,15 @@ class DatasetInfo:
         return len(self.class_names)
 
 
+def voc_color(number: int) -> tuple[int, int, int]:
+    """Colour of a class of PASCAL VOC: the number's bits dealt out to the channels from the top."""
+    channels = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            channels[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
+    return channels[0], channels[1], channels[2]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A dataset: its info, and a source for each split (`train`, `val`, `test`)."""

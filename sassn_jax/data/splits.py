@@ -4,9 +4,10 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from sassn_jax.errors import InputError
@@ -29,7 +30,8 @@ def choose_labeled(ids: Sequence[str], labels: str, seed: int) -> Split:
     Args:
       ids: all training images.
       labels: a fraction in (0, 1], such as `1/8`, `0.125` or `1`; or the path of a file of ids,
-        one a line.
+        one a line. In place of an id there may be the path of the image, and after it that of its
+        mask, as in the lists of UniMatch.
       seed: of the choice; not used where a file names the ids.
 
     Returns:
@@ -41,7 +43,7 @@ def choose_labeled(ids: Sequence[str], labels: str, seed: int) -> Split:
     """
     fraction = _parse_fraction(labels)
     if fraction is None:
-        labeled = set(_read_ids(Path(labels), ids))
+        labeled = _read_ids(Path(labels), ids)
     else:
         count = max(1, math.floor(len(ids) * fraction))
         labeled = set(sorted(ids, key=lambda id_: _draw(seed, id_))[:count])
@@ -72,26 +74,34 @@ def _parse_fraction(labels: str) -> Fraction | None:
     return fraction
 
 
-def _read_ids(path: Path, known: Sequence[str]) -> list[str]:
+def _read_ids(path: Path, known: Sequence[str]) -> set[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{path}: expected text, one id a line") from None
-    ids = [line.strip() for line in lines if line.strip()]
-    if not ids:
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
         raise InputError(f"{path}: holds no ids; expected one a line")
     allowed = set(known)
-    seen: set[str] = set()
-    for id_ in ids:
-        if id_ not in allowed:
+    ids: set[str] = set()
+    for line in lines:
+        id_ = line if line in allowed else _id_of_files(line)
+        if id_ is None or id_ not in allowed:
             raise InputError(
-                f"{path}: id {id_!r} is not one of the {len(known)} training images "
+                f"{path}: {line!r} is not one of the {len(known)} training images "
                 f"(such as {known[0]!r})"
             )
-        if id_ in seen:
+        if id_ in ids:
             raise InputError(f"{path}: id {id_!r} occurs twice; name each image once")
-        seen.add(id_)
+        ids.add(id_)
     return ids
+
+
+def _id_of_files(line: str) -> str | None:
+    """The id in the paths of an image and its mask, as VOC and Cityscapes name them."""
+    stems = {PurePosixPath(word).stem for word in line.split()}
+    ids = {re.sub(r"_(leftImg8bit|gtFine_label(Train)?Ids)$", "", stem) for stem in stems}
+    return ids.pop() if len(ids) == 1 else None
 
 
 def write_split(path: str | os.PathLike[str], split: Split) -> None:

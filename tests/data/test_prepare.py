@@ -55,10 +55,52 @@ def test_a_mistake_is_one_line_and_exit_code_2(source, tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "named"),
-    [((), "--dataset"), (("--dataset=voc", "--source=a", "--data_dir=b"), "camvid")],
+    [
+        ((), "--dataset"),
+        (
+            ("--dataset=voc", "--source=a", "--data_dir=b"),
+            "camvid, voc2012_aug, cityscapes, cityscapes_512x1024",
+        ),
+        (("--dataset=voc2012_aug", "--source=a", "--data_dir=b"), "a/VOCdevkit/VOC2012: no such"),
+        (("--dataset=cityscapes_512x1024", "--source=a", "--data_dir=b"), "a/leftImg8bit: no such"),
+    ],
 )
 def test_missing_and_unknown_values_say_what_is_allowed(flags, named):
     done = prepare(*flags)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert named in done.stderr
+
+
+SMALL = """
+import runpy, sys
+from sassn_jax.data import cityscapes
+
+cityscapes.CITIES = {"train": {"ulm": 2}, "val": {"munster": 1}}
+cityscapes.IMAGE_SIZE = (8, 16)
+sys.argv[0] = "prepare.py"
+runpy.run_module("experiments.prepare", run_name="__main__", alter_sys=False)
+"""
+
+
+def test_it_prepares_cityscapes_at_half_the_size(tmp_path):
+    for folder, suffix, shape in (
+        ("leftImg8bit", "leftImg8bit", (8, 16, 3)),
+        ("gtFine", "gtFine_labelIds", (8, 16)),
+    ):
+        for id_ in ("ulm_000000_000019", "ulm_000001_000019", "munster_000000_000019"):
+            city = id_.partition("_")[0]
+            split = "val" if city == "munster" else "train"
+            path = tmp_path / folder / split / city / f"{id_}_{suffix}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full(shape, 7, np.uint8)).save(path)
+    flags = (
+        "--dataset=cityscapes_512x1024",
+        f"--source={tmp_path}",
+        f"--data_dir={tmp_path / 'd'}",
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL, *flags], capture_output=True, text=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "prepared cityscapes_512x1024, 19 classes, images: 2 train, 1 val" in done.stdout

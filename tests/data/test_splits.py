@@ -20,6 +20,15 @@ def test_a_fraction_labels_its_floor(labels, count):
     assert list(split.labeled) == [id_ for id_ in IDS if id_ in split.labeled]
 
 
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(10_582, (1322, 2645, 5291)), (2975, (371, 743, 1487))]
+)
+def test_the_papers_datasets_have_as_many_labelled_images_as_advsemiseg(count, sizes):
+    ids = [f"2008_{i:06}" for i in range(count)]
+    chosen = [len(choose_labeled(ids, labels, seed=1).labeled) for labels in ("1/8", "1/4", "1/2")]
+    assert tuple(chosen) == sizes
+
+
 def test_the_smallest_fraction_labels_one():
     assert len(choose_labeled(IDS, "1/1000", seed=0).labeled) == 1
 
@@ -59,9 +68,37 @@ def test_a_file_names_the_labelled_images(tmp_path):
     assert len(split.unlabeled) == 365
 
 
+VOC = ("2007_000032", "2008_000002", "2008_000003")
+CITYSCAPES = ("aachen_000000_000019", "jena_000078_000019", "jena_000079_000019")
+
+
+@pytest.mark.parametrize(
+    ("ids", "content"),
+    [
+        (VOC, "{0}\n{2}\n"),
+        (VOC, "JPEGImages/{2}.jpg SegmentationClass/{2}.png\nJPEGImages/{0}.jpg\n"),
+        (VOC, "/JPEGImages/{0}.jpg /SegmentationClassAug/{0}.png\r\n{2}\r\n"),
+        (CITYSCAPES, "{0}\n{2}"),
+        (
+            CITYSCAPES,
+            "leftImg8bit/train/jena/{2}_leftImg8bit.png "
+            "gtFine/train/jena/{2}_gtFine_labelTrainIds.png\n"
+            "leftImg8bit/train/aachen/{0}_leftImg8bit.png\tgtFine/aachen/{0}_gtFine_labelIds.png",
+        ),
+        (("a photo", "b", "c.1"), "a photo\nc.1\n"),
+    ],
+)
+def test_a_file_may_name_images_as_published_lists_do(tmp_path, ids, content):
+    path = tmp_path / "labeled.txt"
+    path.write_text(content.format(*ids), newline="")
+    assert choose_labeled(ids, str(path), seed=0) == Split((ids[0], ids[2]), (ids[1],))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"images/frame_001.jpg labels/frame_002.png\n", "'images/frame_001.jpg labels/frame_002"),
+        (b"images/frame_001.jpg\nframe_001\n", "'frame_001' occurs twice"),
         (b"frame_001\nnobody\n", "'nobody'"),
         (b"frame_001\nframe_001\n", "'frame_001' occurs twice"),
         (b"\n \n", "no ids"),

@@ -1,0 +1,75 @@
+"""The TFDS builder of all prepared datasets, imported only where one is used: TFDS is slow."""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+_SHARD_LENGTH = 128  # images in a file; TFDS gathers them in memory
+
+
+class RecordsBuilder(tfds.core.ShardBasedBuilder):
+    """Images with masks, in the order of their lists.
+
+    Examples hold encoded files, not arrays: TFDS needs TensorFlow to encode, and nothing to copy.
+    It writes shard by shard, because to sort a split of more than 1 GB it needs TensorFlow too.
+    """
+
+    VERSION = tfds.core.Version("2.0.0")
+    # Nothing is downloaded; to look for checksums, TFDS needs a package that it does not declare.
+    url_infos = None
+
+    def __init__(
+        self,
+        name: str,
+        data_dir: str,
+        layout: Any = None,
+        progress: Callable[[], None] = lambda: None,
+    ):
+        """Finds what there is in `data_dir`.
+
+        Args:
+          name: of the dataset.
+          data_dir: where prepared datasets are.
+          layout: what `download_and_prepare` writes, a `records.Layout`.
+          progress: called after each image.
+        """
+        self.name = name
+        self._layout, self._progress = layout, progress
+        super().__init__(data_dir=data_dir, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "id": tfds.features.Text(),
+                    "image": tfds.features.Image(shape=(None, None, 3)),
+                    "label": tfds.features.Image(shape=(None, None, 1)),
+                }
+            ),
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Mapping[str, Sequence[Callable[[], Iterator]]]:
+        del dl_manager
+        splits = self._layout.splits
+        self.info.metadata["class_names"] = list(self._layout.class_names)
+        # Beside the records, so that nobody need read all images to know their names.
+        self.info.metadata["ids"] = {split: list(ids) for split, ids in splits.items()}
+        return {
+            split: [
+                functools.partial(self._examples, split, ids[i : i + _SHARD_LENGTH])
+                for i in range(0, len(ids), _SHARD_LENGTH)
+            ]
+            for split, ids in splits.items()
+        }
+
+    def _examples(self, split: str, ids: Sequence[str]) -> Iterator:
+        for id_ in ids:
+            image, label = self._layout.read(split, id_)
+            yield id_, {"id": id_, "image": image, "label": label}
+            self._progress()

@@ -1,0 +1,134 @@
+"""What all prepared datasets share, with a layout of images in memory."""
+
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sassn_jax.data import records, records_builder
+from sassn_jax.data.images import encode_png
+from sassn_jax.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Image number i is i everywhere."""
+
+    train: int = 5
+    class_names: tuple[str, ...] = ("one", "two")
+
+    @property
+    def splits(self):
+        return {"train": tuple(f"image_{i}" for i in range(self.train)), "val": ("image_9",)}
+
+    def read(self, split, id_):
+        assert id_ in self.splits[split]
+        image = np.full((3, 4, 3), int(id_[-1]), np.uint8)
+        return encode_png(image), encode_png(image[..., 0])
+
+
+def load(data_dir):
+    return records.load("numbered", data_dir, {"one": (1, 2, 3)})
+
+
+def numbers(source):
+    return [(source[i]["id"], int(source[i]["image"].max())) for i in range(len(source))]
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("shard_length", [1, 2, 5])
+def test_images_keep_their_order_over_several_files(tmp_path, monkeypatch, shard_length):
+    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", shard_length)
+    assert records.prepare("numbered", Numbered(), tmp_path)
+    train = load(tmp_path).splits["train"]
+    assert numbers(train) == [(f"image_{i}", i) for i in range(5)]
+    assert len(list(tmp_path.rglob("*-train.array_record*"))) == -(-5 // shard_length)
+
+
+def test_a_split_of_any_size_is_written_without_tensorflow(tmp_path, monkeypatch):
+    # TFDS sorts what is larger than this with TensorFlow's file system.
+    from tensorflow_datasets.core import shuffle
+
+    monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
+    assert records.prepare("numbered", Numbered(), tmp_path)
+    assert numbers(load(tmp_path).splits["val"]) == [("image_9", 9)]
+    assert "tensorflow" not in sys.modules
+
+
+def test_names_are_known_without_reading_an_image(tmp_path, monkeypatch):
+    records.prepare("numbered", Numbered(), tmp_path)
+    train = load(tmp_path).splits["train"]
+    monkeypatch.setattr(train, "_records", None)
+    assert train.ids == Numbered().splits["train"]
+
+
+def test_classes_without_a_colour_of_their_own_have_vocs(tmp_path):
+    records.prepare("numbered", Numbered(), tmp_path)
+    info = load(tmp_path).info
+    assert info.class_names == ("one", "two")
+    assert info.palette.tolist() == [[1, 2, 3], [0, 128, 0]]
+
+
+def stop_at(number):
+    def progress(done, total):
+        if done == number:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+@pytest.mark.parametrize("number", [1, 4, 6])
+def test_a_stopped_run_leaves_nothing_and_can_be_run_again(tmp_path, number):
+    data_dir = tmp_path / "data"
+    with pytest.raises(KeyboardInterrupt):
+        records.prepare("numbered", Numbered(), data_dir, stop_at(number))
+    assert not data_dir.exists()
+    assert records.prepare("numbered", Numbered(), data_dir)
+    assert len(load(data_dir).splits["train"]) == 5
+
+
+KILLED = """
+import os, signal, sys
+from sassn_jax.data import records
+from tests.data.test_records import Numbered
+
+def progress(done, total):
+    if done == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+records.prepare("numbered", Numbered(), sys.argv[1], progress)
+"""
+
+
+def test_what_a_killed_run_wrote_is_not_read_and_goes_with_the_next(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert any("incomplete" in str(path) for path in tmp_path.rglob("*"))
+    with pytest.raises(InputError, match="holds no prepared numbered"):
+        load(tmp_path)
+    assert records.prepare("numbered", Numbered(), tmp_path)
+    assert len(load(tmp_path).splits["train"]) == 5
+    assert not any("incomplete" in str(path) for path in tmp_path.rglob("*"))
+
+
+def test_another_dataset_in_the_same_folder_stays(tmp_path):
+    records.prepare("other", Numbered(3), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        records.prepare("numbered", Numbered(), tmp_path, stop_at(2))
+    assert len(records.load("other", tmp_path, {}).splits["train"]) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_a_source_with_other_images_is_refused(tmp_path):
+    records.prepare("numbered", Numbered(), tmp_path)
+    with pytest.raises(InputError, match="holds numbered from a source with other images"):
+        records.prepare("numbered", Numbered(4), tmp_path)

@@ -1,0 +1,340 @@
+"""VOC 2012 with SBD, from small trees in the layout of the published archives."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sassn_jax import data
+from sassn_jax.data import voc2012_aug
+from sassn_jax.errors import InputError
+
+scipy_io = pytest.importorskip("scipy.io", reason="needs SciPy, which reads SBD's .mat files")
+sparse = pytest.importorskip("scipy.sparse")
+
+LISTS = {
+    "VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt": ["2008_000008", "2007_000032"],
+    "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt": ["2007_000033", "2008_000009"],
+    "benchmark_RELEASE/dataset/train.txt": ["2008_000002", "2008_000008"],
+    "benchmark_RELEASE/dataset/val.txt": ["2008_000009", "2008_000003", "2009_000001"],
+}
+TRAIN = ("2007_000032", "2008_000002", "2008_000003", "2008_000008", "2009_000001")
+VAL = ("2007_000033", "2008_000009")
+OF_VOC = {"2008_000008", "2007_000032", *VAL}
+# The first colours of VOC's own documentation, and that of borders.
+PALETTE = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 20: (0, 64, 128), 255: (224, 224, 192)}
+VOC, SBD = Path("VOCdevkit/VOC2012"), Path("benchmark_RELEASE/dataset")
+MASKS, IMAGES, CLS = VOC / "SegmentationClass", VOC / "JPEGImages", SBD / "cls"
+
+
+def save_mask(path, label, mode="P"):
+    image = Image.fromarray(label)
+    if mode == "P":
+        palette = np.full((256, 3), 9, np.uint8)
+        for index, color in PALETTE.items():
+            palette[index] = color
+        image.putpalette(palette.tobytes())
+    image.save(path)
+
+
+def save_mat(path, label):
+    """As SBD's files are: a struct of boundaries by class, ids, and which classes there are."""
+    boundaries = np.empty((20, 1), object)
+    for i in range(20):
+        boundaries[i, 0] = sparse.csc_matrix(label == i + 1, dtype=float)
+    present = np.unique(label[label > 0])[:, None]
+    scipy_io.savemat(
+        path,
+        {
+            "GTcls": {
+                "Boundaries": boundaries,
+                "Segmentation": label,
+                "CategoriesPresent": present,
+            }
+        },
+        do_compression=True,
+    )
+
+
+def label_of(id_, of_voc):
+    """A mask of at least one unusual size; only VOC's have borders."""
+    rng = np.random.default_rng(int(id_.replace("_", "")) + of_voc)
+    ids = [0, 1, 2, 20, 255] if of_voc else [0, 1, 2, 20]
+    return rng.choice(np.array(ids, np.uint8), (20 + int(id_[-1]), 31))
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.setattr(voc2012_aug, "SPLIT_SIZES", {"train": 5, "val": 2})
+    root = tmp_path / "source"
+    for name, ids in LISTS.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("\n".join(ids) + "\n")
+    for folder in (MASKS, IMAGES, CLS, SBD / "img", SBD / "inst"):
+        (root / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for id_ in {*TRAIN, *VAL, "2007_000027"}:  # VOC has images without masks too
+        image = rng.integers(0, 256, (20 + int(id_[-1]), 31, 3), np.uint8)
+        Image.fromarray(image).save(root / IMAGES / f"{id_}.jpg")
+    for id_ in OF_VOC:
+        save_mask(root / MASKS / f"{id_}.png", label_of(id_, of_voc=True))
+    for name in ("train.txt", "val.txt"):
+        for id_ in LISTS[f"{SBD}/{name}"]:
+            save_mat(root / CLS / f"{id_}.mat", label_of(id_, of_voc=False))
+    return root
+
+
+@pytest.fixture
+def converted(source):
+    """Another form of the same: no SBD, but its masks converted, those of VOC among them."""
+    folder = source / VOC / "SegmentationClassAug"
+    folder.mkdir()
+    for id_ in (*TRAIN, *VAL):
+        save_mask(folder / f"{id_}.png", label_of(id_, of_voc=id_ in OF_VOC), mode="L")
+    for path in sorted((source / SBD).rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (source / SBD).rmdir()
+    return source
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def check(root, data_dir):
+    dataset = data.load("voc2012_aug", data_dir)
+    assert {name: tuple(split.ids) for name, split in dataset.splits.items()} == {
+        "train": TRAIN,
+        "val": VAL,
+    }
+    for split in dataset.splits.values():
+        for i, id_ in enumerate(split.ids):
+            one = split[i]
+            assert one["id"] == id_
+            assert (one["image"] == np.asarray(Image.open(root / IMAGES / f"{id_}.jpg"))).all()
+            np.testing.assert_array_equal(one["label"], label_of(id_, of_voc=id_ in OF_VOC))
+
+
+def test_training_images_are_vocs_and_sbds_but_those_of_val(source, tmp_path, capfd):
+    steps = []
+    assert voc2012_aug.prepare(source, tmp_path / "data", lambda *step: steps.append(step))
+    assert steps == [(i, 7) for i in range(1, 8)]
+    check(source, tmp_path / "data")
+    assert not voc2012_aug.prepare(source, tmp_path / "data")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_converted_masks_give_the_same(converted, tmp_path):
+    assert voc2012_aug.prepare(converted, tmp_path / "data")
+    check(converted, tmp_path / "data")
+
+
+def test_converted_masks_may_be_those_of_sbd_alone(converted, tmp_path):
+    for id_ in OF_VOC:
+        (converted / VOC / "SegmentationClassAug" / f"{id_}.png").unlink()
+    (converted / VOC / "ImageSets/Segmentation/trainaug.txt").write_text("\n".join(TRAIN))
+    assert voc2012_aug.prepare(converted, tmp_path / "data")
+    check(converted, tmp_path / "data")
+
+
+def test_the_paper_has_10582_training_images_and_1449_for_validation():
+    assert voc2012_aug.SPLIT_SIZES == {"train": 10582, "val": 1449}
+
+
+def test_classes_and_colours_are_those_of_voc(source, tmp_path):
+    voc2012_aug.prepare(source, tmp_path)
+    info = data.load("voc2012_aug", tmp_path).info
+    assert info.num_classes == 21
+    assert info.class_names[:2] == ("background", "aeroplane")
+    assert info.class_names[20] == "tvmonitor"
+    for index in (0, 1, 2, 20):
+        assert tuple(info.palette[index]) == PALETTE[index]
+    assert len(np.unique(info.palette, axis=0)) == 21
+
+
+def delete(path):
+    def damage(root):
+        (root / path).unlink()
+        return path
+
+    return pytest.param(damage, id=f"no {path.name} in {path.parent.name}")
+
+
+def truncate(path, keep):
+    def damage(root):
+        content = (root / path).read_bytes()
+        (root / path).write_bytes(content[: int(keep * len(content))])
+        return path
+
+    return pytest.param(damage, id=f"{keep} of {path.name} in {path.parent.name}")
+
+
+def copy(old, new):
+    def damage(root):
+        (root / new).write_bytes((root / old).read_bytes())
+        return new
+
+    return pytest.param(damage, id=f"additional {new.name} in {new.parent.name}")
+
+
+def mask(path, label):
+    def damage(root):
+        if path.suffix == ".mat":
+            save_mat(root / path, label)
+        else:
+            save_mask(root / path, label)
+        return path
+
+    return pytest.param(damage, id=f"mask {label.shape} of {label.max()} as {path.name}")
+
+
+def coloured_mask(root):
+    path = MASKS / "2007_000032.png"
+    Image.open(root / path).convert("RGB").save(root / path)
+    return path
+
+
+def mat_of_something_else(root):
+    scipy_io.savemat(root / CLS / "2008_000002.mat", {"GTinst": {"Segmentation": np.eye(3)}})
+    return CLS / "2008_000002.mat"
+
+
+def mat_of_wide_numbers(root):
+    save_mat(root / CLS / "2008_000002.mat", label_of("2008_000002", False).astype(np.float64))
+    return CLS / "2008_000002.mat"
+
+
+def text_as_mat(root):
+    (root / CLS / "2008_000002.mat").write_text("not a mask\n" * 100)
+    return CLS / "2008_000002.mat"
+
+
+def other_size_of_mat(root):
+    save_mat(root / CLS / "2008_000002.mat", label_of("2008_000002", False).T.copy())
+    return CLS / "2008_000002.mat"
+
+
+def id_in_both_lists(root):
+    path = VOC / "ImageSets/Segmentation/train.txt"
+    (root / path).write_text("\n".join([*LISTS[str(path)], VAL[0]]))
+    return path
+
+
+def short_list(root):
+    path = SBD / "val.txt"
+    (root / path).write_text("\n".join(LISTS[str(path)][:-1]))
+    return CLS / "2009_000001.mat"
+
+
+def no_voc(root):
+    (root / VOC).rename(root / "VOC2012")
+    return VOC
+
+
+def no_sbd(root):
+    (root / SBD).rename(root / "SBD")
+    return SBD
+
+
+def no_folder_of_masks(root):
+    (root / MASKS).rename(root / "masks")
+    return MASKS
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        no_voc,
+        no_sbd,
+        no_folder_of_masks,
+        delete(VOC / "ImageSets/Segmentation/val.txt"),
+        delete(SBD / "train.txt"),
+        delete(MASKS / "2008_000008.png"),
+        delete(IMAGES / "2009_000001.jpg"),
+        delete(CLS / "2008_000003.mat"),
+        copy(MASKS / "2007_000033.png", MASKS / "2007_000039.png"),
+        copy(CLS / "2008_000003.mat", CLS / "2008_000004.mat"),
+        copy(SBD / "train.txt", CLS / "notes.txt"),
+        short_list,
+        id_in_both_lists,
+        truncate(IMAGES / "2008_000002.jpg", 0.9),
+        truncate(IMAGES / "2008_000002.jpg", 0.0),
+        truncate(MASKS / "2007_000033.png", 0.7),
+        truncate(CLS / "2008_000003.mat", 0.5),
+        truncate(CLS / "2008_000003.mat", 0.0),
+        mask(MASKS / "2007_000032.png", np.full((22, 31), 21, np.uint8)),
+        mask(CLS / "2008_000003.mat", np.full((23, 31), 254, np.uint8)),
+        mask(MASKS / "2007_000032.png", np.zeros((31, 22), np.uint8)),
+        coloured_mask,
+        mat_of_something_else,
+        mat_of_wide_numbers,
+        text_as_mat,
+        other_size_of_mat,
+    ],
+)
+def test_a_bad_source_is_named_in_one_line_and_nothing_is_written(source, tmp_path, damage):
+    name = damage(source)
+    with pytest.raises(InputError) as error:
+        voc2012_aug.prepare(source, tmp_path / "data")
+    assert str(error.value).startswith(f"{source / name}:")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "data").exists()
+
+
+def missing_from_the_list(root):
+    (root / VOC / "ImageSets/Segmentation/trainaug.txt").write_text("\n".join([*TRAIN, "2011_1"]))
+    return "2011_1.png"
+
+
+def not_in_the_list(root):
+    (root / VOC / "ImageSets/Segmentation/trainaug.txt").write_text("\n".join(TRAIN[:-1]))
+    return f"{TRAIN[-1]}.png"
+
+
+def stray_file(root):
+    (root / VOC / "SegmentationClassAug/README").write_text("masks")
+    return "README"
+
+
+@pytest.mark.parametrize("damage", [missing_from_the_list, not_in_the_list, stray_file])
+def test_bad_converted_masks_are_named(converted, tmp_path, damage):
+    name = damage(converted)
+    with pytest.raises(InputError) as error:
+        voc2012_aug.prepare(converted, tmp_path / "data")
+    assert str(error.value).startswith(f"{converted / VOC / 'SegmentationClassAug' / name}:")
+    assert not (tmp_path / "data").exists()
+
+
+def test_several_missing_files_are_counted_and_the_first_are_named(source, tmp_path):
+    for id_ in ("2009_000001", "2008_000002", "2008_000003", "2008_000009", "2008_000008"):
+        (source / CLS / f"{id_}.mat").unlink()
+    with pytest.raises(InputError) as error:
+        voc2012_aug.prepare(source, tmp_path / "data")
+    assert str(error.value).startswith(f"{source / CLS / '2008_000002.mat'}: no such file")
+    assert "(5 such: 2008_000002.mat, 2008_000003.mat, 2008_000008.mat, ...)" in str(error.value)
+
+
+@pytest.mark.parametrize("sizes", [{"train": 6, "val": 2}, {"train": 5, "val": 1}])
+def test_other_counts_are_refused(source, tmp_path, monkeypatch, sizes):
+    monkeypatch.setattr(voc2012_aug, "SPLIT_SIZES", sizes)
+    with pytest.raises(InputError) as error:
+        voc2012_aug.prepare(source, tmp_path / "data")
+    assert "have 2 of 1464 for train and 2 of 1449 for val, and 3 of 9118" in str(error.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_command_stops_at_other_counts_with_exit_code_2(source, tmp_path):
+    flags = ("--dataset=voc2012_aug", f"--source={source}", f"--data_dir={tmp_path / 'data'}")
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.prepare", *flags],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"prepare: {source}: 5 images for train; expected 10582: VOC's ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()

@@ -34,7 +34,7 @@ def test_the_table_and_the_picture(tmp_path, monkeypatch, capsys):
     assert [len(written[method]) for method in demo.METHODS] == [1, 1]
     # Input, truth and two predictions of 96 pixels, gaps of 4, for four images.
     with Image.open(tmp_path / "predictions.png") as picture:
-        assert picture.size == (3 * (4 * 96 + 3 * 4), 3 * (4 * 96 + 3 * 4))
+        assert picture.size == (3 * (4 * 96 + 3 * 4), 40 + 3 * (4 * 96 + 3 * 4))
 
     monkeypatch.setattr("sassn_jax.training.loop.train_and_evaluate", None)
     demo.main()  # what is there is not done again

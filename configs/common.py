@@ -52,7 +52,8 @@ def base_config(argument: str | None) -> ConfigDict:
     config.model.aspp_rates = (6, 12, 18, 24)
     config.model.qk_reduction = 8
     config.model.norm = "batch_frozen_affine"
-    config.model.stride_in_first = True
+    config.model.layout = "caffe"  # or torchvision: how the weights' network was built
+    config.model.auxiliary_head = False  # a second head on stage 3, as torchvision trains
     config.model.weights = ""  # file of pretrained weights for the backbone
     config.model.weights_std = (1.0, 1.0, 1.0)  # what images were divided by where they come from
 

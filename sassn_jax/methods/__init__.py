@@ -32,9 +32,10 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
             head=model.head,
             attention=tuple(model.attention),
             aspp_rates=tuple(model.aspp_rates),
+            auxiliary_head=model.auxiliary_head,
             qk_reduction=model.qk_reduction,
             norm=model.norm,
-            stride_in_first=model.stride_in_first,
+            layout=model.layout,
         ),
         generator_optimizer=generator_optimizer(
             name=optimizer.name,

@@ -12,9 +12,10 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.methods import METHODS
 from sassn_jax.models.discriminator import MINIMUM_SIZE
-from sassn_jax.models.generator import ATTENTION_SITES, HEADS
+from sassn_jax.models.generator import ATTENTION_SITES
+from sassn_jax.models.heads import HEADS
 from sassn_jax.models.layers import NORMS
-from sassn_jax.models.resnet import ARCHITECTURES
+from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS
 
 FILE = "config.json"
 SHOWN = 4  # differences that an error lists
@@ -40,6 +41,7 @@ def validate(config: ConfigDict) -> None:
         "model.backbone": one_of(ARCHITECTURES),
         "model.head": one_of(HEADS),
         "model.norm": one_of(NORMS),
+        "model.layout": one_of(LAYOUTS),
         "image.channel_order": one_of(("rgb", "bgr")),
         "loss.discriminator_fake": one_of(("labeled", "both")),
         "optimizer.name": one_of(("sgd", "adamw")),

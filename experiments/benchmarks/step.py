@@ -33,6 +33,7 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     from sassn_jax.training.setup import set_up
 
     setup = set_up(config)
+    config = setup.config
     state = setup.initial_state(config.seed)
     first = setup.method.unlabeled_from or 0
     batches = setup.batches

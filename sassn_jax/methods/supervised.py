@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from sassn_jax.losses import cross_entropy_loss
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
 from sassn_jax.models.generator import AUXILIARY, Generator
-from sassn_jax.weights import PretrainedBackbone
+from sassn_jax.weights import Pretrained
 
 AUXILIARY_WEIGHT = 0.5  # of the auxiliary head's loss, in torchvision's training script
 
@@ -24,13 +24,13 @@ class Supervised:
     Attributes:
       generator: the segmentation network.
       generator_optimizer: of its parameters.
-      pretrained: weights that its trunk starts from, None for random ones.
+      pretrained: weights that it starts from, None for random ones.
       ignore_label: pixels that take no part.
     """
 
     generator: Generator
     generator_optimizer: optax.GradientTransformation
-    pretrained: PretrainedBackbone | None = None
+    pretrained: Pretrained | None = None
     ignore_label: int = 255
 
     @property

@@ -1,5 +1,6 @@
 """Tensors in a `.pth` file, without PyTorch, and without running anything that the file says."""
 
+import io
 import math
 import os
 import pickle
@@ -7,7 +8,7 @@ import struct
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -78,7 +79,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     )
 
 
-def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
+def _read_zip(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
@@ -86,8 +87,7 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
         folder = pickles[0].removesuffix("data.pkl")
         if folder + "byteorder" in archive.namelist():
             _check_byte_order(archive.read(folder + "byteorder") == b"little")
-        with archive.open(pickles[0]) as data:
-            tensors, storages = _unpickle(data)
+        tensors, storages = _unpickle(io.BytesIO(archive.read(pickles[0])))
         arrays = {}
         for storage in storages.values():
             name = f"{folder}data/{storage.key}"
@@ -97,7 +97,7 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
     return _tensors(tensors, arrays)
 
 
-def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
+def _read_legacy(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     """Magic number, protocol, system, the object, keys of the storages; then their numbers."""
     if _unpickle(file)[0] != MAGIC or _unpickle(file)[0] != PROTOCOL:
         raise ValueError("not a file of torch.save")
@@ -118,7 +118,7 @@ def _check_byte_order(is_little: bool) -> None:
         raise ValueError("written on a big-endian machine")
 
 
-def _unpickle(file: IO[bytes]) -> tuple[Any, dict[str, _Storage]]:
+def _unpickle(file: io.BufferedIOBase) -> tuple[Any, dict[str, _Storage]]:
     """Returns one pickled object and the storages that its tensors need."""
     unpickler = _Unpickler(file)
     return unpickler.load(), unpickler.storages
@@ -127,7 +127,7 @@ def _unpickle(file: IO[bytes]) -> tuple[Any, dict[str, _Storage]]:
 class _Unpickler(pickle.Unpickler):
     """Knows the few names that a state dict needs, and makes of them what no call can harm."""
 
-    def __init__(self, file: IO[bytes]):
+    def __init__(self, file: Any):
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, _Storage] = {}
         # Functions of this object alone, so that no file leaves a mark on them.

@@ -69,7 +69,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         with open(path, "rb") as file:
             is_zip = file.read(2) == b"PK"
             file.seek(0)
-            return _read_zip(file) if is_zip else _read_legacy(file)
+            tensors, arrays = _read_zip(file) if is_zip else _read_legacy(file)
+        return {name: _array(x, arrays[x.storage.key]) for name, x in tensors.items()}
     except OSError as error:
         reason = error.strerror or str(error)
     except Exception as error:  # a damaged pickle may raise anything
@@ -79,38 +80,39 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     )
 
 
-def _read_zip(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
+def _read_zip(file: io.BufferedIOBase) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:
     with zipfile.ZipFile(file) as archive:
         pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(pickles) != 1:
             raise ValueError("a zip file, but not of torch.save")
         folder = pickles[0].removesuffix("data.pkl")
+        for part in archive.infolist():
+            if part.compress_type != zipfile.ZIP_STORED:  # torch never compresses; a bomb does
+                raise ValueError(f"{part.filename} is compressed")
         if folder + "byteorder" in archive.namelist():
             _check_byte_order(archive.read(folder + "byteorder") == b"little")
-        tensors, storages = _unpickle(io.BytesIO(archive.read(pickles[0])))
-        arrays = {}
+        tree, storages = _unpickle(io.BytesIO(archive.read(pickles[0])))
+        tensors, arrays = _state_dict(tree), {}
         for storage in storages.values():
-            name = f"{folder}data/{storage.key}"
-            if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{name} is compressed")  # torch never does; it could be a bomb
-            arrays[storage.key] = _numbers(archive.read(name), storage)
-    return _tensors(tensors, arrays)
+            data = archive.read(f"{folder}data/{storage.key}")
+            arrays[storage.key] = _numbers(data, storage)
+    return tensors, arrays
 
 
-def _read_legacy(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
+def _read_legacy(file: io.BufferedIOBase) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:
     """Magic number, protocol, system, the object, keys of the storages; then their numbers."""
     if _unpickle(file)[0] != MAGIC or _unpickle(file)[0] != PROTOCOL:
         raise ValueError("not a file of torch.save")
     _check_byte_order(_unpickle(file)[0]["little_endian"])
-    tensors, storages = _unpickle(file)
-    arrays = {}
+    tree, storages = _unpickle(file)
+    tensors, arrays = _state_dict(tree), {}
     for key in _unpickle(file)[0]:
         storage = storages[key]
         (count,) = struct.unpack("<q", file.read(8))
         if count != storage.length:
             raise ValueError(f"storage {key} has {count} numbers, {storage.length} announced")
         arrays[key] = _numbers(file.read(count * storage.dtype.itemsize), storage)
-    return _tensors(tensors, arrays)
+    return tensors, arrays
 
 
 def _check_byte_order(is_little: bool) -> None:
@@ -169,7 +171,7 @@ def _numbers(data: bytes, storage: _Storage) -> np.ndarray:
     return np.frombuffer(data, storage.dtype)
 
 
-def _tensors(tree: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _state_dict(tree: Any) -> dict[str, _Tensor]:
     for name in NESTED:
         if isinstance(tree, Mapping) and isinstance(tree.get(name), Mapping):
             tree = tree[name]
@@ -178,7 +180,7 @@ def _tensors(tree: Any, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
     for name, value in tree.items():
         if not isinstance(name, str) or not isinstance(value, _Tensor):
             raise ValueError(f"{name!r} is no tensor; save the state_dict alone")
-    return {name: _array(tensor, arrays[tensor.storage.key]) for name, tensor in tree.items()}
+    return dict(tree)
 
 
 def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:

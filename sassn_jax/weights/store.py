@@ -38,7 +38,7 @@ def write(path: str | os.PathLike[str], variables: Tree, about: Mapping[str, Any
     """
     path = check_name(path)
     arrays = {
-        name: np.ascontiguousarray(array)
+        name: np.asarray(array, order="C")  # as the format has them
         for name, array in traverse_util.flatten_dict(variables, sep="/").items()
     }
     with replacing(path) as beside:

@@ -49,7 +49,7 @@ def base_config(argument: str | None) -> ConfigDict:
     config.model.head = "deeplabv2"
     config.model.attention = METHODS[values["method"]]["attention"]
     config.model.spectral_norm = METHODS[values["method"]]["spectral_norm"]
-    config.model.aspp_rates = (6, 12, 18, 24)
+    config.model.aspp_rates = (6, 12, 18, 24)  # of deeplabv2; of deeplabv3 (12, 24, 36)
     config.model.qk_reduction = 8
     config.model.norm = "batch_frozen_affine"
     config.model.layout = "caffe"  # or torchvision: how the weights' network was built

@@ -79,8 +79,7 @@ class Supervised:
         Returns:
           Its logits, those of its auxiliary head, if it has one, and its new collections.
         """
-        collections: dict[str, Any]
-        logits, collections = self.generator.apply(  # type: ignore[assignment]
+        logits, updates = self.generator.apply(
             {"params": params, **state.generator.collections},
             images,
             train=True,
@@ -88,6 +87,7 @@ class Supervised:
             rngs={"dropout": jax.random.fold_in(state.rng, state.step)},
             mutable=["batch_stats", AUXILIARY],
         )
+        collections: dict[str, Any] = dict(updates)
         auxiliary = collections.pop(AUXILIARY, None)
         return logits, None if auxiliary is None else auxiliary["logits"][0], collections
 

@@ -1,5 +1,6 @@
 """Importing without PyTorch: from arrays under its names."""
 
+import functools
 import json
 
 import jax
@@ -9,11 +10,12 @@ import pytest
 import safetensors.numpy
 
 from sassn_jax.errors import InputError
+from sassn_jax.models.generator import Generator
 from sassn_jax.models.resnet import ARCHITECTURES, ResNet
 from sassn_jax.training import config as configuration
 from sassn_jax.training.importing import import_weights
 from sassn_jax.training.loop import train_and_evaluate
-from sassn_jax.weights import store
+from sassn_jax.weights import Pretrained, store
 from tests.parity.trees import random_variables
 from tests.training.conftest import tiny_config
 from tests.weights.test_resnet import fuse, to_file
@@ -99,6 +101,31 @@ def test_a_fused_trunk_gets_images_divided_by_57(arrays, tmp_path, output):
     np.testing.assert_array_equal(other, fused["layer1.0.conv1.weight"].transpose(2, 3, 1, 0))
 
 
+def test_a_fused_file_starts_a_run_as_it_did_unconverted(arrays, tmp_path, output):
+    source = save(fuse(arrays), tmp_path / "a.npz")
+    import_weights(source, "resnet_tiny", output, convention="caffe")
+    generator = Generator(3, backbone="resnet_tiny", attention=(), aspp_rates=(1,), norm="frozen")
+    images = jax.random.normal(jax.random.key(1), (2, 40, 33, 3))
+    variables = jax.jit(functools.partial(generator.init, train=False))(jax.random.key(0), images)
+    converted, unconverted = (
+        pretrained.load(generator.make_backbone(), variables, images)
+        for pretrained in (Pretrained(str(output)), Pretrained(str(source), image_std=(57,) * 3))
+    )
+    jax.tree.map(np.testing.assert_array_equal, converted, unconverted)
+
+
+def test_a_trunk_of_other_shapes_is_refused(trunk, tmp_path, output):
+    to_file(tmp_path / "a.npz", trunk)
+    import_weights(tmp_path / "a.npz", "resnet_tiny", output)
+    generator = Generator(3, backbone="resnet50_thin", attention=(), aspp_rates=(1,))
+    images = jnp.zeros((1, 33, 33, 3))
+    shapes = jax.eval_shape(
+        functools.partial(generator.init, train=False), jax.random.key(0), images
+    )
+    with pytest.raises(InputError, match=r"holds no trunk of the shapes of model\.backbone"):
+        Pretrained(str(output)).parts(shapes)
+
+
 @pytest.mark.parametrize("wrapper", ["module.", "Scale."])
 def test_wrapped_names_in_safetensors(arrays, trunk, tmp_path, output, wrapper):
     wrapped = {wrapper + name: np.asarray(x, order="C") for name, x in arrays.items()}
@@ -165,8 +192,8 @@ def test_strides_of_an_onnx_file_must_be_the_conventions(arrays, tmp_path, outpu
     imported = import_weights(source, "resnet_tiny", output, convention="caffe")
     assert imported.left_out == ("fc.weight (512, 2)", "fc.bias (2,)")
     expected = tmp_path / "other.safetensors"
-    import_weights(save(fuse(arrays), tmp_path / "a.npz"), "resnet_tiny", expected,
-                   convention="caffe")  # fmt: skip
+    fused = save(fuse(arrays), tmp_path / "a.npz")
+    import_weights(fused, "resnet_tiny", expected, convention="caffe")
     assert_trunk(output, {name: x["backbone"] for name, x in store.read(expected)[0].items()})
 
 

@@ -165,6 +165,7 @@ def test_a_small_generator(head, size, tmp_path, torch, originals):
 @pytest.mark.parametrize("size", [(321, 321), (192, 256)])
 @pytest.mark.parametrize("head", NETWORKS)
 def test_the_published_generator(head, size, tmp_path, torch, originals):
+    """Minutes, and up to 14 GB of memory."""
     check_generator(head, "resnet101", size, 21, tmp_path, torch, originals)
 
 

@@ -49,14 +49,15 @@ def base_config(argument: str | None) -> ConfigDict:
     config.model.head = "deeplabv2"
     config.model.attention = METHODS[values["method"]]["attention"]
     config.model.spectral_norm = METHODS[values["method"]]["spectral_norm"]
-    config.model.aspp_rates = (6, 12, 18, 24)
+    config.model.aspp_rates = (6, 12, 18, 24)  # of deeplabv2; of deeplabv3 (12, 24, 36)
     config.model.qk_reduction = 8
     config.model.norm = "batch_frozen_affine"
-    config.model.stride_in_first = True
-    config.model.weights = ""  # file of pretrained weights for the backbone
-    config.model.weights_std = (1.0, 1.0, 1.0)  # what images were divided by where they come from
+    config.model.layout = "caffe"  # or torchvision: how the weights' network was built
+    config.model.auxiliary_head = False  # a second head on stage 3, as torchvision trains
+    config.model.weights = ""  # file to start from; a .safetensors sets layout and image
+    config.model.weights_std = (1.0, 1.0, 1.0)  # what a .npz was trained on divided images by
 
-    config.image = ConfigDict()  # what the backbone expects
+    config.image = ConfigDict()  # what the backbone expects; a .safetensors brings its own
     config.image.channel_order = "rgb"
     config.image.mean = (122.67891434, 116.66876762, 104.00698793)
     config.image.std = (1.0, 1.0, 1.0)

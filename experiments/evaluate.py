@@ -1,4 +1,7 @@
-"""Scores a run: python -m experiments.evaluate --workdir=DIR [--split=test]."""
+"""Scores a run: python -m experiments.evaluate --workdir=DIR [--split=test].
+
+In place of the folder a file of experiments.export can stand.
+"""
 
 from absl import flags
 from rich.console import Console
@@ -7,7 +10,9 @@ from rich.table import Table
 
 from experiments import command
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run, or a file of experiments.export.", required=True
+)
 _SPLIT = flags.DEFINE_string("split", "val", "Split of its dataset, such as val or test.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "One of latest, best (by mIoU on val).")
 

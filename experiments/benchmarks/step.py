@@ -33,6 +33,7 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     from sassn_jax.training.setup import set_up
 
     setup = set_up(config)
+    config = setup.config
     state = setup.initial_state(config.seed)
     first = setup.method.unlabeled_from or 0
     batches = setup.batches
@@ -100,6 +101,8 @@ def _torch_obstacle(config: Any) -> str | None:
         return "it is not installed (make parity)"
     if jax.default_backend() != "cpu":
         return "its side runs on the CPU, ours does not"
+    if config.model.head != "deeplabv2" or config.model.auxiliary_head:
+        return "its side has the head deeplabv2 only"
     if config.optimizer.name != "sgd":
         return "its side has the optimizer sgd only (--config.optimizer.name=sgd)"
     if config.method != "supervised" and config.loss.semi_start >= config.num_steps:
@@ -140,7 +143,7 @@ def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[An
             attention=tuple(model.attention),
             qk_reduction=model.qk_reduction,
             norm=model.norm,
-            stride_in_1x1=model.stride_in_first,
+            layout=model.layout,
         )
         generator.to(memory_format=memory_format)
         reference.to_torch(generator, state.generator.params, state.generator.collections)

@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812 (the name everyone uses)
 from torch import Tensor, nn
 
 NormMode = Literal["batch_frozen_affine", "frozen", "batch"]
+Layout = Literal["caffe", "torchvision"]
 
 
 class Norm(nn.BatchNorm2d):
@@ -70,20 +71,28 @@ class Backbone(nn.Module):
         stem_width: int,
         widths: Sequence[int],
         norm: NormMode,
-        stride_in_1x1: bool,
+        layout: Layout,
     ) -> None:
         super().__init__()
+        self.ceil_mode = layout == "caffe"
         self.stage_sizes = tuple(stage_sizes)
         self.conv1 = nn.Conv2d(3, stem_width, 7, 2, padding=3, bias=False)
         self.bn1 = Norm(stem_width, norm)
         inputs = stem_width
-        # Stages 3 and 4 are dilated in every block, the first one included, as DeepLab's are.
-        for stage, (size, width, stride, dilation) in enumerate(
-            zip(stage_sizes, widths, (1, 2, 1, 1), (1, 1, 2, 4), strict=True), start=1
+        # DeepLab dilates every block of a stage, torchvision all but the first.
+        firsts = (1, 1, 2, 4) if layout == "caffe" else (1, 1, 1, 2)
+        for stage, (size, width, stride, dilation, first) in enumerate(
+            zip(stage_sizes, widths, (1, 2, 1, 1), (1, 1, 2, 4), firsts, strict=True), start=1
         ):
             for i in range(size):
                 block = Bottleneck(
-                    inputs, width, stride if i == 0 else 1, dilation, i == 0, norm, stride_in_1x1
+                    inputs,
+                    width,
+                    stride if i == 0 else 1,
+                    first if i == 0 else dilation,
+                    i == 0,
+                    norm,
+                    stride_in_1x1=layout == "caffe",
                 )
                 self.add_module(f"layer{stage}_{i}", block)
                 inputs = 4 * width
@@ -97,7 +106,7 @@ class Backbone(nn.Module):
     def stem_to_stage3(self, images: Tensor) -> Tensor:
         """Features of stage 3, [B, C, H/8, W/8]."""
         x = F.relu(self.bn1(self.conv1(images)))
-        x = F.max_pool2d(x, 3, 2, padding=1, ceil_mode=True)
+        x = F.max_pool2d(x, 3, 2, padding=1, ceil_mode=self.ceil_mode)
         return self.stage(3, self.stage(2, self.stage(1, x)))
 
 
@@ -152,10 +161,10 @@ class Generator(nn.Module):
         attention: Sequence[str] = ("layer3", "layer4"),
         qk_reduction: int = 8,
         norm: NormMode = "batch_frozen_affine",
-        stride_in_1x1: bool = True,
+        layout: Layout = "caffe",
     ) -> None:
         super().__init__()
-        self.backbone = Backbone(stage_sizes, stem_width, widths, norm, stride_in_1x1)
+        self.backbone = Backbone(stage_sizes, stem_width, widths, norm, layout)
         for module in self.backbone.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

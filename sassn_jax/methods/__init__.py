@@ -8,7 +8,7 @@ from sassn_jax.methods.supervised import Supervised
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
-from sassn_jax.weights import PretrainedBackbone
+from sassn_jax.weights import Pretrained
 
 __all__ = ["METHODS", "Batch", "Method", "NetworkState", "TrainState", "create"]
 
@@ -32,9 +32,10 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
             head=model.head,
             attention=tuple(model.attention),
             aspp_rates=tuple(model.aspp_rates),
+            auxiliary_head=model.auxiliary_head,
             qk_reduction=model.qk_reduction,
             norm=model.norm,
-            stride_in_first=model.stride_in_first,
+            layout=model.layout,
         ),
         generator_optimizer=generator_optimizer(
             name=optimizer.name,
@@ -45,7 +46,9 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
             train_norm=model.norm == "batch",
             **schedule,
         ),
-        pretrained=PretrainedBackbone(model.weights, _relative_std(config))
+        pretrained=Pretrained(
+            model.weights, model.head, tuple(model.aspp_rates), _relative_std(config)
+        )
         if model.weights
         else None,
         ignore_label=ignore_label,

@@ -51,6 +51,7 @@ class Forward(struct.PyTreeNode):
     confidence_logits: Any  # [B, H, W], of D
     unlabeled_logits: Any = None
     unlabeled_confidence_logits: Any = None
+    auxiliary_logits: Any = None  # of G's second head, where it has one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,13 +121,10 @@ class Adversarial(Supervised):
         labels = batch["labeled"]["label"]
         forward, collections = self._forward(params, state, batch)
         valid = labels != self.ignore_label
-        cross_entropy = losses.cross_entropy_loss(forward.logits, labels, self.ignore_label)
+        objective, metrics = self.label_loss(forward.logits, forward.auxiliary_logits, labels)
         adversarial = losses.adversarial_loss(forward.confidence_logits, valid)
-        objective = cross_entropy + self.weights.lambda_adv_labeled * adversarial
-        metrics = {
-            "loss/cross_entropy": cross_entropy,
-            "loss/adversarial_labeled": adversarial,
-        }
+        objective += self.weights.lambda_adv_labeled * adversarial
+        metrics["loss/adversarial_labeled"] = adversarial
         if forward.unlabeled_logits is not None:
             semi, semi_metrics = self._unlabeled_objective(forward, batch["unlabeled"]["label"])
             objective += semi
@@ -186,21 +184,20 @@ class Adversarial(Supervised):
             groups = 2
             halves = jnp.stack([images, batch["unlabeled"]["image"]], axis=1)
             images = rearrange(halves, "b g h w c -> (b g) h w c")
-        logits, collections = self.generator.apply(
-            {"params": params, **state.generator.collections},
-            images,
-            train=True,
-            groups=groups,
-            mutable=["batch_stats"],
-        )
+        logits, auxiliary_logits, collections = self.forward(params, state, images, groups=groups)
         confidence_logits, _ = self._confidence_logits(
             state.discriminator.variables, jax.nn.softmax(logits), learning=False
         )
-        if groups == 1:
-            return Forward(logits, confidence_logits), collections
-        return Forward(
-            logits[0::2], confidence_logits[0::2], logits[1::2], confidence_logits[1::2]
-        ), collections
+        forward = Forward(logits, confidence_logits, auxiliary_logits=auxiliary_logits)
+        if groups == 2:
+            labeled, unlabeled = (
+                jax.tree.map(lambda x, half=half: x[half::2], forward) for half in (0, 1)
+            )
+            forward = labeled.replace(
+                unlabeled_logits=unlabeled.logits,
+                unlabeled_confidence_logits=unlabeled.confidence_logits,
+            )
+        return forward, collections
 
     def _unlabeled_objective(
         self, forward: Forward, labels: jax.Array

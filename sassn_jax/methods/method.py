@@ -1,4 +1,4 @@
-"""What the training loop knows of a method: its state and four functions."""
+"""What the training loop knows of a method: its state, where that starts, and four functions."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -7,6 +7,8 @@ import jax
 import optax
 from flax import struct
 from jaxtyping import Array, Float
+
+from sassn_jax.weights import Pretrained
 
 Batch = dict[str, dict[str, Any]]
 Variables = Mapping[str, Any]
@@ -78,6 +80,10 @@ class Method(Protocol):
     Images are normalized float32 `[B, H, W, 3]`, labels int32 `[B, H, W]`, 255 for ignored pixels.
     `unlabeled` is there only from `unlabeled_from` on; its labels serve the metrics alone.
     """
+
+    @property
+    def pretrained(self) -> Pretrained | None:
+        """Weights that the segmentation network starts from."""
 
     @property
     def unlabeled_from(self) -> int | None:

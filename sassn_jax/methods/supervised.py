@@ -7,12 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from sassn_jax.losses import cross_entropy_loss
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
-from sassn_jax.models.generator import Generator
-from sassn_jax.weights import PretrainedBackbone
+from sassn_jax.models.generator import AUXILIARY, Generator
+from sassn_jax.weights import Pretrained
+
+AUXILIARY_WEIGHT = 0.5  # of the auxiliary head's loss, in torchvision's training script
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +24,13 @@ class Supervised:
     Attributes:
       generator: the segmentation network.
       generator_optimizer: of its parameters.
-      pretrained: weights that its trunk starts from, None for random ones.
+      pretrained: weights that it starts from, None for random ones.
       ignore_label: pixels that take no part.
     """
 
     generator: Generator
     generator_optimizer: optax.GradientTransformation
-    pretrained: PretrainedBackbone | None = None
+    pretrained: Pretrained | None = None
     ignore_label: int = 255
 
     @property
@@ -50,25 +52,59 @@ class Supervised:
         """Learns from the labelled half of a batch."""
         labeled = batch["labeled"]
 
-        def objective(params: Variables) -> tuple[jax.Array, Variables]:
-            logits, collections = self.generator.apply(
-                {"params": params, **state.generator.collections},
-                labeled["image"],
-                train=True,
-                mutable=["batch_stats"],
-            )
-            loss = cross_entropy_loss(logits, labeled["label"], self.ignore_label)
-            return loss, collections
+        def objective(params: Variables) -> tuple[jax.Array, tuple[Variables, Metrics]]:
+            logits, auxiliary_logits, collections = self.forward(params, state, labeled["image"])
+            loss, metrics = self.label_loss(logits, auxiliary_logits, labeled["label"])
+            return loss, (collections, {"loss/generator": loss, **metrics})
 
-        (loss, collections), gradients = jax.value_and_grad(objective, has_aux=True)(
+        (_, (collections, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(
             state.generator.params
         )
-        metrics = {"loss/generator": loss, "loss/cross_entropy": loss}
         metrics |= generator_health(state.generator, gradients)
         generator = state.generator.apply_gradients(
             self.generator_optimizer, gradients, collections
         )
         return state.replace(step=state.step + 1, generator=generator), metrics
+
+    def forward(
+        self,
+        params: Variables,
+        state: TrainState,
+        images: Float[Array, "B H W 3"],
+        *,
+        groups: int = 1,
+    ) -> tuple[Float[Array, "B H W C"], Float[Array, "B H W C"] | None, Variables]:
+        """One pass of G as in training.
+
+        Returns:
+          Its logits, those of its auxiliary head, if it has one, and its new collections.
+        """
+        logits, updates = self.generator.apply(
+            {"params": params, **state.generator.collections},
+            images,
+            train=True,
+            groups=groups,
+            rngs={"dropout": jax.random.fold_in(state.rng, state.step)},
+            mutable=["batch_stats", AUXILIARY],
+        )
+        collections: dict[str, Any] = dict(updates)
+        auxiliary = collections.pop(AUXILIARY, None)
+        return logits, None if auxiliary is None else auxiliary["logits"][0], collections
+
+    def label_loss(
+        self,
+        logits: Float[Array, "B H W C"],
+        auxiliary_logits: Float[Array, "B H W C"] | None,
+        labels: Int[Array, "B H W"],
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Equation (2) of the paper, with torchvision's half of that of an auxiliary head."""
+        loss = cross_entropy_loss(logits, labels, self.ignore_label)
+        metrics = {"loss/cross_entropy": loss}
+        if auxiliary_logits is not None:
+            auxiliary = cross_entropy_loss(auxiliary_logits, labels, self.ignore_label)
+            metrics["loss/auxiliary"] = auxiliary
+            loss += AUXILIARY_WEIGHT * auxiliary
+        return loss, metrics
 
     def predict(
         self, variables: Variables, images: Float[Array, "B H W 3"]

@@ -7,12 +7,12 @@ import jax
 from jaxtyping import Array, Float
 
 from sassn_jax.models.attention import PositionAttention
-from sassn_jax.models.heads import DeepLabV2Head
+from sassn_jax.models.heads import HEADS, AuxiliaryHead
 from sassn_jax.models.layers import Norm, resize_bilinear
-from sassn_jax.models.resnet import ARCHITECTURES, ResNet
+from sassn_jax.models.resnet import ARCHITECTURES, Layout, ResNet
 
 ATTENTION_SITES = ("layer3", "layer4")  # SA1 and SA2 of the paper's Table V
-HEADS = {"deeplabv2": DeepLabV2Head}
+AUXILIARY = "auxiliary"  # the name of the head and of the collection that takes its logits
 
 
 class Generator(nn.Module):
@@ -23,10 +23,11 @@ class Generator(nn.Module):
       backbone: a name in `ARCHITECTURES`.
       head: a name in `HEADS`.
       attention: where position attention stands, a subset of `ATTENTION_SITES`.
-      aspp_rates: dilations of the head's classifiers.
+      aspp_rates: dilations of the head's convolutions.
+      auxiliary_head: whether there is a second head, on stage 3, see `AuxiliaryHead`.
       qk_reduction: see `PositionAttention`.
       norm: of the trunk, see `BatchNorm`.
-      stride_in_first: of the trunk, see `ResNet`.
+      layout: of the trunk, see `ResNet`.
       attention_implementation: see `position_attention`.
     """
 
@@ -35,9 +36,10 @@ class Generator(nn.Module):
     head: str = "deeplabv2"
     attention: tuple[str, ...] = ATTENTION_SITES
     aspp_rates: tuple[int, ...] = (6, 12, 18, 24)
+    auxiliary_head: bool = False
     qk_reduction: int = 8
     norm: Norm = "batch_frozen_affine"
-    stride_in_first: bool = True
+    layout: Layout = "caffe"
     attention_implementation: str | None = None
 
     @nn.compact
@@ -46,9 +48,11 @@ class Generator(nn.Module):
     ) -> Float[Array, "B H W C"]:
         """Returns logits at the size of the images.
 
+        The auxiliary head's are left in the collection `auxiliary`, where that is mutable.
+
         Args:
           images: normalized.
-          train: whether normalization may use batch statistics.
+          train: whether normalization may use batch statistics, and dropout drop.
           groups: interleaved parts of the batch with statistics of their own.
         """
 
@@ -60,18 +64,28 @@ class Generator(nn.Module):
                 self.qk_reduction, self.attention_implementation, parent=self, name=name
             )(x)
 
-        _, features = self.make_backbone(parent=self, name="backbone")(
+        layer3, features = self.make_backbone(parent=self, name="backbone")(
             images,
             train=train,
             groups=groups,
             after_layer3=lambda x: attend("layer3", x),
         )
         features = attend("layer4", features)
-        logits = HEADS[self.head](self.num_classes, self.aspp_rates, name="head")(features)
         _, height, width, _ = images.shape
-        return resize_bilinear(logits, (height, width))
+        head = HEADS[self.head](self.num_classes, self.aspp_rates, name="head")
+        align_corners = HEADS[self.head].align_corners
+
+        def classify(head: nn.Module, x: jax.Array) -> jax.Array:
+            logits = head(x, train=train, groups=groups)
+            return resize_bilinear(logits, (height, width), align_corners=align_corners)
+
+        if self.auxiliary_head:
+            auxiliary = classify(AuxiliaryHead(self.num_classes, name=AUXILIARY), layer3)
+            if not self.is_initializing():
+                self.sow(AUXILIARY, "logits", auxiliary)
+        return classify(head, features)
 
     def make_backbone(self, **kwargs: Any) -> ResNet:
         """Returns the trunk as a module of its own, for those who load weights into it."""
         kwargs = {"parent": None, **kwargs}
-        return ResNet(ARCHITECTURES[self.backbone], self.stride_in_first, self.norm, **kwargs)
+        return ResNet(ARCHITECTURES[self.backbone], self.layout, self.norm, **kwargs)

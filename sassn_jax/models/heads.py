@@ -1,9 +1,17 @@
 """What turns the trunk's features into class logits."""
 
+from typing import ClassVar
+
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import Conv
+from sassn_jax.models.layers import BatchNorm, Conv, relu, torch_default_init
+
+ASPP_FEATURES = 256
+DROPOUT = 0.5
+AUXILIARY_DROPOUT = 0.1
 
 
 class DeepLabV2Head(nn.Module):
@@ -15,12 +23,15 @@ class DeepLabV2Head(nn.Module):
         descendants evaluate only the first two of (6, 12, 18, 24).
     """
 
+    align_corners: ClassVar[bool] = True  # in resizing the logits
     num_classes: int
     rates: tuple[int, ...] = (6, 12, 18, 24)
 
     @nn.compact
-    def __call__(self, features: Float[Array, "B h w D"]) -> Float[Array, "B h w C"]:
-        """Returns logits at the size of the features."""
+    def __call__(
+        self, features: Float[Array, "B h w D"], *, train: bool = False, groups: int = 1
+    ) -> Float[Array, "B h w C"]:
+        """Returns logits at the size of the features; in training the same as in evaluation."""
         logits = [
             Conv(
                 self.num_classes,
@@ -33,3 +44,79 @@ class DeepLabV2Head(nn.Module):
             for i, rate in enumerate(self.rates)
         ]
         return sum(logits[1:], logits[0])
+
+
+class DeepLabV3Head(nn.Module):
+    """Parallel convolutions and image pooling, joined (DeepLabv3, section 3.3), as in torchvision.
+
+    Its norms are trained, whatever the trunk's are. Where `train` is set it draws from the random
+    stream `dropout`.
+
+    Attributes:
+      num_classes: channels of the output.
+      rates: a dilation for each 3x3 convolution, in pixels of the feature map: at an eighth of the
+        image's size 12, 24 and 36, twice the paper's for a sixteenth.
+    """
+
+    align_corners: ClassVar[bool] = False  # in resizing the logits
+    num_classes: int
+    rates: tuple[int, ...] = (12, 24, 36)
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "B h w D"], *, train: bool = False, groups: int = 1
+    ) -> Float[Array, "B h w C"]:
+        """Returns logits at the size of the features.
+
+        Args:
+          features: of the trunk.
+          train: whether to normalize by batch statistics, and to drop.
+          groups: interleaved parts of the batch with statistics of their own.
+        """
+
+        def branch(name: str, x: jax.Array, size: int, dilation: int = 1) -> jax.Array:
+            """A convolution, its norm of the same name with `bn`, and ReLU."""
+            x = Conv(ASPP_FEATURES, size, dilation=dilation, name=name)(x)
+            norm = BatchNorm("batch", name=name.replace("conv", "bn"))
+            return relu(norm(x, train=train, groups=groups))
+
+        pooled = branch("pool_conv", jnp.mean(features, axis=(1, 2), keepdims=True), 1)
+        branches = [
+            branch("conv0", features, 1),
+            *(branch(f"conv{i}", features, 3, rate) for i, rate in enumerate(self.rates, start=1)),
+            jnp.broadcast_to(pooled, (*features.shape[:3], ASPP_FEATURES)),
+        ]
+        x = branch("project_conv", jnp.concatenate(branches, axis=-1), 1)
+        x = nn.Dropout(DROPOUT, deterministic=not train)(x)
+        return _classifier(self.num_classes)(branch("last_conv", x, 3))
+
+
+class AuxiliaryHead(nn.Module):
+    """A second, smaller head on the features of stage 3, for training (torchvision's `FCNHead`).
+
+    Attributes:
+      num_classes: channels of the output.
+    """
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(
+        self, features: Float[Array, "B h w D"], *, train: bool, groups: int = 1
+    ) -> Float[Array, "B h w C"]:
+        """Returns logits at the size of the features; arguments as of `DeepLabV3Head`."""
+        x = Conv(features.shape[-1] // 4, 3, name="conv")(features)
+        x = relu(BatchNorm("batch", name="bn")(x, train=train, groups=groups))
+        x = nn.Dropout(AUXILIARY_DROPOUT, deterministic=not train)(x)
+        return _classifier(self.num_classes)(x)
+
+
+def _classifier(num_classes: int) -> Conv:
+    """A 1x1 convolution to class logits, a child of the module that calls this."""
+    return Conv(num_classes, 1, use_bias=True, kernel_init=torch_default_init, name="classifier")
+
+
+HEADS: dict[str, type[DeepLabV2Head] | type[DeepLabV3Head]] = {
+    "deeplabv2": DeepLabV2Head,
+    "deeplabv3": DeepLabV3Head,
+}

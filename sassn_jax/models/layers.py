@@ -123,16 +123,17 @@ def relu(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
     return jax.lax.select(x > 0, x, jnp.zeros_like(x))
 
 
-def max_pool_ceil(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
-    """3x3 max pooling at stride 2, padding 1, the output size rounded up as in Caffe.
+def max_pool(x: Float[Array, "B H W C"], *, ceil: bool) -> Float[Array, "B h w C"]:
+    """3x3 max pooling at stride 2, padding 1.
 
-    161 gives 81 and 256 gives 129, where rounding down would give 128. Written as maxima of slices,
-    rows first: the gradient of XLA's own pooling takes four times as long on a CPU, and has no
-    deterministic form on a GPU. Where values are equal their gradient is shared.
+    With `ceil` the output size is rounded up as in Caffe: 256 gives 129, otherwise 128; 161 gives
+    81 in either case. Written as maxima of slices, rows first: the gradient of XLA's own pooling
+    takes four times as long on a CPU, and has no deterministic form on a GPU. Where values are
+    equal their gradient is shared.
     """
     for axis in (1, 2):
         size = x.shape[axis]
-        out = size // 2 + 1
+        out = size // 2 + 1 if ceil else (size + 1) // 2
         padding = [(0, 0, 0)] * x.ndim
         padding[axis] = (1, 2 * out - size, 0)
         padded = jax.lax.pad(x, jnp.array(-jnp.inf, x.dtype), padding)
@@ -144,23 +145,38 @@ def max_pool_ceil(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     return x
 
 
-def interpolation_matrix(size_in: int, size_out: int) -> Float[np.ndarray, "O I"]:
-    """Linear interpolation from `size_in` to `size_out` samples with the two ends aligned."""
-    if size_out == 1:
-        position = np.zeros(1)
-    else:
-        position = np.arange(size_out) * (size_in - 1) / (size_out - 1)
+def interpolation_matrix(
+    size_in: int, size_out: int, *, align_corners: bool = True
+) -> Float[np.ndarray, "O I"]:
+    """Linear interpolation from `size_in` to `size_out` samples.
+
+    Either the first and last samples are aligned, or the outer edges of these samples; between an
+    edge and the sample next to it the value then stays the same.
+    """
+    position = np.arange(size_out, dtype=np.float64)
+    if not align_corners:
+        position = np.clip((position + 0.5) * size_in / size_out - 0.5, 0, size_in - 1)
+    elif size_out > 1:
+        position = position * (size_in - 1) / (size_out - 1)
     # Each input sample is a tent one sample wide to each side.
     tents = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(size_in)))
     return tents.astype(np.float32)
 
 
-def resize_bilinear(x: Float[Array, "B h w C"], size: tuple[int, int]) -> Float[Array, "B H W C"]:
-    """Bilinear resize to `size` (height, width) with aligned corners, as AdvSemiSeg does.
+def resize_bilinear(
+    x: Float[Array, "B h w C"], size: tuple[int, int], *, align_corners: bool = True
+) -> Float[Array, "B H W C"]:
+    """Bilinear resize to `size` (height, width).
 
-    Two small matrix products, so that its gradient is deterministic on every device.
+    With aligned corners, as AdvSemiSeg does, or without, as torchvision does (`F.interpolate`). Two
+    small matrix products, so that its gradient is deterministic on every device.
     """
-    rows = jnp.asarray(interpolation_matrix(x.shape[1], size[0]), x.dtype)
-    columns = jnp.asarray(interpolation_matrix(x.shape[2], size[1]), x.dtype)
+
+    def matrix(size_in: int, size_out: int) -> Float[Array, "O I"]:
+        return jnp.asarray(
+            interpolation_matrix(size_in, size_out, align_corners=align_corners), x.dtype
+        )
+
+    rows, columns = matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1])
     x = jnp.einsum("oh,bhwc->bowc", rows, x)
     return jnp.einsum("pw,bowc->bopc", columns, x)

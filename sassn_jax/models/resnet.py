@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import BatchNorm, Conv, Norm, max_pool_ceil, relu
+from sassn_jax.models.layers import BatchNorm, Conv, Norm, max_pool, relu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +27,13 @@ ARCHITECTURES = {
     "resnet_tiny": Architecture(stem=16, width=16, blocks=(1, 1, 1, 1)),
 }
 
+# What a file of weights does not tell, though they have been trained for it.
+LAYOUTS = ("caffe", "torchvision")
+Layout = Literal["caffe", "torchvision"]
+
 EXPANSION = 4  # channels out of a bottleneck, in widths
 STRIDES = (1, 2, 1, 1)  # of the four stages; the last two dilate instead
-DILATIONS = (1, 1, 2, 4)  # in every block of a stage, the first included
+DILATIONS = (1, 1, 2, 4)  # of the stages
 
 
 class Bottleneck(nn.Module):
@@ -74,16 +79,20 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """A ResNet whose last two stages dilate instead of striding, as DeepLabv2 has it.
 
-    Sizes: 321 gives 41 and 512x1024 gives 65x129, since the pooling rounds up.
+    The layout says what the same arrays are made into. `caffe`, as in DeepLabv2: the stride of a
+    block stands in its first 1x1, the pooling rounds up (321 gives 41, and 512x1024 gives 65x129),
+    and every block of a stage has the stage's dilation. `torchvision`: the stride stands in the
+    3x3, the pooling rounds down (64x128), and the first block of a stage has the dilation of the
+    stage before.
 
     Attributes:
       architecture: its size, one of `ARCHITECTURES`.
-      stride_in_first: stride in the first 1x1 of a block (Caffe) or in its 3x3 (torchvision).
+      layout: one of `LAYOUTS`.
       norm: see `BatchNorm`.
     """
 
     architecture: Architecture
-    stride_in_first: bool = True
+    layout: Layout = "caffe"
     norm: Norm = "batch_frozen_affine"
 
     @nn.compact
@@ -105,16 +114,17 @@ class ResNet(nn.Module):
         """
         x = Conv(self.architecture.stem, 7, stride=2, padding=3, name="conv1")(images)
         x = relu(BatchNorm(self.norm, name="bn1")(x, train=train, groups=groups))
-        x = max_pool_ceil(x)
+        x = max_pool(x, ceil=self.layout == "caffe")
         stages = []
         for stage, blocks in enumerate(self.architecture.blocks):
             for block in range(blocks):
+                late = self.layout == "torchvision" and block == 0
                 bottleneck = Bottleneck(
                     width=self.architecture.width * 2**stage,
                     stride=STRIDES[stage] if block == 0 else 1,
-                    dilation=DILATIONS[stage],
+                    dilation=DILATIONS[max(0, stage - late)],
                     project=block == 0,
-                    stride_in_first=self.stride_in_first,
+                    stride_in_first=self.layout == "caffe",
                     norm=self.norm,
                     name=f"layer{stage + 1}_{block}",
                 )

@@ -12,9 +12,11 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.methods import METHODS
 from sassn_jax.models.discriminator import MINIMUM_SIZE
-from sassn_jax.models.generator import ATTENTION_SITES, HEADS
+from sassn_jax.models.generator import ATTENTION_SITES
+from sassn_jax.models.heads import HEADS
 from sassn_jax.models.layers import NORMS
-from sassn_jax.models.resnet import ARCHITECTURES
+from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS
+from sassn_jax.weights import store
 
 FILE = "config.json"
 SHOWN = 4  # differences that an error lists
@@ -40,6 +42,7 @@ def validate(config: ConfigDict) -> None:
         "model.backbone": one_of(ARCHITECTURES),
         "model.head": one_of(HEADS),
         "model.norm": one_of(NORMS),
+        "model.layout": one_of(LAYOUTS),
         "image.channel_order": one_of(("rgb", "bgr")),
         "loss.discriminator_fake": one_of(("labeled", "both")),
         "optimizer.name": one_of(("sgd", "adamw")),
@@ -88,6 +91,33 @@ def validate(config: ConfigDict) -> None:
             is_valid = False
         if not is_valid:
             raise InputError(f"{field}={value!r}: expected {rule.expected}")
+
+
+def resolve(config: ConfigDict) -> ConfigDict:
+    """Returns a valid config in which a weights' file has had its say.
+
+    A `.safetensors` file of ours knows how its network was made and which images it was trained on:
+    `model.layout` and `image` are then as the file has them, whatever the config says.
+
+    Raises:
+      InputError: naming the first field that is wrong, or if the file is of another network.
+    """
+    validate(config)
+    path = config.model.weights
+    if Path(path).suffix != store.SUFFIX:
+        return config
+    about = store.read_about(path)
+    backbone = about["model"].get("backbone")
+    if backbone != config.model.backbone:
+        raise InputError(
+            f"model.backbone={config.model.backbone!r}: the weights in {path} are of "
+            f"{backbone or 'a ' + about['network']}; change one of the two"
+        )
+    resolved = ConfigDict(config.to_dict())
+    resolved.model.layout = about["model"]["layout"]
+    resolved.image = ConfigDict(about["image"])
+    validate(resolved)
+    return resolved
 
 
 class Rule(NamedTuple):

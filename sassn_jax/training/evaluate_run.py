@@ -12,19 +12,27 @@ from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
-from sassn_jax.data import Dataset
+from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
 from sassn_jax.files import write_json
-from sassn_jax.methods import Method, TrainState
+from sassn_jax.methods import Method, NetworkState, TrainState
 from sassn_jax.training import config as configuration
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.setup import make_normalize
+from sassn_jax.weights import store
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run as its workdir holds it."""
+    """A run as its workdir holds it, or the network of one as a file does.
+
+    Attributes:
+      config: of the run.
+      dataset: that it was trained on; out of a file without its splits.
+      method: of the run.
+      state: of a checkpoint; out of a file the segmentation network alone, not to be trained on.
+    """
 
     config: ConfigDict
     dataset: Dataset
@@ -39,16 +47,19 @@ class Run:
 
 
 def load_run(workdir: str | Path, checkpoint: str = "latest") -> Run:
-    """Rebuilds a run from its workdir.
+    """Rebuilds a run from its workdir, or from a file of `experiments.export`.
 
     Args:
-      workdir: of the run.
-      checkpoint: `latest`, or `best` by mIoU on the validation split.
+      workdir: of the run, or the file.
+      checkpoint: `latest`, or `best` by mIoU on the validation split; a file holds only one.
 
     Raises:
-      InputError: if the workdir holds no run, or one without such a checkpoint.
+      InputError: if the workdir holds no run, or one without such a checkpoint; if the file is not
+        of an export.
     """
     workdir = Path(workdir)
+    if workdir.suffix == store.SUFFIX:
+        return _load_exported(workdir)
     config = configuration.read(workdir)
     configuration.validate(config)
     dataset = data.load(config.dataset, config.data_dir)
@@ -63,6 +74,29 @@ def load_run(workdir: str | Path, checkpoint: str = "latest") -> Run:
             raise InputError(f"{workdir}: no checkpoint yet; run experiments.train on it first")
         state = checkpoints.restore(_abstract_state(method, config), step)
     return Run(config, dataset, method, state)
+
+
+def _load_exported(path: Path) -> Run:
+    variables, about = store.read(path)
+    if not about.keys() >= {"config", "step", "classes"}:
+        raise InputError(f"{path}: not a file of experiments.export, which knows its run's config")
+    config, classes = ConfigDict(about["config"]), about["classes"]
+    configuration.validate(config)
+    config.model.weights = ""  # the file has them
+    names, palette = tuple(classes["names"]), np.asarray(classes["palette"], np.uint8)
+    info = DatasetInfo(config.dataset, names, palette, classes["ignore_label"])
+    method = methods.create(config, info.num_classes, info.ignore_label)
+    wanted = _abstract_state(method, config).generator.variables
+    if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
+        raise InputError(f"{path}: its arrays are not those of the network in its config")
+    params = variables.pop("params")
+    state = TrainState(
+        step=about["step"],
+        rng=None,
+        generator=NetworkState(params, variables, opt_state=None),
+        discriminator=None,
+    )
+    return Run(config, Dataset(info, {}), method, jax.device_put(state))
 
 
 def _abstract_state(method: Method, config: ConfigDict) -> Any:
@@ -86,8 +120,10 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Scores a run on a split and writes `eval_SPLIT.json` into its workdir.
 
+    Of a file `NAME.safetensors` the score is written beside it, as `NAME_eval_SPLIT.json`.
+
     Args:
-      workdir: of the run.
+      workdir: of the run, or a file of `experiments.export`.
       split: of its dataset.
       checkpoint: `latest`, or `best` by mIoU on the validation split.
       on_images: told how many more images are done, and how many there are.
@@ -99,9 +135,10 @@ def evaluate_run(
       InputError: if there is no such run, checkpoint or split.
     """
     run = load_run(workdir, checkpoint)
-    if split not in run.dataset.splits:
-        raise InputError(f"split={split!r}: expected one of {', '.join(run.dataset.splits)}")
-    source = run.dataset.splits[split]
+    splits = run.dataset.splits or data.load(run.config.dataset, run.config.data_dir).splits
+    if split not in splits:
+        raise InputError(f"split={split!r}: expected one of {', '.join(splits)}")
+    source = splits[split]
     matrix = evaluate(
         jax.jit(run.method.predict),
         run.state.generator.variables,
@@ -116,5 +153,11 @@ def evaluate_run(
         "step": int(run.state.step),
         **matrix.summary(run.dataset.info.class_names),
     }
-    write_json(Path(workdir) / f"eval_{split}.json", result)
+    write_json(_result_path(Path(workdir), split), result)
     return result
+
+
+def _result_path(workdir: Path, split: str) -> Path:
+    if workdir.is_file():
+        return workdir.with_name(f"{workdir.stem}_eval_{split}.json")
+    return workdir / f"eval_{split}.json"

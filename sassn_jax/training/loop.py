@@ -51,6 +51,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     """
     workdir = Path(workdir)
     setup = set_up(config)
+    config = setup.config
     configuration.check_workdir(config, workdir)
     _check_split(setup, workdir / "split.json")
     state = setup.initial_state(config.seed)
@@ -70,6 +71,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
                 f"{len(setup.split.labeled)} images labelled, {len(setup.split.unlabeled)} not; "
                 f"from step {start} to {config.num_steps}; {workdir}"
             )
+            if start == 0 and setup.method.pretrained is not None:
+                parts = setup.method.pretrained.parts(state.generator.variables)
+                reporter.say(f"{', '.join(parts)} from {config.model.weights}")
             return Loop(config, workdir, setup, writer, reporter).run(state, start, checkpoints)
 
 

@@ -10,7 +10,7 @@ from sassn_jax import data, methods
 from sassn_jax.data import Normalize, TrainTransform
 from sassn_jax.methods import Method, TrainState
 from sassn_jax.training import parallel
-from sassn_jax.training.config import validate
+from sassn_jax.training.config import resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Setup:
     """What a run is made of before its first step.
 
     Attributes:
+      config: as `resolve` gives it.
       mesh: of the devices that share a batch.
       dataset: all its splits.
       method: what is learned from a batch.
@@ -25,6 +26,7 @@ class Setup:
       batches: of training, at step 0.
     """
 
+    config: ConfigDict
     mesh: Mesh
     dataset: data.Dataset
     method: Method
@@ -43,7 +45,7 @@ def set_up(config: ConfigDict) -> Setup:
     Raises:
       InputError: if something that the user gave is wrong.
     """
-    validate(config)
+    config = resolve(config)
     mesh = parallel.make_mesh(config.batch_size)
     dataset = data.load(config.dataset, config.data_dir)
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
@@ -64,7 +66,7 @@ def set_up(config: ConfigDict) -> Setup:
         seed=config.seed,
         workers=config.loader_workers,
     )
-    return Setup(mesh, dataset, method, split, batches)
+    return Setup(config, mesh, dataset, method, split, batches)
 
 
 def make_normalize(config: ConfigDict) -> Normalize:

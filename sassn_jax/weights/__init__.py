@@ -1,7 +1,7 @@
 """Reading other people's weights into our parameter trees."""
 
 from sassn_jax.weights.fused import whiten
-from sassn_jax.weights.pretrained import PretrainedBackbone
+from sassn_jax.weights.pretrained import Pretrained
 from sassn_jax.weights.resnet import load_backbone
 
-__all__ = ["PretrainedBackbone", "load_backbone", "whiten"]
+__all__ = ["Pretrained", "load_backbone", "whiten"]

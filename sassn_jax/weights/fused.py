@@ -10,7 +10,7 @@ import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Float
 
-from sassn_jax.weights.resnet import EPSILON
+from sassn_jax.weights.matching import EPSILON
 
 Tree = Mapping[str, Any]
 

@@ -1,36 +1,26 @@
 """Weights under torchvision's names, into the trunk of the segmentation network."""
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from flax import traverse_util
 
 from sassn_jax.errors import InputError
 from sassn_jax.weights import npz
+from sassn_jax.weights.matching import fill, fused_name, summary, torchvision_name
 
 Tree = Mapping[str, Any]
 
-EPSILON = 1e-5  # of batch norm: torchvision's, and that of `sassn_jax.models.layers.BatchNorm`
-LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-MODULES = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
 # Arrays of a torchvision ResNet that a segmentation network has no use for.
 UNUSED = ("fc.weight", "fc.bias")
-UNUSED_SUFFIX = ".num_batches_tracked"
+UNUSED_SUFFIX = "num_batches_tracked"
 
 
-def torchvision_name(path: Sequence[str]) -> str:
-    """The name that torchvision gives to a leaf of the trunk's tree.
-
-    >>> torchvision_name(("layer3_2", "conv1", "kernel"))
-    'layer3.2.conv1.weight'
-    >>> torchvision_name(("layer3_0", "downsample_bn", "mean"))
-    'layer3.0.downsample.1.running_mean'
-    """
-    *modules, leaf = path
-    names = [MODULES.get(name, name.replace("_", ".")) for name in modules]
-    return ".".join([*names, LEAVES.get(leaf, leaf)])
+def is_unused(name: str) -> bool:
+    """Whether a segmentation network has no use for an array, by the name in torchvision."""
+    return name in UNUSED or name.rpartition(".")[2] == UNUSED_SUFFIX
 
 
 def load_backbone(
@@ -59,55 +49,23 @@ def load_backbone(
     Raises:
       InputError: unless every array of the trunk is in the file, in its shape, and no other is.
     """
-    arrays = npz.read(path)
-    for unused in [n for n in arrays if n in UNUSED or n.endswith(UNUSED_SUFFIX)]:
-        del arrays[unused]
-    fused = "conv1.bias" in arrays
-
-    problems, trees = [], []
-    for tree in (params, batch_stats):
-        filled = {}
-        for leaf_path, leaf in traverse_util.flatten_dict(tree).items():
-            shape = np.shape(leaf)
-            name = _name_in_file(leaf_path, fused)
-            if name is None:
-                filled[leaf_path] = _norm_without_effect(leaf_path[-1], shape)
-                continue
-            axes = (2, 3, 1, 0) if leaf_path[-1] == "kernel" else (0,)  # OIHW -> HWIO
-            shape_in_file = tuple(shape[axes.index(axis)] for axis in range(len(axes)))
-            array = arrays.pop(name, None)
-            if array is None:
-                problems.append(f"{name} {shape_in_file} is missing")
-            elif array.shape != shape_in_file:
-                problems.append(f"{name} is {array.shape}, expected {shape_in_file}")
-            else:
-                filled[leaf_path] = array.transpose(axes).astype(np.float32)
-        trees.append(filled)
-    problems += [f"{name} {array.shape} has no place" for name, array in arrays.items()]
+    arrays = {name: array for name, array in npz.read(path).items() if not is_unused(name)}
+    name_of: Any = torchvision_name
+    if "conv1.bias" in arrays:
+        name_of = functools.partial(fused_name, torchvision_name)
+    filled_params, problems = fill(params, arrays, name_of)
+    filled_stats, more = fill(batch_stats, arrays, name_of)
+    problems += more + [f"{name} {array.shape} has no place" for name, array in arrays.items()]
     if problems:
-        shown = "; ".join(problems[:6]) + ("; ..." if len(problems) > 6 else "")
         raise InputError(
             f"weights={os.fspath(path)!r}: expected exactly the arrays of this backbone, under "
-            f"torchvision's names; {len(problems)} differ: {shown}"
+            f"torchvision's names; {summary(problems)}"
         )
-
-    filled_params, filled_stats = trees
-    std = np.asarray(image_std, np.float32)
-    filled_params["conv1", "kernel"] *= std[:, None]  # [7, 7, 3, D]
-    return traverse_util.unflatten_dict(filled_params), traverse_util.unflatten_dict(filled_stats)
+    scale_input(filled_params, image_std)
+    return filled_params, filled_stats
 
 
-def _name_in_file(path: tuple[str, ...], fused: bool) -> str | None:
-    """The name of the array for a leaf, None where a fused file has none."""
-    *modules, layer, leaf = path
-    if not fused or leaf == "kernel":
-        return torchvision_name(path)
-    if leaf == "bias":
-        return torchvision_name((*modules, layer.replace("bn", "conv"), leaf))
-    return None
-
-
-def _norm_without_effect(leaf: str, shape: tuple[int, ...]) -> np.ndarray:
-    # The norm divides by sqrt(var + EPSILON), which is then 1.
-    value = {"scale": 1.0, "mean": 0.0, "var": 1.0 - EPSILON}[leaf]
-    return np.full(shape, value, np.float32)
+def scale_input(params: dict[str, Any], std: Sequence[float]) -> None:
+    """Makes a trunk's parameters fit images whose channels are divided by `std`, in place."""
+    kernel = params["conv1"]["kernel"]  # [7, 7, 3, D]
+    params["conv1"]["kernel"] = kernel * np.asarray(std, np.float32)[:, None]

@@ -138,6 +138,33 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, verb, flags, message):
     assert not (tmp_path / "run").exists()
 
 
+def test_exported_and_imported_files(finished, tmp_path):
+    output = tmp_path / "model.safetensors"
+    result = run("export", f"--workdir={finished}", f"--output={output}")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{output}: step 12, 8 classes\n"
+    result = run("evaluate", f"--workdir={output}", "--split=test")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "model_eval_test.json").exists()
+
+    source = tmp_path / "source.npz"
+    widths = (21, 64, 128, 256, 512, 1)
+    names = ("conv1", "conv2", "conv3", "conv4", "classifier")
+    arrays = {"steps": np.zeros(3)}
+    for name, inputs, outputs in zip(names, widths[:-1], widths[1:], strict=True):
+        arrays[f"{name}.weight"] = np.zeros((outputs, inputs, 4, 4), np.float32)
+        arrays[f"{name}.bias"] = np.zeros(outputs, np.float32)
+    np.savez(source, **arrays)
+    flags = (f"--source={source}", "--architecture=discriminator", f"--output={output}")
+    result = run("import_weights", *flags)
+    assert result.returncode == 2
+    assert "steps (3,) has no place" in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    result = run("import_weights", *flags, "--allow=steps")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{output}: discriminator, 10 arrays\nleft out: steps (3,)\n"
+
+
 def test_benchmark_writes_what_it_shows(tmp_path):
     output = tmp_path / "step.json"
     config = "--config=configs/scenes.py:method=supervised"
@@ -189,7 +216,10 @@ def test_benchmark_of_an_unknown_attention(flag, message):
     assert len(result.stderr.splitlines()) == 1, result.stderr
 
 
-@pytest.mark.parametrize("verb", ["train", "evaluate", "prepare", "benchmark", "demo"])
+@pytest.mark.parametrize(
+    "verb",
+    ["train", "evaluate", "prepare", "benchmark", "demo", "import_weights", "export"],
+)
 def test_help_says_how_a_command_is_called(verb):
     result = run(verb, "--help")
     assert result.returncode == 0

@@ -11,7 +11,7 @@ from sassn_jax.methods.adversarial import Adversarial, LossWeights
 from sassn_jax.methods.method import TrainState
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
-from tests.parity.trees import random_variables
+from tests.trees import random_variables
 
 CLASSES = 4
 SIZE = (33, 40)

@@ -11,7 +11,7 @@ import pytest
 
 from sassn_jax.methods.adversarial import Forward
 from sassn_jax.models.layers import resize_bilinear
-from tests.parity.trees import assert_trees_close
+from tests.trees import assert_trees_close
 
 from .conftest import CLASSES, SIZE, kernel_matrix, make_adversarial, make_batch
 
@@ -315,3 +315,47 @@ def test_the_attention_kernels_give_the_step_of_the_reference(state, method):
             del taken[attention]["key"]["bias"], wanted[attention]["key"]["bias"]
         assert_trees_close(taken, wanted, 2e-5)
         assert_trees_close(after.collections, expected_after.collections, 1e-5)
+
+
+def test_deeplabv3_with_an_auxiliary_head_learns_by_both(monkeypatch):
+    """The second head's loss counts half; dropout follows the step, and both halves of a batch."""
+    monkeypatch.setattr("sassn_jax.models.heads.ASPP_FEATURES", 8)
+    plain = make_adversarial()
+    generator = dataclasses.replace(
+        plain.generator, head="deeplabv3", attention=(), auxiliary_head=True
+    )
+    method = dataclasses.replace(plain, generator=generator)
+    batch = make_batch()
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    assert "auxiliary" not in state.generator.collections
+    new, metrics = jax.jit(method.step)(state, batch)
+    assert jax.tree.structure(new.generator.collections) == jax.tree.structure(
+        state.generator.collections
+    )
+    expected = (
+        metrics["loss/cross_entropy"]
+        + 0.5 * metrics["loss/auxiliary"]
+        + method.weights.lambda_adv_labeled * metrics["loss/adversarial_labeled"]
+        + method.weights.lambda_adv_unlabeled * metrics["loss/adversarial_unlabeled"]
+        + method.weights.lambda_semi * metrics["loss/self_training"]
+    )
+    np.testing.assert_allclose(metrics["loss/generator"], expected, rtol=1e-5)
+    for head in ("head", "auxiliary"):
+        moved = jax.tree.map(
+            lambda x, y: bool(np.any(x != y)),
+            state.generator.params[head]["classifier"],
+            new.generator.params[head]["classifier"],
+        )
+        assert all(jax.tree.leaves(moved)), head
+
+    forward = jax.jit(method.forward)
+    images = batch["labeled"]["image"]
+    logits, auxiliary, _ = forward(state.generator.params, state, images)
+    labels = batch["labeled"]["label"]
+    loss, _ = method.label_loss(logits, auxiliary, labels)
+    halves = [method.label_loss(x, None, labels)[0] for x in (logits, auxiliary)]
+    np.testing.assert_allclose(loss, halves[0] + 0.5 * halves[1], rtol=1e-6)
+    again, _, _ = forward(state.generator.params, state, images)
+    np.testing.assert_array_equal(again, logits)
+    later, _, _ = forward(state.generator.params, state.replace(step=state.step + 1), images)
+    assert np.abs(later - logits).max() > 1e-3

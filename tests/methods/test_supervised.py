@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from sassn_jax.methods.supervised import Supervised
-from tests.parity.trees import assert_trees_close
+from tests.trees import assert_trees_close
 
 from .conftest import CLASSES, SIZE, make_adversarial, make_batch
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sassn_jax.models.attention import PositionAttention
-from tests.parity.trees import random_variables
+from tests.trees import random_variables
 
 from .test_layers import draw
 

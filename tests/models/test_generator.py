@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sassn_jax.models.generator import Generator
-from tests.parity.trees import random_variables
+from tests.trees import random_variables
 
 from .test_layers import draw
 
@@ -138,3 +138,34 @@ def test_whole_network_of_the_paper():
         "attention4": 5_245_441,
         "head": 1_548_372,
     }
+
+
+def count_of(**options):
+    init = functools.partial(Generator(21, attention=(), **options).init, train=False)
+    shapes = jax.eval_shape(
+        init, jax.random.key(0), jax.ShapeDtypeStruct((1, 33, 33, 3), "float32")
+    )
+    return sum(x.size for x in jax.tree.leaves(shapes["params"]))
+
+
+def test_parameters_of_published_networks():
+    """AdvSemiSeg's DeepLabv2 and torchvision's `deeplabv3_resnet101` with its auxiliary head."""
+    assert count_of() == 42_500_160 + 1_548_372
+    deeplabv3 = {"head": "deeplabv3", "aspp_rates": (12, 24, 36), "layout": "torchvision"}
+    assert count_of(**deeplabv3, auxiliary_head=True) == 60_996_202
+    # The auxiliary head: a 3x3 convolution, its norm, and a classifier with biases.
+    auxiliary = 9 * 1024 * 256 + 2 * 256 + 256 * 21 + 21
+    assert count_of(**deeplabv3) == 60_996_202 - auxiliary
+
+
+def test_auxiliary_logits_are_left_where_they_are_asked_for(images):
+    generator = make(auxiliary_head=True)
+    variables = random_variables(generator, images, train=False)
+    assert set(variables) == {"params", "batch_stats"}
+    plain = logits(generator, variables, images)
+    apply = functools.partial(generator.apply, train=False, mutable=["auxiliary"])
+    with_auxiliary, state = jax.jit(apply)(variables, images)
+    np.testing.assert_allclose(with_auxiliary, plain, rtol=1e-4, atol=1e-4)
+    (auxiliary,) = state["auxiliary"]["logits"]
+    assert auxiliary.shape == plain.shape
+    assert np.abs(auxiliary - plain).max() > 1e-2

@@ -12,7 +12,7 @@ from sassn_jax.models.layers import (
     BatchNorm,
     Conv,
     interpolation_matrix,
-    max_pool_ceil,
+    max_pool,
     resize_bilinear,
 )
 
@@ -138,26 +138,36 @@ def test_two_groups_are_two_passes_the_first_group_first():
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [(1, 1), (2, 2), (5, 3), (6, 4), (161, 81), (256, 129)]
+    ("size", "up", "down"),
+    [(1, 1, 1), (2, 2, 1), (5, 3, 3), (6, 4, 3), (161, 81, 81), (256, 129, 128)],
 )
-def test_max_pool_rounds_up(size, expected):
+@pytest.mark.parametrize("ceil", [True, False])
+def test_max_pool_rounds_up_or_down(size, up, down, ceil):
     x = draw(1, size, 3, 1) - 5  # all negative: padding by zeros would show
-    # Caffe's rule: windows start at -1, 1, 3, ... as long as they start inside.
-    starts = [2 * i - 1 for i in range(-(-(size - 1) // 2) + 1)]
+    # Windows start at -1, 1, 3, ...: by Caffe's rule as long as they start inside, by the other as
+    # long as they end inside or in the one pixel of padding.
+    expected = up if ceil else down
+    starts = [2 * i - 1 for i in range(expected)]
+    assert starts[-1] < size if ceil else starts[-1] + 3 <= size + 1
     rows = [x[0, max(0, start) : start + 3, :, 0].max(0) for start in starts]
     naive = np.stack([np.stack([row[:2].max(), row[1:].max()]) for row in rows])
-    y = max_pool_ceil(jnp.asarray(x))
+    y = max_pool(jnp.asarray(x), ceil=ceil)
     assert y.shape == (1, expected, 2, 1)
     np.testing.assert_array_equal(y[0, ..., 0], naive)
 
 
-def naive_resize(x, size):
-    """Bilinear with aligned corners: the pixel's position in the input, and its four neighbours."""
+def naive_resize(x, size, align_corners):
+    """Bilinear: the pixel's position in the input, and its four neighbours."""
     batch, height, width, channels = x.shape
     out = np.zeros((batch, *size, channels))
+
+    def position(i, size_in, size_out):
+        if align_corners:
+            return i * (size_in - 1) / (size_out - 1) if size_out > 1 else 0.0
+        return min(max((i + 0.5) * size_in / size_out - 0.5, 0.0), size_in - 1)
+
     for i, j in np.ndindex(*size):
-        row = i * (height - 1) / (size[0] - 1) if size[0] > 1 else 0.0
-        column = j * (width - 1) / (size[1] - 1) if size[1] > 1 else 0.0
+        row, column = position(i, height, size[0]), position(j, width, size[1])
         top, left = int(row), int(column)
         below, right = min(top + 1, height - 1), min(left + 1, width - 1)
         a, b = row - top, column - left
@@ -172,10 +182,12 @@ def naive_resize(x, size):
     [((3, 4), (9, 13)), ((5, 7), (5, 7)), ((9, 8), (4, 3)), ((1, 1), (6, 5)), ((4, 1), (7, 3)),
      ((1, 5), (1, 9)), ((5, 6), (1, 1)), ((41, 2), (321, 2))],
 )  # fmt: skip
-def test_resize_bilinear(size_in, size_out):
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_resize_bilinear(size_in, size_out, align_corners):
     x = draw(2, *size_in, 3)
-    y = resize_bilinear(jnp.asarray(x), size_out)
-    np.testing.assert_allclose(y, naive_resize(x, size_out), rtol=1e-4, atol=1e-4)
+    y = resize_bilinear(jnp.asarray(x), size_out, align_corners=align_corners)
+    expected = naive_resize(x, size_out, align_corners)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_resize_keeps_the_four_corners():
@@ -185,8 +197,9 @@ def test_resize_keeps_the_four_corners():
 
 
 @pytest.mark.parametrize(("size_in", "size_out"), [(1, 1), (1, 5), (5, 1), (41, 321), (65, 512)])
-def test_interpolation_weights_sum_to_one(size_in, size_out):
-    matrix = interpolation_matrix(size_in, size_out)
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_interpolation_weights_sum_to_one(size_in, size_out, align_corners):
+    matrix = interpolation_matrix(size_in, size_out, align_corners=align_corners)
     assert matrix.shape == (size_out, size_in)
     np.testing.assert_allclose(matrix.sum(1), 1, rtol=1e-6)
     assert matrix.min() >= 0

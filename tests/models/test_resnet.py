@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sassn_jax.models.layers import NORMS
-from sassn_jax.models.resnet import ARCHITECTURES, DILATIONS, Bottleneck, ResNet
-from tests.parity.trees import random_variables
+from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS, Bottleneck, ResNet
+from tests.trees import random_variables
 
 from .test_layers import draw
 
@@ -26,11 +26,19 @@ def shapes_of(name, size, **options):
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"),
-    [((321, 321), (41, 41)), ((512, 1024), (65, 129)), ((505, 505), (64, 64)), ((32, 33), (5, 5))],
+    ("size", "layout", "expected"),
+    [
+        ((321, 321), "caffe", (41, 41)),
+        ((512, 1024), "caffe", (65, 129)),
+        ((505, 505), "caffe", (64, 64)),
+        ((32, 33), "caffe", (5, 5)),
+        ((321, 321), "torchvision", (41, 41)),
+        ((512, 1024), "torchvision", (64, 128)),
+        ((32, 33), "torchvision", (4, 5)),
+    ],
 )
-def test_feature_sizes(size, expected):
-    (layer3, layer4), _ = shapes_of("resnet101", size)
+def test_feature_sizes(size, layout, expected):
+    (layer3, layer4), _ = shapes_of("resnet101", size, layout=layout)
     assert layer3.shape == (1, *expected, 1024)
     assert layer4.shape == (1, *expected, 2048)
 
@@ -46,9 +54,9 @@ def test_feature_channels(name, layer3, layer4):
 
 # torchvision's counts of resnet101 and resnet50 without the classifier's 2,049,000.
 @pytest.mark.parametrize(("name", "count"), [("resnet101", 42_500_160), ("resnet50", 23_508_032)])
-@pytest.mark.parametrize("stride_in_first", [True, False])
-def test_parameter_counts(name, count, stride_in_first):
-    _, variables = shapes_of(name, (33, 33), stride_in_first=stride_in_first)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_parameter_counts(name, count, layout):
+    _, variables = shapes_of(name, (33, 33), layout=layout)
     assert sum(x.size for x in jax.tree.leaves(variables["params"])) == count
 
 
@@ -65,9 +73,26 @@ def test_blocks_are_named_as_in_torchvision():
     assert not any("bias" in conv for name, conv in params["layer1_0"].items() if "conv" in name)
 
 
-def test_every_block_of_a_stage_has_its_dilation():
-    """AdvSemiSeg's layout; torchvision's gives the first block of a stage the dilation before."""
-    assert DILATIONS == (1, 1, 2, 4)
+@pytest.mark.parametrize(
+    ("layout", "firsts"), [("caffe", (1, 1, 2, 4)), ("torchvision", (1, 1, 1, 2))]
+)
+def test_dilations_and_strides_of_a_layout(layout, firsts, monkeypatch):
+    made = {}
+
+    def record(**kwargs):
+        made[kwargs["name"]] = kwargs["dilation"], kwargs["stride"], kwargs["stride_in_first"]
+        return Bottleneck(**kwargs)
+
+    monkeypatch.setattr("sassn_jax.models.resnet.Bottleneck", record)
+    shapes_of("resnet50", (33, 33), layout=layout)
+    strides, dilations = (1, 2, 1, 1), (1, 1, 2, 4)
+    for stage in range(4):
+        first = firsts[stage], strides[stage], layout == "caffe"
+        assert made[f"layer{stage + 1}_0"] == first
+        assert made[f"layer{stage + 1}_1"] == (dilations[stage], 1, layout == "caffe")
+
+
+def test_a_block_sees_as_far_as_its_dilation():
     x = np.zeros((1, 19, 19, 64), np.float32)
     x[0, 9, 9] = 1
     block = Bottleneck(16, stride=1, dilation=4, project=False, stride_in_first=True, norm="frozen")

@@ -7,7 +7,7 @@ import pytest
 
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.spectral_norm import COLLECTION, SpectralNorm, sigmas
-from tests.parity.trees import random_variables
+from tests.trees import random_variables
 
 from .test_layers import draw
 

@@ -7,8 +7,7 @@ import pytest
 
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
-
-from .trees import assert_trees_close, random_variables, to_nchw, to_nhwc
+from tests.trees import assert_trees_close, random_variables, to_nchw, to_nhwc
 
 CLASSES = 5
 TINY = {"stage_sizes": (1, 1, 1, 1), "stem_width": 16, "widths": (16, 32, 64, 128)}
@@ -20,22 +19,23 @@ def normal(seed, *shape):
 
 
 @pytest.mark.parametrize(
-    ("norm", "stride_in_first", "attention", "size"),
+    ("norm", "layout", "attention", "size"),
     [
-        ("batch_frozen_affine", True, ("layer3", "layer4"), (65, 49)),
-        # 64 and 96 halve to even sizes, which the pooling rounds up: 17x25, not 16x24, positions.
-        ("frozen", False, ("layer4",), (64, 96)),
-        ("batch", True, ("layer3",), (47, 33)),
+        ("batch_frozen_affine", "caffe", ("layer3", "layer4"), (65, 49)),
+        # 64 and 96 halve to even sizes, which the pooling of one layout rounds up.
+        ("frozen", "caffe", ("layer4",), (64, 96)),
+        ("frozen", "torchvision", ("layer4",), (64, 96)),
+        ("batch", "torchvision", ("layer3",), (47, 33)),
     ],
 )
-def test_generator(torch, reference, norm, stride_in_first, attention, size):
+def test_generator(torch, reference, norm, layout, attention, size):
     images, weights = normal(0, 2, *size, 3), normal(1, 2, *size, CLASSES)
     ours = Generator(
         backbone="resnet_tiny",
         aspp_rates=(2, 4),
         norm=norm,
         attention=attention,
-        stride_in_first=stride_in_first,
+        layout=layout,
         **OPTIONS,
     )
     variables = random_variables(ours, images, train=False)
@@ -44,7 +44,7 @@ def test_generator(torch, reference, norm, stride_in_first, attention, size):
         rates=(2, 4),
         norm=norm,
         attention=attention,
-        stride_in_1x1=stride_in_first,
+        layout=layout,
         **OPTIONS,
         **TINY,
     )

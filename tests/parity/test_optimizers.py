@@ -9,8 +9,7 @@ import pytest
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
-
-from .trees import assert_trees_close, random_variables
+from tests.trees import assert_trees_close, random_variables
 
 CLASSES = 3
 IMAGES = jnp.zeros((1, 32, 32, 3))

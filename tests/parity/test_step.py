@@ -13,8 +13,7 @@ from sassn_jax.methods.method import TrainState
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
-
-from .trees import random_variables, to_nchw
+from tests.trees import random_variables, to_nchw
 
 CLASSES = 4
 SIZE = (49, 65)

@@ -11,7 +11,7 @@ from sassn_jax.methods import NetworkState, TrainState
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.models.generator import Generator
 from sassn_jax.training import parallel
-from tests.parity.trees import random_variables
+from tests.trees import random_variables
 
 pytestmark = pytest.mark.skipif(jax.device_count() != 2, reason="written for two devices")
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sassn_jax.models.generator import Generator
-from sassn_jax.weights import PretrainedBackbone
+from sassn_jax.weights import Pretrained
 from tests.weights.test_resnet import features, fuse, to_file
 
 
@@ -16,7 +16,9 @@ def generator():
 
 def load(generator, path):
     module, variables, images = generator
-    loaded = PretrainedBackbone(str(path)).load(module.make_backbone(), variables, images)
+    loaded = Pretrained(str(path), "deeplabv2", (1,)).load(
+        module.make_backbone(), variables, images
+    )
     trunk = {name: collection["backbone"] for name, collection in loaded.items()}
     return loaded, trunk
 

@@ -11,7 +11,7 @@ from sassn_jax.errors import InputError
 from sassn_jax.models.layers import BatchNorm
 from sassn_jax.models.resnet import ARCHITECTURES, ResNet
 from sassn_jax.weights import load_backbone
-from sassn_jax.weights.resnet import EPSILON, torchvision_name
+from sassn_jax.weights.matching import EPSILON, torchvision_name
 
 
 def to_file(path, variables):

@@ -1,0 +1,53 @@
+"""A run's network as one file, with all that is needed to use it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from sassn_jax.training.evaluate_run import load_run
+from sassn_jax.weights import store
+
+
+def export_run(
+    workdir: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    checkpoint: str = "latest",
+) -> dict[str, Any]:
+    """Writes the segmentation network of a run to a `.safetensors` file.
+
+    `load_run` reads it back, for evaluation and prediction, and `model.weights` takes it, for
+    training to start from.
+
+    Args:
+      workdir: of the run.
+      output: the file.
+      checkpoint: `latest`, or `best` by mIoU on the validation split.
+
+    Returns:
+      What the file says of itself: see `weights.store.write`, and `config`, `step` and `classes`
+      (`names`, `palette` and `ignore_label`).
+
+    Raises:
+      InputError: if there is no such run or checkpoint, or the output cannot be such a file.
+    """
+    store.check_name(output)
+    run = load_run(Path(workdir), checkpoint)
+    config, info = run.config.to_dict(), run.dataset.info
+    about = {
+        "network": "generator",
+        "model": config["model"],
+        "image": config["image"],
+        "num_classes": info.num_classes,
+        "fused": False,
+        "config": config,
+        "step": int(run.state.step),
+        "classes": {
+            "names": info.class_names,
+            "palette": info.palette.tolist(),
+            "ignore_label": info.ignore_label,
+        },
+    }
+    store.write(output, jax.device_get(run.state.generator.variables), about)
+    return about

@@ -1,0 +1,131 @@
+"""A bottleneck ResNet in an ONNX file, under torchvision's names."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from sassn_jax.errors import InputError
+
+LAYOUTS = {(2, 1): "caffe", (1, 2): "torchvision"}  # by the strides of a block's conv1 and conv2
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], str]:
+    """Reads a trunk whose batch norm is fused into its convolutions.
+
+    Where an array stands in the graph says what it is; what stands nowhere in the trunk keeps its
+    own name.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      The arrays by torchvision's name, kernels OIHW, each convolution with a bias; a dense layer
+      behind the trunk is `fc`. And the layout that the strides show, see `ResNet`.
+
+    Raises:
+      InputError: if the file is missing or damaged, holds another kind of network, keeps its arrays
+        in other files, or onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise InputError(
+            f"weights={os.fspath(path)!r}: onnx is not installed; pip install 'sassn_jax[import]'"
+        ) from None
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+        arrays = {}
+        for tensor in graph.initializer:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                raise ValueError("its arrays are in other files")
+            array = onnx.numpy_helper.to_array(tensor)
+            if np.issubdtype(array.dtype, np.floating):  # the others are sizes, for reshaping
+                arrays[tensor.name] = array
+        return _Graph(graph.node, arrays).name_arrays()
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except Exception as error:  # protobuf's errors share no type
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise InputError(
+        f"weights={os.fspath(path)!r}: expected an ONNX file of a bottleneck ResNet with batch "
+        f"norm fused into its convolutions ({reason})"
+    )
+
+
+class _Graph:
+    """A graph that is searched from its residual sums backwards."""
+
+    def __init__(self, nodes: Any, arrays: Mapping[str, np.ndarray]):
+        self.nodes, self.arrays = nodes, dict(arrays)
+        self.maker = {output: node for node in nodes for output in node.output}
+
+    def name_arrays(self) -> tuple[dict[str, np.ndarray], str]:
+        """Returns the arrays by torchvision's names, and the layout."""
+        named, layouts = {}, set()
+        convs = [node for node in self.nodes if node.op_type == "Conv"]
+        if not convs:
+            raise ValueError("no convolutions")
+        named.update(self._take(convs[0], "conv1"))
+        stage, block = 0, 0
+        for paths in self._blocks():
+            (longer, shorter) = sorted(paths, key=len, reverse=True)
+            if len(longer) != 3 or len(shorter) > 1:
+                raise ValueError(f"a block of {len(longer)} convolutions beside {len(shorter)}")
+            stage, block = (stage + 1, 0) if shorter else (stage, block + 1)
+            name = f"layer{stage}.{block}"
+            for i, conv in enumerate(longer, start=1):
+                named.update(self._take(conv, f"{name}.conv{i}"))
+            for conv in shorter:
+                named.update(self._take(conv, f"{name}.downsample.0"))
+            strides = _stride(longer[0]), _stride(longer[1])
+            layouts.update([LAYOUTS[strides]] if strides in LAYOUTS else [])
+        if len(layouts) != 1:
+            raise ValueError("no stage halves its input in one of the two known ways")
+        named.update(self._take_dense())
+        return {**named, **self.arrays}, layouts.pop()
+
+    def _blocks(self) -> Iterator[list[list[Any]]]:
+        """Yields the two paths of each residual sum, their convolutions first to last."""
+        for node in self.nodes:
+            if node.op_type == "Add" and not set(node.input) & self.arrays.keys():
+                yield [self._path(name) for name in node.input]
+
+    def _path(self, name: str) -> list[Any]:
+        convs: list[Any] = []
+        for _ in self.nodes:  # a damaged graph might go in circles
+            node = self.maker[name]
+            if node.op_type not in ("Conv", "Relu"):
+                break
+            name = node.input[0]
+            if node.op_type == "Conv":
+                convs.insert(0, node)
+            elif self.maker[name].op_type == "Add":
+                break  # the end of the block before
+        return convs
+
+    def _take(self, conv: Any, name: str) -> dict[str, np.ndarray]:
+        _, kernel, *bias = conv.input
+        if not bias:
+            raise ValueError(f"{conv.name} has no bias")
+        return {
+            f"{name}.weight": self.arrays.pop(kernel),
+            f"{name}.bias": self.arrays.pop(bias[0]),
+        }
+
+    def _take_dense(self) -> dict[str, np.ndarray]:
+        """The classifier: a matrix product and a sum, or both in one."""
+        named = {}
+        for node in self.nodes:
+            mine = [name for name in node.input if name in self.arrays]
+            if node.op_type in ("MatMul", "Gemm", "Add"):
+                for name in mine:
+                    leaf = "weight" if self.arrays[name].ndim == 2 else "bias"
+                    named[f"fc.{leaf}"] = self.arrays.pop(name)
+        return named
+
+
+def _stride(conv: Any) -> int:
+    strides = [attribute.ints for attribute in conv.attribute if attribute.name == "strides"]
+    return strides[0][0] if strides else 1

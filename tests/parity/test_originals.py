@@ -1,0 +1,208 @@
+"""Weights of AdvSemiSeg and of torchvision, imported, compute here what they computed there.
+
+Everything crosses by a file that PyTorch wrote and `import_weights` read: weights, and then, under
+the same names, the gradients and the statistics that PyTorch arrived at.
+"""
+
+import functools
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sassn_jax.models.discriminator import Discriminator
+from sassn_jax.models.generator import Generator
+from sassn_jax.models.resnet import ARCHITECTURES
+from sassn_jax.training.importing import import_weights
+from sassn_jax.weights import store
+from tests.trees import assert_trees_close, to_nchw, to_nhwc
+
+NETWORKS = {
+    "deeplabv2": ("AdvSemiSegGenerator", "batch_frozen_affine"),
+    "deeplabv3": ("TorchvisionDeepLabV3", "batch"),
+}
+
+
+@pytest.fixture(scope="session")
+def originals(torch):
+    return importlib.import_module("tests.parity.originals")
+
+
+@pytest.fixture(autouse=True)
+def no_dropout(monkeypatch):
+    """Its masks are drawn by different generators."""
+    monkeypatch.setattr("sassn_jax.models.heads.DROPOUT", 0.0)
+    monkeypatch.setattr("sassn_jax.models.heads.AUXILIARY_DROPOUT", 0.0)
+
+
+def normal(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def randomize(module, torch):
+    """No array at a value that could hide a mistake."""
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in module.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        random = torch.randn(tensor.shape, generator=generator)
+        if tensor.ndim == 4:
+            tensor.copy_(random * (2 / tensor[0].numel()) ** 0.5)
+        elif name.endswith("running_var") or name.endswith(".weight"):
+            tensor.copy_(1 + 0.2 * random.clamp(-2, 2))
+        else:
+            tensor.copy_(0.1 * random)
+
+
+def imported(tensors, architecture, folder, torch):
+    """What `import_weights` makes of a state dict."""
+    torch.save(tensors, folder / "theirs.pth")
+    import_weights(folder / "theirs.pth", architecture, folder / "ours.safetensors")
+    variables, about = store.read(folder / "ours.safetensors")
+    return jax.tree.map(jnp.asarray, variables), about
+
+
+def gradients_of(module, torch):
+    """A state dict with gradients in place of parameters."""
+    return {
+        name: torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
+        for name, tensor in module.state_dict(keep_vars=True).items()
+    }
+
+
+def check_generator(head, trunk, size, classes, folder, torch, originals):
+    """Evaluation; then a pass in training: logits and statistics, and in float64 gradients too.
+
+    In float32 gradients tell little: a ReLU that rounding switches changes them by more.
+    """
+    architecture, name = ARCHITECTURES[trunk], f"{head}_{trunk}"
+    theirs_class, norm = NETWORKS[head]
+    theirs = getattr(originals, theirs_class)(
+        architecture.stem, architecture.width, architecture.blocks, classes
+    )
+    randomize(theirs, torch)
+    begin = {key: tensor.clone() for key, tensor in theirs.state_dict().items()}
+    variables, about = imported(begin, name, folder, torch)
+    assert about["num_classes"] == classes
+    model = {**about["model"], "aspp_rates": tuple(about["model"]["aspp_rates"])}
+    ours = Generator(classes, attention=(), norm=norm, **model)
+    images, weights = normal(1, 2, *size, 3), normal(2, 2, *size, classes)
+
+    def forward(variables, images):
+        """Logits of both heads, and the batch statistics after this pass."""
+        logits, state = ours.apply(
+            variables,
+            images,
+            train=True,
+            mutable=["batch_stats", "auxiliary"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        return [logits, *state.get("auxiliary", {}).get("logits", ())], state["batch_stats"]
+
+    def objective(outputs, weights):
+        return sum(f * (x * weights).mean() for f, x in zip((1, 0.5), outputs, strict=False))
+
+    def their_pass(dtype):
+        """Logits of a pass of theirs from where ours begins, and the statistics after it."""
+        theirs.load_state_dict(begin)
+        theirs.to(dtype).zero_grad()
+        outputs = [x for x in theirs.train()(to_nchw(images, torch).to(dtype)) if x is not None]
+        after, _ = imported(theirs.state_dict(), name, folder, torch)
+        return outputs, after["batch_stats"]
+
+    def errors(outputs, exact):
+        pairs = zip(outputs, exact, strict=True)
+        return [np.abs(np.asarray(x) - y).max() / np.abs(y).max() for x, y in pairs]
+
+    evaluated = jax.jit(functools.partial(ours.apply, train=False))(variables, images)
+    with torch.no_grad():
+        want = to_nhwc(theirs.eval()(to_nchw(images, torch))[0])
+    assert max(errors([evaluated], [want])) < 1e-4
+    outputs, stats = jax.device_get(jax.jit(forward)(variables, images))
+    with torch.no_grad():
+        their_outputs, their_stats = their_pass(torch.float32)
+    their_outputs = list(map(to_nhwc, their_outputs))
+    assert_trees_close(stats, their_stats, 1e-3)
+
+    with jax.enable_x64(True):
+        double = functools.partial(jax.tree.map, lambda x: jnp.asarray(x, jnp.float64))
+
+        @jax.jit
+        def learn(params, variables, images, weights):
+            def loss(params):
+                outputs, stats = forward({**variables, "params": params}, images)
+                return objective(outputs, weights), (outputs, stats)
+
+            return jax.grad(loss, has_aux=True)(params)
+
+        arguments = double((variables["params"], variables, images, weights))
+        gradients, (exact, exact_stats) = jax.device_get(learn(*arguments))
+    exact_tensors, their_exact_stats = their_pass(torch.float64)
+    their_exact = list(map(to_nhwc, exact_tensors))
+    assert max(errors(exact, their_exact)) < 1e-5
+    assert_trees_close(exact_stats, their_exact_stats, 1e-5)
+    objective(exact_tensors, to_nchw(weights, torch)).backward()
+    their_gradients, _ = imported(gradients_of(theirs, torch), name, folder, torch)
+    assert_trees_close(gradients, their_gradients["params"], 1e-5)
+    # In float32, a hundred layers of batch statistics magnify the roundings of either side.
+    for error, their_error in zip(
+        errors(outputs, their_exact), errors(their_outputs, their_exact), strict=True
+    ):
+        assert error < max(1e-4, 2 * their_error), (error, their_error)
+
+
+# With 64 and 96 the pooling rounds up in one project and down in the other; with 65 and 49 alike.
+@pytest.mark.parametrize("size", [(65, 49), (64, 96)])
+@pytest.mark.parametrize("head", NETWORKS)
+def test_a_small_generator(head, size, tmp_path, torch, originals):
+    check_generator(head, "resnet_tiny", size, 5, tmp_path, torch, originals)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(321, 321), (192, 256)])
+@pytest.mark.parametrize("head", NETWORKS)
+def test_the_published_generator(head, size, tmp_path, torch, originals):
+    """Minutes, and up to 14 GB of memory."""
+    check_generator(head, "resnet101", size, 21, tmp_path, torch, originals)
+
+
+@pytest.mark.parametrize(
+    ("size", "classes"),
+    [((65, 49), 5), pytest.param((321, 321), 21, marks=pytest.mark.slow)],
+)
+def test_the_discriminator(size, classes, tmp_path, torch, originals):
+    theirs = originals.AdvSemiSegDiscriminator(classes)
+    variables, about = imported(theirs.state_dict(), "discriminator", tmp_path, torch)
+    assert about["num_classes"] == classes
+    maps = jax.nn.softmax(normal(3, 2, *size, classes))
+
+    @jax.jit
+    def learn(params):
+        def loss(params):
+            logits = Discriminator().apply({"params": params}, maps)
+            return jnp.sum(jnp.sin(logits)), logits
+
+        return jax.grad(loss, has_aux=True)(params)
+
+    gradients, logits = learn(variables["params"])
+    their_logits = theirs(to_nchw(maps, torch))
+    their_logits.sin().sum().backward()
+    want = to_nhwc(their_logits)
+    np.testing.assert_allclose(logits, want, atol=1e-4 * np.abs(want).max())
+    their_gradients, _ = imported(gradients_of(theirs, torch), "discriminator", tmp_path, torch)
+    assert_trees_close(gradients, their_gradients["params"], 1e-3)
+
+
+def test_parameters_of_the_published_networks(torch, originals):
+    """The definitions above are of the size that their projects state."""
+
+    def count(module):
+        return sum(x.numel() for x in module.parameters())
+
+    with torch.device("meta"):
+        resnet101 = (64, 64, (3, 4, 23, 3))
+        assert count(originals.TorchvisionDeepLabV3(*resnet101, 21)) == 60_996_202
+        assert count(originals.AdvSemiSegGenerator(*resnet101, 21)) == 42_500_160 + 1_548_372
+        assert count(originals.AdvSemiSegDiscriminator(21)) == 2_783_169

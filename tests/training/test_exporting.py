@@ -1,0 +1,134 @@
+"""A run as one file, and what can be done with it."""
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sassn_jax import methods
+from sassn_jax.errors import InputError
+from sassn_jax.training import config as configuration
+from sassn_jax.training.evaluate_run import evaluate_run, load_run
+from sassn_jax.training.exporting import export_run
+from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.weights import store
+from tests.training.conftest import FEW_IMAGES, tiny_config
+
+pytestmark = pytest.mark.usefixtures("few_images", "fast_compile")
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run of two steps."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    optimizations = "jax_disable_most_optimizations"
+    before = jax.config.read(optimizations)
+    config = tiny_config("sa")
+    config.num_steps = config.eval_every = 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
+        jax.config.update(optimizations, True)
+        train_and_evaluate(config, workdir)
+        jax.config.update(optimizations, before)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def exported(workdir):
+    path = workdir.parent / "model.safetensors"
+    about = export_run(workdir, path, "best")
+    assert about["step"] == 2
+    return path
+
+
+def test_the_file_says_what_it_is(workdir, exported):
+    about = store.read_about(exported)
+    assert about["config"] == {
+        **(written := json.loads((workdir / "config.json").read_text())),
+        "model": {**written["model"], "weights": ""},
+    }
+    assert about["num_classes"] == len(about["classes"]["names"])
+    assert "gate_open" in about["classes"]["names"]
+    assert about["image"] == written["image"]
+    assert about["network"] == "generator"
+
+
+def test_it_predicts_and_scores_as_the_run_does(workdir, exported):
+    run, read = load_run(workdir), load_run(exported)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        read.state.generator.variables,
+        run.state.generator.variables,
+    )
+    assert read.dataset.info.class_names == run.dataset.info.class_names
+    np.testing.assert_array_equal(read.dataset.info.palette, run.dataset.info.palette)
+    image = run.dataset.splits["test"][0]["image"]
+    np.testing.assert_array_equal(read.predict(image), run.predict(image))
+    result = evaluate_run(exported, "test")
+    assert result == evaluate_run(workdir, "test")
+    beside = exported.with_name("model_eval_test.json")
+    assert json.loads(beside.read_text())["miou"] == pytest.approx(result["miou"])
+    with pytest.raises(InputError, match="split='all'"):
+        evaluate_run(exported, "all")
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({}, {"backbone", "attention3", "attention4", "head"}),
+        ({"model.aspp_rates": (1,)}, {"backbone", "attention3", "attention4", "head"}),
+        ({"model.aspp_rates": (2, 1)}, {"backbone", "attention3", "attention4"}),
+        ({"model.attention": ("layer4",), "model.qk_reduction": 4}, {"backbone", "head"}),
+        ({"classes": 3}, {"backbone", "attention3", "attention4"}),
+        ({"model.head": "deeplabv3"}, {"backbone", "attention3", "attention4"}),
+    ],
+)
+def test_training_starts_from_the_parts_that_fit(exported, change, parts):
+    config = tiny_config("sa")
+    config.model.weights = str(exported)
+    change = dict(change)
+    classes = change.pop("classes", store.read_about(exported)["num_classes"])
+    config.update_from_flattened_dict(change)
+    config = configuration.resolve(config)
+    method = methods.create(config, classes)
+    init = functools.partial(method.generator.init, train=False)
+    images = jnp.zeros((1, 32, 32, 3))
+    variables = jax.jit(init)(jax.random.key(0), images)
+    assert set(method.pretrained.parts(variables)) == parts
+    loaded = method.pretrained.load(method.generator.make_backbone(), variables, images)
+    assert jax.tree.structure(loaded) == jax.tree.structure(variables)
+    given, _ = store.read(exported)
+    for collection, tree in loaded.items():
+        for part, arrays in tree.items():
+            source = given if part in parts else variables
+            for path, x in jax.tree.leaves_with_path(arrays):
+                expected = source[collection][part]
+                for key in path:
+                    expected = expected[key.key]
+                np.testing.assert_array_equal(x, expected)
+
+
+def test_weights_of_another_network_cannot_be_evaluated(exported, tmp_path):
+    variables, about = store.read(exported)
+    del variables["params"]["attention3"]
+    store.write(tmp_path / "less.safetensors", variables, about)
+    with pytest.raises(InputError, match="arrays are not those of the network"):
+        load_run(tmp_path / "less.safetensors")
+    del about["config"]
+    store.write(tmp_path / "less.safetensors", variables, about)
+    with pytest.raises(InputError, match=r"not a file of experiments\.export"):
+        load_run(tmp_path / "less.safetensors")
+
+
+def test_a_mistake_is_named_before_work(workdir, tmp_path):
+    with pytest.raises(InputError, match=r"ends in \.safetensors"):
+        export_run(workdir, tmp_path / "model.npz")
+    with pytest.raises(InputError, match=r"no config\.json"):
+        export_run(tmp_path, tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="checkpoint='first'"):
+        export_run(workdir, tmp_path / "model.safetensors", "first")
+    assert not list(Path(tmp_path).iterdir())

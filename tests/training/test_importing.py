@@ -1,0 +1,234 @@
+"""Importing without PyTorch: from arrays under its names."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from sassn_jax.errors import InputError
+from sassn_jax.models.generator import Generator
+from sassn_jax.models.resnet import ARCHITECTURES, ResNet
+from sassn_jax.training import config as configuration
+from sassn_jax.training.importing import import_weights
+from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.weights import Pretrained, store
+from tests.training.conftest import tiny_config
+from tests.trees import random_variables
+from tests.weights.test_resnet import fuse, to_file
+
+TORCHVISION = {
+    "channel_order": "rgb",
+    "mean": [123.675, 116.28, 103.53],
+    "std": [58.395, 57.12, 57.375],
+}
+
+
+@pytest.fixture(scope="module")
+def trunk():
+    images = jnp.zeros((1, 33, 33, 3))
+    variables = random_variables(ResNet(ARCHITECTURES["resnet_tiny"]), images, train=False)
+    return jax.tree.map(np.asarray, variables)
+
+
+@pytest.fixture
+def arrays(trunk, tmp_path):
+    return to_file(tmp_path / "source.npz", trunk)
+
+
+@pytest.fixture
+def output(tmp_path):
+    return tmp_path / "ours.safetensors"
+
+
+def save(arrays, path):
+    np.savez(path, **arrays)
+    return path
+
+
+def assert_trunk(path, expected):
+    variables, _ = store.read(path)
+    got = {name: tree["backbone"] for name, tree in variables.items()}
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+
+
+def test_a_trunk(arrays, trunk, tmp_path, output):
+    extra = {
+        "fc.weight": np.ones((10, 512), np.float32),
+        "layer1.0.bn1.num_batches_tracked": np.array(7),
+    }
+    source = save({**arrays, **extra}, tmp_path / "source.npz")
+    imported = import_weights(source, "resnet_tiny", output)
+    assert_trunk(output, trunk)
+    assert imported.taken == len(arrays)
+    assert imported.left_out == (
+        "fc.weight (10, 512)",
+        "layer1.0.bn1.num_batches_tracked ()",
+    )
+    about = store.read_about(output)
+    assert about["model"] == {"backbone": "resnet_tiny", "layout": "torchvision"}
+    assert about["image"] == TORCHVISION
+    assert not about["fused"]
+    assert about["source"]["file"] == "source.npz"
+    assert len(about["source"]["sha256"]) == 64
+
+
+def test_another_convention(arrays, trunk, tmp_path, output):
+    import_weights(save(arrays, tmp_path / "a.npz"), "resnet_tiny", output, convention="caffe")
+    assert_trunk(output, trunk)
+    about = store.read_about(output)
+    assert about["model"]["layout"] == "caffe"
+    assert about["image"] == {
+        "channel_order": "bgr",
+        "mean": [104.0, 117.0, 123.0],
+        "std": [1.0, 1.0, 1.0],
+    }
+
+
+def test_a_fused_trunk_gets_images_divided_by_57(arrays, tmp_path, output):
+    fused = fuse(arrays)
+    import_weights(save(fused, tmp_path / "a.npz"), "resnet_tiny", output, convention="caffe")
+    variables, about = store.read(output)
+    assert about["fused"]
+    assert about["image"]["std"] == [57, 57, 57]
+    kernel = variables["params"]["backbone"]["conv1"]["kernel"]
+    expected = 57 * fused["conv1.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_allclose(kernel, expected, rtol=1e-6)
+    other = variables["params"]["backbone"]["layer1_0"]["conv1"]["kernel"]
+    np.testing.assert_array_equal(other, fused["layer1.0.conv1.weight"].transpose(2, 3, 1, 0))
+
+
+def test_a_fused_file_starts_a_run_as_it_did_unconverted(arrays, tmp_path, output):
+    source = save(fuse(arrays), tmp_path / "a.npz")
+    import_weights(source, "resnet_tiny", output, convention="caffe")
+    generator = Generator(3, backbone="resnet_tiny", attention=(), aspp_rates=(1,), norm="frozen")
+    images = jax.random.normal(jax.random.key(1), (2, 40, 33, 3))
+    variables = jax.jit(functools.partial(generator.init, train=False))(jax.random.key(0), images)
+    converted, unconverted = (
+        pretrained.load(generator.make_backbone(), variables, images)
+        for pretrained in (Pretrained(str(output)), Pretrained(str(source), image_std=(57,) * 3))
+    )
+    jax.tree.map(np.testing.assert_array_equal, converted, unconverted)
+
+
+def test_a_trunk_of_other_shapes_is_refused(trunk, tmp_path, output):
+    to_file(tmp_path / "a.npz", trunk)
+    import_weights(tmp_path / "a.npz", "resnet_tiny", output)
+    generator = Generator(3, backbone="resnet50_thin", attention=(), aspp_rates=(1,))
+    images = jnp.zeros((1, 33, 33, 3))
+    shapes = jax.eval_shape(
+        functools.partial(generator.init, train=False), jax.random.key(0), images
+    )
+    with pytest.raises(InputError, match=r"holds no trunk of the shapes of model\.backbone"):
+        Pretrained(str(output)).parts(shapes)
+
+
+@pytest.mark.parametrize("wrapper", ["module.", "Scale."])
+def test_wrapped_names_in_safetensors(arrays, trunk, tmp_path, output, wrapper):
+    wrapped = {wrapper + name: np.asarray(x, order="C") for name, x in arrays.items()}
+    safetensors.numpy.save_file(wrapped, tmp_path / "theirs.safetensors")
+    import_weights(tmp_path / "theirs.safetensors", "resnet_tiny", output)
+    assert_trunk(output, trunk)
+
+
+def test_what_has_no_place_is_listed_unless_allowed(arrays, trunk, tmp_path, output):
+    extra = {"layer5.conv2d_list.0.weight": np.ones((3, 512, 3, 3)), "steps": np.ones(2)}
+    source = save({**arrays, **extra}, tmp_path / "a.npz")
+    with pytest.raises(InputError) as error:
+        import_weights(source, "resnet_tiny", output)
+    assert "2 differ: layer5.conv2d_list.0.weight (3, 512, 3, 3) has no place" in str(error.value)
+    assert "steps (2,) has no place" in str(error.value)
+    assert "--allow=REGEX" in str(error.value)
+    with pytest.raises(InputError, match=r"1 differ: steps"):
+        import_weights(source, "resnet_tiny", output, allow=r"layer5\..*|step")
+    assert not output.exists()
+    imported = import_weights(source, "resnet_tiny", output, allow=r"layer5\..*|steps")
+    assert len(imported.left_out) == 2
+    assert_trunk(output, trunk)
+
+
+def test_what_is_missing_cannot_be_allowed(arrays, tmp_path, output):
+    shape = arrays.pop("layer2.0.conv2.weight").shape
+    arrays["layer2.0.conv1.weight"] = np.ones((2, 2, 1, 1))
+    with pytest.raises(InputError) as error:
+        import_weights(save(arrays, tmp_path / "a.npz"), "resnet_tiny", output, allow=".*")
+    assert f"layer2.0.conv2.weight {shape} is missing" in str(error.value)
+    assert "layer2.0.conv1.weight is (2, 2, 1, 1), expected (32, 64, 1, 1)" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"architecture": "vgg"}, r"architecture='vgg': expected one of resnet101, .*discrimin"),
+        ({"convention": "keras"}, r"convention='keras': expected one of advsemiseg, caffe"),
+        ({"allow": "("}, r"allow='\(': expected a regular expression"),
+        ({"output": "ours.npz"}, r"expected a name that ends in \.safetensors"),
+        ({"source": "theirs.h5"}, r"theirs\.h5': expected a file of \.pth, \.pt, \.npz"),
+        ({"source": "theirs.pth"}, r"theirs\.pth.*No such file"),
+        ({"architecture": "deeplabv3_resnet_tiny"}, r"no kernel classifier\.4\.weight"),
+        ({"architecture": "deeplabv2_resnet_tiny"}, r"no kernel layer5\.conv2d_list\.0\.weight"),
+        ({"architecture": "discriminator"}, r"1 differ|conv2\.weight .* is missing"),
+    ],
+)
+def test_a_mistake_is_named(arrays, tmp_path, output, options, message):
+    source = save(arrays, tmp_path / "a.npz")
+    given = {"source": source, "architecture": "resnet_tiny", "output": output, **options}
+    with pytest.raises(InputError, match=message) as error:
+        import_weights(**given)
+    assert "\n" not in str(error.value)
+    assert not output.exists()
+
+
+def test_strides_of_an_onnx_file_must_be_the_conventions(arrays, tmp_path, output):
+    onnx = pytest.importorskip("tests.weights.test_onnx", reason="onnx is not installed")
+    source = tmp_path / "trunk.onnx"
+    onnx.write(source, *onnx.graph_of(fuse(arrays)))
+    with pytest.raises(InputError, match="strides stand as in the layout caffe; choose another"):
+        import_weights(source, "resnet_tiny", output)
+    imported = import_weights(source, "resnet_tiny", output, convention="caffe")
+    assert imported.left_out == ("fc.weight (512, 2)", "fc.bias (2,)")
+    expected = tmp_path / "other.safetensors"
+    fused = save(fuse(arrays), tmp_path / "a.npz")
+    import_weights(fused, "resnet_tiny", expected, convention="caffe")
+    assert_trunk(output, {name: x["backbone"] for name, x in store.read(expected)[0].items()})
+
+
+@pytest.mark.usefixtures("few_images", "fast_compile")
+def test_a_run_takes_images_and_layout_from_its_weights(arrays, trunk, tmp_path, output, capsys):
+    import_weights(save(arrays, tmp_path / "a.npz"), "resnet_tiny", output)
+    config = tiny_config("supervised")
+    config.model.weights = str(output)
+    config.model.norm = "frozen"
+    config.num_steps = 1
+    before = config.to_dict()
+    state = train_and_evaluate(config, tmp_path / "run")
+    assert "backbone from" in capsys.readouterr().out
+    assert config.to_dict() == before
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert written["image"] == TORCHVISION
+    assert written["model"]["layout"] == "torchvision"
+    stats = state.generator.collections["batch_stats"]["backbone"]
+    jax.tree.map(np.testing.assert_array_equal, stats, trunk["batch_stats"])
+    train_and_evaluate(config, tmp_path / "run")  # goes on: the same config
+
+
+def test_a_run_refuses_weights_of_another_network(arrays, tmp_path, output):
+    import_weights(save(arrays, tmp_path / "a.npz"), "resnet_tiny", output)
+    config = tiny_config("supervised")
+    config.model.weights = str(output)
+    config.model.backbone = "resnet50"
+    with pytest.raises(InputError, match=r"model\.backbone='resnet50': the weights.*resnet_tiny"):
+        configuration.resolve(config)
+    about = {**store.read_about(output), "network": "discriminator", "model": {}}
+    store.write(output, {"params": {"a": np.ones(3)}}, about)
+    with pytest.raises(InputError, match="are of a discriminator"):
+        configuration.resolve(config)
+
+
+def test_other_weights_leave_a_config_alone():
+    config = tiny_config("supervised")
+    assert configuration.resolve(config) is config

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from sassn_jax.errors import InputError
+from sassn_jax.weights import store
+
+ABOUT = {
+    "network": "generator",
+    "model": {"backbone": "resnet_tiny"},
+    "image": {"channel_order": "bgr", "mean": [1.0, 2.0, 3.0], "std": [1.0, 1.0, 1.0]},
+    "num_classes": 3,
+    "fused": False,
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ours.safetensors"
+
+
+def test_what_was_written_is_read(path):
+    kernel = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    variables = {
+        "params": {"head": {"conv0": {"kernel": kernel.transpose(2, 0, 1)}, "alpha": np.ones(())}},
+        "batch_stats": {"bn1": {"mean": np.zeros(3, np.float32)}},
+    }
+    store.write(path, variables, ABOUT)
+    got, about = store.read(path)
+    assert about == ABOUT == store.read_about(path)
+    assert set(got) == {"params", "batch_stats"}
+    np.testing.assert_array_equal(
+        got["params"]["head"]["conv0"]["kernel"], kernel.transpose(2, 0, 1)
+    )
+    assert got["params"]["head"]["alpha"].shape == ()
+    assert set(store.read_arrays(path)) == {
+        "params/head/conv0/kernel",
+        "params/head/alpha",
+        "batch_stats/bn1/mean",
+    }
+    assert [x.name for x in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["ours.npz", "ours", "nowhere/ours.safetensors"])
+def test_another_name_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"expected a name that ends in \.safetensors"):
+        store.write(tmp_path / name, {}, ABOUT)
+
+
+@pytest.mark.parametrize("about", [None, {}, "[]", "not JSON", '{"network": "generator"}'])
+def test_a_file_that_says_nothing_of_its_network_is_refused(path, about):
+    metadata = {store.KEY: about} if isinstance(about, str) else about
+    safetensors.numpy.save_file({"a": np.ones(3)}, path, metadata)
+    with pytest.raises(InputError, match=r"ours\.safetensors.*expected a \.safetensors file"):
+        store.read(path)
+    assert set(store.read_arrays(path)) == {"a"}
+
+
+@pytest.mark.parametrize("content", [b"", b"12345678 and more", b"\xff" * 64])
+def test_a_file_of_another_kind_is_refused(path, content):
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"expected a \.safetensors file") as error:
+        store.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.safetensors.*No such file"):
+        store.read(tmp_path / "nowhere.safetensors")

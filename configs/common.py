@@ -33,6 +33,7 @@ def base_config(argument: str | None) -> ConfigDict:
     config.seed = 0
     config.num_steps = 20_000
     config.batch_size = 8  # labelled images a step; as many unlabelled ones from semi_start on
+    config.accumulation = 1  # pieces of a batch that G takes in turn, where memory is short
     config.crop_size = (321, 321)  # height, width in pixels
     config.log_every = 100
     config.eval_every = 1000
@@ -53,6 +54,8 @@ def base_config(argument: str | None) -> ConfigDict:
     config.model.qk_reduction = 8
     config.model.norm = "batch_frozen_affine"
     config.model.layout = "caffe"  # or torchvision: how the weights' network was built
+    config.model.dtype = "float32"  # of the networks' computation; or bfloat16
+    config.model.remat = False  # whether to keep less of the trunk for the backward pass
     config.model.auxiliary_head = False  # a second head on stage 3, as torchvision trains
     config.model.weights = ""  # file to start from; a .safetensors sets layout and image
     config.model.weights_std = (1.0, 1.0, 1.0)  # what a .npz was trained on divided images by
@@ -77,6 +80,7 @@ def base_config(argument: str | None) -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"
     config.optimizer.lr = 2.5e-4
+    config.optimizer.lr_batch_size = 0  # that lr is meant for, to scale it with batch_size; 0: any
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 1e-4
     config.optimizer.new_layer_multiplier = 10.0

@@ -97,7 +97,7 @@ _attention.defvjp(_forward, _backward)
 
 def _sum_dtype(x: Array) -> jnp.dtype:
     """What sums are computed in: float32 for narrower inputs too."""
-    return jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
 
 
 def _einsum_in(precision: lax.PrecisionLike) -> Callable[[str, Array, Array], Array]:

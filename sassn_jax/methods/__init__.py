@@ -36,10 +36,12 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
             qk_reduction=model.qk_reduction,
             norm=model.norm,
             layout=model.layout,
+            dtype=model.dtype,
+            remat=model.remat,
         ),
         generator_optimizer=generator_optimizer(
             name=optimizer.name,
-            learning_rate=optimizer.lr,
+            learning_rate=_learning_rate(config),
             momentum=optimizer.momentum,
             weight_decay=optimizer.weight_decay,
             new_layer_multiplier=optimizer.new_layer_multiplier,
@@ -52,12 +54,13 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
         if model.weights
         else None,
         ignore_label=ignore_label,
+        accumulation=config.accumulation,
     )
     if METHODS[config.method] is Supervised:
         return method
     return Adversarial(
         **vars(method),
-        discriminator=Discriminator(spectral_norm=model.spectral_norm),
+        discriminator=Discriminator(spectral_norm=model.spectral_norm, dtype=model.dtype),
         discriminator_optimizer=discriminator_optimizer(
             learning_rate=optimizer.discriminator_lr,
             betas=tuple(optimizer.discriminator_betas),
@@ -65,6 +68,14 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
         ),
         weights=LossWeights(**config.loss),
     )
+
+
+def _learning_rate(config: ConfigDict) -> float:
+    """G's, which may be given for another size of batch (Goyal et al. 2017, section 2.1)."""
+    optimizer = config.optimizer
+    if not optimizer.lr_batch_size:
+        return optimizer.lr
+    return optimizer.lr * config.batch_size / optimizer.lr_batch_size
 
 
 def _relative_std(config: ConfigDict) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from einops import rearrange
 from jaxtyping import Array, Float, Int
 
 from sassn_jax.losses import cross_entropy_loss
@@ -26,12 +27,17 @@ class Supervised:
       generator_optimizer: of its parameters.
       pretrained: weights that it starts from, None for random ones.
       ignore_label: pixels that take no part.
+      accumulation: pieces that G takes a batch in, one after the other, each from its images alone
+        in the backward pass too: the memory of one piece for a second forward pass. Losses and
+        gradients are those of the whole batch. Where the trunk uses batch statistics they are each
+        piece's own, and the running ones take the pieces in turn.
     """
 
     generator: Generator
     generator_optimizer: optax.GradientTransformation
     pretrained: Pretrained | None = None
     ignore_label: int = 255
+    accumulation: int = 1
 
     @property
     def unlabeled_from(self) -> int | None:
@@ -79,17 +85,34 @@ class Supervised:
         Returns:
           Its logits, those of its auxiliary head, if it has one, and its new collections.
         """
-        logits, updates = self.generator.apply(
-            {"params": params, **state.generator.collections},
-            images,
-            train=True,
-            groups=groups,
-            rngs={"dropout": jax.random.fold_in(state.rng, state.step)},
-            mutable=["batch_stats", AUXILIARY],
-        )
-        collections: dict[str, Any] = dict(updates)
-        auxiliary = collections.pop(AUXILIARY, None)
-        return logits, None if auxiliary is None else auxiliary["logits"][0], collections
+
+        def take(collections: Variables, piece: tuple[Any, Any]) -> tuple[Variables, Any]:
+            images, rng = piece
+            logits, updates = self.generator.apply(
+                {"params": params, **collections},
+                images,
+                train=True,
+                groups=groups,
+                rngs={"dropout": rng},
+                mutable=["batch_stats", AUXILIARY],
+            )
+            new: dict[str, Any] = dict(updates)
+            auxiliary = new.pop(AUXILIARY, None)
+            return new, (logits, None if auxiliary is None else auxiliary["logits"][0])
+
+        collections = state.generator.collections
+        rng = jax.random.fold_in(state.rng, state.step)
+        if self.accumulation == 1:
+            collections, (logits, auxiliary) = take(collections, (images, rng))
+            return logits, auxiliary, collections
+        # A piece takes every so many pairs, so that it is spread over all devices.
+        cut = "(n p g) ... -> p (n g) ..."
+        pieces = rearrange(images, cut, p=self.accumulation, g=groups)
+        rngs = jax.random.split(rng, self.accumulation)
+        collections, results = jax.lax.scan(jax.checkpoint(take), collections, (pieces, rngs))
+        join = "p (n g) ... -> (n p g) ..."
+        logits, auxiliary = jax.tree.map(lambda x: rearrange(x, join, g=groups), results)
+        return logits, auxiliary, collections
 
     def label_loss(
         self,

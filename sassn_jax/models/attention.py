@@ -39,4 +39,5 @@ class PositionAttention(nn.Module):
             implementation=self.implementation,
         )
         alpha = self.param("alpha", nn.initializers.zeros, ())
-        return alpha * rearrange(attended, "b (h w) c -> b h w c", h=x.shape[1]) + x
+        attended = rearrange(attended, "b (h w) c -> b h w c", h=x.shape[1])
+        return alpha.astype(x.dtype) * attended + x

@@ -1,6 +1,7 @@
 """The fully convolutional discriminator."""
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sassn_jax.models.layers import Conv, torch_default_init
@@ -15,9 +16,11 @@ class Discriminator(nn.Module):
 
     Attributes:
       spectral_norm: whether all five convolutions are spectrally normalized.
+      dtype: of the computation; parameters and logits are float32.
     """
 
     spectral_norm: bool = False
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, probabilities: Float[Array, "B H W C"]) -> Float[Array, "B h w 1"]:
@@ -26,7 +29,7 @@ class Discriminator(nn.Module):
         Args:
           probabilities: of the classes, or one-hot labels; at least `MINIMUM_SIZE` pixels a side.
         """
-        x = probabilities
+        x = probabilities.astype(self.dtype)
         for i, width in enumerate(WIDTHS):
             x = Conv(
                 width,
@@ -40,4 +43,4 @@ class Discriminator(nn.Module):
             )(x)
             if i + 1 < len(WIDTHS):
                 x = nn.leaky_relu(x, 0.2)
-        return x
+        return x.astype(jnp.float32)

@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sassn_jax.models.attention import PositionAttention
@@ -29,6 +30,8 @@ class Generator(nn.Module):
       norm: of the trunk, see `BatchNorm`.
       layout: of the trunk, see `ResNet`.
       attention_implementation: see `position_attention`.
+      dtype: of the computation; parameters, statistics and logits are float32.
+      remat: of the trunk, see `ResNet`.
     """
 
     num_classes: int
@@ -41,6 +44,8 @@ class Generator(nn.Module):
     norm: Norm = "batch_frozen_affine"
     layout: Layout = "caffe"
     attention_implementation: str | None = None
+    dtype: str = "float32"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -65,7 +70,7 @@ class Generator(nn.Module):
             )(x)
 
         layer3, features = self.make_backbone(parent=self, name="backbone")(
-            images,
+            images.astype(self.dtype),
             train=train,
             groups=groups,
             after_layer3=lambda x: attend("layer3", x),
@@ -76,7 +81,7 @@ class Generator(nn.Module):
         align_corners = HEADS[self.head].align_corners
 
         def classify(head: nn.Module, x: jax.Array) -> jax.Array:
-            logits = head(x, train=train, groups=groups)
+            logits = head(x, train=train, groups=groups).astype(jnp.float32)
             return resize_bilinear(logits, (height, width), align_corners=align_corners)
 
         if self.auxiliary_head:
@@ -88,4 +93,5 @@ class Generator(nn.Module):
     def make_backbone(self, **kwargs: Any) -> ResNet:
         """Returns the trunk as a module of its own, for those who load weights into it."""
         kwargs = {"parent": None, **kwargs}
-        return ResNet(ARCHITECTURES[self.backbone], self.layout, self.norm, **kwargs)
+        architecture = ARCHITECTURES[self.backbone]
+        return ResNet(architecture, self.layout, self.norm, self.remat, **kwargs)

@@ -1,4 +1,7 @@
-"""What every network is made of: convolution, normalization, pooling and resizing, all NHWC."""
+"""What every network is made of: convolution, normalization, pooling and resizing, all NHWC.
+
+Layers compute in the dtype of their input; parameters and statistics are float32 all the same.
+"""
 
 import functools
 from collections.abc import Callable
@@ -50,12 +53,14 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape)
         if self.kernel_norm is not None:
             kernel = self.kernel_norm(kernel)
+        kernel = kernel.astype(x.dtype)
         padding = self.padding
         if padding is None:
             padding = self.dilation * (self.kernel_size - 1) // 2
         y = conv2d(x, kernel, stride=self.stride, dilation=self.dilation, padding=padding)
         if self.use_bias:
-            y = y + self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            y = y + bias.astype(x.dtype)
         return y
 
 
@@ -83,7 +88,8 @@ class BatchNorm(nn.Module):
         self, x: Float[Array, "B H W C"], *, train: bool, groups: int = 1
     ) -> Float[Array, "B H W C"]:
         """Normalizes `x`; batch statistics are used where `train` is set and `norm` allows it."""
-        features = x.shape[-1]
+        features, dtype = x.shape[-1], x.dtype
+        x = x.astype(jnp.float32)
         scale = self.param("scale", nn.initializers.ones, (features,))
         bias = self.param("bias", nn.initializers.zeros, (features,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
@@ -93,7 +99,7 @@ class BatchNorm(nn.Module):
         if not train or self.norm == "frozen":
             # One multiply-add a pixel.
             multiplier = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
-            return x * multiplier + (bias - running_mean.value * multiplier)
+            return (x * multiplier + (bias - running_mean.value * multiplier)).astype(dtype)
 
         grouped = rearrange(x, "(b g) h w c -> b g h w c", g=groups)
         mean = jnp.mean(grouped, axis=(0, 2, 3))  # [g, C]
@@ -108,7 +114,7 @@ class BatchNorm(nn.Module):
         multiplier = scale * jax.lax.rsqrt(var + self.epsilon)
         shift = bias - mean * multiplier
         y = grouped * multiplier[:, None, None] + shift[:, None, None]
-        return rearrange(y, "b g h w c -> (b g) h w c")
+        return rearrange(y, "b g h w c -> (b g) h w c").astype(dtype)
 
     def _blend(self, running: jax.Array, batch: jax.Array) -> jax.Array:
         return self.momentum * running + (1 - self.momentum) * jax.lax.stop_gradient(batch)

@@ -89,11 +89,14 @@ class ResNet(nn.Module):
       architecture: its size, one of `ARCHITECTURES`.
       layout: one of `LAYOUTS`.
       norm: see `BatchNorm`.
+      remat: whether the backward pass computes each block anew from its input, the only thing that
+        is then kept of it: less memory for a second forward pass. XLA's CPU compiler undoes it.
     """
 
     architecture: Architecture
     layout: Layout = "caffe"
     norm: Norm = "batch_frozen_affine"
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -112,6 +115,12 @@ class ResNet(nn.Module):
           groups: interleaved parts of the batch with statistics of their own.
           after_layer3: applied to the features of stage 3 before stage 4 takes them.
         """
+
+        def apply(block: Bottleneck, x: jax.Array) -> jax.Array:
+            return block(x, train=train, groups=groups)
+
+        if self.remat:
+            apply = nn.remat(apply)
         x = Conv(self.architecture.stem, 7, stride=2, padding=3, name="conv1")(images)
         x = relu(BatchNorm(self.norm, name="bn1")(x, train=train, groups=groups))
         x = max_pool(x, ceil=self.layout == "caffe")
@@ -128,7 +137,7 @@ class ResNet(nn.Module):
                     norm=self.norm,
                     name=f"layer{stage + 1}_{block}",
                 )
-                x = bottleneck(x, train=train, groups=groups)
+                x = apply(bottleneck, x)
             if stage == 2:
                 x = after_layer3(x)
             stages.append(x)

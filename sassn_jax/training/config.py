@@ -43,6 +43,7 @@ def validate(config: ConfigDict) -> None:
         "model.head": one_of(HEADS),
         "model.norm": one_of(NORMS),
         "model.layout": one_of(LAYOUTS),
+        "model.dtype": one_of(("float32", "bfloat16")),
         "image.channel_order": one_of(("rgb", "bgr")),
         "loss.discriminator_fake": one_of(("labeled", "both")),
         "optimizer.name": one_of(("sgd", "adamw")),
@@ -72,7 +73,12 @@ def validate(config: ConfigDict) -> None:
         "seed": Rule(lambda x: 0 <= x < 2**32, "a whole number of at least 0 and below 2^32"),
         "loader_workers": AT_LEAST_0,
         "loss.semi_start": AT_LEAST_0,
+        "optimizer.lr_batch_size": AT_LEAST_0,
         **dict.fromkeys(COUNTS, AT_LEAST_1),
+        "accumulation": Rule(
+            lambda x: AT_LEAST_1.valid(x) and config.batch_size % x == 0,
+            f"a whole number that divides batch_size={_get(config, 'batch_size')}",
+        ),
         **dict.fromkeys(
             ("optimizer.lr", "optimizer.discriminator_lr", "optimizer.new_layer_multiplier"),
             Rule(lambda x: 0 < x < math.inf, "a number above 0"),

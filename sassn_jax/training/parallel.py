@@ -8,17 +8,18 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from sassn_jax.errors import InputError
 
 
-def make_mesh(batch_size: int) -> Mesh:
+def make_mesh(batch_size: int, accumulation: int = 1) -> Mesh:
     """Returns a mesh of all devices with the one axis `data`.
 
     Raises:
-      InputError: if the devices cannot share a batch evenly.
+      InputError: if the devices cannot share each piece of a batch evenly.
     """
     devices = jax.device_count()
-    if batch_size % devices:
+    if batch_size % (devices * accumulation):
+        pieces = f" times accumulation={accumulation}" if accumulation > 1 else ""
         raise InputError(
-            f"batch_size={batch_size}: expected a multiple of the {devices} devices; change "
-            "batch_size, or show the program fewer devices (CUDA_VISIBLE_DEVICES)"
+            f"batch_size={batch_size}: expected a multiple of the {devices} devices{pieces}; "
+            "change it, or show the program fewer devices (CUDA_VISIBLE_DEVICES)"
         )
     return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
 

@@ -46,7 +46,7 @@ def set_up(config: ConfigDict) -> Setup:
       InputError: if something that the user gave is wrong.
     """
     config = resolve(config)
-    mesh = parallel.make_mesh(config.batch_size)
+    mesh = parallel.make_mesh(config.batch_size, config.accumulation)
     dataset = data.load(config.dataset, config.data_dir)
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
     train = dataset.splits["train"]

@@ -359,3 +359,22 @@ def test_deeplabv3_with_an_auxiliary_head_learns_by_both(monkeypatch):
     np.testing.assert_array_equal(again, logits)
     later, _, _ = forward(state.generator.params, state.replace(step=state.step + 1), images)
     assert np.abs(later - logits).max() > 1e-3
+
+
+@pytest.mark.usefixtures("fast_compile")
+def test_a_batch_in_pieces_is_the_batch(state, method):
+    """Both players' gradients and all metrics; a piece holds images of both halves."""
+    batch = jax.tree.map(lambda *x: jnp.concatenate(x), make_batch(), make_batch(seed=1))
+    frozen = dataclasses.replace(method, generator=method.generator.clone(norm="frozen"))
+    maps = jax.jit(frozen.predict)(state.generator.variables, batch["unlabeled"]["image"])
+    threshold = dividing_threshold(jax.jit(frozen.confidence)(state, maps))
+    weights = dataclasses.replace(method.weights, semi_threshold=threshold)
+    (whole, metrics), (pieces, metrics_of_pieces) = (
+        jax.jit(dataclasses.replace(frozen, weights=weights, accumulation=n).step)(state, batch)
+        for n in (1, 2)
+    )
+    assert 0.3 < metrics["self_training/kept"] < 0.7
+    for name, value in metrics.items():
+        np.testing.assert_allclose(metrics_of_pieces[name], value, rtol=1e-4, err_msg=name)
+    for x, y in ((pieces.generator, whole.generator), (pieces.discriminator, whole.discriminator)):
+        assert_trees_close(x.params, y.params, 1e-5)

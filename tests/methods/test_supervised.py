@@ -1,5 +1,8 @@
 """Training on labels alone."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,3 +85,33 @@ def test_predict_gives_probabilities_by_running_statistics(method, labeled_state
 
 def test_there_is_no_confidence(method, labeled_state):
     assert method.confidence(labeled_state, jnp.ones((1, *SIZE, CLASSES))) is None
+
+
+@pytest.mark.parametrize("norm", ["frozen", "batch_frozen_affine"])
+def test_a_batch_in_pieces_is_the_batch(method, labeled_state, norm):
+    """Losses of the whole batch, most of whose labels are in one piece; statistics of each."""
+    batch = jax.tree.map(lambda x: jnp.concatenate([x, x[::-1] * 2]), make_batch()["labeled"])
+    batch["label"] = (
+        batch["label"].at[1:3].set(255).at[3].set(make_batch(seed=1)["labeled"]["label"][0])
+    )
+    generator = method.generator.clone(norm=norm)
+    whole, pieces = (
+        jax.jit(dataclasses.replace(method, generator=generator, accumulation=n).step)(
+            labeled_state, {"labeled": batch}
+        )
+        for n in (1, 2)
+    )
+    stats = pieces[0].generator.collections["batch_stats"]
+    if norm == "frozen":
+        for name, value in whole[1].items():
+            np.testing.assert_allclose(pieces[1][name], value, rtol=1e-5)
+        assert_trees_close(pieces[0].generator.params, whole[0].generator.params, 1e-5)
+        assert_trees_close(stats, whole[0].generator.collections["batch_stats"], 0)
+        return
+    variables = labeled_state.generator.variables
+    for piece in (0, 1):  # every second image
+        _, new = jax.jit(functools.partial(generator.apply, train=True, mutable=["batch_stats"]))(
+            variables, batch["image"][piece::2]
+        )
+        variables = {**variables, **new}
+    assert_trees_close(stats, variables["batch_stats"], 1e-5)

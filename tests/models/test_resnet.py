@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sassn_jax.models.layers import NORMS
-from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS, Bottleneck, ResNet
+from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS, Architecture, Bottleneck, ResNet
 from tests.trees import random_variables
 
 from .test_layers import draw
@@ -157,3 +157,23 @@ def test_only_batch_mode_trains_scale_and_bias(norm):
     for path, gradient in jax.tree.leaves_with_path(gradients(variables["params"])):
         is_norm = path[-1].key in ("scale", "bias")
         assert bool(np.any(gradient)) == (not is_norm or norm == "batch"), path
+
+
+def test_remat_keeps_of_a_block_its_input():
+    def kept(remat):
+        """Elements that the backward pass is given, beside the parameters."""
+        trunk = ResNet(Architecture(stem=8, width=8, blocks=(1, 1, 12, 1)), remat=remat)
+        images = jax.ShapeDtypeStruct((1, 65, 65, 3), jnp.float32)
+        init = functools.partial(trunk.init, train=False)
+        variables = jax.eval_shape(init, jax.random.key(0), images)
+
+        def features(params, variables, images):
+            return trunk.apply({**variables, "params": params}, images, train=False)
+
+        _, backward = jax.eval_shape(
+            lambda *arguments: jax.vjp(features, *arguments), variables["params"], variables, images
+        )
+        return sum(x.size for x in jax.tree.leaves(backward) if x.ndim == 4 and len(x) == 1)
+
+    of_a_block = 9 * 9 * 32
+    assert 12 * of_a_block < kept(remat=True) < 0.5 * kept(remat=False)

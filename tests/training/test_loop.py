@@ -199,6 +199,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(workdir):
         ("model.backbone", "vgg", "model.backbone='vgg': expected one of resnet101"),
         ("model.attention", ("layer5",), "model.attention=.*layer5"),
         ("model.norm", "group", "model.norm='group'"),
+        ("model.dtype", "float16", "model.dtype='float16': expected one of float32, bfloat16"),
+        ("accumulation", 3, "accumulation=3: expected a whole number that divides batch_size="),
         ("model.head", "unet", "model.head='unet': expected one of deeplabv2, deeplabv3"),
         ("model.layout", "keras", "model.layout='keras': expected one of caffe, torchvision"),
         ("model.weights", "no_such.safetensors", "no_such.safetensors"),

@@ -36,6 +36,8 @@ def test_every_device_holds_a_replicated_state_whole():
 def test_a_batch_that_cannot_be_shared_evenly():
     with pytest.raises(InputError, match="batch_size=3: expected a multiple of the 2 devices"):
         parallel.make_mesh(3)
+    with pytest.raises(InputError, match="a multiple of the 2 devices times accumulation=2"):
+        parallel.make_mesh(6, accumulation=2)
 
 
 def test_two_devices_take_the_step_of_one():

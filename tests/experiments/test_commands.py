@@ -190,8 +190,8 @@ def test_benchmark_of_attention(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "need a GPU" in result.stdout  # why triton has no figures
     written = json.loads(output.read_text())
-    assert written["peak_flops_per_second"]["float32"] > 0
     (case,) = written["cases"]
+    assert case["peak_flops_per_second"] > 0
     assert (case["batch"], case["positions"], case["qk_width"], case["v_width"]) == (2, 9, 4, 8)
     assert case["implementations"]["blockwise"]["both_seconds"] > 0
     assert case["implementations"]["blockwise"]["scratch_bytes"] > 0

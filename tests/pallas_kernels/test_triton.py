@@ -202,3 +202,30 @@ def test_no_second_derivative(inputs):
         jax.eval_shape(jax.grad(slope), q)
     with pytest.raises(TypeError, match="use implementation='blockwise'"):
         jax.eval_shape(jax.jacfwd(jax.grad(loss)), q)
+
+
+@pytest.mark.parametrize(("variance", "bound"), [(1, 1.5e-3), (9, 2e-3), (100, 5e-3), (900, 2e-2)])
+def test_what_tensor_cores_cost_float32(variance, bound):
+    """TF32 as NumPy would have it: operands of every matmul rounded to 10 bits of mantissa."""
+
+    def rounded(x):
+        bits = np.asarray(x, np.float32).view(np.uint32)
+        return ((bits + np.uint32(1 << 12)) & np.uint32(0xFFFFE000)).view(np.float32)
+
+    def dot(x, y):
+        return np.float64(rounded(x)) @ np.float64(rounded(y))
+
+    def transposed(x):
+        return x.swapaxes(1, 2)
+
+    inputs = [np.asarray(x) for x in arrays(1, 713, 128, 512, spread=variance**0.25)]
+    q, k, v, d_out = inputs
+    scores = dot(q, transposed(k))
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    out = dot(weights, v)
+    correction = (d_out * out).sum(-1, keepdims=True)
+    d_scores = weights * (dot(d_out, transposed(v)) - correction)
+    actual = (out, dot(d_scores, k), dot(transposed(d_scores), q), dot(transposed(weights), d_out))
+    worst = max(map(error, actual, numpy_attention(*inputs)))
+    assert bound / 5 < worst < bound

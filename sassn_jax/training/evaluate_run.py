@@ -1,8 +1,9 @@
 """Scoring a run that `train_and_evaluate` left in a workdir."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from sassn_jax.files import write_json
 from sassn_jax.methods import Method, TrainState
 from sassn_jax.training import config as configuration
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.setup import make_normalize
+from sassn_jax.training.setup import make_inference, make_normalize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,18 +39,24 @@ class Run:
         return np.asarray(probabilities[0].argmax(-1))
 
 
-def load_run(workdir: str | Path, checkpoint: str = "latest") -> Run:
+def load_run(
+    workdir: str | Path,
+    checkpoint: str = "latest",
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> Run:
     """Rebuilds a run from its workdir.
 
     Args:
       workdir: of the run.
       checkpoint: `latest`, or `best` by mIoU on the validation split.
+      overrides: fields of its config that are to have other values, by dotted name.
 
     Raises:
-      InputError: if the workdir holds no run, or one without such a checkpoint.
+      InputError: if the workdir holds no run, or one without such a checkpoint; if a value is wrong.
     """
     workdir = Path(workdir)
     config = configuration.read(workdir)
+    config.update_from_flattened_dict(dict(overrides))
     configuration.validate(config)
     dataset = data.load(config.dataset, config.data_dir)
     config.model.weights = ""  # the checkpoint has them
@@ -83,6 +90,7 @@ def evaluate_run(
     split: str = "val",
     checkpoint: str = "latest",
     on_images: Callable[[int, int], None] = lambda count, total: None,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Scores a run on a split and writes `eval_SPLIT.json` into its workdir.
 
@@ -91,14 +99,16 @@ def evaluate_run(
       split: of its dataset.
       checkpoint: `latest`, or `best` by mIoU on the validation split.
       on_images: told how many more images are done, and how many there are.
+      overrides: fields of its config that are to have other values, by dotted name: `eval.mirror`.
 
     Returns:
-      What was written: `split`, `step`, `miou`, `pixel_accuracy` and `iou` by class name.
+      What was written: `split`, `step`, `miou`, `pixel_accuracy` and `iou` by class name, and the
+      `overrides` where there are any.
 
     Raises:
-      InputError: if there is no such run, checkpoint or split.
+      InputError: if there is no such run, checkpoint or split, or a value is wrong.
     """
-    run = load_run(workdir, checkpoint)
+    run = load_run(workdir, checkpoint, overrides)
     if split not in run.dataset.splits:
         raise InputError(f"split={split!r}: expected one of {', '.join(run.dataset.splits)}")
     source = run.dataset.splits[split]
@@ -109,12 +119,14 @@ def evaluate_run(
         run.dataset.info,
         normalize=make_normalize(run.config),
         batch_size=run.config.eval_batch_size,
+        inference=make_inference(run.config),
         on_images=lambda count: on_images(count, len(source)),
     )
     result = {
         "split": split,
         "step": int(run.state.step),
         **matrix.summary(run.dataset.info.class_names),
+        **({"overrides": dict(overrides)} if overrides else {}),
     }
     write_json(Path(workdir) / f"eval_{split}.json", result)
     return result

@@ -1,11 +1,13 @@
 """Scores a run: python -m experiments.evaluate --workdir=DIR [--split=test].
 
-Fields of its config that say how a network is scored are flags here too, as in
---config.eval.mirror=True or --config.eval.scales='(0.75, 1.0, 1.25)'.
+The run is scored as its config says, unless flags give other values: --config.eval.pad_to,
+--config.eval.window, --config.eval.stride, --config.eval.scales, --config.eval.mirror,
+--config.eval_batch_size, --config.dataset or --config.data_dir. See configs/common.py.
 """
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import get_override_values
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -14,12 +16,10 @@ from configs import common
 from experiments import command
 
 _DEFAULTS = common.base_config(None)
-_CONFIG = config_flags.DEFINE_config_dict(
-    "config",
+_CONFIG = command.define_config(
     ConfigDict(
         {name: _DEFAULTS[name] for name in ("eval", "eval_batch_size", "dataset", "data_dir")}
-    ),
-    "Fields of the run's config that are to have other values.",
+    )
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _SPLIT = flags.DEFINE_string("split", "val", "Split of its dataset, such as val or test.")
@@ -41,7 +41,7 @@ def main() -> None:
             _SPLIT.value,
             _CHECKPOINT.value,
             lambda count, total: bar.update(task, advance=count, total=total, refresh=True),
-            config_flags.get_override_values(flags.FLAGS["config"]),
+            get_override_values(flags.FLAGS[_CONFIG.name]),
         )
     table = Table(title=f"{_WORKDIR.value}, step {result['step']}, {result['split']}")
     table.add_column("class")

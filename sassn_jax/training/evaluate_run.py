@@ -52,7 +52,7 @@ def load_run(
       overrides: fields of its config that are to have other values, by dotted name.
 
     Raises:
-      InputError: if the workdir holds no run, or one without such a checkpoint; if a value is wrong.
+      InputError: if the workdir holds no run, or none with such a checkpoint; a value is wrong.
     """
     workdir = Path(workdir)
     config = configuration.read(workdir)

@@ -172,7 +172,7 @@ def _add_windows(
 ) -> Float[Array, "H W C"]:
     """Adds window after window to where it lies, so that the order of the sum is fixed."""
 
-    def add(i: int, total: jax.Array) -> jax.Array:
+    def add(i: jax.Array, total: jax.Array) -> jax.Array:
         corner = (*corners[i], 0)
         before = jax.lax.dynamic_slice(total, corner, probabilities.shape[1:])
         after = before + weights[i] * probabilities[i]
@@ -234,19 +234,19 @@ def _interpolation_matrix(
     mirror: bool,
     aligned: bool,
 ) -> Float[Array, "O I"]:
-    """Linear interpolation from `size_in` to `size_out` samples; zeros beyond them.
+    """Linear interpolation from `size_in` to `size_out` samples, mirrored first; zeros beyond.
 
     In whole numbers up to the weights, so that the position of no sample is rounded.
     """
-    outputs = jnp.arange(shape[0])
-    samples = size_out - 1 - outputs if mirror else outputs
+    outputs, inputs = map(jnp.arange, shape)
+    if mirror:
+        inputs = size_in - 1 - inputs
     if aligned:
-        numerator, denominator = samples * (size_in - 1), jnp.maximum(1, size_out - 1)
+        numerator, denominator = outputs * (size_in - 1), jnp.maximum(1, size_out - 1)
     else:
-        numerator, denominator = (2 * samples + 1) * size_in - size_out, 2 * size_out
+        numerator, denominator = (2 * outputs + 1) * size_in - size_out, 2 * size_out
         numerator = jnp.clip(numerator, 0, denominator * (size_in - 1))
     below, rest = jnp.divmod(numerator[:, None], denominator)
     weight = (rest / denominator).astype(jnp.float32)
-    inputs = jnp.arange(shape[1])
     weights = jnp.where(inputs == below, 1 - weight, jnp.where(inputs == below + 1, weight, 0))
     return jnp.where(outputs[:, None] < size_out, weights, 0)

@@ -62,9 +62,7 @@ def naive_resize(x, size, aligned):
 def naive_windows(image, window, stride):
     total, count = 0.0, np.zeros((*image.shape[:2], 1))
     tops, lefts = [], []
-    for found, size, side, step in zip(
-        (tops, lefts), image.shape[:2], window, stride, strict=True
-    ):
+    for found, size, side, step in zip((tops, lefts), image.shape[:2], window, stride, strict=True):
         start = 0
         while start + side < size:
             found.append(start)

@@ -69,6 +69,13 @@ def base_config(argument: str | None) -> ConfigDict:
     config.augment.scale = (0.5, 1.5)
     config.augment.mirror = True
 
+    config.eval = ConfigDict()  # how images are shown to the network when it is scored
+    config.eval.pad_to = ()  # height, width that smaller images are padded to, in pixels
+    config.eval.window = ()  # height, width of sliding windows; () takes the whole image at once
+    config.eval.stride = ()  # from one window to the next, down and across
+    config.eval.scales = (1.0,)
+    config.eval.mirror = False
+
     config.loss = ConfigDict()
     config.loss.lambda_adv_labeled = 0.01
     config.loss.lambda_adv_unlabeled = 0.001

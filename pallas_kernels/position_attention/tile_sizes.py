@@ -117,7 +117,7 @@ _TABLE["ada", "bfloat16"] = _TABLE["ampere", "bfloat16"]
 for _gpu in ("hopper", "ampere", "ada"):
     _TABLE[_gpu, "float32"] = (  # no tensor cores: every operand passes through registers
         (32, 32, 256, 128, 8, 2),
-        (32, 32, 256, 128, 8, 2),
+        (32, 32, 256, 128, 8, 1),
         (32, 32, 256, 16, 8, 2),
         (32, 32, 256, 16, 8, 2),
     )

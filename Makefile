@@ -54,21 +54,22 @@ lock: setup
 	$(RUN) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	  --extra dev --extra import --extra voc --no-header --output-file requirements.lock
 
-# The compiler for GPUs makes JAX look for one: it stays out of .venv. A new list of packages, or a
-# GPU to run on, means a new folder; a folder counts as whole once `complete` is in it.
+# The compiler for GPUs makes JAX look for one: it stays out of .venv. Other packages, or a GPU to
+# run on, mean another folder; a folder counts as whole once `complete` is in it.
 GPU_PACKAGES := experiments/described_gpu/requirements.txt
 gpu-check:
 	$(CHECK_PYTHON)
-	@set -e; folder="$${XDG_CACHE_HOME:-$$HOME/.cache}/sassn_jax/gpu-check-$$(cksum < $(GPU_PACKAGES) | cut -d' ' -f1)"; \
-	packages='--no-deps --requirement $(GPU_PACKAGES)'; \
-	if nvidia-smi -L > /dev/null 2>&1; then \
-	  folder="$$folder-run"; \
-	  packages='--requirement $(GPU_PACKAGES) jax[cuda13]'; \
-	fi; \
+	@set -e; number=$$(cat requirements.lock $(GPU_PACKAGES) | cksum | cut -d' ' -f1); \
+	folder="$${XDG_CACHE_HOME:-$$HOME/.cache}/sassn_jax/gpu-check-$$number"; \
+	cuda=; \
+	if nvidia-smi -L > /dev/null 2>&1; then folder="$$folder-run"; cuda='jax[cuda13]'; fi; \
 	if ! test -e "$$folder/complete"; then \
 	  echo "making $$folder, once"; \
 	  $(PYTHON) -m venv --clear "$$folder"; \
-	  "$$folder/bin/python" -m pip install --quiet --disable-pip-version-check $$packages; \
+	  pip="$$folder/bin/python -m pip install --quiet --disable-pip-version-check"; \
+	  $$pip --require-hashes --no-deps --requirement requirements.lock; \
+	  $$pip --no-deps --requirement $(GPU_PACKAGES); \
+	  if test "$$cuda"; then $$pip "$$cuda"; fi; \
 	  touch "$$folder/complete"; \
 	fi; \
 	"$$folder/bin/python" -m experiments.gpu_check $(FLAGS)

@@ -35,8 +35,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.augment.scale = (0.75, 1.5)
 
     config.loss.semi_start = 100
-    config.loss.semi_threshold = 0.1
-    config.loss.lambda_semi = 1.0
+    config.loss.lambda_semi = 0.5
 
     config.optimizer.name = "adamw"
     config.optimizer.lr = 3e-4

@@ -3,6 +3,7 @@
 from ml_collections import ConfigDict
 
 ATTENTION = ("layer3", "layer4")
+RATES = {"deeplabv2": (6, 12, 18, 24), "deeplabv3": (12, 24, 36)}  # by head
 METHODS = {
     "supervised": {"attention": (), "spectral_norm": False},
     "advsemiseg": {"attention": (), "spectral_norm": False},
@@ -24,6 +25,18 @@ def parse_argument(argument: str | None, **defaults: str) -> dict[str, str]:
     if values["method"] not in METHODS:
         raise ValueError(f"method={values['method']!r}: expected one of {', '.join(METHODS)}")
     return values
+
+
+def full_size_config(argument: str | None) -> ConfigDict:
+    """Returns the paper's VOC recipe, with `method`, `labels` and `backbone` from the argument."""
+    values = parse_argument(argument, method="sassn", labels="1/8", backbone="deeplabv2")
+    backbone = values.pop("backbone")
+    if backbone not in RATES:
+        raise ValueError(f"{backbone=}: expected one of {', '.join(RATES)}")
+    config = base_config(",".join(f"{key}={value}" for key, value in values.items()))
+    config.model.head = backbone
+    config.model.aspp_rates = RATES[backbone]
+    return config
 
 
 def base_config(argument: str | None) -> ConfigDict:
@@ -50,7 +63,7 @@ def base_config(argument: str | None) -> ConfigDict:
     config.model.head = "deeplabv2"
     config.model.attention = METHODS[values["method"]]["attention"]
     config.model.spectral_norm = METHODS[values["method"]]["spectral_norm"]
-    config.model.aspp_rates = (6, 12, 18, 24)  # of deeplabv2; of deeplabv3 (12, 24, 36)
+    config.model.aspp_rates = RATES["deeplabv2"]
     config.model.qk_reduction = 8
     config.model.norm = "batch_frozen_affine"
     config.model.layout = "caffe"  # or torchvision: how the weights' network was built
@@ -68,6 +81,13 @@ def base_config(argument: str | None) -> ConfigDict:
     config.augment = ConfigDict()
     config.augment.scale = (0.5, 1.5)
     config.augment.mirror = True
+
+    config.eval = ConfigDict()  # how images are shown to the network when it is scored
+    config.eval.pad_to = ()  # height, width that smaller images are padded to, in pixels
+    config.eval.window = ()  # height, width of sliding windows; () takes the whole image at once
+    config.eval.stride = ()  # from one window to the next, down and across
+    config.eval.scales = (1.0,)
+    config.eval.mirror = False
 
     config.loss = ConfigDict()
     config.loss.lambda_adv_labeled = 0.01

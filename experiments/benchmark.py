@@ -70,7 +70,8 @@ def attention() -> None:
     console = Console(soft_wrap=True)
     for case in result["cases"]:
         sizes = "batch {batch}, N {positions}, q and k {qk_width}, v {v_width}".format(**case)
-        table = Table(title=f"{case['shape']}: {sizes}, {case['dtype']}")
+        peak = f"a matmul of 2048 x 2048: {case['peak_flops_per_second'] / 1e9:,.0f} GFLOP/s"
+        table = Table(title=f"{case['shape']}: {sizes}, {case['dtype']}; peak, {peak}")
         table.add_column("", no_wrap=True)
         for text in (
             "forward,\nms",
@@ -91,8 +92,6 @@ def attention() -> None:
         if "unsupported" in figures
     }
     console.print(*sorted(reasons), sep="\n")
-    for dtype, flops in result["peak_flops_per_second"].items():
-        console.print(f"peak, a {dtype} matmul of 2048 x 2048: {flops / 1e9:,.0f} GFLOP/s")
     _write(result)
 
 

@@ -9,10 +9,22 @@ from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
 
 from sassn_jax.errors import InputError, TrainingError
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
+
+
+def define_config(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
+    """Defines a flag `--config.FIELD` for each field of `config`; ends the program on a wrong one.
+
+    `ml_collections` reads the command line here already, not when the flags are parsed.
+    """
+    try:
+        return config_flags.DEFINE_config_dict("config", config, "Other values of these fields.")
+    except Exception as error:
+        _stop(_first_cause(error, fields="--help"), 2)
 
 
 def run(main: Callable[[], None] | Mapping[str, Callable[[], None]]) -> None:
@@ -68,13 +80,13 @@ def _config_files() -> str:
     )
 
 
-def _first_cause(error: Exception) -> str:
+def _first_cause(error: Exception, fields: str = "configs/common.py") -> str:
     """What went wrong, out of what absl and ml_collections wrap around it."""
     if isinstance(error, KeyError | AttributeError):
         field = re.findall(r"\w+", str(error))[0]
         guess = re.search(r'Did you mean "(\w+)"', str(error))
         hint = f"; did you mean {guess[1]}?" if guess else ""
-        return f"--config has no field {field}; see configs/common.py{hint}"
+        return f"--config has no field {field}; see {fields}{hint}"
     text = str(error).strip()
     if "Traceback" in text:  # of a config file: its last line has the error
         return "--config: " + re.sub(r"^\w+Error: ", "", text.splitlines()[-1])

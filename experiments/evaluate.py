@@ -1,15 +1,28 @@
 """Scores a run: python -m experiments.evaluate --workdir=DIR [--split=test].
 
 In place of the folder a file of experiments.export can stand.
+
+The run is scored as its config says, unless flags give other values: --config.eval.pad_to,
+--config.eval.window, --config.eval.stride, --config.eval.scales, --config.eval.mirror,
+--config.eval_batch_size, --config.dataset or --config.data_dir. See configs/common.py.
 """
 
 from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import get_override_values
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from configs import common
 from experiments import command
 
+_DEFAULTS = common.base_config(None)
+_CONFIG = command.define_config(
+    ConfigDict(
+        {name: _DEFAULTS[name] for name in ("eval", "eval_batch_size", "dataset", "data_dir")}
+    )
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run, or a file of experiments.export.", required=True
 )
@@ -32,6 +45,7 @@ def main() -> None:
             _SPLIT.value,
             _CHECKPOINT.value,
             lambda count, total: bar.update(task, advance=count, total=total, refresh=True),
+            get_override_values(flags.FLAGS[_CONFIG.name]),
         )
     table = Table(title=f"{_WORKDIR.value}, step {result['step']}, {result['split']}")
     table.add_column("class")

@@ -88,7 +88,7 @@ def _check_choice(flag: str, given: Sequence[str], allowed: Sequence[str]) -> No
 def compile_all(cases: Sequence[Case]) -> list[Outcome]:
     """Compiles in as many processes as there are cores."""
     workers = ProcessPoolExecutor(
-        os.cpu_count(),
+        len(os.sched_getaffinity(0)),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_leave_interrupts_to_the_parent,
     )
@@ -178,16 +178,19 @@ def memory_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def compare_on_gpu(shapes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Runs the kernels on the GPU that is there, if JAX can use it.
+    """Runs the kernels on the GPU that is there.
 
     Returns:
       By shape and numerics the largest errors of the output and of the gradients, each relative to
       the largest value that the reference gives.
+
+    Raises:
+      InputError: JAX cannot use it.
     """
     import jax
 
     if jax.default_backend() != "gpu":
-        return {}
+        raise InputError("a GPU is there, and JAX cannot use it: see what nvidia-smi says of it")
     return {
         f"{shape} {numerics}": errors("triton", attention.SHAPES[shape], numerics)
         for shape in shapes

@@ -18,17 +18,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 Function = Callable[..., tuple[Array, ...]]
 
 
-def batch_parallel(function: Function, num_results: int) -> Function:
+def batch_parallel(function: Function, num_results: int, no_derivative: str) -> Function:
     """Returns the function with rules for `vmap`, for devices and for derivatives.
 
     Args:
       function: of arrays that all begin with the batch axis; so do its results, and each example's
         results depend on that example alone.
       num_results: how many arrays it returns.
+      no_derivative: what a TypeError says where it is differentiated.
 
     Returns:
       The same function. Under a mesh every device takes its own examples; `vmap` adds its axis to
-      the batch; a derivative raises NotImplementedError.
+      the batch; a derivative raises TypeError, as JAX's own functions without one do.
     """
     split = custom_partitioning(function)
     split.def_partition(
@@ -37,16 +38,17 @@ def batch_parallel(function: Function, num_results: int) -> Function:
     batched = custom_vmap(lambda *arrays: split(*arrays))
     batched.def_vmap(functools.partial(_merge_axis, lambda *arrays: batched(*arrays), num_results))
     final = jax.custom_jvp(lambda *arrays: batched(*arrays))
-    final.defjvp(_no_derivative)
+    final.defjvp(functools.partial(_refuse, no_derivative))
     return final
 
 
 def _partition(
     function: Function, mesh: Mesh, arguments: tuple[Any, ...], results: tuple[Any, ...]
 ) -> tuple[Mesh, Function, tuple[NamedSharding, ...], tuple[NamedSharding, ...]]:
-    """Splits every array over the devices that the first one's batch is split over."""
-    spec = arguments[0].sharding.spec
-    sharding = NamedSharding(mesh, PartitionSpec(spec[0] if spec else None))
+    """Splits every array over the devices that any one's batch is split over."""
+    specs = [x.sharding.spec for x in (*arguments, *results)]
+    batch = next((spec[0] for spec in specs if spec and spec[0] is not None), None)
+    sharding = NamedSharding(mesh, PartitionSpec(batch))
     return mesh, function, (sharding,) * len(results), (sharding,) * len(arguments)
 
 
@@ -79,8 +81,5 @@ def _merge_axis(
     return results, (True,) * num_results
 
 
-def _no_derivative(primals: Any, tangents: Any) -> Any:
-    raise NotImplementedError(
-        "the Triton kernels of position attention have a first derivative in reverse mode and no "
-        "other: use implementation='blockwise' for second derivatives"
-    )
+def _refuse(message: str, primals: Any, tangents: Any) -> Any:
+    raise TypeError(message)

@@ -1,17 +1,17 @@
-"""Scoring a network on whole images, each at its own size."""
+"""Scoring a network on whole images, each at the size of its label."""
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sassn_jax.data import DatasetInfo, Normalize, Source
+from sassn_jax.data.transforms import pad
+from sassn_jax.inference import Inference, Predict, Size, Sizes, predict_images
 from sassn_jax.metrics import ConfusionMatrix, count_pairs
-
-Predict = Callable[[Any, jax.Array], jax.Array]
 
 
 def evaluate(
@@ -22,18 +22,23 @@ def evaluate(
     *,
     normalize: Normalize,
     batch_size: int,
+    inference: Inference = Inference(),  # noqa: B008 (it cannot be changed)
     on_images: Callable[[int], None] = lambda count: None,
 ) -> ConfusionMatrix:
     """Predicts every image of a source and compares with its label.
 
     Args:
       predict: class probabilities `[B, H, W, C]` from variables and normalized images
-        `[B, H, W, 3]`; a jitted one compiles once for each size of image.
+        `[B, H, W, 3]`; a jitted one compiles once for each size of image, or what `inference` makes
+        of it.
       variables: passed on to `predict`.
-      source: images with labels.
+      source: images with labels. Where a label is of another size than its image, the probabilities
+        are scaled to it.
       info: of the dataset.
       normalize: what the network expects of an image.
-      batch_size: images a call; those of one size are gathered, the last of a size padded.
+      batch_size: images a call, or windows of an image where there are windows; images of one size
+        are gathered, the last of a size padded.
+      inference: how images are shown to the network.
       on_images: told how many images each batch held.
 
     Returns:
@@ -43,34 +48,70 @@ def evaluate(
         count_pairs, num_classes=info.num_classes, ignore_label=info.ignore_label
     )
     matrix = ConfusionMatrix.empty(info.num_classes)
-    for images, labels, size in _batches(source, info, normalize, batch_size):
-        predictions = jnp.argmax(predict(variables, jnp.asarray(images)), axis=-1)
+    images_a_batch = 1 if inference.window else batch_size
+    for batch in _batches(source, info, normalize, inference, images_a_batch):
+        probabilities = predict_images(
+            predict,
+            variables,
+            jnp.asarray(batch.images),
+            batch.sizes,
+            batch.label_sizes,
+            inference,
+            batch_size=batch_size,
+        )
+        predictions = jnp.argmax(probabilities, axis=-1)
         # An image a call, so that float32 counts stay exact.
-        for label, prediction in zip(jnp.asarray(labels)[:size], predictions, strict=False):
+        labels = jnp.asarray(batch.labels)[: batch.real]
+        for label, prediction in zip(labels, predictions, strict=False):
             matrix = matrix.merge(jax.device_get(count(label[None], prediction[None])))
-        on_images(size)
+        on_images(batch.real)
     return matrix
 
 
+class _Batch(NamedTuple):
+    """Images `[B, H, W, 3]`, labels `[B, h, w]`, their sizes, and how many of them are real."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    sizes: Sizes
+    label_sizes: Sizes
+    real: int
+
+
 def _batches(
-    source: Source, info: DatasetInfo, normalize: Normalize, batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Yields images, labels and how many of them are real, a size of image at a time."""
-    waiting: dict[tuple[int, ...], list[tuple[np.ndarray, np.ndarray]]] = {}
+    source: Source,
+    info: DatasetInfo,
+    normalize: Normalize,
+    inference: Inference,
+    batch_size: int,
+) -> Iterator[_Batch]:
+    """Yields images with their labels, those together that are padded to the same size."""
+    stack = functools.partial(_stack, batch_size=batch_size, ignore_label=info.ignore_label)
+    waiting: dict[tuple[Size, Size], list[tuple[np.ndarray, np.ndarray]]] = {}
     for index in range(len(source)):
         example = source[index]
-        image, label = example["image"], example["label"].astype(np.int32)
-        same_size = waiting.setdefault(label.shape, [])
-        same_size.append((normalize(image), label))
-        if len(same_size) == batch_size:
-            yield _stack(waiting.pop(label.shape), batch_size)
-    for same_size in waiting.values():
-        yield _stack(same_size, batch_size)
+        image, label = normalize(example["image"]), example["label"].astype(np.int32)
+        canvases = inference.canvas(image.shape[:2]), inference.canvas(label.shape)
+        alike = waiting.setdefault(canvases, [])
+        alike.append((image, label))
+        if len(alike) == batch_size:
+            yield stack(waiting.pop(canvases), canvases)
+    for canvases, alike in waiting.items():
+        yield stack(alike, canvases)
 
 
 def _stack(
-    pairs: list[tuple[np.ndarray, np.ndarray]], batch_size: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    padded = pairs + [pairs[-1]] * (batch_size - len(pairs))
-    images, labels = (np.stack(arrays) for arrays in zip(*padded, strict=True))
-    return images, labels, len(pairs)
+    pairs: list[tuple[np.ndarray, np.ndarray]],
+    canvases: tuple[Size, Size],
+    batch_size: int,
+    ignore_label: int,
+) -> _Batch:
+    images, labels = zip(*pairs + [pairs[-1]] * (batch_size - len(pairs)), strict=True)
+    canvas, label_canvas = canvases
+    return _Batch(
+        np.stack([pad(image, canvas, 0.0) for image in images]),
+        np.stack([pad(label, label_canvas, ignore_label) for label in labels]),
+        Sizes(canvas, tuple(image.shape[:2] for image in images)),
+        Sizes(label_canvas, tuple(label.shape for label in labels)),
+        len(pairs),
+    )

@@ -90,6 +90,21 @@ def test_bad_arguments(name, argument, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["voc", "cityscapes"])
+def test_heads_of_the_paper(name):
+    assert get_config(name).model.aspp_rates == (6, 12, 18, 24)
+    model = get_config(name, "labels=1/2,backbone=deeplabv3").model
+    assert (model.head, model.aspp_rates) == ("deeplabv3", (12, 24, 36))
+    with pytest.raises(ValueError, match="expected one of deeplabv2, deeplabv3"):
+        get_config(name, "backbone=fcn")
+
+
+def test_cityscapes_is_the_papers_recipe():
+    config = get_config("cityscapes")
+    assert (config.crop_size, config.augment.scale) == ((512, 1024), (1.0, 1.0))
+    assert (config.batch_size, config.num_steps, config.loss.semi_start) == (2, 40_000, 5000)
+
+
 def test_common_is_the_papers_recipe():
     """Section V of the paper, and what AdvSemiSeg's code adds to it."""
     config = importlib.import_module("configs.common").base_config(None)

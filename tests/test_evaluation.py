@@ -7,10 +7,13 @@ import pytest
 
 from sassn_jax.data import DatasetInfo, Normalize
 from sassn_jax.evaluation import evaluate
+from sassn_jax.inference import Inference
+from tests.test_inference import naive_resize
 
 CLASSES = 4
 INFO = DatasetInfo("toy", ("a", "b", "c", "d"), np.zeros((CLASSES, 3), np.uint8))
 SIZES = [(5, 7), (6, 4), (5, 7), (5, 7), (3, 3), (6, 4), (5, 7)]
+SCORES = np.random.default_rng(4).normal(size=(3, CLASSES)).astype(np.float32)
 
 
 class Toy:
@@ -101,3 +104,123 @@ def test_no_images():
     matrix = score(Toy([]))
     assert matrix.counts.shape == (CLASSES, CLASSES)
     assert not matrix.counts.any()
+
+
+PROTOCOLS = [
+    {"pad_to": (6, 7)},
+    {"pad_to": (4, 5)},  # smaller than some images, which keep their own size
+    {"mirror": True},
+    {"window": (4, 3), "stride": (2, 3)},
+    {"window": (4, 4), "stride": (3, 1), "pad_to": (6, 7), "mirror": True},
+]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("fields", PROTOCOLS, ids=str)
+def test_what_is_shown_otherwise_is_counted_the_same(fields, batch_size):
+    """A network that looks at nothing but a pixel says the same of it in every view."""
+    same = score(Toy(SIZES), batch_size, inference=Inference(**fields))
+    np.testing.assert_array_equal(same.counts, score(Toy(SIZES)).counts)
+
+
+@pytest.mark.parametrize("fields", [{}, *PROTOCOLS], ids=str)
+def test_an_image_without_labels_counts_for_nothing(fields):
+    source, with_another = Toy(SIZES), Toy([*SIZES, (5, 7), (2, 9)])
+    for example in with_another.examples[len(SIZES) :]:
+        example["label"][:] = 255
+    inference = Inference(**fields)
+    np.testing.assert_array_equal(
+        score(with_another, inference=inference).counts, score(source, inference=inference).counts
+    )
+    with_another.examples = with_another.examples[len(SIZES) :]
+    assert not score(with_another, inference=inference).counts.any()
+
+
+@pytest.mark.parametrize("fields", [{}, *PROTOCOLS], ids=str)
+def test_a_class_that_does_not_occur_has_no_iou(fields):
+    """Padding looks like class 2 to the network here: it must not be counted as predicted."""
+    source = Toy(SIZES)
+    for example in source.examples:
+        example["label"][example["label"] == 2] = 255
+        example["image"][example["image"] == 2] = 3
+    matrix = score(source, inference=Inference(**fields))
+    assert np.isnan(matrix.iou()).tolist() == [False, False, True, False]
+    assert matrix.miou() == pytest.approx(np.delete(matrix.iou(), 2).mean())
+
+
+@pytest.mark.parametrize(
+    ("fields", "shapes"),
+    [
+        ({"pad_to": (6, 7)}, [(3, 6, 7, 3)]),
+        ({"pad_to": (6, 7), "mirror": True}, [(3, 6, 7, 3)]),
+        ({"pad_to": (6, 7), "scales": (0.5, 1.0, 2.0)},
+         [(3, 3, 4, 3), (3, 6, 7, 3), (3, 12, 14, 3)]),
+        ({"window": (4, 5), "stride": (2, 3)}, [(3, 4, 5, 3)]),
+        ({"window": (4, 5), "stride": (2, 3), "scales": (0.5, 1.0, 2.0), "mirror": True},
+         [(3, 4, 5, 3)]),
+    ],
+)  # fmt: skip
+def test_compiles_once_for_each_shape(fields, shapes):
+    traced = []
+
+    @jax.jit
+    def predict(variables, images):
+        traced.append(images.shape)
+        return read_off(variables, images)
+
+    score(Toy(SIZES), batch_size=3, predict=predict, inference=Inference(**fields))
+    assert traced == shapes
+
+
+def test_padded_images_of_new_sizes_compile_nothing():
+    """Neither the network nor what surrounds it, down to single operations."""
+    inference = Inference(pad_to=(11, 13), scales=(0.5, 1.0), mirror=True)
+    predict = jax.jit(read_off)
+    compiled = []
+
+    def listen(event, duration, **kwargs):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(kwargs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        score(Toy([(5, 7), (6, 4)]), predict=predict, inference=inference)
+        assert compiled
+        compiled.clear()
+        score(Toy([(11, 3), (9, 9), (1, 13), (2, 2)]), predict=predict, inference=inference)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compiled
+
+
+def test_windows_take_one_image_at_a_time():
+    """All classes of several large images would not fit in memory."""
+    told = []
+    inference = Inference(window=(4, 5), stride=(2, 3))
+    score(Toy(SIZES), batch_size=3, on_images=told.append, inference=inference)
+    assert told == [1] * len(SIZES)
+
+
+@pytest.mark.parametrize("fields", [{}, {"pad_to": (9, 9)}, {"mirror": True}], ids=str)
+def test_scores_at_the_size_of_the_label(fields):
+    """The image may be of another size, as where halved images have their full labels."""
+    rng = np.random.default_rng(3)
+    source = Toy([(9, 12), (7, 8), (9, 12)])
+    expected = np.zeros((CLASSES, CLASSES), np.int64)
+    for example in source.examples:
+        height, width = example["label"].shape
+        example["image"] = rng.integers(0, 9, (height // 2, width // 2, 3), np.uint8)
+        scores = example["image"] @ SCORES
+        guess = naive_resize(scores, (height, width), aligned=True).argmax(-1)
+        valid = example["label"] != 255
+        np.add.at(expected, (example["label"][valid], guess[valid]), 1)
+    matrix = evaluate(
+        lambda variables, images: images @ SCORES,
+        None,
+        source,
+        INFO,
+        normalize=Normalize(),
+        batch_size=2,
+        inference=Inference(**fields),
+    )
+    np.testing.assert_array_equal(matrix.counts, expected)

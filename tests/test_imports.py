@@ -16,7 +16,7 @@ PARTS = [
     {"weights"},
     {"data"},
     {"models"},
-    {"losses", "metrics", "optimizers"},
+    {"inference", "losses", "metrics", "optimizers"},
     {"evaluation"},
     {"methods"},
     {"training"},

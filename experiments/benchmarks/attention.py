@@ -20,7 +20,9 @@ from sassn_jax.errors import InputError
 
 DTYPES = ("float32", "bfloat16", "float16")
 SDPA = "PyTorch SDPA"
+_PEAK = "peak"
 _PEAK_SIZE = 2048
+_PEAK_OPERATIONS = 2 * _PEAK_SIZE**3
 
 Run = Callable[[], Any]  # returns when its result is there
 
@@ -41,7 +43,7 @@ def benchmark_attention(
 
     Returns:
       `cases`, with medians in seconds for each of ours and, where it is installed, for PyTorch, and
-      `peak_flops_per_second` of a square matmul by dtype, timed in the same rounds.
+      `peak_flops_per_second` of a square matmul, timed in the same rounds.
 
     Raises:
       InputError: a name or size that there is not.
@@ -54,16 +56,14 @@ def benchmark_attention(
             if name not in allowed:
                 raise InputError(f"--{flag}: {name!r}: expected some of {', '.join(allowed)}")
     named = {name: _shape(name) for name in (SHAPES if shapes is None else shapes)}
-    peaks = {dtype: _seconds({"peak": _matmul(dtype)}, rounds)["peak"] for dtype in dtypes}
-    peak_flops = {x: 2 * _PEAK_SIZE**3 / float(np.median(peaks[x])) for x in dtypes}
     cases = [
         {"shape": name, "dtype": dtype}
         | vars(shape)
-        | {"implementations": _time_case(shape, implementations, dtype, rounds, peak_flops[dtype])}
+        | _time_case(shape, implementations, dtype, rounds)
         for name, shape in named.items()
         for dtype in dtypes
     ]
-    return {"peak_flops_per_second": peak_flops, "cases": cases}
+    return {"cases": cases}
 
 
 def _shape(name: str) -> AttentionShape:
@@ -82,8 +82,8 @@ def _shape(name: str) -> AttentionShape:
 
 
 def _time_case(
-    shape: AttentionShape, implementations: Sequence[str], dtype: str, rounds: int, peak: float
-) -> dict[str, dict[str, Any]]:
+    shape: AttentionShape, implementations: Sequence[str], dtype: str, rounds: int
+) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     sizes = (shape.batch, shape.positions)
     q, k = rng.normal(size=(2, *sizes, shape.qk_width)) * shape.qk_width**-0.25
@@ -103,20 +103,23 @@ def _time_case(
         figures |= {name: {"scratch_bytes": None} for name in runs if name not in figures}
 
     forward = _seconds({name: run[0] for name, run in runs.items()}, rounds)
-    both = _seconds({name: run[1] for name, run in runs.items()}, rounds)
+    both = _seconds({_PEAK: _matmul(dtype)} | {x: run[1] for x, run in runs.items()}, rounds)
     operations = 6 * shape.batch * shape.positions**2 * (shape.qk_width + shape.v_width)
     for name in runs:
-        median = float(np.median(both[name]))
+        seconds = np.array(both[name])
+        of_peak = operations / seconds / (_PEAK_OPERATIONS / np.array(both[_PEAK]))
         figures[name] |= {
             "forward_seconds": float(np.median(forward[name])),
-            "both_seconds": median,
-            "both_flops_per_second": operations / median,
-            "share_of_peak": operations / median / peak,
+            "both_seconds": float(np.median(seconds)),
+            "both_flops_per_second": operations / float(np.median(seconds)),
+            "share_of_peak": float(np.median(of_peak)),
         }
         if SDPA in runs:
-            ratios = np.divide(both[name], both[SDPA])
-            figures[name]["ratio_to_sdpa"] = float(np.median(ratios))
-    return figures
+            figures[name]["ratio_to_sdpa"] = float(np.median(seconds / both[SDPA]))
+    return {
+        "peak_flops_per_second": _PEAK_OPERATIONS / float(np.median(both[_PEAK])),
+        "implementations": figures,
+    }
 
 
 def _ours(name: str, arrays: Sequence[np.ndarray], dtype: str) -> tuple[Run, Run, int]:
@@ -143,6 +146,7 @@ def _pytorch(arrays: Sequence[np.ndarray], dtype: str) -> dict[str, tuple[Run, R
     import torch
 
     on_gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
+    torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as JAX's default
     q, k, v, d_out = (
         torch.from_numpy(x).to("cuda" if on_gpu else "cpu", getattr(torch, dtype)) for x in arrays
     )

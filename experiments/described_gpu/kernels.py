@@ -80,6 +80,9 @@ def parse_kernels(ptx: str, report: str, launches: Mapping[str, int]) -> list[Ke
       ptx: the file's text.
       report: what `ptxas -v` says of it.
       launches: from `parse_launches`.
+
+    Raises:
+      ValueError, KeyError: something that is asked of a kernel is in none of the texts.
     """
     bodies = dict(re.findall(r"\.entry (\w+)\((.*?)(?=\.entry |\Z)", ptx, re.DOTALL))
     reports = re.split(r"Compiling entry function '(\w+)'", report)
@@ -95,7 +98,7 @@ def parse_kernels(ptx: str, report: str, launches: Mapping[str, int]) -> list[Ke
                 registers=_number(r"Used (\d+) registers", text),
                 spills=_number(r"(\d+) bytes spill stores", text)
                 + _number(r"(\d+) bytes spill loads", text),
-                shared_memory=launches.get(name, 0) + _number(r"(\d+) bytes smem", text),
+                shared_memory=launches[name] + _number(r"(\d+) bytes smem", text, missing=0),
                 tensor_instructions=dict(
                     collections.Counter(a or b for a, b in _TENSOR.findall(body))
                 ),
@@ -106,6 +109,11 @@ def parse_kernels(ptx: str, report: str, launches: Mapping[str, int]) -> list[Ke
     return kernels
 
 
-def _number(pattern: str, text: str) -> int:
+def _number(pattern: str, text: str, missing: int | None = None) -> int:
+    """The number in a report; a report without it is not one that this module can read."""
     found = re.search(pattern, text)
-    return int(found[1]) if found else 0
+    if found:
+        return int(found[1])
+    if missing is None:
+        raise ValueError(f"ptxas does not report {pattern!r}: {text!r}")
+    return missing

@@ -26,6 +26,8 @@ IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
     "triton_interpret": functools.partial(triton.position_attention, interpret=True),
 }
 
+DTYPES = ("float16", "bfloat16", "float32", "float64")
+
 
 def position_attention(
     q: Float[Array, "B N Dqk"],
@@ -50,7 +52,7 @@ def position_attention(
       q: queries; row i asks what output row i is made of.
       k: keys, of the queries' shape.
       v: values; their width may differ.
-      scale: factor of the scores, before the softmax.
+      scale: factor of the scores, before the softmax; a number that is known when traced.
       precision: of the matmuls, as everywhere in JAX; None means `jax.default_matmul_precision`.
       implementation: a name in `IMPLEMENTATIONS`, or None for the first that takes the case.
 
@@ -63,6 +65,7 @@ def position_attention(
       NotImplementedError: the implementation asked for by name cannot take this case.
     """
     _check(q, k, v)
+    scale = float(scale)
     if precision is None:  # now: the backward pass may be traced where another default holds
         default = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
         precision = default or lax.Precision.DEFAULT
@@ -87,5 +90,8 @@ def _check(q: Array, k: Array, v: Array) -> None:
         raise ValueError(f"{shapes}: expected q and k [B, N, Dqk] and v [B, N, Dv]")
     if 0 in q.shape + v.shape:
         raise ValueError(f"{shapes}: expected no empty axis")
-    if not q.dtype == k.dtype == v.dtype:
-        raise ValueError(f"q {q.dtype}, k {k.dtype}, v {v.dtype}: expected one dtype for all")
+    if not q.dtype == k.dtype == v.dtype or q.dtype not in DTYPES:
+        raise ValueError(
+            f"q {q.dtype}, k {k.dtype}, v {v.dtype}: expected one dtype for all, of "
+            f"{', '.join(DTYPES)}"
+        )

@@ -2,9 +2,9 @@
 
 The forward pass takes queries a block at a time, the backward pass keys: only `block x N` scores
 exist at any moment, and each of them writes its large results once. The forward pass saves, beside
-its inputs and its output, one number a query: the logarithm of the softmax's denominator. From it
-the backward pass computes the weights of a block anew, as in FlashAttention (Dao et al., 2022,
-section 3.1 and appendix B).
+its inputs and its output, two numbers a query: the largest score, and the logarithm of the sum of
+exp(score - largest). From them the backward pass computes the weights of a block anew, as in
+FlashAttention (Dao et al., 2022, section 3.1 and appendix B).
 
 Where one block holds all positions, the loop has one round, and XLA removes it.
 """
@@ -20,7 +20,7 @@ from jaxtyping import Float
 # Scores of one block and one image: 8 MiB in float32. N up to 1448 is one block.
 _MAX_BLOCK_SCORES = 1 << 21
 
-_Residuals = tuple[Array, Array, Array, Array, Array]
+_Residuals = tuple[Array, Array, Array, Array, Array, Array]
 
 
 def position_attention(
@@ -49,25 +49,26 @@ def _forward(
     einsum = _einsum_in(precision)
     count, size = _blocks(q.shape[1])
 
-    def take_queries(i: Array, results: tuple[Array, Array]) -> tuple[Array, Array]:
-        out, log_total = results
+    def take_queries(i: Array, results: tuple[Array, ...]) -> tuple[Array, ...]:
         start = _start(i, size, q.shape[1])
         scores = scale * einsum("bqd,bkd->bqk", _rows(q, start, size), k)  # [B, size, N]
-        highest = jnp.max(scores, axis=-1, keepdims=True)
+        highest = jnp.max(scores, axis=-1, keepdims=True)  # [B, size, 1]
         weights = jnp.exp(scores - highest)
         total = jnp.sum(weights, axis=-1, keepdims=True)
-        rows = einsum("bqk,bkd->bqd", weights.astype(v.dtype), v) / total
-        return _put(out, rows, start), _put(log_total, highest + jnp.log(total), start)
+        out = einsum("bqk,bkd->bqd", weights.astype(v.dtype), v) / total
+        rows = (out, highest, jnp.log(total))
+        return tuple(_put(x, y, start) for x, y in zip(results, rows, strict=True))
 
-    results = (jnp.zeros_like(v), jnp.zeros((*q.shape[:2], 1), _sum_dtype(q)))
-    out, log_total = lax.fori_loop(0, count, take_queries, results)
-    return out, (q, k, v, out, log_total)
+    of_queries = jnp.zeros_like(q[..., :1], _sum_dtype(q))
+    results = (jnp.zeros_like(v), of_queries, of_queries)
+    out, highest, log_total = lax.fori_loop(0, count, take_queries, results)
+    return out, (q, k, v, out, highest, log_total)
 
 
 def _backward(
     scale: float, precision: lax.PrecisionLike, residuals: _Residuals, d_out: Array
 ) -> tuple[Array, Array, Array]:
-    q, k, v, out, log_total = residuals
+    q, k, v, out, highest, log_total = residuals
     einsum = _einsum_in(precision)
     count, size = _blocks(q.shape[1])
     # sum_k P dP, the term that the normalization adds to the softmax's derivative, without P. As a
@@ -78,7 +79,8 @@ def _backward(
         d_q, d_k, d_v = results
         start = _start(i, size, q.shape[1])
         keys = _rows(k, start, size)
-        weights = jnp.exp(scale * einsum("bqd,bkd->bqk", q, keys) - log_total)  # [B, N, size]
+        scores = scale * einsum("bqd,bkd->bqk", q, keys)  # [B, N, size]
+        weights = jnp.exp(scores - highest - log_total)
         d_weights = einsum("bqd,bkd->bqk", d_out, _rows(v, start, size))
         d_scores = (scale * weights * (d_weights - correction)).astype(q.dtype)
         is_new = start + jnp.arange(size) >= i * size  # not in the block before
@@ -87,7 +89,7 @@ def _backward(
         d_v = _put(d_v, einsum("bqk,bqd->bkd", weights.astype(v.dtype), d_out), start)
         return d_q, d_k, d_v
 
-    results = (jnp.zeros(q.shape, _sum_dtype(q)), jnp.zeros_like(k), jnp.zeros_like(v))
+    results = (jnp.zeros_like(q, _sum_dtype(q)), jnp.zeros_like(k), jnp.zeros_like(v))
     d_q, d_k, d_v = lax.fori_loop(0, count, take_keys, results)
     return d_q.astype(q.dtype), d_k, d_v
 

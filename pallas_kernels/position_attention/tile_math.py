@@ -46,6 +46,19 @@ def online_softmax(
     return weights, rescale, new_highest, total * rescale + jnp.sum(weights, axis=1)
 
 
+def weights(scores: Array, highest: Array, log_total: Array) -> Array:
+    """The softmax's weights from what the forward pass has saved.
+
+    The two are apart because their sum loses what `log_total` says where scores are large.
+
+    Args:
+      scores: all of one tile; -inf for keys that are not there.
+      highest: the largest score of each query.
+      log_total: the logarithm of the query's sum of exp(score - highest).
+    """
+    return jnp.exp(scores - highest - log_total)
+
+
 def scores_gradient(weights: Array, d_weights: Array, correction: Array) -> Array:
     """Through the softmax: weights * (d_weights - correction), all of one tile.
 

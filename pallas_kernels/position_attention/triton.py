@@ -1,17 +1,20 @@
 """Position attention as fused GPU kernels that never store an N x N array: the forward pass.
 
 Written in Pallas for its Triton backend. A program owns `block_q` queries and `block_v` columns of
-the output, and walks over the keys with an online softmax. Beside the output it writes the
-logarithm of the softmax's denominator, from which the backward kernels (`triton_vjp.py`) compute
-the weights anew. Nothing is summed by atomics, so two runs give the same bits.
+the output, and walks over the keys with an online softmax. Beside the output it writes the largest
+score and the logarithm of the softmax's denominator, from which the backward kernels
+(`triton_vjp.py`) compute the weights anew. Nothing is summed by atomics, so two runs give the same
+bits.
 """
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
+from jax.sharding import AxisType
 from jaxtyping import Float
 
 from pallas_kernels.position_attention import tile_math, triton_vjp
@@ -25,7 +28,7 @@ from pallas_kernels.position_attention.triton_call import (
     store,
 )
 
-_GPUS: dict[str, Gpu] = {"H100": "hopper", "H200": "hopper", "A100": "ampere"}
+_GPUS: dict[str, Gpu] = {"H100": "hopper", "H200": "hopper", "GH200": "hopper", "A100": "ampere"}
 
 
 def position_attention(
@@ -40,8 +43,10 @@ def position_attention(
 ) -> Float[Array, "B N Dv"]:
     """Computes `softmax(scale * q @ k^T) @ v`; see `pallas_kernels.position_attention`.
 
-    The GPU is the one that the program is compiled for: the one that is there, or the one that
-    `jax.sharding.use_abstract_mesh` describes.
+    The GPU is the one that the program is compiled for: the one that is JAX's default device, or
+    the one that `jax.sharding.use_abstract_mesh` describes. Arrays that stand elsewhere are not
+    seen: for a program for the CPU beside a GPU, set the default device or ask for `blockwise`.
+    Inside `jax.shard_map` the kernels want `check_vma=False`.
 
     Args:
       q: queries.
@@ -49,15 +54,19 @@ def position_attention(
       v: values.
       scale: factor of the scores.
       precision: of float32 matmuls, None for DEFAULT. As in JAX's own, all but HIGHEST mean TF32,
-        with 10 bits of mantissa: an error of 5e-4 to 1.3e-3 of the largest value, gradients too
-        (operands rounded so in NumPy, N = 713, widths 128 and 512, scores of variance 1 and 9).
-        HIGHEST is true float32, without tensor cores: below 1e-6 (the kernels on a CPU).
+        with 10 bits of mantissa: an error of about 1e-3 of the largest value, gradients too, where
+        scores have a variance of 1 to 9, and of 4e-3 at 100, 1e-2 at 900 (operands rounded so in
+        NumPy, N = 713, widths 128 and 512). HIGHEST is true float32, without tensor cores: below
+        1e-6 (the kernels on a CPU).
       tiles: sizes to use instead of those chosen for the GPU.
       interpret: whether to run the kernels on a CPU, in float32 and slowly, as a test of them.
 
     Raises:
-      NotImplementedError: no GPU, or one too old; a dtype or precision that is not there.
+      NotImplementedError: no GPU, or one too old; a dtype or precision that is not there; a mesh
+        with explicit axes.
     """
+    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+        raise NotImplementedError("the Triton kernels need a mesh whose axes are AxisType.Auto")
     if q.dtype not in (jnp.float32, jnp.bfloat16, jnp.float16):
         raise NotImplementedError(f"{q.dtype}: the Triton kernels take float32 and narrower")
     resolved = _precision(precision)
@@ -79,7 +88,9 @@ def _precision(precision: lax.PrecisionLike) -> lax.Precision:
 def _gpu() -> Gpu:
     """The generation of the GPU that the program being traced will run on."""
     described = jax.sharding.get_abstract_mesh().abstract_device  # under a mesh, and in shard_map
-    platform = jax.default_backend() if described is None else described.platform
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
+    default = getattr(chosen, "platform", chosen) or jax.default_backend()  # a device, or a name
+    platform = default if described is None else described.platform
     if platform != "gpu":
         raise NotImplementedError(
             f"the Triton kernels need a GPU, and this program is for {platform!r}"
@@ -90,7 +101,8 @@ def _gpu() -> Gpu:
     # A GPU that is only described has no number of its capability.
     if "NVIDIA" not in kind or (device and float(device.compute_capability) < 8.0):
         raise NotImplementedError(f"{kind}: the Triton kernels need NVIDIA's Ampere or newer")
-    return next((gpu for name, gpu in _GPUS.items() if name in kind), "ada")
+    # By whole words: an A1000 is no A100.
+    return next((_GPUS[word] for word in re.findall(r"\w+", kind) if word in _GPUS), "ada")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5, 6))
@@ -116,7 +128,7 @@ def _forward(
     interpret: bool,
 ) -> tuple[Array, triton_vjp.Residuals]:
     positions, sizes = q.shape[1], tiles.forward
-    out, log_total = launch(
+    out, highest, log_total = launch(
         functools.partial(
             _forward_kernel,
             qk_size=q.shape[1:],
@@ -131,13 +143,13 @@ def _forward(
         grid=(pl.cdiv(positions, sizes.block_q), pl.cdiv(v.shape[2], sizes.block_v)),
         results=[
             jax.ShapeDtypeStruct(v.shape, v.dtype),
-            jax.ShapeDtypeStruct(q.shape[:2], jnp.float32),
+            *[jax.ShapeDtypeStruct(q.shape[:2], jnp.float32)] * 2,
         ],
         tiles=sizes,
         name="position_attention_forward",
         interpret=interpret,
     )
-    return out, (q, k, v, out, log_total)
+    return out, (q, k, v, out, highest, log_total)
 
 
 _attention.defvjp(_forward, triton_vjp.backward)
@@ -148,6 +160,7 @@ def _forward_kernel(
     k_ref: Ref,
     v_ref: Ref,
     out_ref: Ref,
+    highest_ref: Ref,
     log_total_ref: Ref,
     *,
     qk_size: Size,
@@ -183,4 +196,5 @@ def _forward_kernel(
 
     @pl.when(pl.program_id(1) == 0)
     def _() -> None:
-        store(log_total_ref, (positions,), queries, None, highest + jnp.log(total))
+        store(highest_ref, (positions,), queries, None, highest)
+        store(log_total_ref, (positions,), queries, None, jnp.log(total))

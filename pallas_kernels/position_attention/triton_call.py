@@ -4,7 +4,6 @@ JAX 0.11 marks that backend as deprecated, with no word yet on when it goes. Wha
 order of the loops in `triton.py` and `triton_vjp.py`, is what another front end would replace.
 """
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,7 +25,10 @@ Ref = Any  # Pallas's reference to the whole array of one image, in the GPU's me
 Span = tuple[Array | int, int]  # the first index, and how many
 Size = tuple[int, ...]  # of one image's array: N and its width, if it has one
 
-_MAX_ELEMENTS = 2**31 - 1  # the compiled kernels count them in 32 bits
+_NO_DERIVATIVE = (
+    "the Triton kernels of position attention have a first derivative in reverse mode and no "
+    "other: use implementation='blockwise' for second derivatives"
+)
 
 
 def launch(
@@ -49,13 +51,7 @@ def launch(
         written beyond an array's own size.
       name: in the compiled program.
       interpret: whether to run on a CPU, as plain JAX operations.
-
-    Raises:
-      NotImplementedError: an array is too large to be indexed.
     """
-    for shape in [x.shape for x in arrays] + [x.shape for x in results]:
-        if math.prod(shape) > _MAX_ELEMENTS:
-            raise NotImplementedError(f"{shape}: the kernels take up to {_MAX_ELEMENTS} elements")
     rows = max(tiles.block_q, tiles.block_k)
     columns = max(tiles.block_qk, tiles.block_v)
 
@@ -80,7 +76,7 @@ def launch(
             interpret=interpret,
         )(*arrays)
 
-    return batch_parallel(call, len(results))(*arrays)
+    return batch_parallel(call, len(results), _NO_DERIVATIVE)(*arrays)
 
 
 def load(

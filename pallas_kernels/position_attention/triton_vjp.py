@@ -1,10 +1,10 @@
 """Position attention as fused GPU kernels: the backward pass.
 
 Three kernels, one for each of dV, dQ and dK, each the owner of what it writes. All compute the
-softmax's weights anew from the scores and the saved logarithm of its denominator (Dao et al., 2022,
-appendix B). In the kernels for dV and dK a program owns keys, and tiles of weights are transposed:
-rows are keys, columns are queries. Where a tile reaches beyond the last position, scores are -inf
-and weights 0.
+softmax's weights anew from the scores, and from the saved largest score and logarithm of the
+denominator of each query (Dao et al., 2022, appendix B). In the kernels for dV and dK a program
+owns keys, and tiles of weights are transposed: rows are keys, columns are queries. Where a tile
+reaches beyond the last position, scores are -inf and weights 0.
 """
 
 import functools
@@ -27,7 +27,8 @@ from pallas_kernels.position_attention.triton_call import (
     store,
 )
 
-Residuals = tuple[Array, Array, Array, Array, Array]  # q, k, v, out, log_total [B, N]
+# q, k, v, out; of each query [B, N] the largest score and the logarithm of the sum below it.
+Residuals = tuple[Array, Array, Array, Array, Array, Array]
 
 
 def backward(
@@ -39,7 +40,7 @@ def backward(
     d_out: Array,
 ) -> tuple[Array, Array, Array]:
     """Returns the gradients for q, k and v, in their dtypes."""
-    q, k, v, out, log_total = residuals
+    q, k, v, out, highest, log_total = residuals
     positions = q.shape[1]
     # sum_k P dP, the term that the normalization adds to the softmax's derivative, without P.
     correction = jnp.sum(d_out.astype(jnp.float32) * out.astype(jnp.float32), axis=-1)  # [B, N]
@@ -50,7 +51,7 @@ def backward(
         static = {"qk_size": q.shape[1:], "v_size": v.shape[1:], "scale": scale}
         (gradient,) = launch(
             functools.partial(kernel, **static, precision=precision, tiles=sizes),
-            *(q, k, v, d_out, log_total, correction),
+            *(q, k, v, d_out, highest, log_total, correction),
             grid=(pl.cdiv(positions, block), pl.cdiv(like.shape[2], columns)),
             results=[jax.ShapeDtypeStruct(like.shape, like.dtype)],
             tiles=sizes,
@@ -70,6 +71,7 @@ def _d_v_kernel(
     k_ref: Ref,
     v_ref: Ref,
     d_out_ref: Ref,
+    highest_ref: Ref,
     log_total_ref: Ref,
     correction_ref: Ref,
     d_v_ref: Ref,
@@ -90,8 +92,9 @@ def _d_v_kernel(
     def take_queries(i: Array, d_v: Array) -> Array:
         queries = (i * tiles.block_q, tiles.block_q)
         scores = scores_with_keys(queries)  # [block_k, block_q]
+        highest = load(highest_ref, (positions,), queries)
         log_total = load(log_total_ref, (positions,), queries)
-        weights = jnp.exp(scores - log_total[None, :])
+        weights = tile_math.weights(scores, highest[None, :], log_total[None, :])
         d_out = load(d_out_ref, v_size, queries, columns)
         return d_v + tile_math.dot(weights.astype(d_out.dtype), d_out, precision)
 
@@ -105,6 +108,7 @@ def _d_q_kernel(
     k_ref: Ref,
     v_ref: Ref,
     d_out_ref: Ref,
+    highest_ref: Ref,
     log_total_ref: Ref,
     correction_ref: Ref,
     d_q_ref: Ref,
@@ -122,12 +126,14 @@ def _d_q_kernel(
     scores_with_queries = scores_with(
         q_ref, queries, k_ref, qk_size, tiles.block_v, scale, precision
     )
+    highest = load(highest_ref, (positions,), queries)
     log_total = load(log_total_ref, (positions,), queries)
     correction = load(correction_ref, (positions,), queries)
 
     def take_keys(i: Array, d_q: Array) -> Array:
         keys = (i * tiles.block_k, tiles.block_k)
-        weights = jnp.exp(scores_with_queries(keys) - log_total[:, None])  # [block_q, block_k]
+        scores = scores_with_queries(keys)  # [block_q, block_k]
+        weights = tile_math.weights(scores, highest[:, None], log_total[:, None])
         d_weights = product(d_out_ref, queries, v_ref, keys, v_size, tiles.block_v, precision)
         d_scores = tile_math.scores_gradient(weights, d_weights, correction[:, None])
         k = load(k_ref, qk_size, keys, columns)
@@ -143,6 +149,7 @@ def _d_k_kernel(
     k_ref: Ref,
     v_ref: Ref,
     d_out_ref: Ref,
+    highest_ref: Ref,
     log_total_ref: Ref,
     correction_ref: Ref,
     d_k_ref: Ref,
@@ -161,9 +168,11 @@ def _d_k_kernel(
 
     def take_queries(i: Array, d_k: Array) -> Array:
         queries = (i * tiles.block_q, tiles.block_q)
+        highest = load(highest_ref, (positions,), queries)
         log_total = load(log_total_ref, (positions,), queries)
         correction = load(correction_ref, (positions,), queries)
-        weights = jnp.exp(scores_with_keys(queries) - log_total[None, :])  # [block_k, block_q]
+        scores = scores_with_keys(queries)  # [block_k, block_q]
+        weights = tile_math.weights(scores, highest[None, :], log_total[None, :])
         d_weights = product(v_ref, keys, d_out_ref, queries, v_size, tiles.block_v, precision)
         d_scores = tile_math.scores_gradient(weights, d_weights, correction[None, :])
         q = load(q_ref, qk_size, queries, columns)

@@ -87,8 +87,8 @@ class TrainTransform:
         if self.mirror and draw_mirror < 0.5:
             image, label = image[:, ::-1], label[:, ::-1]
         return {
-            "image": _pad(image, self.crop_size, 0.0),
-            "label": _pad(label, self.crop_size, self.ignore_label),
+            "image": pad(image, self.crop_size, 0.0),
+            "label": pad(label, self.crop_size, self.ignore_label),
         }
 
 
@@ -133,7 +133,8 @@ def _nearest(
     return label[np.ix_(rows, columns)].astype(np.int32)
 
 
-def _pad(array: np.ndarray, size: tuple[int, int], value: int | float) -> np.ndarray:
+def pad(array: np.ndarray, size: tuple[int, int], value: int | float) -> np.ndarray:
+    """Fills an image or mask with `value` at the bottom and at the right, up to `size`."""
     if array.shape[:2] == size:
         return np.ascontiguousarray(array)
     padded = np.full((*size, *array.shape[2:]), value, array.dtype)

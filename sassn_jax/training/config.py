@@ -1,8 +1,9 @@
 """The config of a run: checked before anything is built, and kept in the workdir."""
 
+import dataclasses
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
+from sassn_jax.inference import Inference
 from sassn_jax.methods import METHODS
 from sassn_jax.models.discriminator import MINIMUM_SIZE
 from sassn_jax.models.generator import ATTENTION_SITES
@@ -28,6 +30,11 @@ UNBINDING = (
     "checkpoint_every",
     "eval_batch_size",
     "data_dir",
+    "eval.pad_to",
+    "eval.window",
+    "eval.stride",
+    "eval.scales",
+    "eval.mirror",
 )
 
 
@@ -61,6 +68,17 @@ def validate(config: ConfigDict) -> None:
         "augment.scale": Rule(
             lambda x: len(x) == 2 and 0 < x[0] <= x[1] < math.inf, "two factors, the smaller first"
         ),
+        "eval.pad_to": NOTHING_OR_SIZE,
+        "eval.window": NOTHING_OR_SIZE,
+        "eval.stride": Rule(
+            lambda x: fits(x, _get(config, "eval.window")),
+            "height and width, each at least 1 and at most that of eval.window; () if that is ()",
+        ),
+        "eval.scales": Rule(
+            lambda x: len(x) > 0 and all(0 < factor < math.inf for factor in x),
+            "at least one factor, each above 0",
+        ),
+        "eval.mirror": Rule(lambda x: isinstance(x, bool), "True or False"),
         "image.mean": Rule(lambda x: len(x) == 3 and all(map(math.isfinite, x)), "three numbers"),
         "image.std": THREE_ABOVE_0,
         "model.weights_std": THREE_ABOVE_0,
@@ -138,10 +156,21 @@ def one_of(names: Collection[str]) -> Rule:
     return Rule(lambda x: x in names, f"one of {', '.join(names)}")
 
 
+def fits(stride: Sequence[Any], window: Sequence[int]) -> bool:
+    """Whether windows at this stride leave no pixel out."""
+    return len(stride) == len(window) and all(
+        AT_LEAST_1.valid(step) and step <= side for step, side in zip(stride, window, strict=True)
+    )
+
+
 AT_LEAST_0 = Rule(lambda x: isinstance(x, int) and x >= 0, "a whole number of at least 0")
 AT_LEAST_1 = Rule(lambda x: isinstance(x, int) and x >= 1, "a whole number of at least 1")
 THREE_ABOVE_0 = Rule(
     lambda x: len(x) == 3 and all(0 < n < math.inf for n in x), "three numbers above 0"
+)
+NOTHING_OR_SIZE = Rule(
+    lambda x: len(x) in (0, 2) and all(map(AT_LEAST_1.valid, x)),
+    "(), or height and width, each at least 1 pixel",
 )
 COUNTS = (
     "num_steps",
@@ -202,7 +231,8 @@ def read(workdir: Path) -> ConfigDict:
     """
     path = workdir / FILE
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        # Runs from before there was `eval` are scored as they were then.
+        return ConfigDict({"eval": dataclasses.asdict(Inference()), **json.loads(path.read_text())})
     except FileNotFoundError:
         raise InputError(f"{workdir}: no config.json; expected the --workdir of a run") from None
     except ValueError as error:

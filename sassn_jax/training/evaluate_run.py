@@ -1,8 +1,9 @@
 """Scoring a run that `train_and_evaluate` left in a workdir."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from sassn_jax.files import write_json
 from sassn_jax.methods import Method, NetworkState, TrainState
 from sassn_jax.training import config as configuration
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.setup import make_normalize
+from sassn_jax.training.setup import make_inference, make_normalize
 from sassn_jax.weights import store
 
 
@@ -46,21 +47,27 @@ class Run:
         return np.asarray(probabilities[0].argmax(-1))
 
 
-def load_run(workdir: str | Path, checkpoint: str = "latest") -> Run:
+def load_run(
+    workdir: str | Path,
+    checkpoint: str = "latest",
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> Run:
     """Rebuilds a run from its workdir, or from a file of `experiments.export`.
 
     Args:
       workdir: of the run, or the file.
       checkpoint: `latest`, or `best` by mIoU on the validation split; a file holds only one.
+      overrides: fields of its config that are to have other values, by dotted name.
 
     Raises:
       InputError: if the workdir holds no run, or one without such a checkpoint; if the file is not
-        of an export.
+        of an export; a value is wrong.
     """
     workdir = Path(workdir)
     if workdir.suffix == store.SUFFIX:
-        return _load_exported(workdir)
+        return _load_exported(workdir, overrides)
     config = configuration.read(workdir)
+    config.update_from_flattened_dict(dict(overrides))
     configuration.validate(config)
     dataset = data.load(config.dataset, config.data_dir)
     config.model.weights = ""  # the checkpoint has them
@@ -76,11 +83,12 @@ def load_run(workdir: str | Path, checkpoint: str = "latest") -> Run:
     return Run(config, dataset, method, state)
 
 
-def _load_exported(path: Path) -> Run:
+def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     variables, about = store.read(path)
     if not about.keys() >= {"config", "step", "classes"}:
         raise InputError(f"{path}: not a file of experiments.export, which knows its run's config")
     config, classes = ConfigDict(about["config"]), about["classes"]
+    config.update_from_flattened_dict(dict(overrides))
     configuration.validate(config)
     config.model.weights = ""  # the file has them
     names, palette = tuple(classes["names"]), np.asarray(classes["palette"], np.uint8)
@@ -117,6 +125,7 @@ def evaluate_run(
     split: str = "val",
     checkpoint: str = "latest",
     on_images: Callable[[int, int], None] = lambda count, total: None,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Scores a run on a split and writes `eval_SPLIT.json` into its workdir.
 
@@ -127,14 +136,16 @@ def evaluate_run(
       split: of its dataset.
       checkpoint: `latest`, or `best` by mIoU on the validation split.
       on_images: told how many more images are done, and how many there are.
+      overrides: fields of its config that are to have other values, by dotted name: `eval.mirror`.
 
     Returns:
-      What was written: `split`, `step`, `miou`, `pixel_accuracy` and `iou` by class name.
+      What was written: `split`, `step`, `miou`, `pixel_accuracy` and `iou` by class name, and the
+      `overrides` where there are any.
 
     Raises:
-      InputError: if there is no such run, checkpoint or split.
+      InputError: if there is no such run, checkpoint or split, or a value is wrong.
     """
-    run = load_run(workdir, checkpoint)
+    run = load_run(workdir, checkpoint, overrides)
     splits = run.dataset.splits or data.load(run.config.dataset, run.config.data_dir).splits
     if split not in splits:
         raise InputError(f"split={split!r}: expected one of {', '.join(splits)}")
@@ -146,12 +157,14 @@ def evaluate_run(
         run.dataset.info,
         normalize=make_normalize(run.config),
         batch_size=run.config.eval_batch_size,
+        inference=make_inference(run.config),
         on_images=lambda count: on_images(count, len(source)),
     )
     result = {
         "split": split,
         "step": int(run.state.step),
         **matrix.summary(run.dataset.info.class_names),
+        **({"overrides": dict(overrides)} if overrides else {}),
     }
     write_json(_result_path(Path(workdir), split), result)
     return result

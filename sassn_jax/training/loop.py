@@ -23,7 +23,7 @@ from sassn_jax.training import config as configuration
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.progress import Reporter, make_reporter
-from sassn_jax.training.setup import Setup, make_normalize, set_up
+from sassn_jax.training.setup import Setup, make_inference, make_normalize, set_up
 from sassn_jax.training.summaries import Writer, picture_row, tile
 
 PICTURED = 4  # images of the validation split that TensorBoard shows
@@ -155,6 +155,7 @@ class Loop:
             info,
             normalize=self.normalize,
             batch_size=self.config.eval_batch_size,
+            inference=make_inference(self.config),
             on_images=show,
         )
         self.writer.scalars(step, scores(matrix, info.class_names))

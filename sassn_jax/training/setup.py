@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
 from sassn_jax.data import Normalize, TrainTransform
+from sassn_jax.inference import Inference
 from sassn_jax.methods import Method, TrainState
 from sassn_jax.training import parallel
 from sassn_jax.training.config import resolve
@@ -73,3 +74,15 @@ def make_normalize(config: ConfigDict) -> Normalize:
     """Returns what the config's backbone expects of an image."""
     image = config.image
     return Normalize(image.channel_order, tuple(image.mean), tuple(image.std))
+
+
+def make_inference(config: ConfigDict) -> Inference:
+    """Returns how images are shown to the network when it is scored."""
+    fields = config.eval
+    return Inference(
+        pad_to=tuple(fields.pad_to),
+        window=tuple(fields.window),
+        stride=tuple(fields.stride),
+        scales=tuple(fields.scales),
+        mirror=fields.mirror,
+    )

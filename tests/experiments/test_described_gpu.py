@@ -91,6 +91,20 @@ def test_reports_join_what_three_texts_say_of_a_kernel():
     )
 
 
+@pytest.mark.parametrize(
+    ("ptx", "report", "launches"),
+    [
+        (PTX, REPORT, {"scale_1": 0}),
+        (PTX, REPORT.replace("bytes spill stores", "spilled"), {"attend": 0, "scale_1": 0}),
+        (PTX, REPORT.replace("registers", "regs"), {"attend": 0, "scale_1": 0}),
+        (PTX.replace(".reqntid", ".maxntid"), REPORT, {"attend": 0, "scale_1": 0}),
+    ],
+)
+def test_texts_that_lack_what_is_asked_for_are_refused(ptx, report, launches):
+    with pytest.raises((ValueError, KeyError, AssertionError)):
+        kernels.parse_kernels(ptx, report, launches)
+
+
 @pytest.mark.parametrize("name", described_gpu.GPUS)
 def test_a_description_is_what_xla_reads(name):
     gpu = described_gpu.GPUS[name]

@@ -70,6 +70,10 @@ def on(gpu: str, **changes) -> Outcome:
         (outcome(work=1.41), "1.41 times the fewest multiply-adds, at most 1.4"),
         (on("a100", work=2.01), "2.01 times the fewest multiply-adds, at most 2.0"),
         (outcome(scratch=65 * MIB), "scratch of 65.0 MiB, at most 64"),
+        (
+            outcome(dataclasses.replace(CASE, loss=True), scratch=132 * MIB),
+            "scratch of 132.0 MiB, at most 130",  # 64, and the output of 2 x 8385 x 2048
+        ),
         (Outcome(case=CASE, error="no room"), "does not compile: no room"),
         (Outcome(case=CASE, kernels=outcome().kernels[1:]), f"no kernel {KERNELS[0]}"),
         (

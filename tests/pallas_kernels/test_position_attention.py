@@ -148,6 +148,7 @@ def test_blockwise_can_be_exported_for_every_platform_and_batch():
         (((5, 4), (5, 4), (5, 3)), "fff", r"q \(5, 4\)"),
         (((2, 0, 4), (2, 0, 4), (2, 0, 3)), "fff", "no empty axis"),
         (((2, 5, 4), (2, 5, 4), (2, 5, 3)), "ffe", "v float16"),
+        (((2, 5, 4), (2, 5, 4), (2, 5, 3)), "iii", "of float16, bfloat16, float32, float64"),
     ],
 )
 def test_inputs_that_do_not_fit_are_named(shapes, dtypes, expected):

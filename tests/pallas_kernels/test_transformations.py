@@ -51,6 +51,13 @@ def test_each_device_attends_over_its_own_images(inputs, expected, sharding):
     assert_equal(actual, expected)
 
 
+def test_queries_that_every_device_holds(inputs, expected, sharding):
+    q, *others = inputs
+    program = jax.jit(attention_and_gradients).lower(q, *jax.device_put(others, sharding)).compile()
+    assert "all-gather" not in program.as_text()
+    assert_equal(program(q, *jax.device_put(others, sharding)), expected)
+
+
 def test_under_shard_map(inputs, expected, sharding):
     mapped = jax.shard_map(
         attention_and_gradients,

@@ -177,6 +177,39 @@ def test_evaluation_of_a_run_matches_its_own(workdir):
     assert_equal_bits(load_run(workdir).state, state)
 
 
+def test_a_run_is_scored_in_other_ways_on_request(workdir):
+    config = tiny_config("supervised")
+    config.num_steps, config.eval_batch_size = 2, 5
+    config.eval.window, config.eval.stride, config.eval.mirror = (64, 64), (32, 32), True
+    train_and_evaluate(config, workdir)
+    by_windows = json.loads((workdir / "eval_val.json").read_text())
+    assert evaluate_run(workdir) == by_windows
+    plain = {"eval.window": (), "eval.stride": (), "eval.mirror": False}
+    whole = evaluate_run(workdir, overrides=plain)
+    assert whole.pop("overrides") == plain
+    assert whole["miou"] != by_windows["miou"]
+    # How it is scored is no part of what a run is: it goes on, and one from before there was `eval`
+    # is scored plainly.
+    config.eval.update({"window": (), "stride": (), "mirror": False, "scales": (0.5, 1.0)})
+    train_and_evaluate(config, workdir)
+    written = json.loads((workdir / "config.json").read_text())
+    del written["eval"]
+    (workdir / "config.json").write_text(json.dumps(written))
+    assert evaluate_run(workdir) == whole
+
+
+def test_a_wrong_way_to_score_is_named(workdir):
+    config = tiny_config("supervised")
+    config.num_steps = 1
+    train_and_evaluate(config, workdir)
+    for window, stride in [((8, 8), ()), ((8, 8), (8, 9)), ((8, 8), (0, 1)), ((), (8, 8))]:
+        with pytest.raises(
+            InputError, match=r"eval.stride=.*at most that of eval.window"
+        ) as caught:
+            evaluate_run(workdir, overrides={"eval.window": window, "eval.stride": stride})
+        assert "\n" not in str(caught.value)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(workdir):
     config = tiny_config("supervised")
     config.optimizer.name = "sgd"
@@ -211,6 +244,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(workdir):
         ("optimizer.discriminator_betas", (0.9,), "optimizer.discriminator_betas="),
         ("loss.lambda_semi", -0.1, "loss.lambda_semi=-0.1: expected a number of at least 0"),
         ("loss.semi_threshold", 7.0, "loss.semi_threshold=7.0: expected a number from 0 to 1"),
+        ("eval.pad_to", (505,), r"eval.pad_to=.*\(\), or height and width, each at least 1 pixel"),
+        ("eval.window", (0, 3), r"eval.window=\(0, 3\): expected \(\), or height and width"),
+        ("eval.stride", (3, 3), r"eval.stride=\(3, 3\): expected .*; \(\) if that is \(\)"),
+        ("eval.scales", (1.0, 0.0), "eval.scales=.*at least one factor, each above 0"),
+        ("eval.scales", (), "eval.scales=.*at least one factor"),
         ("image.std", (1.0, 0.0, 1.0), "image.std=.*three numbers above 0"),
         ("seed", 2**32, "seed=4294967296: expected .* below 2\\^32"),
     ],

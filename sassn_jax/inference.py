@@ -1,0 +1,252 @@
+"""Class probabilities of whole images: at once or by windows, at several scales, mirrored.
+
+All of it happens in arrays of few shapes, so that a network that is jitted compiles few times: once
+for each scale of each canvas, or once in all for windows.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+Predict = Callable[[Any, jax.Array], jax.Array]
+Size = tuple[int, int]  # height, width, in pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Inference:
+    """How images are shown to a network: the fields of `config.eval`.
+
+    Attributes:
+      pad_to: height and width that smaller images are padded to at the bottom and at the right,
+        with the mean colour (AdvSemiSeg: 505x505 for VOC 2012). Empty: each has its own size.
+      window: height and width of the windows that slide over an image; one that is smaller than
+        the window is padded to it. Empty: the whole image at once.
+      stride: how far one window is from the next, down and across; empty without windows. The last
+        of a row or column ends where the image does.
+      scales: factors by which an image is scaled, as in training; `pad_to` is scaled with it, the
+        window is not.
+      mirror: whether each view is also taken mirrored left to right.
+    """
+
+    pad_to: tuple[int, ...] = ()
+    window: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    scales: tuple[float, ...] = (1.0,)
+    mirror: bool = False
+
+    def canvas(self, size: Size) -> Size:
+        """Returns the height and width that an image of this size is padded to."""
+        return _at_least(size, self.pad_to)
+
+
+class Sizes(NamedTuple):
+    """Sizes in a batch.
+
+    Attributes:
+      canvas: that all arrays share.
+      images: of the image at the top left of each; zeros fill the rest.
+    """
+
+    canvas: Size
+    images: tuple[Size, ...]
+
+
+def predict_images(
+    predict: Predict,
+    variables: Any,
+    images: Float[Array, "B H W 3"],
+    sizes: Sizes,
+    target: Sizes,
+    inference: Inference,
+    *,
+    batch_size: int,
+) -> Float[Array, "B h w C"]:
+    """Predicts class probabilities of images that may differ in size.
+
+    They are the mean over the views (scales, mirrored or not), and in each view over the windows
+    that hold a pixel. It is probabilities that are averaged, not logits, so that no view has more
+    weight because its logits have a larger range. Images are scaled bilinearly as in training,
+    where their corners keep their place; probabilities bilinearly with aligned corners, as logits
+    are by the network.
+
+    Args:
+      predict: class probabilities `[N, h, w, C]` from variables and normalized images
+        `[N, h, w, 3]`, where N is B or, with windows, `batch_size`.
+      variables: passed on to `predict`.
+      images: normalized, each at the top left of its canvas.
+      sizes: of the images.
+      target: sizes in which the probabilities are wanted.
+      inference: which views there are.
+      batch_size: windows a call.
+
+    Returns:
+      Probabilities in the sizes of `target`; zeros around them where they were scaled.
+    """
+    mirrors = (False, True) if inference.mirror else (False,)
+    views = list(itertools.product(inference.scales, mirrors))
+
+    def predict_view(scale: float, mirror: bool) -> jax.Array:
+        view = _scale(sizes, scale, inference.window)
+        shown = _resample(images, sizes, view, mirror=mirror, aligned=False)
+        if inference.window:
+            probabilities = jnp.stack(
+                [_slide(predict, variables, image, inference, batch_size) for image in shown]
+            )
+        else:
+            probabilities = predict(variables, shown)
+        return _resample(probabilities, view, target, mirror=mirror, aligned=True)
+
+    return functools.reduce(jnp.add, itertools.starmap(predict_view, views)) / len(views)
+
+
+def _at_least(size: Size, minimum: tuple[int, ...]) -> Size:
+    height, width = minimum or size
+    return max(height, size[0]), max(width, size[1])
+
+
+def _scale(sizes: Sizes, factor: float, window: tuple[int, ...]) -> Sizes:
+    def scaled(size: Size) -> Size:
+        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+    return Sizes(_at_least(scaled(sizes.canvas), window), tuple(map(scaled, sizes.images)))
+
+
+def _slide(
+    predict: Predict,
+    variables: Any,
+    image: Float[Array, "H W 3"],
+    inference: Inference,
+    batch_size: int,
+) -> Float[Array, "H W C"]:
+    """The mean over windows; one image at a time, since all classes of a large one fill memory."""
+    height, width = inference.window
+    rows, columns = (
+        _starts(*sides)
+        for sides in zip(image.shape[:2], inference.window, inference.stride, strict=True)
+    )
+    corners = np.array(list(itertools.product(rows, columns)), np.int32)
+    coverage = np.zeros((*image.shape[:2], 1), np.float32)
+    for top, left in corners:
+        coverage[top : top + height, left : left + width] += 1
+    total = jnp.zeros(())
+    for first in range(0, len(corners), batch_size):
+        batch = corners[first : first + batch_size]
+        missing = batch_size - len(batch)
+        weights = np.pad(np.ones(len(batch), np.float32), (0, missing))
+        batch = np.pad(batch, ((0, missing), (0, 0)), mode="edge")
+        probabilities = predict(variables, _cut(image, batch, (height, width)))
+        if first == 0:
+            total = jnp.zeros((*image.shape[:2], probabilities.shape[-1]))
+        total = _add_windows(total, probabilities, batch, weights)
+    return total / coverage
+
+
+def _starts(size: int, window: int, stride: int) -> list[int]:
+    """Where windows begin along a side of the image that is no shorter than they are."""
+    last = size - window
+    return [*range(0, last, stride), last]
+
+
+@functools.partial(jax.jit, static_argnames="window")
+def _cut(
+    image: Float[Array, "H W 3"], corners: Int[Array, "N 2"], window: Size
+) -> Float[Array, "N h w 3"]:
+    return jax.vmap(lambda corner: jax.lax.dynamic_slice(image, (*corner, 0), (*window, 3)))(
+        corners
+    )
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _add_windows(
+    total: Float[Array, "H W C"],
+    probabilities: Float[Array, "N h w C"],
+    corners: Int[Array, "N 2"],
+    weights: Float[Array, " N"],
+) -> Float[Array, "H W C"]:
+    """Adds window after window to where it lies, so that the order of the sum is fixed."""
+
+    def add(i: jax.Array, total: jax.Array) -> jax.Array:
+        corner = (*corners[i], 0)
+        before = jax.lax.dynamic_slice(total, corner, probabilities.shape[1:])
+        after = before + weights[i] * probabilities[i]
+        return jax.lax.dynamic_update_slice(total, after, corner)
+
+    return jax.lax.fori_loop(0, len(weights), add, total)
+
+
+def _resample(
+    x: Float[Array, "B H W C"], source: Sizes, target: Sizes, *, mirror: bool, aligned: bool
+) -> Float[Array, "B h w C"]:
+    """Scales the images of a batch bilinearly, each from its size to its size in `target`.
+
+    Args:
+      x: the images on their canvases.
+      source: sizes in `x`.
+      target: sizes of the result.
+      mirror: whether the result is mirrored left to right.
+      aligned: whether it is the centres of the corner pixels that keep their place, or the corners
+        of the image, as in `TrainTransform`.
+    """
+    if source == target and not mirror:
+        return x
+    sizes = np.array([source.images, target.images], np.int32)
+    return _interpolate(x, *sizes, canvas=target.canvas, mirror=mirror, aligned=aligned)
+
+
+@functools.partial(jax.jit, static_argnames=("canvas", "mirror", "aligned"))
+def _interpolate(
+    x: Float[Array, "B H W C"],
+    sizes_in: Int[Array, "B 2"],
+    sizes_out: Int[Array, "B 2"],
+    *,
+    canvas: Size,
+    mirror: bool,
+    aligned: bool,
+) -> Float[Array, "B h w C"]:
+    """Two matrix products an image, of one shape whatever the images' sizes."""
+    rows, columns = (
+        jax.vmap(
+            functools.partial(
+                _interpolation_matrix,
+                shape=(canvas[axis], x.shape[1 + axis]),
+                mirror=mirror and axis == 1,
+                aligned=aligned,
+            )
+        )(sizes_in[:, axis], sizes_out[:, axis])
+        for axis in (0, 1)
+    )
+    product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    return product("bpw,bowc->bopc", columns, product("boh,bhwc->bowc", rows, x))
+
+
+def _interpolation_matrix(
+    size_in: Int[Array, ""],
+    size_out: Int[Array, ""],
+    *,
+    shape: tuple[int, int],
+    mirror: bool,
+    aligned: bool,
+) -> Float[Array, "O I"]:
+    """Linear interpolation from `size_in` to `size_out` samples, mirrored first; zeros beyond.
+
+    In whole numbers up to the weights, so that the position of no sample is rounded.
+    """
+    outputs, inputs = map(jnp.arange, shape)
+    if mirror:
+        inputs = size_in - 1 - inputs
+    if aligned:
+        numerator, denominator = outputs * (size_in - 1), jnp.maximum(1, size_out - 1)
+    else:
+        numerator, denominator = (2 * outputs + 1) * size_in - size_out, 2 * size_out
+        numerator = jnp.clip(numerator, 0, denominator * (size_in - 1))
+    below, rest = jnp.divmod(numerator[:, None], denominator)
+    weight = (rest / denominator).astype(jnp.float32)
+    weights = jnp.where(inputs == below, 1 - weight, jnp.where(inputs == below + 1, weight, 0))
+    return jnp.where(outputs[:, None] < size_out, weights, 0)

@@ -195,6 +195,17 @@ def _sent(module: Module, computation: str, devices: int) -> float:
     return total
 
 
+def count_recomputed(module: Module) -> int:
+    """Returns how many results XLA computes anew, where memory would be short, of its own accord.
+
+    For that it copies an operation under the same name with `.remat` in it.
+    """
+    return sum(
+        ".remat" in x.name and x.operation not in _FREE
+        for x in module.computations[module.entry].values()
+    )
+
+
 def live_at_peak(module: Module, dump: Path) -> dict[str, int]:
     """Returns what takes memory when most is taken: bytes by the origin of the operation.
 

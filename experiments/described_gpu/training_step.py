@@ -23,7 +23,8 @@ class Step:
 
     Attributes:
       parameters: of each network in training.
-      flops: of matmuls and convolutions, by numerics.
+      flops: of matmuls and convolutions, by numerics; without what XLA computes anew.
+      recomputed: how many results XLA computes anew, of its own accord, to save memory.
       traffic: bytes that its kernels read and write.
       sent: bytes that it sends to the others.
       arguments: bytes of the state and of a batch, and of results that do not take their place.
@@ -33,6 +34,7 @@ class Step:
 
     parameters: Mapping[str, int]
     flops: Mapping[matmuls.Numerics, float]
+    recomputed: int
     traffic: int
     sent: int
     arguments: int
@@ -89,6 +91,7 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
             if isinstance(network, methods.NetworkState)
         },
         flops={numerics: 2 * count / devices for numerics, count in multiply_adds.items()},
+        recomputed=hlo.count_recomputed(module),
         traffic=hlo.traffic(module),
         sent=hlo.sent(module, devices),
         arguments=memory.argument_size_in_bytes

@@ -1,16 +1,19 @@
-# The commands of this project. All but gpu-check work in .venv, which is made on first use.
+# The commands of this project. All but plan and gpu-check work in .venv, which is made on first use.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help setup parity test test-slow lint demo demo-seeds lock gpu-check
+.PHONY: help setup parity test test-slow lint demo demo-seeds lock plan gpu-check \
+  gpu-environment
 
 help:
 	@echo "make demo        train three methods on generated scenes, with a table and a picture"
 	@echo "make test        the test suite"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make demo-seeds  the demo's comparison over three seeds (a quarter of an hour)"
+	@echo "make plan        whether a run fits a GPU that need not be there, and how long it takes at the"
+	@echo "                 least: FLAGS='--config=configs/voc.py --gpu=h100'"
 	@echo "make gpu-check   the GPU kernels, compiled for GPUs that need not be there, and judged (some"
 	@echo "                 minutes; FLAGS='--gpus=h100 --shapes=camvid_sa1' for a part); run where one is"
 	@echo "make lint        ruff and mypy"
@@ -57,12 +60,14 @@ lock: setup
 # The compiler for GPUs makes JAX look for one: it stays out of .venv. Other packages, or a GPU to
 # run on, mean another folder; a folder counts as whole once `complete` is in it.
 GPU_PACKAGES := experiments/described_gpu/requirements.txt
-gpu-check:
-	$(CHECK_PYTHON)
-	@set -e; number=$$(cat requirements.lock $(GPU_PACKAGES) | cksum | cut -d' ' -f1); \
+FIND_FOLDER = number=$$(cat requirements.lock $(GPU_PACKAGES) | cksum | cut -d' ' -f1); \
 	folder="$${XDG_CACHE_HOME:-$$HOME/.cache}/sassn_jax/gpu-check-$$number"; \
 	cuda=; \
-	if nvidia-smi -L > /dev/null 2>&1; then folder="$$folder-run"; cuda='jax[cuda13]'; fi; \
+	if nvidia-smi -L > /dev/null 2>&1; then folder="$$folder-run"; cuda='jax[cuda13]'; fi
+
+gpu-environment:
+	$(CHECK_PYTHON)
+	@set -e; $(FIND_FOLDER); \
 	if ! test -e "$$folder/complete"; then \
 	  echo "making $$folder, once"; \
 	  $(PYTHON) -m venv --clear "$$folder"; \
@@ -71,5 +76,13 @@ gpu-check:
 	  $$pip --no-deps --requirement $(GPU_PACKAGES); \
 	  if test "$$cuda"; then $$pip "$$cuda"; fi; \
 	  touch "$$folder/complete"; \
-	fi; \
-	"$$folder/bin/python" -m experiments.gpu_check $(FLAGS)
+	fi
+
+# XLA's warnings tell of no more than the plan does.
+plan: export TF_CPP_MIN_LOG_LEVEL = 2
+plan: gpu-environment
+	@$(FIND_FOLDER); "$$folder/bin/python" -m experiments.plan $(FLAGS)
+
+gpu-check: gpu-environment
+	@$(FIND_FOLDER); "$$folder/bin/python" -m experiments.gpu_check $(FLAGS)
+	@$(FIND_FOLDER); "$$folder/bin/python" -m pytest -m slow tests/experiments/test_plan.py

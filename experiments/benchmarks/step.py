@@ -46,7 +46,7 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
         rivals["torch"] = _torch_step(config, setup, state, host_batch)
 
     began = time.perf_counter()
-    step = jit_step(setup).lower(state, batch).compile()
+    step = jit_step(setup.method, setup.mesh).lower(state, batch).compile()
     compile_seconds = time.perf_counter() - began
 
     def ours(batch: Any) -> None:

@@ -5,8 +5,8 @@ program's memory, and registers, spills, shared memory and instructions of every
 not.
 
     mesh = described_gpu.make_mesh(described_gpu.GPUS["h100"])
-    program = described_gpu.compile_for(mesh, jax.jit(function), *shapes)
-    program.executable.memory_analysis(), program.kernels
+    program = described_gpu.compile_for(mesh, jax.jit(function), *shapes, dump=folder)
+    program.executable.memory_analysis()
 """
 
 from experiments.described_gpu.compiler import Program, compile_for, find_compiler, make_mesh

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from experiments.described_gpu import compiler, matmuls
+from experiments.described_gpu import compiler, kernels, matmuls
 from experiments.described_gpu.gpus import GPUS
 from experiments.described_gpu.kernels import Kernel
 from pallas_kernels.position_attention import position_attention
@@ -134,13 +136,16 @@ def compile_case(case: Case) -> Outcome:
     if case.loss:
         function = jax.grad(lambda *qkv: jnp.sum(attend(*qkv) ** 2), argnums=(0, 1, 2))
         arguments.pop()
-    try:
-        program = compiler.compile_for(mesh, jax.jit(function), *arguments)
-    except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
-        return Outcome(case=case, error=str(error).partition("\n")[0])
+    with tempfile.TemporaryDirectory() as folder:
+        dump = Path(folder)
+        try:
+            program = compiler.compile_for(mesh, jax.jit(function), *arguments, dump=dump)
+        except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
+            return Outcome(case=case, error=str(error).partition("\n")[0])
+        ptxas = compiler.find_compiler() / "bin" / "ptxas"
+        compiled = {kernel.name: kernel for kernel in kernels.read(dump, ptxas)}
     memory: Any = program.executable.memory_analysis()
     text: Any = program.executable.as_text()
-    compiled = {kernel.name: kernel for kernel in program.kernels}
     fewest = fewest_multiply_adds(shape)
     return Outcome(
         case=case,

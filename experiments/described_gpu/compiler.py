@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.util
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,16 @@ from jax.experimental import topologies
 from jax.extend.core import Jaxpr
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from experiments.described_gpu import kernels
 from experiments.described_gpu.gpus import Gpu
 from sassn_jax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled program, which cannot run here, what it was traced to, and its kernels."""
+    """A compiled program, which cannot run here, and what it was traced to."""
 
     executable: jax.stages.Compiled
     jaxpr: Jaxpr
-    kernels: tuple[kernels.Kernel, ...]
 
 
 def find_compiler() -> Path:
@@ -38,8 +35,8 @@ def find_compiler() -> Path:
     cuda = next((x for x in folders if (x / "bin" / "ptxas").is_file()), None)
     if cuda is None or importlib.util.find_spec("jax_plugins.xla_cuda13") is None:
         raise InputError(
-            "no compiler for GPUs in this Python environment: `make gpu-check` makes one that has "
-            "it, beside the project's own"
+            "no compiler for GPUs in this Python environment: `make plan FLAGS='--config=... "
+            "--gpu=...'` and `make gpu-check` make one that has it, beside the project's own"
         )
     return cuda
 
@@ -65,7 +62,7 @@ def make_mesh(gpu: Gpu, devices: int = 1) -> Mesh:
     return Mesh(np.array(topology.devices), ("data",), axis_types=(AxisType.Auto,))
 
 
-def compile_for(mesh: Mesh, function: jax.stages.Wrapped, *arguments: Any) -> Program:
+def compile_for(mesh: Mesh, function: jax.stages.Wrapped, *arguments: Any, dump: Path) -> Program:
     """Compiles a jitted function for the GPUs of a mesh.
 
     Args:
@@ -73,6 +70,7 @@ def compile_for(mesh: Mesh, function: jax.stages.Wrapped, *arguments: Any) -> Pr
       function: of `jax.jit`. Where it asks which GPU it is traced for, as the Triton kernels do,
         the abstract mesh in use names the one described.
       *arguments: pytrees of `jax.ShapeDtypeStruct`; one without a sharding is replicated.
+      dump: an empty folder, for what XLA writes of the program.
 
     Raises:
       jax.errors.JaxRuntimeError: a kernel does not compile, or asks for more shared memory than
@@ -83,15 +81,14 @@ def compile_for(mesh: Mesh, function: jax.stages.Wrapped, *arguments: Any) -> Pr
     arguments = jax.tree.map(
         lambda x: x if x.sharding else x.update(sharding=replicated), arguments
     )
-    with tempfile.TemporaryDirectory() as dump:
-        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            traced = function.trace(*arguments)
-            executable = traced.lower(lowering_platforms=("cuda",)).compile(
-                {
-                    "xla_dump_to": dump,
-                    "xla_gpu_cuda_data_dir": str(cuda),
-                    "xla_gpu_autotune_level": 0,  # it would want to time kernels
-                }
-            )
-        found = kernels.read(Path(dump), cuda / "bin" / "ptxas")
-        return Program(executable, traced.jaxpr.jaxpr, found)
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+        traced = function.trace(*arguments)
+        executable = traced.lower(lowering_platforms=("cuda",)).compile(
+            {
+                "xla_dump_to": str(dump),
+                "xla_gpu_cuda_data_dir": str(cuda),
+                "xla_gpu_autotune_level": 0,  # it would want to time kernels
+                "xla_gpu_enable_triton_gemm": False,  # untimed, it takes tiles that do not exist
+            }
+        )
+    return Program(executable, traced.jaxpr.jaxpr)

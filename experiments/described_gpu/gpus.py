@@ -1,6 +1,12 @@
-"""What XLA must know of a GPU to compile for it, from NVIDIA's data sheets and device queries."""
+"""What XLA must know of a GPU to compile for it, from NVIDIA's data sheets and device queries.
+
+Peaks are of matrix products without sparsity, summed in float32, from the data sheets of H100 (SXM)
+and A100 and the white paper of Ada; the RTX 3060's from its clock and the rates of a core that the
+white paper of Ampere's GeForce cards gives: 512, 256 and 256 FLOPs a clock.
+"""
 
 import dataclasses
+from collections.abc import Mapping
 
 GIB = 2**30
 
@@ -21,6 +27,9 @@ class Gpu:
       memory: bytes.
       memory_bandwidth: bytes a second.
       clock_ghz: the highest.
+      link_bandwidth: bytes a second that it can send to others of its kind in one machine, over
+        NVLink or, where it has none, PCIe 4.0.
+      peaks: FLOPs a second by numerics, see `matmuls.Numerics`; the highest there are.
     """
 
     device_kind: str
@@ -34,6 +43,8 @@ class Gpu:
     memory: int
     memory_bandwidth: int
     clock_ghz: float
+    link_bandwidth: int
+    peaks: Mapping[str, float]
 
     def target_config(self) -> str:
         """The description as XLA reads it: a GpuTargetConfigProto in text."""
@@ -86,6 +97,8 @@ GPUS = {
         memory=84_929_347_584,
         memory_bandwidth=3_352_320_000_000,
         clock_ghz=1.98,
+        link_bandwidth=450_000_000_000,
+        peaks={"bfloat16": 989.4e12, "tf32": 494.7e12, "float32": 66.9e12},
     ),
     "a100": Gpu(
         device_kind="NVIDIA A100-SXM4-40GB",
@@ -99,6 +112,8 @@ GPUS = {
         memory=42_331_013_120,
         memory_bandwidth=1_555_200_000_000,
         clock_ghz=1.41,
+        link_bandwidth=300_000_000_000,
+        peaks={"bfloat16": 312e12, "tf32": 156e12, "float32": 19.5e12},
     ),
     "rtx4090": Gpu(
         device_kind="NVIDIA GeForce RTX 4090",
@@ -112,5 +127,23 @@ GPUS = {
         memory=24_564 * 2**20,
         memory_bandwidth=1_008_096_000_000,
         clock_ghz=2.52,
+        link_bandwidth=31_500_000_000,
+        peaks={"bfloat16": 165.2e12, "tf32": 82.6e12, "float32": 82.6e12},
+    ),
+    # The paper's Titan X had as much memory, but the compiler no longer knows its generation.
+    "rtx3060": Gpu(
+        device_kind="NVIDIA GeForce RTX 3060",
+        capability=(8, 6),
+        cores=28,
+        lanes=128,
+        threads=1536,
+        shared_memory_per_core=100 * 1024,
+        shared_memory=99 * 1024,
+        l2_cache=3 * 2**20,
+        memory=12_288 * 2**20,
+        memory_bandwidth=360_000_000_000,
+        clock_ghz=1.777,
+        link_bandwidth=31_500_000_000,
+        peaks={"bfloat16": 25.5e12, "tf32": 12.7e12, "float32": 12.7e12},
     ),
 }

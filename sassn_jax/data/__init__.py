@@ -18,6 +18,14 @@ _LOADERS: dict[str, Callable[[str | Path | None], Dataset]] = {
     **{name: functools.partial(cityscapes.load, name=name) for name in cityscapes.VARIANTS},
 }
 
+# Known without a dataset's files; the folder that CamVid is prepared from may name others.
+_PUBLISHED_CLASSES: dict[str, tuple[str, ...]] = {
+    "camvid": tuple(camvid.COLORS),
+    "scenes": scenes.CLASS_NAMES,
+    "voc2012_aug": voc2012_aug.CLASS_NAMES,
+    **dict.fromkeys(cityscapes.VARIANTS, tuple(cityscapes.COLORS)),
+}
+
 __all__ = [
     "IGNORE_LABEL",
     "BatchIterator",
@@ -30,6 +38,7 @@ __all__ = [
     "TrainTransform",
     "choose_labeled",
     "load",
+    "published_classes",
     "read_split",
     "subset",
     "train_batches",
@@ -47,6 +56,23 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     Raises:
       InputError: where there is no such dataset, or it has not been prepared.
     """
+    _check_name(name)
+    return _LOADERS[name](data_dir)
+
+
+def published_classes(name: str) -> tuple[str, ...]:
+    """Names of the classes of a dataset as it is published, for which its files are not needed.
+
+    Args:
+      name: as for `load`.
+
+    Raises:
+      InputError: where there is no such dataset.
+    """
+    _check_name(name)
+    return _PUBLISHED_CLASSES[name]
+
+
+def _check_name(name: str) -> None:
     if name not in _LOADERS:
         raise InputError(f"dataset={name!r}: expected one of {', '.join(_LOADERS)}")
-    return _LOADERS[name](data_dir)

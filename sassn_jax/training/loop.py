@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
@@ -86,11 +87,9 @@ def _check_split(setup: Setup, path: Path) -> None:
         )
 
 
-def jit_step(setup: Setup) -> jax.stages.Wrapped:
+def jit_step(method: methods.Method, mesh: Mesh) -> jax.stages.Wrapped:
     """Returns the method's step, compiled at its first call; it takes the old state's memory."""
-    return jax.jit(
-        setup.method.step, donate_argnums=0, out_shardings=parallel.replicated(setup.mesh)
-    )
+    return jax.jit(method.step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
 
 
 class Loop:
@@ -103,7 +102,7 @@ class Loop:
         self.config, self.workdir, self.setup = config, workdir, setup
         self.writer, self.reporter = writer, reporter
         self.normalize = make_normalize(config)
-        self.train_step = jit_step(setup)
+        self.train_step = jit_step(setup.method, setup.mesh)
         self.predict = jax.jit(setup.method.predict)
         self.confidence = jax.jit(setup.method.confidence)
 

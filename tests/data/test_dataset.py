@@ -26,6 +26,20 @@ def test_an_unknown_dataset_is_refused_with_those_that_there_are():
         data.load("voc")
 
 
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("scenes", 8), ("camvid", 11), ("voc2012_aug", 21), ("cityscapes_512x1024", 19)],
+)
+def test_published_classes_are_known_without_files(name, count):
+    assert len(data.published_classes(name)) == count
+
+
+def test_published_classes_are_those_of_the_dataset():
+    assert data.published_classes("scenes") == data.load("scenes").info.class_names
+    with pytest.raises(InputError, match=r"'voc'.*camvid, scenes"):
+        data.published_classes("voc")
+
+
 def test_num_classes_leaves_out_the_ignore_label():
     info = data.DatasetInfo("two", ("a", "b"), np.zeros((2, 3), np.uint8))
     assert info.num_classes == 2

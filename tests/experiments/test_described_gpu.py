@@ -148,6 +148,53 @@ def test_matmuls_are_counted_over_grid_and_loops():
     }
 
 
+def test_a_program_counts_its_matmuls_by_numerics_those_of_kernels_and_loops_too():
+    def program(x, y):
+        def add(total, row):
+            return total + row @ y.T, None
+
+        total, _ = lax.scan(add, jnp.zeros(64), x)
+        half = x.astype(jnp.bfloat16) @ y.T.astype(jnp.bfloat16)
+        exact = jnp.matmul(x, y.T, precision="highest")
+        return jax.jit(product("p"))(x, y) + total + half.astype(jnp.float32) + exact
+
+    once = 16 * 64 * 32
+    assert matmuls.in_program(jax.make_jaxpr(program)(X, Y).jaxpr) == {
+        "tf32": (1 + 2 * 3 * 5) * once,
+        "bfloat16": once,
+        "float32": once,
+    }
+
+
+@pytest.mark.parametrize(
+    ("stride", "dilation", "padding", "groups"),
+    [(1, 1, 1, 1), (2, 1, 1, 1), (1, 4, 4, 2), (2, 2, 0, 1)],
+)
+@pytest.mark.parametrize("argument", [None, 0, 1])
+def test_convolutions_are_counted_as_xla_counts_them(argument, stride, dilation, padding, groups):
+    def convolve(x, kernel):
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            [(padding, padding)] * 2,
+            rhs_dilation=(dilation, dilation),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+    def function(x, kernel, d_out):
+        out, gradients = jax.vjp(convolve, x, kernel)
+        return out if argument is None else (out, gradients(d_out)[argument])
+
+    x = jax.ShapeDtypeStruct((2, 17, 19, 8), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, 8 // groups, 16), jnp.float32)
+    shapes = (x, kernel, jax.eval_shape(convolve, x, kernel))
+    flops = jax.jit(function).lower(*shapes).cost_analysis()["flops"]
+    counted = matmuls.in_program(jax.make_jaxpr(function)(*shapes).jaxpr)
+    assert counted == {"tf32": flops / 2}
+
+
 def test_matmuls_of_two_kernels_of_one_name_are_refused():
     jaxpr = jax.make_jaxpr(lambda x, y: product("p")(x, y) + product("p")(x, y))(X, Y).jaxpr
     with pytest.raises(ValueError, match="p: two kernels"):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractDevice, AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from sassn_jax.models.convolution import conv2d
 
@@ -156,6 +156,9 @@ def test_other_backends_get_a_plain_convolution(case, monkeypatch):
         return [equation.primitive.name for equation in jax.make_jaxpr(ours)(x, kernel).eqns]
 
     assert operations() != ["conv_general_dilated"]
+    gpu = AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", platform="gpu", num_cores=None)
+    with jax.sharding.use_abstract_mesh(AbstractMesh((), (), abstract_device=gpu)):
+        assert operations() == ["conv_general_dilated"]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert operations() == ["conv_general_dilated"]
 

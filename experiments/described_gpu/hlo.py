@@ -1,0 +1,230 @@
+"""What XLA's text of a compiled program says: bytes that it moves and sends, what it keeps."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+# They make no array, or one that lies within another.
+_FREE = {
+    "after-all",
+    "bitcast",
+    "constant",
+    "get-tuple-element",
+    "optimization-barrier",
+    "parameter",
+    "partition-id",
+    "replica-id",
+    "tuple",
+}
+_SLICES = {"dynamic-slice", "gather", "slice"}
+_UPDATE = "dynamic-update-slice"
+# What each of N devices sends in a ring, in arrays as large as an operand.
+_SENT = {
+    "all-reduce": lambda n: 2 * (n - 1) / n,
+    "all-gather": lambda n: n - 1,
+    "reduce-scatter": lambda n: (n - 1) / n,
+    "all-to-all": lambda n: (n - 1) / n,
+    "collective-permute": lambda n: 1,
+}
+
+_TUPLE = r"\((?:[^()]|\([^()]*\))*\)"
+_INSTRUCTION = re.compile(
+    rf"^\s+(ROOT )?%?([\w.-]+) = ({_TUPLE}|\S+) ([\w-]+)\(((?:[^()]|\([^()]*\))*)\)(.*)$"
+)
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
+_ARRAY = re.compile(r"\b([a-z]+)(\d*)[a-z0-9]*\[([\d,]*)\]")
+_CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=\{?%?([\w.-]+)")
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_ORIGIN = re.compile(r'op_name="((?:[^"\\]|\\.)*)"')
+_LIVE = re.compile(r"^\s+(\S+?)\{[\d, ]*\}: (\d+) bytes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line of a program.
+
+    Attributes:
+      name: unique in the program.
+      operation: `fusion`, `custom-call`, `while`, ...
+      sizes: bytes of the arrays of its result.
+      operands: names of other instructions.
+      called: the computation that it runs, "" if none.
+      trips: how often it runs that, where it is a loop of known length; else 1.
+      origin: the path of the operation in the traced program, such as `jit(step)/.../conv1`.
+      is_root: whether its result is its computation's.
+    """
+
+    name: str
+    operation: str
+    sizes: tuple[int, ...]
+    operands: tuple[str, ...]
+    called: str
+    trips: int
+    origin: str
+    is_root: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of its result."""
+        return sum(self.sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """A compiled program: instructions by name, in order, of each computation by name."""
+
+    computations: Mapping[str, Mapping[str, Instruction]]
+    entry: str
+
+
+def parse(text: str) -> Module:
+    """Reads what `jax.stages.Compiled.as_text` gives."""
+    computations: dict[str, dict[str, Instruction]] = {}
+    current: dict[str, Instruction] = {}
+    entry = ""
+    for line in text.splitlines():
+        if header := _COMPUTATION.match(line):
+            current = computations.setdefault(header[2], {})
+            entry = header[2] if header[1] else entry
+        elif found := _INSTRUCTION.match(line):
+            root, name, result, operation, operands, rest = found.groups()
+            called, trips, origin = (x.search(rest) for x in (_CALLED, _TRIPS, _ORIGIN))
+            current[name] = Instruction(
+                name=name,
+                operation=operation,
+                sizes=tuple(map(_array_size, _ARRAY.findall(result))),
+                operands=tuple(re.findall(r"%([\w.-]+)", operands)),
+                called=called[1] if called else "",
+                trips=int(trips[1]) if trips else 1,
+                origin=origin[1] if origin else "",
+                is_root=bool(root),
+            )
+    return Module(computations, entry)
+
+
+def _array_size(found: tuple[str, str, str]) -> int:
+    kind, bits, shape = found
+    if kind == "token":
+        return 0
+    size = int(bits or 8) // 8  # `pred` takes a byte
+    for length in filter(None, shape.split(",")):
+        size *= int(length)
+    return size
+
+
+def traffic(module: Module) -> int:
+    """Returns the bytes that a program's kernels read and write, in device memory or its cache.
+
+    Each kernel reads its operands, or those parts of them that it slices, and writes its result.
+    A loop whose length is not known counts once.
+    """
+    return _traffic(module, module.entry)
+
+
+def _traffic(module: Module, computation: str) -> int:
+    instructions = module.computations[computation]
+    return sum(_moved(module, instructions, x) for x in instructions.values())
+
+
+def _moved(
+    module: Module, instructions: Mapping[str, Instruction], instruction: Instruction
+) -> int:
+    operation = instruction.operation
+    if operation in _FREE or operation.endswith("-done"):
+        return 0
+    if operation in ("while", "call", "conditional", "async-start"):
+        return instruction.trips * _traffic(module, instruction.called)
+    if operation == "fusion":
+        fused = module.computations[instruction.called]
+        root = next(x for x in fused.values() if x.is_root)
+        read = sum(_read(fused, x) for x in fused.values() if x.operation == "parameter")
+        return read + _written(fused, root)
+    operands = [instructions[name] for name in instruction.operands]
+    if operation in _SLICES:
+        return 2 * instruction.size
+    if operation == _UPDATE:
+        return 2 * operands[1].size
+    if operation.endswith("-start"):  # its result names the operand too
+        return 2 * sum(x.size for x in operands)
+    written = instruction.sizes
+    if operation == "custom-call" and len(written) > 1:
+        written = written[:-1]  # the last is a library's workspace
+    return sum(x.size for x in operands) + sum(written)
+
+
+def _read(fused: Mapping[str, Instruction], source: Instruction) -> int:
+    """Bytes that a fused kernel needs of an array."""
+    total = 0
+    for user in fused.values():
+        if source.name not in user.operands:
+            continue
+        if user.operation == "bitcast":
+            total += _read(fused, user)
+        elif user.operation in _SLICES and user.operands[0] == source.name:
+            total += user.size
+        elif user.operation != _UPDATE or user.operands[0] != source.name:
+            return source.size
+    return min(total, source.size)
+
+
+def _written(fused: Mapping[str, Instruction], result: Instruction) -> int:
+    """Bytes of a fused kernel's result; where it updates a part of an array, of that part."""
+    if result.operation == "tuple":
+        return sum(_written(fused, fused[name]) for name in result.operands)
+    if result.operation == "bitcast":
+        return _written(fused, fused[result.operands[0]])
+    if result.operation == _UPDATE:
+        return fused[result.operands[1]].size
+    return result.size
+
+
+def sent(module: Module, devices: int) -> int:
+    """Returns the bytes that each of so many devices sends to others, where rings are used."""
+    return round(_sent(module, module.entry, devices))
+
+
+def _sent(module: Module, computation: str, devices: int) -> float:
+    instructions = module.computations[computation]
+    total = 0.0
+    for x in instructions.values():
+        if x.operation in ("while", "call", "conditional", "async-start"):
+            total += x.trips * _sent(module, x.called, devices)
+        elif rule := _SENT.get(x.operation.removesuffix("-start")):
+            total += rule(devices) * sum(instructions[name].size for name in x.operands)
+    return total
+
+
+def count_recomputed(module: Module) -> int:
+    """Returns how many results XLA computes anew, where memory would be short, of its own accord.
+
+    For that it copies an operation under the same name with `.remat` in it.
+    """
+    return sum(
+        ".remat" in x.name and x.operation not in _FREE
+        for x in module.computations[module.entry].values()
+    )
+
+
+def live_at_peak(module: Module, dump: Path) -> dict[str, int]:
+    """Returns what takes memory when most is taken: bytes by the origin of the operation.
+
+    Arguments of the program are not among it.
+
+    Args:
+      module: the compiled program.
+      dump: the folder in which XLA wrote of it.
+    """
+    (path,) = dump.glob("*-live-range.txt")
+    _, _, report = path.read_text().partition("(peak):\n")
+    known = {x.name: x for part in module.computations.values() for x in part.values()}
+    live: dict[str, int] = {}
+    for line in report.splitlines():
+        found = _LIVE.match(line)
+        if not found:
+            break
+        instruction = known.get(found[1])
+        if instruction is None or instruction.operation != "parameter":
+            origin = instruction.origin if instruction else ""
+            live[origin] = live.get(origin, 0) + int(found[2])
+    return live

@@ -1,0 +1,268 @@
+"""Whether a run fits a GPU, what makes it fit, and how long it takes at the least."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+from rich.box import SIMPLE
+from rich.table import Table
+
+from experiments.described_gpu import training_step
+from experiments.described_gpu.gpus import Gpu
+from experiments.described_gpu.training_step import Step
+from sassn_jax import data
+from sassn_jax.errors import InputError
+from sassn_jax.training.config import resolve
+
+GIB = 2**30
+# Of a card's memory; XLA, too, aims at this. The rest is for CUDA, its libraries' code, and cuDNN's
+# workspace.
+USABLE = 0.8
+
+Switches = Mapping[str, Any]  # fields of a config, and the values that they get
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """A config with some switches, and its step with all that a batch has in the run."""
+
+    switches: Switches
+    step: Step
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What was found out about a run.
+
+    Attributes:
+      config: of the run.
+      gpu: to run on.
+      devices: how many of them.
+      tried: the config and its alternatives, up to the first that fits.
+      first_step: of the last of them, without unlabelled images: as the run begins.
+    """
+
+    config: ConfigDict
+    gpu: Gpu
+    devices: int
+    tried: tuple[Variant, ...]
+    first_step: Step
+
+    @property
+    def best(self) -> Variant:
+        """The variant that fits, if any does."""
+        return self.tried[-1]
+
+    @property
+    def fits(self) -> bool:
+        """Whether it does."""
+        return fits(self.best.step, self.gpu)
+
+    def least_seconds(self) -> float:
+        """Returns a bound of the time of a run's steps, each at the GPU's best."""
+        semi_steps = count_semi_steps(self.config)
+        first, later = (max(x.least_seconds(self.gpu).values()) for x in self._steps())
+        return (self.config.num_steps - semi_steps) * first + semi_steps * later
+
+    def _steps(self) -> tuple[Step, Step]:
+        return self.first_step, self.best.step
+
+
+def check(config: ConfigDict, devices: int) -> ConfigDict:
+    """Returns a valid config that starts from no weights.
+
+    Raises:
+      InputError: naming what is wrong.
+    """
+    weights = Path(config.model.weights)
+    if weights.is_file():  # it says how the network is laid out
+        config = resolve(config)
+    config = resolve(override(config, {"model.weights": ""}))
+    data.published_classes(config.dataset)
+    if devices < 1 or config.batch_size % (devices * config.accumulation):
+        raise InputError(
+            f"--num_gpus={devices}: expected a number that, times accumulation="
+            f"{config.accumulation}, divides batch_size={config.batch_size}"
+        )
+    return config
+
+
+def make_plan(config: ConfigDict, gpu: Gpu, devices: int) -> Plan:
+    """Compiles a valid config's step, and alternatives to it until one fits."""
+    semi_steps = count_semi_steps(config)
+    tried: list[Variant] = []
+    for switches in ({}, *alternatives(config, devices)):
+        _say(f"compiling {describe(switches)}")
+        variant = override(config, switches)
+        step = training_step.compile_step(variant, gpu, devices, unlabeled=semi_steps > 0)
+        tried.append(Variant(switches, step))
+        if fits(step, gpu):
+            break
+    if fits(step, gpu) and 0 < semi_steps < config.num_steps:
+        _say(f"compiling {describe(switches)}, without unlabelled images")
+        step = training_step.compile_step(variant, gpu, devices, unlabeled=False)
+    return Plan(config, gpu, devices, tuple(tried), step)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def override(config: ConfigDict, switches: Switches) -> ConfigDict:
+    """Returns a copy of a config with some fields changed."""
+    changed = ConfigDict(config.to_dict())
+    changed.update_from_flattened_dict(switches)
+    return changed
+
+
+def alternatives(config: ConfigDict, devices: int) -> list[Switches]:
+    """Returns what takes less memory than a config, in the order of what it costs.
+
+    bfloat16 costs no time; rematerialisation a forward pass, and it changes no result; to take the
+    batch in pieces costs another, and batch statistics are then those of a piece.
+    """
+    both = {"model.dtype": "bfloat16", "model.remat": True}
+    share = config.batch_size // devices
+    pieces = [n for n in range(config.accumulation + 1, share + 1) if share % n == 0]
+    ladder: list[dict[str, Any]] = [
+        {"model.dtype": "bfloat16"},
+        {"model.remat": True},
+        both,
+        *({**both, "accumulation": n} for n in pieces),
+    ]
+    found: list[Switches] = []
+    for rung in ladder:
+        changes = {k: v for k, v in rung.items() if override(config, {k: v}) != config}
+        if changes and changes not in found:
+            found.append(changes)
+    return found
+
+
+def describe(switches: Switches) -> str:
+    """Names a variant of a config."""
+    pairs = [f"{field.removeprefix('model.')}={value}" for field, value in switches.items()]
+    return ", ".join(pairs) or "as configured"
+
+
+def fits(step: Step, gpu: Gpu) -> bool:
+    """Whether a GPU has the memory for a step."""
+    return step.memory <= USABLE * gpu.memory
+
+
+def count_semi_steps(config: ConfigDict) -> int:
+    """Returns how many steps of a run take unlabelled images."""
+    try:
+        all_labeled = Fraction(config.labels) == 1
+    except (ValueError, ZeroDivisionError):  # a file of ids, or a mistake that training names
+        all_labeled = False
+    if config.method == "supervised" or all_labeled:
+        return 0
+    return max(0, config.num_steps - config.loss.semi_start)
+
+
+def table(plan: Plan) -> Table:
+    """A row for each variant that was compiled; of one GPU."""
+    count = f"{plan.devices} x " if plan.devices > 1 else ""
+    gpu = plan.gpu
+    result = Table(title=f"{count}{gpu.device_kind}, {gpu.memory / GIB:.1f} GiB", box=SIMPLE)
+    result.add_column("", no_wrap=True)
+    for name in (
+        "memory,\nGiB",
+        "of the\ncard",
+        "scratch,\nGiB",
+        "attention's\nof it, GiB",
+        "TFLOPs\na step",
+        "GB moved\na step",
+        "a step takes\nat least, ms",
+    ):
+        result.add_column(name, justify="right", no_wrap=True)
+    for variant in plan.tried:
+        step = variant.step
+        result.add_row(
+            describe(variant.switches),
+            f"{step.memory / GIB:.2f}",
+            f"{step.memory / gpu.memory:.0%}",
+            f"{step.scratch / GIB:.2f}",
+            f"{step.attention / GIB:.2f}",
+            f"{sum(step.flops.values()) / 1e12:.2f}",
+            f"{step.traffic / 1e9:.1f}",
+            f"{1e3 * max(step.least_seconds(gpu).values()):.1f}",
+        )
+    return result
+
+
+def remarks(plan: Plan) -> list[str]:
+    """What it comes to, a line each."""
+    config, gpu, step = plan.config, plan.gpu, plan.best.step
+    semi_steps = count_semi_steps(config)
+    first_steps = config.num_steps - semi_steps
+    height, width = config.crop_size
+    images = f"{config.batch_size} + {config.batch_size}" if semi_steps else config.batch_size
+    lines = [
+        f"{config.method} on {config.dataset}, {config.model.backbone}, {config.model.head}: "
+        f"{images} images of {height}x{width} a step; "
+        + ", ".join(f"{name} of {n:,} parameters" for name, n in step.parameters.items())
+    ]
+    if not plan.fits:
+        return [*lines, f"It does not fit, whatever of this is done. {_on_top()}"]
+    if plan.best.switches:
+        changed = (f"--config.{field}={value}" for field, value in plan.best.switches.items())
+        lines.append(f"It does not fit as configured; it does with {' '.join(changed)}")
+    else:
+        lines.append("It fits as configured.")
+    if step.recomputed:
+        lines.append(
+            f"To save memory XLA itself computes {step.recomputed} results anew; the FLOPs are "
+            "without them."
+        )
+    if plan.devices > 1:
+        lines.append(f"Each GPU sends {step.sent / 1e6:,.1f} MB a step to the others.")
+    bounds = step.least_seconds(gpu)
+    lines += [
+        "At the least a step computes for "
+        f"{1e3 * bounds['compute']:.1f} ms, moves data for {1e3 * bounds['memory']:.1f} ms and "
+        f"sends for {1e3 * bounds['link']:.1f} ms.",
+        f"{first_steps:,} steps without unlabelled images and {semi_steps:,} with them: at least "
+        f"{format_duration(plan.least_seconds())}, input and evaluation not counted.",
+        _on_top(),
+    ]
+    return lines
+
+
+def _on_top() -> str:
+    return (
+        f"Up to {USABLE:.0%} of a card counts as fitting: on top come cuDNN's workspace, which is "
+        "chosen on the GPU, and what CUDA and the allocator hold. JAX takes 75% of a card unless "
+        "XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise."
+    )
+
+
+def format_duration(seconds: float) -> str:
+    """Returns a duration in the unit that suits it."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
+
+
+def figures(plan: Plan) -> dict[str, Any]:
+    """All of it, for a program to read."""
+    return {
+        "gpu": plan.gpu.device_kind,
+        "num_gpus": plan.devices,
+        "memory_of_gpu": plan.gpu.memory,
+        "fits": plan.fits,
+        "tried": [
+            {
+                **dataclasses.asdict(variant),
+                "memory": variant.step.memory,
+                "least_seconds": variant.step.least_seconds(plan.gpu),
+            }
+            for variant in plan.tried
+        ],
+        "first_step": dataclasses.asdict(plan.first_step),
+        "least_seconds": plan.least_seconds(),
+    }

@@ -1,0 +1,112 @@
+"""A config's training step, compiled for a described GPU: what it takes of memory and of time."""
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from experiments.described_gpu import compiler, hlo, matmuls
+from experiments.described_gpu.gpus import Gpu
+from sassn_jax import data, methods
+from sassn_jax.training import parallel
+from sassn_jax.training.loop import jit_step
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one GPU does in a step, of those that share a batch.
+
+    Attributes:
+      parameters: of each network in training.
+      flops: of matmuls and convolutions, by numerics; without what XLA computes anew.
+      recomputed: how many results XLA computes anew, of its own accord, to save memory.
+      traffic: bytes that its kernels read and write.
+      sent: bytes that it sends to the others.
+      arguments: bytes of the state and of a batch, and of results that do not take their place.
+      scratch: bytes of all else, the program itself included.
+      attention: bytes that position attention has of the scratch when most is taken.
+    """
+
+    parameters: Mapping[str, int]
+    flops: Mapping[matmuls.Numerics, float]
+    recomputed: int
+    traffic: int
+    sent: int
+    arguments: int
+    scratch: int
+    attention: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the step takes."""
+        return self.arguments + self.scratch
+
+    def least_seconds(self, gpu: Gpu) -> dict[str, float]:
+        """Returns what each unit of the GPU takes at its best; the longest bounds the step."""
+        return {
+            "compute": sum(flops / gpu.peaks[name] for name, flops in self.flops.items()),
+            "memory": self.traffic / gpu.memory_bandwidth,
+            "link": self.sent / gpu.link_bandwidth,
+        }
+
+
+def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool) -> Step:
+    """Compiles a config's step.
+
+    Args:
+      config: a valid one, without weights to start from.
+      gpu: to compile for.
+      devices: how many share a batch.
+      unlabeled: whether the batch has unlabelled images.
+
+    Raises:
+      InputError: the compiler is not installed, or there is no such dataset.
+    """
+    method = methods.create(config, len(data.published_classes(config.dataset)))
+    mesh = compiler.make_mesh(gpu, devices)
+    state = jax.eval_shape(method.init, jax.random.key(0), _batch(config, mesh, unlabeled=False))
+    with tempfile.TemporaryDirectory() as folder:
+        dump = Path(folder)
+        program = compiler.compile_for(
+            mesh,
+            jit_step(method, mesh),
+            state,
+            _batch(config, mesh, unlabeled=unlabeled),
+            dump=dump,
+        )
+        text: Any = program.executable.as_text()
+        module = hlo.parse(text)
+        live = hlo.live_at_peak(module, dump)
+    memory: Any = program.executable.memory_analysis()
+    multiply_adds = matmuls.in_program(program.jaxpr)
+    return Step(
+        parameters={
+            name: sum(x.size for x in jax.tree.leaves(network.params))
+            for name, network in vars(state).items()
+            if isinstance(network, methods.NetworkState)
+        },
+        flops={numerics: 2 * count / devices for numerics, count in multiply_adds.items()},
+        recomputed=hlo.count_recomputed(module),
+        traffic=hlo.traffic(module),
+        sent=hlo.sent(module, devices),
+        arguments=memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes,
+        scratch=memory.temp_size_in_bytes + memory.generated_code_size_in_bytes,
+        attention=sum(size for origin, size in live.items() if "/attention" in origin),
+    )
+
+
+def _batch(config: ConfigDict, mesh: Mesh, *, unlabeled: bool) -> methods.Batch:
+    """Shapes of a batch, split over a mesh."""
+    size = (config.batch_size, *config.crop_size)
+    half = {
+        "image": jax.ShapeDtypeStruct((*size, 3), "float32", sharding=parallel.split(mesh)),
+        "label": jax.ShapeDtypeStruct(size, "int32", sharding=parallel.split(mesh)),
+    }
+    return {"labeled": half, "unlabeled": half} if unlabeled else {"labeled": half}

@@ -1,0 +1,52 @@
+"""Says before a run whether it fits a GPU, and how long it takes at the least.
+
+    make plan FLAGS='--config=configs/NAME.py --gpu=NAME [--num_gpus=8] [--output=FILE.json]'
+
+The training step is compiled for the GPU, which need not be there; no data and no weights are
+needed. If it does not fit, bfloat16, rematerialisation and accumulation are tried, the cheapest
+first, until it does; the exit code is 1 if it never does.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+from rich.console import Console
+
+from experiments import command, described_gpu
+from experiments.described_gpu import planning
+from sassn_jax.errors import InputError
+from sassn_jax.files import write_json
+
+WIDTH = 110
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, such as configs/scenes.py:method=sassn,labels=1/8."
+)
+_GPU = flags.DEFINE_string("gpu", None, f"One of {', '.join(described_gpu.GPUS)}.", required=True)
+_NUM_GPUS = flags.DEFINE_integer("num_gpus", 1, "GPUs in one machine that share a batch.")
+_OUTPUT = flags.DEFINE_string("output", "", "File for the figures, JSON; none if empty.")
+flags.mark_flag_as_required("config")
+
+
+def main() -> None:
+    """Compiles until something fits, and prints what is known then."""
+    if _GPU.value not in described_gpu.GPUS:
+        names = ", ".join(described_gpu.GPUS)
+        raise InputError(f"--gpu={_GPU.value}: expected one of {names}")
+    config = planning.check(_CONFIG.value, _NUM_GPUS.value)
+    described_gpu.find_compiler()
+    plan = planning.make_plan(config, described_gpu.GPUS[_GPU.value], _NUM_GPUS.value)
+    console = Console(highlight=False, width=max(Console().width, WIDTH))
+    console.print(planning.table(plan))
+    for line in planning.remarks(plan):
+        console.print(line)
+    if _OUTPUT.value:
+        write_json(Path(_OUTPUT.value), planning.figures(plan))
+    if not plan.fits:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,264 @@
+import dataclasses
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from experiments import described_gpu
+from experiments.described_gpu import planning, training_step
+from experiments.described_gpu.training_step import Step
+from sassn_jax.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+GPU = described_gpu.GPUS["rtx3060"]
+GIB = 2**30
+BFLOAT16 = {"model.dtype": "bfloat16"}
+REMAT = {"model.remat": True}
+TINY = (
+    "--config=configs/scenes.py:method=sassn",
+    "--config.crop_size=(33, 33)",
+    "--config.batch_size=2",
+    "--config.num_steps=10",
+    "--config.loss.semi_start=4",
+)
+
+
+def step(gib: float = 1.0, **changes) -> Step:
+    figures = {
+        "parameters": {"generator": 1000, "discriminator": 200},
+        "flops": {"tf32": 12.7e12, "bfloat16": 25.5e12},  # a second of each
+        "recomputed": 0,
+        "traffic": 180_000_000_000,  # half a second
+        "sent": 0,
+        "arguments": GIB // 2,
+        "scratch": round((gib - 0.5) * GIB),
+        "attention": GIB // 8,
+    }
+    return Step(**(figures | changes))
+
+
+def get_config(name: str = "voc", argument: str = "method=sassn,labels=1/8", **switches):
+    config = importlib.import_module(f"configs.{name}").get_config(argument)
+    return planning.override(config, {k.replace("__", "."): v for k, v in switches.items()})
+
+
+def test_a_step_is_bound_by_the_slowest_unit():
+    bounds = step(sent=315_000_000).least_seconds(GPU)
+    assert bounds == pytest.approx({"compute": 2.0, "memory": 0.5, "link": 0.01})
+
+
+@pytest.mark.parametrize(("gib", "fits"), [(9.6, True), (9.61, False)])
+def test_four_fifths_of_a_card_count_as_fitting(gib, fits):
+    assert planning.fits(step(gib), GPU) == fits
+
+
+def test_alternatives_come_in_the_order_of_their_cost():
+    assert planning.alternatives(get_config(), devices=1) == [
+        BFLOAT16,
+        REMAT,
+        BFLOAT16 | REMAT,
+        BFLOAT16 | REMAT | {"accumulation": 2},
+        BFLOAT16 | REMAT | {"accumulation": 4},
+        BFLOAT16 | REMAT | {"accumulation": 8},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("switches", "devices", "expected"),
+    [
+        ({"model__dtype": "bfloat16"}, 8, [REMAT]),
+        ({"model__remat": True}, 8, [BFLOAT16]),
+        ({"model__remat": True, "model__dtype": "bfloat16"}, 4, [{"accumulation": 2}]),
+        ({"accumulation": 2}, 2, [BFLOAT16, REMAT, BFLOAT16 | REMAT,
+                                  BFLOAT16 | REMAT | {"accumulation": 4}]),
+    ],
+)  # fmt: skip
+def test_alternatives_are_what_a_config_has_not_yet(switches, devices, expected):
+    assert planning.alternatives(get_config(**switches), devices) == expected
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_every_alternative_is_a_valid_config(devices):
+    config = get_config()
+    for switches in planning.alternatives(config, devices):
+        changed = planning.override(config, switches)
+        assert planning.check(changed, devices) == changed
+    assert config == get_config()
+
+
+@pytest.mark.parametrize(
+    ("argument", "switches", "steps"),
+    [
+        ("method=sassn,labels=1/8", {}, 15_000),
+        ("method=sassn,labels=ids.txt", {}, 15_000),
+        ("method=sassn,labels=1", {}, 0),
+        ("method=sassn,labels=1.0", {}, 0),
+        ("method=supervised,labels=1/8", {}, 0),
+        ("method=sassn,labels=1/8", {"num_steps": 4000}, 0),
+    ],
+)
+def test_steps_with_unlabelled_images_are_counted(argument, switches, steps):
+    assert planning.count_semi_steps(get_config("voc", argument, **switches)) == steps
+
+
+def test_a_run_takes_the_time_of_both_its_steps():
+    tried = (planning.Variant({}, step()),)
+    first = step(flops={"tf32": 12.7e12})
+    made = planning.Plan(get_config(), GPU, 1, tried, first)
+    assert made.least_seconds() == pytest.approx(5000 * 1.0 + 15_000 * 2.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(59.94, "59.9 seconds"), (90, "1.5 minutes"), (9000, "2.5 hours")]
+)
+def test_durations_are_in_the_unit_that_suits_them(seconds, text):
+    assert planning.format_duration(seconds) == text
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Returns the calls of a compiler that finds 18, 10, 9, 4, 2, 1, ... GiB."""
+    calls = []
+    sizes = iter((18, 10, 9, 4, 2, 1, 1))
+
+    def compile_step(config, gpu, devices, *, unlabeled):
+        calls.append((config.model.dtype, config.model.remat, config.accumulation, unlabeled))
+        return step(next(sizes) if unlabeled else 0.75)
+
+    monkeypatch.setattr(training_step, "compile_step", compile_step)
+    return calls
+
+
+def test_alternatives_are_compiled_up_to_the_first_that_fits(compiled):
+    made = planning.make_plan(get_config(), GPU, 1)
+    assert compiled == [
+        ("float32", False, 1, True),
+        ("bfloat16", False, 1, True),
+        ("float32", True, 1, True),
+        ("float32", True, 1, False),  # the step before unlabelled images come
+    ]
+    assert made.fits
+    assert made.best.switches == REMAT
+    assert made.first_step.memory == 0.75 * GIB
+
+
+def test_nothing_else_is_compiled_where_there_is_one_step_and_it_fits(compiled):
+    made = planning.make_plan(get_config("voc", "method=supervised,labels=1/8"), GPU, 1)
+    assert compiled == [("float32", False, 1, False)]
+    assert made.first_step == made.best.step
+
+
+def test_what_nothing_makes_fit_is_said(compiled):
+    small = dataclasses.replace(GPU, memory=GIB)
+    made = planning.make_plan(get_config(), small, 1)
+    assert len(compiled) == 7
+    assert not made.fits
+    assert "It does not fit, whatever" in " ".join(planning.remarks(made))
+
+
+def test_what_fits_and_how_is_shown(compiled):
+    made = planning.make_plan(get_config(), GPU, 1)
+    file = io.StringIO()
+    Console(file=file, width=130).print(planning.table(made))
+    (row,) = [line for line in file.getvalue().splitlines() if "remat=True " in line]
+    assert row.split() == ["remat=True", "9.00", "75%", "8.50", "0.12", "38.20", "180.0", "2000.0"]
+    text = " ".join(planning.remarks(made))
+    assert "It does not fit as configured; it does with --config.model.remat=True" in text
+    assert "at least 11.1 hours" in text  # 20,000 steps of two seconds
+    assert "generator of 1,000 parameters" in text
+
+
+def test_the_figures_are_there_for_programs(compiled):
+    written = json.loads(json.dumps(planning.figures(planning.make_plan(get_config(), GPU, 1))))
+    assert written["fits"] is True
+    assert [x["switches"] for x in written["tried"]] == [{}, BFLOAT16, REMAT]
+    assert [x["memory"] / GIB for x in written["tried"]] == [18, 10, 9]
+    assert written["least_seconds"] == pytest.approx(40_000)
+
+
+def test_weights_need_not_be_there():
+    config = get_config(model__weights="nowhere.safetensors")
+    assert planning.check(config, 1).model.weights == ""
+
+
+@pytest.mark.parametrize(
+    ("switches", "devices", "message"),
+    [
+        ({"dataset": "coco"}, 1, "dataset='coco': expected one of camvid, scenes"),
+        ({"model__dtype": "float16"}, 1, "model.dtype='float16': expected one of"),
+        ({}, 3, "--num_gpus=3: expected a number that, times accumulation=1, divides batch_size=8"),
+        ({"accumulation": 4}, 4, "--num_gpus=4: expected a number that, times accumulation=4"),
+        ({}, 0, "--num_gpus=0"),
+    ],
+)
+def test_a_config_that_cannot_be_planned(switches, devices, message):
+    with pytest.raises(InputError) as error:
+        planning.check(get_config(**switches), devices)
+    assert str(error.value).startswith(message)
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.plan", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (*TINY, "--gpu=h100"),
+            "plan: no compiler for GPUs in this Python environment: `make ",
+        ),
+        ((*TINY, "--gpu=v100"), "plan: --gpu=v100: expected one of h100, a100, rtx4090, rtx3060"),
+        (("--gpu=h100",), "plan: --config: not given"),
+    ],
+)
+def test_mistakes_are_one_line_and_code_2(arguments, message, tmp_path):
+    # An environment without the compiler, whatever is installed here.
+    (tmp_path / "nvidia").mkdir()
+    (tmp_path / "nvidia" / "__init__.py").touch()
+    result = command(*arguments, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 2
+    assert result.stderr.startswith(message)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def has_compiler() -> bool:
+    try:
+        described_gpu.find_compiler()
+    except InputError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not has_compiler(), reason="no compiler for GPUs here; make gpu-check has it")
+@pytest.mark.parametrize("devices", [1, 2])
+def test_a_tiny_run_is_planned(devices, tmp_path):
+    path = tmp_path / "plan.json"
+    result = command(*TINY, "--gpu=h100", f"--num_gpus={devices}", f"--output={path}")
+    assert result.returncode == 0, result.stderr
+    written = json.loads(path.read_text())
+    (only,) = written["tried"]
+    found, first = only["step"], written["first_step"]
+    assert only["switches"] == {}
+    assert found["parameters"]["discriminator"] == 2_769_857
+    assert set(found["flops"]) == {"tf32"}
+    assert first["flops"]["tf32"] < found["flops"]["tf32"] < 2 * first["flops"]["tf32"]
+    # The parameters, momenta and batch at least, and less than what the card has.
+    state = 4 * 3 * sum(found["parameters"].values())
+    assert state < only["memory"] < written["memory_of_gpu"] / 10
+    assert 0 < found["attention"] < found["scratch"]
+    assert found["traffic"] > state
+    assert (found["sent"] > 4 * sum(found["parameters"].values())) == (devices == 2)

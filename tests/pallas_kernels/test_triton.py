@@ -81,7 +81,7 @@ def test_all_shapes(name, dtype, positions, qk_width, v_width):
 random_shapes = given(
     positions=st.integers(1, 150),
     qk_width=st.integers(1, 300),
-    v_width=st.integers(1, 600),
+    v_width=st.integers(8, 600),  # of fewer columns all of dV may cancel
     dtype=st.sampled_from(["float32", "bfloat16", "float16"]),
     scale=st.floats(0.1, 2),
 )

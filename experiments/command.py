@@ -1,9 +1,11 @@
 """What all commands share: a user's mistake is one line on standard error and exit code 2."""
 
+import _thread
 import functools
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -38,8 +40,7 @@ def run(main: Callable[[], None] | Mapping[str, Callable[[], None]]) -> None:
 
     def quiet_main(words: Sequence[str]) -> None:
         chosen = main[words[1]] if isinstance(main, Mapping) else main
-        # TensorStore's threads tell it what the main thread hears in waiting for their result.
-        sys.unraisablehook = lambda _: None
+        sys.unraisablehook = _hear_again
         logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and all errors twice
         try:
             chosen()
@@ -51,6 +52,24 @@ def run(main: Callable[[], None] | Mapping[str, Callable[[], None]]) -> None:
             _stop("stopped; run it again, and training goes on from its last checkpoint", 130)
 
     app.run(quiet_main, flags_parser=functools.partial(_parse, verbs=list(verbs)))
+
+
+def _hear_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Sends a Ctrl-C again that came where Python drops it, as in a callback of the collector.
+
+    Silent otherwise: TensorStore's threads tell what the main thread hears in waiting for them.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and issubclass(lost.exc_type, KeyboardInterrupt):
+        # Later, when this function too, in which it would be dropped again, has come to its end.
+        threading.Timer(0.01, _thread.interrupt_main).start()
+
+
+def required(flag: flags.FlagHolder[str | None]) -> str:
+    """Returns the value of a flag that must have one."""
+    if not flag.value:
+        raise InputError(f"--{flag.name}: not given; see --help")
+    return flag.value
 
 
 def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:

@@ -41,7 +41,7 @@ def main() -> None:
     ) as bar:
         task = bar.add_task(f"scoring {_SPLIT.value}")
         result = evaluate_run(
-            _WORKDIR.value,
+            command.required(_WORKDIR),
             _SPLIT.value,
             _CHECKPOINT.value,
             lambda count, total: bar.update(task, advance=count, total=total, refresh=True),

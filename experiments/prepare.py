@@ -31,7 +31,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder for prepared datasets.
 
 def main() -> None:
     """Prepares the dataset that the flags name, and says what it holds."""
-    name, source, data_dir = (_required(flag) for flag in (_DATASET, _SOURCE, _DATA_DIR))
+    name, source, data_dir = (command.required(flag) for flag in (_DATASET, _SOURCE, _DATA_DIR))
     if name not in _PREPARE:
         raise InputError(
             f"--dataset={name}: expected one of {', '.join(_PREPARE)} (scenes needs no preparation)"
@@ -54,12 +54,6 @@ def main() -> None:
         f"{data_dir}: {what} {dataset.info.name}, {dataset.info.num_classes} classes, "
         f"images: {counts}"
     )
-
-
-def _required(flag: flags.FlagHolder[str | None]) -> str:
-    if not flag.value:
-        raise InputError(f"--{flag.name}: not given; see python -m experiments.prepare --help")
-    return flag.value
 
 
 if __name__ == "__main__":

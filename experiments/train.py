@@ -24,7 +24,7 @@ def main() -> None:
     """Calls `train_and_evaluate`."""
     from sassn_jax.training.loop import train_and_evaluate  # after the flags: JAX takes seconds
 
-    workdir = _WORKDIR.value
+    workdir = command.required(_WORKDIR)
     train_and_evaluate(_CONFIG.value, workdir)
     print(f"test split: python -m experiments.evaluate --workdir={workdir} --split=test")
     print(f"curves and pictures: tensorboard --logdir={workdir}")

@@ -20,7 +20,7 @@ from sassn_jax.files import write_json
 from sassn_jax.methods import Method, NetworkState, TrainState
 from sassn_jax.training import config as configuration
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.setup import make_inference, make_normalize
+from sassn_jax.training.setup import abstract_state, make_inference, make_normalize
 from sassn_jax.weights import store
 
 
@@ -79,7 +79,7 @@ def load_run(
         step = steps[checkpoint]
         if step is None:
             raise InputError(f"{workdir}: no checkpoint yet; run experiments.train on it first")
-        state = checkpoints.restore(_abstract_state(method, config), step)
+        state = checkpoints.restore(abstract_state(method, config), step)
     return Run(config, dataset, method, state)
 
 
@@ -94,7 +94,7 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     names, palette = tuple(classes["names"]), np.asarray(classes["palette"], np.uint8)
     info = DatasetInfo(config.dataset, names, palette, classes["ignore_label"])
     method = methods.create(config, info.num_classes, info.ignore_label)
-    wanted = _abstract_state(method, config).generator.variables
+    wanted = abstract_state(method, config).generator.variables
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
         raise InputError(f"{path}: its arrays are not those of the network in its config")
     params = variables.pop("params")
@@ -105,19 +105,6 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
         discriminator=None,
     )
     return Run(config, Dataset(info, {}), method, jax.device_put(state))
-
-
-def _abstract_state(method: Method, config: ConfigDict) -> Any:
-    """Shapes of the run's state, on one device, with nothing computed."""
-    height, width = config.crop_size
-    images = jax.ShapeDtypeStruct((config.batch_size, height, width, 3), "float32")
-    labels = jax.ShapeDtypeStruct((config.batch_size, height, width), "int32")
-    batch = {"labeled": {"image": images, "label": labels}}
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(method.init, jax.random.key(0), batch),
-    )
 
 
 def evaluate_run(

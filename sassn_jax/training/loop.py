@@ -55,26 +55,29 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     config = setup.config
     configuration.check_workdir(config, workdir)
     _check_split(setup, workdir / "split.json")
-    state = setup.initial_state(config.seed)
+    parts = setup.pretrained_parts()
     workdir.mkdir(parents=True, exist_ok=True)
-    with occupied(workdir), Checkpoints(workdir) as checkpoints:
+    with (
+        occupied(workdir),
+        Checkpoints(workdir) as checkpoints,
+        make_reporter(f"{config.dataset} {config.method}", config.num_steps) as reporter,
+        contextlib.closing(setup.batches),
+    ):
         configuration.write(config, workdir)
         data.write_split(workdir / "split.json", setup.split)
-        if checkpoints.latest_step is not None:
-            state = checkpoints.restore(state, checkpoints.latest_step, setup.batches)
-        start = int(state.step)
-        with (
-            Writer(workdir, start) as writer,
-            make_reporter(f"{config.dataset} {config.method}", config.num_steps) as reporter,
-            contextlib.closing(setup.batches),
-        ):
-            reporter.say(
-                f"{len(setup.split.labeled)} images labelled, {len(setup.split.unlabeled)} not; "
-                f"from step {start} to {config.num_steps}; {workdir}"
-            )
-            if start == 0 and setup.method.pretrained is not None:
-                parts = setup.method.pretrained.parts(state.generator.variables)
-                reporter.say(f"{', '.join(parts)} from {config.model.weights}")
+        start = checkpoints.latest_step or 0
+        reporter.say(
+            f"{len(setup.split.labeled)} images labelled, {len(setup.split.unlabeled)} not; "
+            f"from step {start} to {config.num_steps}; {workdir}"
+        )
+        if start == 0 and parts:
+            reporter.say(f"{', '.join(parts)} from {config.model.weights}")
+        if start < config.num_steps:
+            reporter.say("building and compiling comes first: on a CPU it may take minutes")
+        state = setup.initial_state(config.seed)
+        if start:
+            state = checkpoints.restore(state, start, setup.batches)
+        with Writer(workdir, start) as writer:
             return Loop(config, workdir, setup, writer, reporter).run(state, start, checkpoints)
 
 

@@ -64,6 +64,7 @@ class LineReporter:
     def __init__(self, console: Console, name: str, num_steps: int):
         """Names the run and its length."""
         self._console, self._name, self._num_steps = console, name, num_steps
+        self._values: Mapping[str, float] = {}
         self._last = time.monotonic()
 
     def __enter__(self) -> "LineReporter":
@@ -73,14 +74,15 @@ class LineReporter:
         pass
 
     def update(self, step: int) -> None:
-        """Prints the step, unless it has just printed something."""
-        self.values(step, {})
-
-    def values(self, step: int, values: Mapping[str, float]) -> None:
-        """Prints values, unless it has just printed something."""
+        """Prints the step and the latest values, unless it has just printed something."""
         if time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()
-            self.say(f"step {step}/{self._num_steps}  {_describe(values)}".rstrip())
+            self.say(f"step {step}/{self._num_steps}  {_describe(self._values)}".rstrip())
+
+    def values(self, step: int, values: Mapping[str, float]) -> None:
+        """Likewise, with new values."""
+        self._values = values
+        self.update(step)
 
     def say(self, text: str) -> None:
         """Prints a line."""

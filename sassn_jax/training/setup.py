@@ -1,6 +1,7 @@
 """From a config to what a run is made of."""
 
 import dataclasses
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -34,10 +35,42 @@ class Setup:
     split: data.Split
     batches: data.BatchIterator
 
+    def pretrained_parts(self) -> tuple[str, ...]:
+        """Checks the file of weights, and names what it gives: `backbone`, perhaps `head` and more.
+
+        Raises:
+          InputError: if it cannot be read, or is of another network.
+        """
+        if self.method.pretrained is None:
+            return ()
+        config = ConfigDict(self.config.to_dict())
+        config.model.weights = ""  # for the shapes alone
+        info = self.dataset.info
+        method = methods.create(config, info.num_classes, info.ignore_label)
+        return self.method.pretrained.parts(abstract_state(method, config).generator.variables)
+
     def initial_state(self, seed: int) -> TrainState:
         """Returns the state at step 0, on all devices."""
         state = self.method.init(jax.random.key(seed), self.batches[0])
         return jax.device_put(state, parallel.replicated(self.mesh))
+
+
+def abstract_state(method: Method, config: ConfigDict) -> Any:
+    """Returns shapes of a run's state, on one device, with nothing computed.
+
+    Args:
+      method: without weights to start from.
+      config: of the run.
+    """
+    height, width = config.crop_size
+    images = jax.ShapeDtypeStruct((config.batch_size, height, width, 3), "float32")
+    labels = jax.ShapeDtypeStruct((config.batch_size, height, width), "int32")
+    batch = {"labeled": {"image": images, "label": labels}}
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(method.init, jax.random.key(0), batch),
+    )
 
 
 def set_up(config: ConfigDict) -> Setup:

@@ -30,6 +30,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
                 raise ValueError("a single array, not an archive of named ones")
             with archive:
                 return dict(archive)
+    except FileNotFoundError:
+        raise InputError(f"weights={os.fspath(path)!r}: no such file") from None
     except OSError as error:
         reason = error.strerror or str(error)
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:

@@ -153,6 +153,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, verb, flags, message):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+def test_an_empty_workdir_is_none(verb):
+    result = run(verb, *(TINY if verb == "train" else ()), "--workdir=")
+    assert result.returncode == 2
+    assert result.stderr == f"{verb}: --workdir: not given; see --help\n"
+
+
 def test_exported_and_imported_files(finished, tmp_path):
     output = tmp_path / "model.safetensors"
     result = run("export", f"--workdir={finished}", f"--output={output}")

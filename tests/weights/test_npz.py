@@ -14,7 +14,7 @@ def test_arrays_come_back_by_name(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.npz.*No such file"):
+    with pytest.raises(InputError, match=r"nowhere\.npz.*no such file"):
         npz.read(tmp_path / "nowhere.npz")
 
 

@@ -72,8 +72,8 @@ def validate(config: ConfigDict) -> None:
         "eval.window": NOTHING_OR_SIZE,
         "eval.stride": Rule(
             lambda x: fits(x, _get(config, "eval.window")),
-            "height and width of at most eval.window, where that is given, such as two thirds of "
-            "it; () where it is ()",
+            "height and width, each at least 1 and at most that of eval.window, such as two thirds "
+            "of it; () if that is ()",
         ),
         "eval.scales": Rule(
             lambda x: len(x) > 0 and all(0 < factor < math.inf for factor in x),

@@ -79,7 +79,7 @@ gpu-environment:
 	fi
 
 # XLA's warnings tell of no more than the plan does.
-plan: export TF_CPP_MIN_LOG_LEVEL = 2
+plan: export TF_CPP_MIN_LOG_LEVEL = 3
 plan: gpu-environment
 	@$(FIND_FOLDER); "$$folder/bin/python" -m experiments.plan $(FLAGS)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,13 @@ def make_mesh(gpu: Gpu, devices: int = 1) -> Mesh:
     return Mesh(np.array(topology.devices), ("data",), axis_types=(AxisType.Auto,))
 
 
-def compile_for(mesh: Mesh, function: jax.stages.Wrapped, *arguments: Any, dump: Path) -> Program:
+def compile_for(
+    mesh: Mesh,
+    function: jax.stages.Wrapped,
+    *arguments: Any,
+    dump: Path,
+    options: Mapping[str, Any] | None = None,
+) -> Program:
     """Compiles a jitted function for the GPUs of a mesh.
 
     Args:
@@ -71,6 +78,7 @@ def compile_for(mesh: Mesh, function: jax.stages.Wrapped, *arguments: Any, dump:
         the abstract mesh in use names the one described.
       *arguments: pytrees of `jax.ShapeDtypeStruct`; one without a sharding is replicated.
       dump: an empty folder, for what XLA writes of the program.
+      options: more of XLA's.
 
     Raises:
       jax.errors.JaxRuntimeError: a kernel does not compile, or asks for more shared memory than
@@ -88,7 +96,7 @@ def compile_for(mesh: Mesh, function: jax.stages.Wrapped, *arguments: Any, dump:
                 "xla_dump_to": str(dump),
                 "xla_gpu_cuda_data_dir": str(cuda),
                 "xla_gpu_autotune_level": 0,  # it would want to time kernels
-                "xla_gpu_enable_triton_gemm": False,  # untimed, it takes tiles that do not exist
+                **(options or {}),
             }
         )
     return Program(executable, traced.jaxpr.jaxpr)

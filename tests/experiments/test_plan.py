@@ -242,23 +242,41 @@ def has_compiler() -> bool:
     return True
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not has_compiler(), reason="no compiler for GPUs here; make gpu-check has it")
-@pytest.mark.parametrize("devices", [1, 2])
-def test_a_tiny_run_is_planned(devices, tmp_path):
-    path = tmp_path / "plan.json"
-    result = command(*TINY, "--gpu=h100", f"--num_gpus={devices}", f"--output={path}")
+needs_compiler = pytest.mark.skipif(
+    not has_compiler(), reason="no compiler for GPUs here; make gpu-check has it"
+)
+
+
+def figures_of(path: Path, *arguments: str) -> dict:
+    result = command(*TINY, "--gpu=h100", f"--output={path}", *arguments)
     assert result.returncode == 0, result.stderr
     written = json.loads(path.read_text())
-    (only,) = written["tried"]
-    found, first = only["step"], written["first_step"]
-    assert only["switches"] == {}
+    assert [x["switches"] for x in written["tried"]] == [{}]
+    return written
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_a_tiny_run_is_planned(tmp_path):
+    written = figures_of(tmp_path / "plan.json")
+    (tried,) = written["tried"]
+    found, first = tried["step"], written["first_step"]
     assert found["parameters"]["discriminator"] == 2_769_857
     assert set(found["flops"]) == {"tf32"}
     assert first["flops"]["tf32"] < found["flops"]["tf32"] < 2 * first["flops"]["tf32"]
-    # The parameters, momenta and batch at least, and less than what the card has.
+    # The parameters and momenta at the least, and far less than what the card has.
     state = 4 * 3 * sum(found["parameters"].values())
-    assert state < only["memory"] < written["memory_of_gpu"] / 10
+    assert state < tried["memory"] < written["memory_of_gpu"] / 10
     assert 0 < found["attention"] < found["scratch"]
     assert found["traffic"] > state
-    assert (found["sent"] > 4 * sum(found["parameters"].values())) == (devices == 2)
+    assert found["sent"] == 0
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_two_gpus_send_each_other_the_gradients(tmp_path):
+    written = figures_of(tmp_path / "plan.json", "--num_gpus=2", "--config.method=supervised")
+    step = written["first_step"]
+    assert list(step["parameters"]) == ["generator"]
+    gradients = 4 * step["parameters"]["generator"]
+    assert 0.9 * gradients < step["sent"] < 2 * gradients

@@ -1,10 +1,9 @@
 """The fully convolutional discriminator."""
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import Conv, torch_default_init
+from sassn_jax.models.layers import Conv, torch_default_init, widened
 from sassn_jax.models.spectral_norm import SpectralNorm
 
 WIDTHS = (64, 128, 256, 512, 1)
@@ -16,11 +15,11 @@ class Discriminator(nn.Module):
 
     Attributes:
       spectral_norm: whether all five convolutions are spectrally normalized.
-      dtype: of the computation; parameters and logits are float32.
+      dtype: of the computation, None for the input's; parameters and logits are float32.
     """
 
     spectral_norm: bool = False
-    dtype: str = "float32"
+    dtype: str | None = None
 
     @nn.compact
     def __call__(self, probabilities: Float[Array, "B H W C"]) -> Float[Array, "B h w 1"]:
@@ -29,7 +28,7 @@ class Discriminator(nn.Module):
         Args:
           probabilities: of the classes, or one-hot labels; at least `MINIMUM_SIZE` pixels a side.
         """
-        x = probabilities.astype(self.dtype)
+        x = probabilities.astype(self.dtype or probabilities.dtype)
         for i, width in enumerate(WIDTHS):
             x = Conv(
                 width,
@@ -43,4 +42,4 @@ class Discriminator(nn.Module):
             )(x)
             if i + 1 < len(WIDTHS):
                 x = nn.leaky_relu(x, 0.2)
-        return x.astype(jnp.float32)
+        return widened(x)

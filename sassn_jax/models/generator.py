@@ -4,12 +4,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sassn_jax.models.attention import PositionAttention
 from sassn_jax.models.heads import HEADS, AuxiliaryHead
-from sassn_jax.models.layers import Norm, resize_bilinear
+from sassn_jax.models.layers import Norm, resize_bilinear, widened
 from sassn_jax.models.resnet import ARCHITECTURES, Layout, ResNet
 
 ATTENTION_SITES = ("layer3", "layer4")  # SA1 and SA2 of the paper's Table V
@@ -30,7 +29,8 @@ class Generator(nn.Module):
       norm: of the trunk, see `BatchNorm`.
       layout: of the trunk, see `ResNet`.
       attention_implementation: see `position_attention`.
-      dtype: of the computation; parameters, statistics and logits are float32.
+      dtype: of the computation, None for the images'; parameters, statistics and logits are
+        float32.
       remat: of the trunk, see `ResNet`.
     """
 
@@ -44,7 +44,7 @@ class Generator(nn.Module):
     norm: Norm = "batch_frozen_affine"
     layout: Layout = "caffe"
     attention_implementation: str | None = None
-    dtype: str = "float32"
+    dtype: str | None = None
     remat: bool = False
 
     @nn.compact
@@ -70,7 +70,7 @@ class Generator(nn.Module):
             )(x)
 
         layer3, features = self.make_backbone(parent=self, name="backbone")(
-            images.astype(self.dtype),
+            images.astype(self.dtype or images.dtype),
             train=train,
             groups=groups,
             after_layer3=lambda x: attend("layer3", x),
@@ -81,7 +81,7 @@ class Generator(nn.Module):
         align_corners = HEADS[self.head].align_corners
 
         def classify(head: nn.Module, x: jax.Array) -> jax.Array:
-            logits = head(x, train=train, groups=groups).astype(jnp.float32)
+            logits = widened(head(x, train=train, groups=groups))
             return resize_bilinear(logits, (height, width), align_corners=align_corners)
 
         if self.auxiliary_head:

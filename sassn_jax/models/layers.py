@@ -89,7 +89,7 @@ class BatchNorm(nn.Module):
     ) -> Float[Array, "B H W C"]:
         """Normalizes `x`; batch statistics are used where `train` is set and `norm` allows it."""
         features, dtype = x.shape[-1], x.dtype
-        x = x.astype(jnp.float32)
+        x = widened(x)
         scale = self.param("scale", nn.initializers.ones, (features,))
         bias = self.param("bias", nn.initializers.zeros, (features,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
@@ -118,6 +118,11 @@ class BatchNorm(nn.Module):
 
     def _blend(self, running: jax.Array, batch: jax.Array) -> jax.Array:
         return self.momentum * running + (1 - self.momentum) * jax.lax.stop_gradient(batch)
+
+
+def widened(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns `x` in float32, unless it is in float64."""
+    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
 def relu(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:

@@ -116,7 +116,7 @@ class ResNet(nn.Module):
           after_layer3: applied to the features of stage 3 before stage 4 takes them.
         """
 
-        def apply(block: Bottleneck, x: jax.Array) -> jax.Array:
+        def apply(block: Callable[..., jax.Array], x: jax.Array) -> jax.Array:
             return block(x, train=train, groups=groups)
 
         if self.remat:

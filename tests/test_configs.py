@@ -4,6 +4,8 @@ import importlib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from sassn_jax import methods
@@ -116,3 +118,19 @@ def test_common_is_the_papers_recipe():
     assert (optimizer.discriminator_lr, optimizer.discriminator_betas) == (1e-4, (0.9, 0.99))
     assert (loss.lambda_semi, loss.semi_threshold, loss.semi_start) == (0.1, 0.2, 5000)
     assert (loss.lambda_adv_labeled, loss.lambda_adv_unlabeled) == (0.01, 0.001)
+
+
+@pytest.mark.parametrize(("meant_for", "factor"), [(0, 1), (8, 1), (2, 4), (16, 0.5)])
+def test_learning_rate_follows_the_batch_where_asked_to(meant_for, factor):
+    """One step of SGD without momentum on a gradient of 1."""
+    config = get_config("voc", "method=sassn")
+    assert config.batch_size == 8
+    config.optimizer.update({"lr": 0.01, "lr_batch_size": meant_for, "momentum": 0.0})
+    config.optimizer.weight_decay = 0.0
+    built = methods.create(config, CLASSES)
+    params = {"backbone": {"conv1": {"kernel": jnp.zeros((1, 1, 1, 1))}}}
+    optimizer = built.generator_optimizer
+    update, _ = optimizer.update(
+        jax.tree.map(jnp.ones_like, params), optimizer.init(params), params
+    )
+    np.testing.assert_allclose(jax.tree.leaves(update), -0.01 * factor, rtol=1e-6)

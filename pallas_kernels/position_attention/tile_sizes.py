@@ -6,7 +6,7 @@ forward and of the dV kernel owns `block_v` of its columns and computes the scor
 of a smaller `block_v` is more multiply-adds, that of a larger one more registers. A program of the
 dQ and dK kernels owns `block_qk` columns of their result, which is all of them up to 256, and only
 sums over V's, `block_v` at a time: it pays nothing. Wider Q and K fit too, at a price: at 2048
-columns a kernel takes five to eleven times the fewest multiply-adds.
+columns a kernel takes 2.6 to 11.2 times the fewest multiply-adds.
 
 `make gpu-check` compiles every choice at the named shapes, and at wider ones, and fails on the
 first spilled byte.

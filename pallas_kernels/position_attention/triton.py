@@ -27,6 +27,7 @@ from pallas_kernels.position_attention.triton_call import (
     scores_with,
     store,
 )
+from pallas_kernels.target import target_platform
 
 _GPUS: dict[str, Gpu] = {"H100": "hopper", "H200": "hopper", "GH200": "hopper", "A100": "ampere"}
 
@@ -87,14 +88,12 @@ def _precision(precision: lax.PrecisionLike) -> lax.Precision:
 
 def _gpu() -> Gpu:
     """The generation of the GPU that the program being traced will run on."""
-    described = jax.sharding.get_abstract_mesh().abstract_device  # under a mesh, and in shard_map
-    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
-    default = getattr(chosen, "platform", chosen) or jax.default_backend()  # a device, or a name
-    platform = default if described is None else described.platform
+    platform = target_platform()
     if platform != "gpu":
         raise NotImplementedError(
             f"the Triton kernels need a GPU, and this program is for {platform!r}"
         )
+    described = jax.sharding.get_abstract_mesh().abstract_device
     there = jax.local_devices()
     kind = there[0].device_kind if described is None else described.device_kind
     device = next((x for x in there if x.device_kind == kind), None)

@@ -15,6 +15,8 @@ from einops import rearrange
 from jax import lax
 from jaxtyping import Array, Float
 
+from pallas_kernels.target import target_platform
+
 # Of the input. With fewer, XLA's own kernel gradient was measured to be as fast.
 _MIN_CHANNELS = 128
 
@@ -42,7 +44,7 @@ def conv2d(
     Returns:
       Feature maps of `(H + 2 * padding - dilation * (K - 1) - 1) // stride + 1` rows.
     """
-    if _platform() != "cpu":
+    if target_platform() != "cpu":
         return _convolve(x, kernel, stride, dilation, padding)
     dtype = x.dtype
     if jnp.finfo(dtype).bits < 32:
@@ -57,12 +59,6 @@ def conv2d(
     else:
         convolve = _convolve
     return convolve(x, kernel, stride, dilation, padding).astype(dtype)
-
-
-def _platform() -> str:
-    """Where the program being traced will run: here, or on what an abstract mesh describes."""
-    described = jax.sharding.get_abstract_mesh().abstract_device
-    return jax.default_backend() if described is None else described.platform
 
 
 def _convolve(x: Array, kernel: Array, stride: int, dilation: int, padding: int) -> Array:

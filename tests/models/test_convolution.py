@@ -161,6 +161,8 @@ def test_other_backends_get_a_plain_convolution(case, monkeypatch):
         assert operations() == ["conv_general_dilated"]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert operations() == ["conv_general_dilated"]
+    with jax.default_device(jax.devices("cpu")[0]):  # beside a GPU
+        assert operations() != ["conv_general_dilated"]
 
 
 @pytest.mark.parametrize("case", ["1x1", "head", "3x3_dilated"])

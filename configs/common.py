@@ -1,15 +1,18 @@
 """The fields that every config has, at the values of the paper; and how an argument is read."""
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 ATTENTION = ("layer3", "layer4")
 RATES = {"deeplabv2": (6, 12, 18, 24), "deeplabv3": (12, 24, 36)}  # by head
-METHODS = {
-    "supervised": {"attention": (), "spectral_norm": False},
-    "advsemiseg": {"attention": (), "spectral_norm": False},
-    "sa": {"attention": ATTENTION, "spectral_norm": False},
-    "sn": {"attention": (), "spectral_norm": True},
-    "sassn": {"attention": ATTENTION, "spectral_norm": True},
+# What a method sets, before the recipe of a dataset has its say.
+METHODS: dict[str, dict[str, Any]] = {
+    "supervised": {},
+    "advsemiseg": {},
+    "sa": {"model.attention": ATTENTION},
+    "sn": {"model.spectral_norm": True},
+    "sassn": {"model.attention": ATTENTION, "model.spectral_norm": True},
 }
 
 
@@ -61,8 +64,8 @@ def base_config(argument: str | None) -> ConfigDict:
     config.model = ConfigDict()
     config.model.backbone = "resnet101"
     config.model.head = "deeplabv2"
-    config.model.attention = METHODS[values["method"]]["attention"]
-    config.model.spectral_norm = METHODS[values["method"]]["spectral_norm"]
+    config.model.attention = ()  # where position attention stands, a subset of ATTENTION
+    config.model.spectral_norm = False
     config.model.aspp_rates = RATES["deeplabv2"]
     config.model.qk_reduction = 8
     config.model.norm = "batch_frozen_affine"
@@ -107,4 +110,6 @@ def base_config(argument: str | None) -> ConfigDict:
     config.optimizer.poly_power = 0.9
     config.optimizer.discriminator_lr = 1e-4
     config.optimizer.discriminator_betas = (0.9, 0.99)
+
+    config.update_from_flattened_dict(METHODS[config.method])
     return config

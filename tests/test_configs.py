@@ -71,7 +71,7 @@ def test_shapes(name, method):
         assert {(metric.shape, metric.dtype.name) for metric in metrics.values()} == {
             ((), "float32")
         }
-    probabilities = jax.eval_shape(built.predict, state.generator.variables, half["image"])
+    probabilities = jax.eval_shape(built.predict, built.inference_variables(state), half["image"])
     assert probabilities.shape == (*size, CLASSES)
 
 

@@ -3,14 +3,14 @@
 from ml_collections import ConfigDict
 
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
-from sassn_jax.methods.method import Batch, Method, NetworkState, TrainState
+from sassn_jax.methods.method import Batch, Method, NetworkState, TrainState, Variables
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
 from sassn_jax.weights import Pretrained
 
-__all__ = ["METHODS", "Batch", "Method", "NetworkState", "TrainState", "create"]
+__all__ = ["METHODS", "Batch", "Method", "NetworkState", "TrainState", "Variables", "create"]
 
 METHODS = {
     "supervised": Supervised,

@@ -65,12 +65,17 @@ class TrainState(struct.PyTreeNode):
       rng: key of the run; a step that needs randomness folds `step` into it.
       generator: the `NetworkState` of the segmentation network.
       discriminator: another `NetworkState`; None for methods without one.
+      classifier: that of a network for the classes of a whole image; None for methods without one.
+      teacher: variables that follow a network's by an exponential moving average; None for methods
+        without them.
     """
 
     step: Any
     rng: Any
     generator: Any
-    discriminator: Any
+    discriminator: Any = None
+    classifier: Any = None
+    teacher: Any = None
 
 
 @runtime_checkable
@@ -94,6 +99,9 @@ class Method(Protocol):
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Learns from a batch; pure, for the loop to compile."""
+
+    def inference_variables(self, state: TrainState) -> Variables:
+        """Returns what `predict` takes, and an export keeps, of a state."""
 
     def predict(
         self, variables: Variables, images: Float[Array, "B H W 3"]

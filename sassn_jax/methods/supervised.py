@@ -51,7 +51,6 @@ class Supervised:
             step=jnp.zeros((), jnp.int32),
             rng=rng,
             generator=self._init_generator(init_rng, batch),
-            discriminator=None,
         )
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
@@ -128,6 +127,10 @@ class Supervised:
             metrics["loss/auxiliary"] = auxiliary
             loss += AUXILIARY_WEIGHT * auxiliary
         return loss, metrics
+
+    def inference_variables(self, state: TrainState) -> Variables:
+        """Returns what `predict` takes of a state: G."""
+        return state.generator.variables
 
     def predict(
         self, variables: Variables, images: Float[Array, "B H W 3"]

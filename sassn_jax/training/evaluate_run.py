@@ -17,7 +17,7 @@ from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
 from sassn_jax.files import write_json
-from sassn_jax.methods import Method, NetworkState, TrainState
+from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.training import config as configuration
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.setup import abstract_state, make_inference, make_normalize
@@ -32,18 +32,22 @@ class Run:
       config: of the run.
       dataset: that it was trained on; out of a file without its splits.
       method: of the run.
-      state: of a checkpoint; out of a file the segmentation network alone, not to be trained on.
+      variables: what the method predicts with.
+      step: steps that they were trained for.
+      state: of the checkpoint, to go on from; None out of a file.
     """
 
     config: ConfigDict
     dataset: Dataset
     method: Method
-    state: TrainState
+    variables: Variables
+    step: int
+    state: TrainState | None = None
 
     def predict(self, image: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
         """Returns the most likely class of each pixel of an RGB image, 0-255."""
         images = jnp.asarray(make_normalize(self.config)(image)[None])
-        probabilities = jax.jit(self.method.predict)(self.state.generator.variables, images)
+        probabilities = jax.jit(self.method.predict)(self.variables, images)
         return np.asarray(probabilities[0].argmax(-1))
 
 
@@ -80,7 +84,8 @@ def load_run(
         if step is None:
             raise InputError(f"{workdir}: no checkpoint yet; run experiments.train on it first")
         state = checkpoints.restore(abstract_state(method, config), step)
-    return Run(config, dataset, method, state)
+    variables = method.inference_variables(state)
+    return Run(config, dataset, method, variables, int(state.step), state)
 
 
 def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
@@ -94,17 +99,10 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     names, palette = tuple(classes["names"]), np.asarray(classes["palette"], np.uint8)
     info = DatasetInfo(config.dataset, names, palette, classes["ignore_label"])
     method = methods.create(config, info.num_classes, info.ignore_label)
-    wanted = abstract_state(method, config).generator.variables
+    wanted = method.inference_variables(abstract_state(method, config))
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
         raise InputError(f"{path}: its arrays are not those of the network in its config")
-    params = variables.pop("params")
-    state = TrainState(
-        step=about["step"],
-        rng=None,
-        generator=NetworkState(params, variables, opt_state=None),
-        discriminator=None,
-    )
-    return Run(config, Dataset(info, {}), method, jax.device_put(state))
+    return Run(config, Dataset(info, {}), method, jax.device_put(variables), about["step"])
 
 
 def evaluate_run(
@@ -139,7 +137,7 @@ def evaluate_run(
     source = splits[split]
     matrix = evaluate(
         jax.jit(run.method.predict),
-        run.state.generator.variables,
+        run.variables,
         source,
         run.dataset.info,
         normalize=make_normalize(run.config),
@@ -149,7 +147,7 @@ def evaluate_run(
     )
     result = {
         "split": split,
-        "step": int(run.state.step),
+        "step": run.step,
         **matrix.summary(run.dataset.info.class_names),
         **({"overrides": dict(overrides)} if overrides else {}),
     }

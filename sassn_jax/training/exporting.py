@@ -42,12 +42,12 @@ def export_run(
         "num_classes": info.num_classes,
         "fused": False,
         "config": config,
-        "step": int(run.state.step),
+        "step": run.step,
         "classes": {
             "names": info.class_names,
             "palette": info.palette.tolist(),
             "ignore_label": info.ignore_label,
         },
     }
-    store.write(output, jax.device_get(run.state.generator.variables), about)
+    store.write(output, jax.device_get(run.variables), about)
     return about

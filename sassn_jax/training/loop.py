@@ -153,7 +153,7 @@ class Loop:
 
         matrix = evaluate(
             self.predict,
-            state.generator.variables,
+            self.setup.method.inference_variables(state),
             source,
             info,
             normalize=self.normalize,
@@ -175,11 +175,12 @@ class Loop:
     def _picture(self, state: TrainState) -> np.ndarray:
         """Rows of input, truth, prediction and, where there is a D, its confidence."""
         source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
+        variables = self.setup.method.inference_variables(state)
         rows = []
         for index in range(min(PICTURED, len(source))):
             example = source[index]
             images = jnp.asarray(self.normalize(example["image"])[None])
-            probabilities = self.predict(state.generator.variables, images)
+            probabilities = self.predict(variables, images)
             confidence = self.confidence(state, probabilities)
             rows.append(
                 picture_row(

@@ -160,8 +160,8 @@ def test_best_checkpoint_is_kept(workdir, monkeypatch):
     config = tiny_config("supervised")
     config.num_steps, config.eval_every, config.checkpoint_every = 8, 2, 2
     train_and_evaluate(config, workdir)
-    assert int(load_run(workdir, "best").state.step) == 2
-    assert int(load_run(workdir).state.step) == 8
+    assert load_run(workdir, "best").step == 2
+    assert load_run(workdir).step == 8
     kept = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
     assert kept == [2, 6, 8]
 
@@ -305,7 +305,7 @@ def test_a_gradient_that_is_not_finite_is_not_saved(workdir, monkeypatch):
     config.checkpoint_every = 1
     with pytest.raises(TrainingError, match="step 3: gradient_norm/generator is inf"):
         train_and_evaluate(config, workdir)
-    assert int(load_run(workdir).state.step) == 2
+    assert load_run(workdir).step == 2
 
 
 def test_evaluating_what_is_not_there(workdir, tmp_path):

@@ -15,6 +15,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import command
+
 ROOT = Path(__file__).parents[2]
 TINY = (
     "--config=configs/scenes.py:method=sassn,labels=1/8",
@@ -273,3 +275,12 @@ def test_a_full_disk(tmp_path, size):
     # Nothing half-written is taken for a checkpoint: the same command then goes on.
     result = run("train", *flags, f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr
+
+
+def test_progress_is_told_in_lines_where_there_is_no_terminal(monkeypatch, capsys):
+    clock = iter([0.0, 1.0, 16.0, 16.0, 20.0])
+    monkeypatch.setattr(command.time, "monotonic", lambda: next(clock))
+    with command.progress("scoring") as show:
+        for done in (1, 2, 3):
+            show(done, 3)
+    assert capsys.readouterr().err == "scoring: 2/3\n"

@@ -98,9 +98,7 @@ class Dilation(nn.Module):
         )
         *_, features = self.make_backbone(parent=self, name="backbone")(padded, train=train)
         logits = DilationHead(self.num_classes, CONTEXTS[self.head], name="head")(features)
-        return bilinear_deconvolution(
-            widened(logits), STRIDE, (height, width), offset=STRIDE // 2
-        )
+        return bilinear_deconvolution(widened(logits), STRIDE, (height, width), offset=STRIDE // 2)
 
     def make_backbone(self, **kwargs: Any) -> VGG:
         """Returns the trunk as a module of its own, for those who load weights into it."""

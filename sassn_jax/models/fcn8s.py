@@ -87,10 +87,11 @@ class FCN8s(nn.Module):
           train: whether dropout may drop.
           groups: as of `Generator`; there are no statistics for it to divide.
         """
+        _, height, width, _ = images.shape
         features = self.make_backbone(parent=self, name="backbone")(
             images.astype(self.dtype or images.dtype), train=train
         )
-        return FCN8sHead(self.num_classes, name="head")(*features, size=images.shape[1:3])
+        return FCN8sHead(self.num_classes, name="head")(*features, size=(height, width))
 
     def make_backbone(self, **kwargs: Any) -> VGG:
         """Returns the trunk as a module of its own, for those who load weights into it."""

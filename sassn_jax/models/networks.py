@@ -1,6 +1,5 @@
 """The segmentation networks: which head stands on which backbone."""
 
-from collections.abc import Collection
 from typing import Any
 
 from sassn_jax.models import resnet, vgg
@@ -14,7 +13,7 @@ SegmentationNetwork = Generator | FCN8s | Dilation
 BACKBONES = (*resnet.ARCHITECTURES, *vgg.ARCHITECTURES)
 
 
-def heads_on(backbone: str) -> Collection[str]:
+def heads_on(backbone: str) -> tuple[str, ...]:
     """Returns the heads that a backbone can have, by name."""
     return ("fcn8s", *CONTEXTS) if is_vgg(backbone) else tuple(HEADS)
 

@@ -7,8 +7,9 @@
 mIoU on the test split, one seed: 0.286 with 11 labelled images, 0.279 without the unlabelled ones,
 0.355 with all labels. 15 minutes on one core of a Xeon; README.md has the other methods.
 
-`method=fcn8s` and `method=dilation` take VGG-16 and train as published, in ten times the
-steps, so that a GPU is wanted; the latter is Dilation8, as its authors have it for CamVid, with the mean colour that they give.
+`method=fcn8s` and `method=dilation` take VGG-16 and train at the published rates, ten times as
+long, so that a GPU is wanted. The latter is Dilation8 with the mean colour that its authors give
+for CamVid. `--config.model.weights` is a VGG-16 of `experiments.import_weights` then.
 """
 
 from ml_collections import ConfigDict

@@ -56,12 +56,12 @@ def test_the_context_against_numpy():
     variables = random_variables(head, features)
     params = jax.tree.map(np.asarray, variables["params"])
     x = features
-    for name, dilation, padding in (
+    for name, rate, padding in (
         ("classifier", 1, 0),
-        *((f"context{i}", rate, rate) for i, rate in enumerate(dilations, start=1)),
+        *((f"context{i}", r, r) for i, r in enumerate(dilations, start=1)),
         ("context_final", 1, 0),
     ):
-        x = naive_conv(x, params[name]["kernel"], 1, dilation, padding) + params[name]["bias"]
+        x = naive_conv(x, params[name]["kernel"], 1, rate, padding) + params[name]["bias"]
         x = np.maximum(x, 0) if padding else x
     got = head.apply(variables, jnp.asarray(features))
     np.testing.assert_allclose(got, x, rtol=1e-4, atol=1e-4)

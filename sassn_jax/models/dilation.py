@@ -115,7 +115,7 @@ class Dilation(nn.Module):
 def near_identity(
     key: jax.Array, shape: tuple[int, int, int, int], dtype: Any = jnp.float32
 ) -> Float[Array, "K K C C"]:
-    """Initializes a kernel that passes each channel on, but for a little noise (equation 4)."""
+    """Initializes a kernel that passes each channel on, but for a little noise (section 3)."""
     middle = shape[0] // 2
     noise = NOISE * jax.random.normal(key, shape, dtype)
     return noise.at[middle, middle].add(jnp.eye(shape[2], dtype=dtype))

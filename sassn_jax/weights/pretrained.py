@@ -24,7 +24,7 @@ class Pretrained:
     Attributes:
       path: of a `.safetensors` file of `experiments.import_weights` or `experiments.export`, or of
         a `.npz` file with a trunk, see `load_backbone`.
-      head: the network's, a name in `HEADS`.
+      head: the network's, by name.
       aspp_rates: of the network.
       image_std: what the pipeline divides each channel by and the network in a `.npz` does not.
     """

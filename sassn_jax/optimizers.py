@@ -15,7 +15,7 @@ def parameter_groups(params: Any, *, train_norm: bool) -> Any:
     """Names each parameter's group.
 
     Args:
-      params: of a `Generator`.
+      params: of a segmentation network.
       train_norm: whether scale and shift of the trunk's normalization are trained.
 
     Returns:
@@ -44,7 +44,7 @@ def generator_optimizer(
     new_layer_multiplier: float = 10.0,
     train_norm: bool = False,
 ) -> optax.GradientTransformation:
-    """Returns the optimizer of a `Generator`.
+    """Returns the optimizer of a segmentation network.
 
     Args:
       name: `sgd`, as PyTorch computes it: the decay joins the gradient, then momentum, then the

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sassn_jax import methods
+from sassn_jax.methods.supervised import Supervised
 from sassn_jax.training import config as configuration
 
 FOLDER = Path(__file__).parents[1] / "configs"
@@ -33,8 +34,8 @@ def test_is_valid_for_every_method(name, method):
     assert (config.method, config.labels) == (method, "1/4")
     built = methods.create(config, CLASSES)
     has_attention, has_spectral_norm = method in ("sa", "sassn"), method in ("sn", "sassn")
-    assert built.generator.attention == (("layer3", "layer4") if has_attention else ())
-    if method == "supervised":
+    assert config.model.attention == (("layer3", "layer4") if has_attention else ())
+    if methods.METHODS[method] is Supervised:
         assert built.unlabeled_from is None
     else:
         assert built.discriminator.spectral_norm == has_spectral_norm
@@ -50,7 +51,8 @@ def test_defaults_to_the_papers_method_with_an_eighth_of_the_labels(name):
 # The methods differ by switches of the networks, which one config shows as well as all.
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("scenes", "supervised"), ("scenes", "advsemiseg")] + [(name, "sassn") for name in NAMES],
+    [("scenes", method) for method in ("supervised", "advsemiseg", "fcn8s", "dilation")]
+    + [(name, "sassn") for name in NAMES],
 )
 def test_shapes(name, method):
     """A step gives back a state of the shapes it took, with and without unlabelled images."""
@@ -99,6 +101,38 @@ def test_heads_of_the_paper(name):
     assert (model.head, model.aspp_rates) == ("deeplabv3", (12, 24, 36))
     with pytest.raises(ValueError, match="expected one of deeplabv2, deeplabv3"):
         get_config(name, "backbone=fcn")
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "network"),
+    [
+        ("voc", "fcn8s", ("vgg16", "fcn8s")),
+        ("voc", "dilation", ("vgg16", "dilation8")),
+        ("cityscapes", "dilation", ("vgg16", "dilation10")),
+        ("camvid", "dilation", ("vgg16", "dilation8")),
+        ("demo", "dilation", ("vgg_tiny", "dilation8")),
+    ],
+)
+def test_networks_on_a_vgg(name, method, network):
+    config = get_config(name, f"method={method}")
+    assert (config.model.backbone, config.model.head) == network
+    assert config.optimizer.new_layer_multiplier == 1
+    if name in ("voc", "cityscapes"):
+        with pytest.raises(ValueError, match=f"method={method} has its own; leave it out"):
+            get_config(name, f"method={method},backbone=deeplabv3")
+
+
+def test_what_is_published_of_them():
+    """The solver files and the means of their authors' repositories."""
+    fcn, dilation = (get_config("voc", f"method={name}") for name in ("fcn8s", "dilation"))
+    assert (fcn.batch_size, fcn.optimizer.momentum, fcn.optimizer.weight_decay) == (1, 0.99, 5e-4)
+    assert fcn.optimizer.lr == pytest.approx(1e-10 * 500 * 375, rel=0.1)
+    assert (dilation.batch_size, dilation.optimizer.momentum) == (14, 0.9)
+    assert (dilation.optimizer.lr, dilation.optimizer.weight_decay) == (1e-4, 5e-4)
+    means = {"voc": (102.93, 111.36, 116.52), "cityscapes": (72.39, 82.91, 73.16)}
+    for name, mean in means.items():
+        image = get_config(name, "method=dilation").image
+        assert (image.channel_order, image.mean) == ("bgr", mean)
 
 
 def test_cityscapes_is_the_papers_recipe():

@@ -16,6 +16,8 @@ from experiments.described_gpu.gpus import Gpu
 from experiments.described_gpu.training_step import Step
 from sassn_jax import data
 from sassn_jax.errors import InputError
+from sassn_jax.methods import METHODS
+from sassn_jax.methods.supervised import Supervised
 from sassn_jax.training.config import resolve
 
 GIB = 2**30
@@ -159,7 +161,7 @@ def count_semi_steps(config: ConfigDict) -> int:
         all_labeled = Fraction(config.labels) == 1
     except (ValueError, ZeroDivisionError):  # a file of ids, or a mistake that training names
         all_labeled = False
-    if config.method == "supervised" or all_labeled:
+    if METHODS[config.method] is Supervised or all_labeled:
         return 0
     return max(0, config.num_steps - config.loss.semi_start)
 

@@ -6,7 +6,7 @@ from sassn_jax.methods.adversarial import Adversarial, LossWeights
 from sassn_jax.methods.method import Batch, Method, NetworkState, TrainState, Variables
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.models.discriminator import Discriminator
-from sassn_jax.models.generator import Generator
+from sassn_jax.models.networks import create_network
 from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
 from sassn_jax.weights import Pretrained
 
@@ -18,6 +18,8 @@ METHODS = {
     "sa": Adversarial,
     "sn": Adversarial,
     "sassn": Adversarial,
+    "fcn8s": Supervised,
+    "dilation": Supervised,
 }
 
 
@@ -26,7 +28,7 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
     model, optimizer = config.model, config.optimizer
     schedule = {"num_steps": config.num_steps, "power": optimizer.poly_power}
     method = Supervised(
-        generator=Generator(
+        generator=create_network(
             num_classes=num_classes,
             backbone=model.backbone,
             head=model.head,

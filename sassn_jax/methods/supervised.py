@@ -12,7 +12,8 @@ from jaxtyping import Array, Float, Int
 
 from sassn_jax.losses import cross_entropy_loss
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
-from sassn_jax.models.generator import AUXILIARY, Generator
+from sassn_jax.models.generator import AUXILIARY
+from sassn_jax.models.networks import SegmentationNetwork
 from sassn_jax.weights import Pretrained
 
 AUXILIARY_WEIGHT = 0.5  # of the auxiliary head's loss, in torchvision's training script
@@ -33,7 +34,7 @@ class Supervised:
         piece's own, and the running ones take the pieces in turn.
     """
 
-    generator: Generator
+    generator: SegmentationNetwork
     generator_optimizer: optax.GradientTransformation
     pretrained: Pretrained | None = None
     ignore_label: int = 255

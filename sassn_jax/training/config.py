@@ -15,9 +15,9 @@ from sassn_jax.inference import Inference
 from sassn_jax.methods import METHODS
 from sassn_jax.models.discriminator import MINIMUM_SIZE
 from sassn_jax.models.generator import ATTENTION_SITES
-from sassn_jax.models.heads import HEADS
 from sassn_jax.models.layers import NORMS
-from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS
+from sassn_jax.models.networks import BACKBONES, heads_on, is_vgg
+from sassn_jax.models.resnet import LAYOUTS
 from sassn_jax.weights import store
 
 FILE = "config.json"
@@ -44,10 +44,15 @@ def validate(config: ConfigDict) -> None:
     Raises:
       InputError: naming the first field that is wrong.
     """
+    backbone = _get(config, "model.backbone")
+    on_vgg = is_vgg(backbone)
     rules = {
         "method": one_of(METHODS),
-        "model.backbone": one_of(ARCHITECTURES),
-        "model.head": one_of(HEADS),
+        "model.backbone": one_of(BACKBONES),
+        "model.head": Rule(
+            lambda x: x in heads_on(backbone),
+            f"{one_of(heads_on(backbone)).expected} on model.backbone={backbone!r}",
+        ),
         "model.norm": one_of(NORMS),
         "model.layout": one_of(LAYOUTS),
         "model.dtype": one_of(("float32", "bfloat16")),
@@ -55,7 +60,16 @@ def validate(config: ConfigDict) -> None:
         "loss.discriminator_fake": one_of(("labeled", "both")),
         "optimizer.name": one_of(("sgd", "adamw")),
         "model.attention": Rule(
-            lambda x: set(x) <= set(ATTENTION_SITES), f"a subset of {ATTENTION_SITES}"
+            lambda x: set(x) <= set(() if on_vgg else ATTENTION_SITES),
+            f"() on model.backbone={backbone!r}" if on_vgg else f"a subset of {ATTENTION_SITES}",
+        ),
+        "model.auxiliary_head": Rule(
+            lambda x: isinstance(x, bool) and not (x and on_vgg),
+            f"False on model.backbone={backbone!r}" if on_vgg else "True or False",
+        ),
+        "model.weights": Rule(
+            lambda x: not (on_vgg and x) or Path(x).suffix == store.SUFFIX,
+            f"a {store.SUFFIX} of experiments.import_weights on model.backbone={backbone!r}",
         ),
         "model.aspp_rates": Rule(
             lambda x: len(x) > 0 and all(map(AT_LEAST_1.valid, x)),

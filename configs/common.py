@@ -13,6 +13,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "sa": {"model.attention": ATTENTION},
     "sn": {"model.spectral_norm": True},
     "sassn": {"model.attention": ATTENTION, "model.spectral_norm": True},
+    "sa1": {"model.attention": ("layer3",)},
+    "sa2": {"model.attention": ("layer4",)},
+    "sa1_sn": {"model.attention": ("layer3",), "model.spectral_norm": True},
+    "sa2_sn": {"model.attention": ("layer4",), "model.spectral_norm": True},
+    # As its code does it: `return` stands in the loop over the head's four branches.
+    "advsemiseg_code": {"model.aspp_rates": (6, 12), "loss.discriminator_fake": "both"},
 }
 
 
@@ -37,8 +43,9 @@ def full_size_config(argument: str | None) -> ConfigDict:
     if backbone not in RATES:
         raise ValueError(f"{backbone=}: expected one of {', '.join(RATES)}")
     config = base_config(",".join(f"{key}={value}" for key, value in values.items()))
-    config.model.head = backbone
-    config.model.aspp_rates = RATES[backbone]
+    if backbone != "deeplabv2":  # base_config has that, and a method may have changed it
+        config.model.head = backbone
+        config.model.aspp_rates = RATES[backbone]
     return config
 
 

@@ -18,6 +18,11 @@ METHODS = {
     "sa": Adversarial,
     "sn": Adversarial,
     "sassn": Adversarial,
+    "sa1": Adversarial,
+    "sa2": Adversarial,
+    "sa1_sn": Adversarial,
+    "sa2_sn": Adversarial,
+    "advsemiseg_code": Adversarial,
 }
 
 

@@ -6,7 +6,6 @@ import importlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -63,8 +62,8 @@ class Recipe:
 
     dataset: str
     data_dir: str = ""
-    weights: Mapping[str, str] = MappingProxyType({})
-    overrides: Mapping[str, Any] = MappingProxyType({})
+    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def check(self, labels: Iterable[str] = ()) -> None:
         """Checks what is wrong for all cells or for none.

@@ -50,8 +50,8 @@ def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
     extents = {}
     if fields:
         extents = {
-            f"sees {HELD:.0%} of it within": float(np.mean([f.effective for f in fields])),
-            "sees up to": float(np.mean([f.extent for f in fields])),
+            f"sees, {HELD:.0%} of it": float(np.mean([f.effective for f in fields])),
+            "sees, all of it": float(np.mean([f.extent for f in fields])),
         }
     without = entries[0].row.title
     path = workdir / "table_distance"

@@ -14,6 +14,7 @@ from experiments import paper_tables as paper
 from experiments.reproduction import results
 from experiments.reproduction.results import Summary, summarize
 from experiments.reproduction.tables import Column, Row, Table
+from sassn_jax.data.voc2012_aug import CLASS_NAMES
 from sassn_jax.files import replacing
 
 HEADINGS = (
@@ -65,9 +66,9 @@ class Entry:
         return results.finished(self.runs)
 
     @property
-    def errors(self) -> list[str]:
-        """Why the other runs have none."""
-        return [f"{run['cell']}: {run['error']}" for run in self.runs if "error" in run]
+    def errors(self) -> dict[str, str]:
+        """Why the other runs have none, by cell."""
+        return {run["cell"]: run["error"] for run in self.runs if "error" in run}
 
     @property
     def miou(self) -> Summary:
@@ -146,6 +147,14 @@ def write_csv(path: Path, dataset: str, entries: Sequence[Entry], *, per_class: 
         writer.writerows(lines)
 
 
+def class_names(entries: Sequence[Entry]) -> list[str]:
+    """Returns the classes of a table: those of its runs, or of the paper's where none is there."""
+    for entry in entries:
+        if entry.finished:
+            return list(entry.classes)
+    return list(CLASS_NAMES) if any(entry.paper_classes for entry in entries) else []
+
+
 def class_difference(ours: Summary, printed: float | None) -> float:
     """Returns ours less the paper's IoU of a class, NaN where it has none."""
     return math.nan if printed is None else ours.mean - printed
@@ -162,7 +171,7 @@ def _about(dataset: str, entry: Entry) -> dict[str, Any]:
         "dataset": dataset,
         "row": entry.row.title,
         "method": entry.row.method,
-        "head": entry.row.head or "deeplabv2",
+        "head": entry.row.head,
         "labels": entry.column.labels,
         "discriminator_lr": entry.column.discriminator_lr,
         "failed": len(entry.errors),

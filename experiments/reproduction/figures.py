@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from experiments.reproduction import results
-from experiments.reproduction.entries import Entry, Summary, printed_classes
+from experiments.reproduction.entries import Entry, class_names
+from experiments.reproduction.results import Summary, summarize
 from experiments.reproduction.tables import Row, Table
 from sassn_jax.errors import InputError
 from sassn_jax.files import replacing
@@ -53,13 +54,22 @@ def _draw_score(panel: Any, place: int, entry: Entry) -> None:
     if isinstance(entry.paper, float):
         panel.plot(entry.paper, place, "D", color=PAPER, fillstyle="none", markersize=6, zorder=2)
     elif entry.paper:
-        panel.text(0.5, place, f"paper: {entry.paper}", transform=panel.get_yaxis_transform(),
-                   color=PAPER, ha="center", va="bottom", fontsize="small")  # fmt: skip
+        panel.annotate(
+            f"paper: {entry.paper}",
+            (0.5, place),
+            (0, 6),
+            panel.get_yaxis_transform(),
+            "offset points",
+            color=PAPER,
+            ha="center",
+            va="bottom",
+            fontsize="small",
+        )
 
 
 def draw_classes(path: Path, table: Table, dataset: str, entries: Sequence[Entry]) -> None:
     """Draws Table III: a panel for each column, classes from left to right, a colour a method."""
-    names = next((list(entry.classes) for entry in entries if entry.finished), [])
+    names = class_names(entries)
     width = 2.5 + 0.42 * max(len(names), 12)
     figure, panels = _panels(len(table.columns), 1, width=width, height=2.0, share_y=True)
     for panel, column in zip(panels[:, 0], table.columns, strict=True):
@@ -69,7 +79,7 @@ def draw_classes(path: Path, table: Table, dataset: str, entries: Sequence[Entry
             _draw_row(panel, places, entry, color)
         panel.set_ylabel(f"IoU, {column.title}")
         panel.set_xticks(np.arange(len(names)), names, rotation=35, ha="right")
-        panel.set_ylim(0, 1)
+        panel.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 1))
         panel.grid(axis="y", color="0.9")
         if panel is not panels[-1, 0]:
             panel.tick_params(labelbottom=False)
@@ -77,20 +87,20 @@ def draw_classes(path: Path, table: Table, dataset: str, entries: Sequence[Entry
     if table.is_papers(dataset):
         labels = [*labels, "the paper's"]
         handles.append(panels[0, 0].plot([], [], "_", color="0.2", markersize=9)[0])
-    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     _save(figure, path, f"{table.title}, {dataset}")
 
 
 def _draw_row(panel: Any, places: np.ndarray, entry: Entry, color: str) -> None:
     """One method's classes in a panel of Table III."""
-    ours = list(entry.classes.values()) or [Summary(0, math.nan, math.nan)] * len(places)
+    ours = list(entry.classes.values()) or [summarize(())] * len(places)
     means = [summary.mean for summary in ours]
     around = [summary.spread if summary.count > 1 else 0.0 for summary in ours]
     panel.errorbar(
         places, means, around, fmt="o", color=color, markersize=4, lw=1, label=entry.row.title
     )
-    if entry.finished and entry.paper_classes:
-        panel.plot(places, printed_classes(entry), "_", color="0.2", markersize=7, zorder=3)
+    if entry.paper_classes:
+        panel.plot(places, entry.paper_classes, "_", color="0.2", markersize=7, zorder=3)
 
 
 def draw_stability(path: Path, table: Table, entries: Sequence[Entry]) -> None:
@@ -145,7 +155,7 @@ def draw_distance(
       edges: of the bins in pixels, one more than there are bins.
       extents: distances in pixels to mark, by what they are.
     """
-    figure, panels = _panels(1, 1, width=6.5, height=3.8)
+    figure, panels = _panels(1, 1, width=5.5, height=4.0)
     panel = panels[0, 0]
     middles = (np.array(edges[:-1]) + np.array(edges[1:])) / 2
     for (name, summaries), color in zip(accuracies.items(), COLORS, strict=False):
@@ -160,7 +170,7 @@ def draw_distance(
     panel.set_xlabel("distance from the signal, pixels")
     panel.set_ylabel("pixels that are right")
     panel.grid(axis="y", color="0.9")
-    figure.legend(loc="outside right center", frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     _save(figure, path, title)
 
 

@@ -10,10 +10,10 @@ from experiments.reproduction.entries import (
     Entry,
     Summary,
     class_difference,
+    class_names,
     printed_classes,
 )
 from experiments.reproduction.tables import Table
-from sassn_jax.data.voc2012_aug import CLASS_NAMES
 
 ABOUT = ("steps", "minutes a run", "hardware")
 
@@ -29,7 +29,7 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
     if table.name == "3":
         parts += [
             "IoU, mean ± sample standard deviation over seeds; mIoU in percent.",
-            *_class_grids(table, dataset, entries),
+            *_class_grids(table, entries),
         ]
     elif table.name == "stability":
         low, high = results.HEALTHY_LOSS
@@ -49,7 +49,7 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
             + ("; the paper's number, and ours less it." if compared else "."),
             _grid(table, entries, lambda entry: _compared(entry, _digits(table))),
         ]
-    parts += [f"Failed: {error}" for entry in entries for error in entry.errors]
+    parts += _failures(entries)
     parts += [f"[{i}] {note.text}" for i, note in enumerate(table.notes, 1)]
     if notes and not compared:
         parts.append("Not the data of the paper, whose numbers would say nothing here.")
@@ -68,6 +68,15 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Returns a table of Markdown, all but its first column to the right."""
     marks = [":--", *["--:"] * (len(headings) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, marks, *rows))
+
+
+def _failures(entries: Sequence[Entry]) -> list[str]:
+    """A line for each reason, with the cells that failed for it."""
+    cells: dict[str, list[str]] = {}
+    for entry in entries:
+        for name, reason in entry.errors.items():
+            cells.setdefault(reason, []).append(name)
+    return [f"Failed: {', '.join(names)}: {reason}" for reason, names in cells.items()]
 
 
 def _digits(table: Table) -> int:
@@ -123,9 +132,8 @@ def _healthy(entry: Entry) -> str:
     return f"{share:.0%}" if math.isfinite(share) else ""
 
 
-def _class_grids(table: Table, dataset: str, entries: Sequence[Entry]) -> list[str]:
-    published = CLASS_NAMES if table.is_papers(dataset) else ()
-    names = next((list(entry.classes) for entry in entries if entry.finished), list(published))
+def _class_grids(table: Table, entries: Sequence[Entry]) -> list[str]:
+    names = class_names(entries)
     parts = []
     for column in table.columns:
         own = [entry for entry in entries if entry.column == column]

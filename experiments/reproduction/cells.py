@@ -104,13 +104,16 @@ class Recipe:
 
 def _update(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
     for field, value in overrides.items():
+        *path, name = field.split(".")
+        part: Any = config
+        for step in path:
+            part = part.get(step) if isinstance(part, ConfigDict) else None
+        if not isinstance(part, ConfigDict) or name not in part:
+            raise InputError(f"--set: there is no field {field}; see configs/common.py")
         try:
-            config.update_from_flattened_dict({field: value})
-        except (KeyError, AttributeError):
-            raise InputError(f"--set: there is no field {field}; see configs/common.py") from None
+            part[name] = value
         except (TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"--set={field}={value}: {reason}") from None
+            raise InputError(f"--set={field}={value}: {' '.join(str(error).split())}") from None
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:

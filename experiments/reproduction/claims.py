@@ -16,10 +16,10 @@ written before it was last closed. Locks are not needed. Object stores mounted a
 do.
 """
 
-import _thread
 import contextlib
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -101,7 +101,8 @@ class Claim:
         while not self._ended.wait(BEAT_EVERY):
             if self._is_lost():
                 self.lost = True
-                _thread.interrupt_main()
+                # Unlike `_thread.interrupt_main`, this also ends what the thread waits for.
+                signal.pthread_kill(_main_thread(), signal.SIGINT)
                 return
 
     def _is_lost(self) -> bool:
@@ -143,6 +144,12 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         name = f"{name} {boot} {os.readlink('/proc/self/ns/pid')}"
     return name
+
+
+def _main_thread() -> int:
+    ident = threading.main_thread().ident
+    assert ident is not None  # it has started
+    return ident
 
 
 def _is_running(pid: int) -> bool:

@@ -155,16 +155,6 @@ def class_names(entries: Sequence[Entry]) -> list[str]:
     return list(CLASS_NAMES) if any(entry.paper_classes for entry in entries) else []
 
 
-def class_difference(ours: Summary, printed: float | None) -> float:
-    """Returns ours less the paper's IoU of a class, NaN where it has none."""
-    return math.nan if printed is None else ours.mean - printed
-
-
-def printed_classes(entry: Entry) -> list[float | None]:
-    """Returns the paper's IoU of each class that ours has."""
-    return list(entry.paper_classes) or [None] * len(entry.classes)
-
-
 def _about(dataset: str, entry: Entry) -> dict[str, Any]:
     loss = entry.discriminator_loss
     return {
@@ -185,16 +175,20 @@ def _about(dataset: str, entry: Entry) -> dict[str, Any]:
 
 
 def _class_lines(entry: Entry) -> list[dict[str, Any]]:
-    pairs = zip(entry.classes.items(), printed_classes(entry), strict=True)
+    """What the paper prints is there also where ours is not."""
+    names = class_names([entry])
+    classes = entry.classes or dict.fromkeys(names, summarize(()))
+    printed = entry.paper_classes or (None,) * len(names)
     return [
-        {
-            "class": name,
-            "paper": printed,
-            "difference": _known(class_difference(ours, printed)),
-        }
+        {"class": name, "paper": theirs, "difference": _known(class_difference(ours, theirs))}
         | _statistics(ours)
-        for (name, ours), printed in pairs
+        for (name, ours), theirs in zip(classes.items(), printed, strict=True)
     ]
+
+
+def class_difference(ours: Summary, printed: float | None) -> float:
+    """Returns ours less the paper's IoU of a class, NaN where one is not there."""
+    return math.nan if printed is None else ours.mean - printed
 
 
 def _statistics(summary: Summary) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from experiments.reproduction.entries import (
     Summary,
     class_difference,
     class_names,
-    printed_classes,
 )
 from experiments.reproduction.tables import Table
 
@@ -155,7 +154,7 @@ def _class_lines(table: Table, entry: Entry, names: Sequence[str]) -> list[list[
         mark = _mark(table, entry)
         lines.append([f"{title}, paper{mark}", *printed, f"{entry.paper:.1f}", *nothing])
         if entry.finished:
-            pairs = zip(entry.classes.values(), printed_classes(entry), strict=True)
+            pairs = zip(entry.classes.values(), entry.paper_classes, strict=True)
             differences = [f"{class_difference(*pair):+.2f}" for pair in pairs]
             lines.append(
                 [f"{title}, difference", *differences, f"{entry.difference():+.2f}", *nothing]

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
+from experiments.paper_tables import FRACTIONS
 from experiments.reproduction import distance, figures
 from experiments.reproduction.entries import gather, write_csv
 from experiments.reproduction.markdown import write_table
@@ -56,7 +57,9 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say) -> None:
         return
     draw = figures.draw_classes if table.name == "3" else figures.draw_scores
     draw(picture, table, dataset, entries)
-    labels = list(dict.fromkeys(column.labels for column in table.columns))
+    labels = tuple(dict.fromkeys(column.labels for column in table.columns))
+    if set(labels) < set(FRACTIONS):  # of a table with two of them: the figure has all four
+        labels = FRACTIONS
     for path in draw_figures(workdir, dataset, labels):
         say(str(path))
 

@@ -13,6 +13,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "sa": {"model.attention": ATTENTION},
     "sn": {"model.spectral_norm": True},
     "sassn": {"model.attention": ATTENTION, "model.spectral_norm": True},
+    "sa1": {"model.attention": ("layer3",)},
+    "sa2": {"model.attention": ("layer4",)},
+    "sa1_sn": {"model.attention": ("layer3",), "model.spectral_norm": True},
+    "sa2_sn": {"model.attention": ("layer4",), "model.spectral_norm": True},
+    # As its code does it: `return` stands in the loop over the head's four branches.
+    "advsemiseg_code": {"model.aspp_rates": (6, 12), "loss.discriminator_fake": "both"},
     # As published, but for twice the rate and no decay of biases, and for training in stages.
     "fcn8s": {
         "model.backbone": "vgg16",
@@ -66,9 +72,9 @@ def full_size_config(argument: str | None) -> ConfigDict:
     if is_on_vgg(config):
         if backbone:
             raise ValueError(f"{backbone=}: method={config.method} has its own; leave it out")
-        return config
-    config.model.head = backbone or "deeplabv2"
-    config.model.aspp_rates = RATES[config.model.head]
+    elif backbone not in ("", config.model.head):  # whose rates a method may have changed
+        config.model.head = backbone
+        config.model.aspp_rates = RATES[backbone]
     return config
 
 

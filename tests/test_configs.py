@@ -16,6 +16,9 @@ FOLDER = Path(__file__).parents[1] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "common"))
 METHODS = sorted(methods.METHODS)
 CLASSES = 11
+BOTH = ("layer3", "layer4")
+SITES = {"sa": BOTH, "sassn": BOTH, "sa1": ("layer3",), "sa2": ("layer4",)}
+FAKES = {"advsemiseg_code": "both"}
 
 
 def get_config(name, argument=None):
@@ -33,12 +36,13 @@ def test_is_valid_for_every_method(name, method):
     configuration.validate(config)
     assert (config.method, config.labels) == (method, "1/4")
     built = methods.create(config, CLASSES)
-    has_attention, has_spectral_norm = method in ("sa", "sassn"), method in ("sn", "sassn")
-    assert config.model.attention == (("layer3", "layer4") if has_attention else ())
+    has_spectral_norm = method.endswith("sn")
+    assert config.model.attention == SITES.get(method.removesuffix("_sn"), ())
     if methods.METHODS[method] is Supervised:
         assert built.unlabeled_from is None
     else:
         assert built.discriminator.spectral_norm == has_spectral_norm
+        assert built.weights.discriminator_fake == FAKES.get(method, "labeled")
         assert 0 < built.unlabeled_from < config.num_steps
 
 
@@ -99,6 +103,7 @@ def test_heads_of_the_paper(name):
     assert get_config(name).model.aspp_rates == (6, 12, 18, 24)
     model = get_config(name, "labels=1/2,backbone=deeplabv3").model
     assert (model.head, model.aspp_rates) == ("deeplabv3", (12, 24, 36))
+    assert get_config(name, "method=advsemiseg_code").model.aspp_rates == (6, 12)
     with pytest.raises(ValueError, match="expected one of deeplabv2, deeplabv3"):
         get_config(name, "backbone=fcn")
 

@@ -20,6 +20,11 @@ METHODS = {
     "sassn": Adversarial,
     "fcn8s": Supervised,
     "dilation": Supervised,
+    "sa1": Adversarial,
+    "sa2": Adversarial,
+    "sa1_sn": Adversarial,
+    "sa2_sn": Adversarial,
+    "advsemiseg_code": Adversarial,
 }
 
 

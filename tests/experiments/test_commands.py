@@ -145,6 +145,12 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
             "evaluate: --config has no field scale; see --help; did you mean scales?",
         ),
         ("evaluate", ["--config.eval.mirror=maybe"], "mirror"),
+        ("reproduce", ["--table=6"], "reproduce: --table=6: expected one of 1, 2, 3, 4, 5, "),
+        (
+            "reproduce",
+            ["--table=5", "--dataset=scenes", "--cells=*1-8*"],
+            "--cells=*1-8*: matches none of the 48 cells, such as scenes_advsemiseg_1-2_seed0",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, verb, flags, message):
@@ -242,7 +248,7 @@ def test_benchmark_of_an_unknown_attention(flag, message):
 
 @pytest.mark.parametrize(
     "verb",
-    ["train", "evaluate", "prepare", "benchmark", "demo", "import_weights", "export"],
+    ["train", "evaluate", "prepare", "benchmark", "demo", "import_weights", "export", "reproduce"],
 )
 def test_help_says_how_a_command_is_called(verb):
     result = run(verb, "--help")

@@ -13,7 +13,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "sa": {"model.attention": ATTENTION},
     "sn": {"model.spectral_norm": True},
     "sassn": {"model.attention": ATTENTION, "model.spectral_norm": True},
+    "s4gan": {},
+    "mittal": {},
 }
+MITTAL = ("s4gan", "mittal")  # whose recipe is Mittal et al.'s
 
 
 def parse_argument(argument: str | None, **defaults: str) -> dict[str, str]:
@@ -99,6 +102,21 @@ def base_config(argument: str | None) -> ConfigDict:
     config.loss.semi_threshold = 0.2
     config.loss.semi_start = 5000
     config.loss.discriminator_fake = "labeled"
+
+    config.s4gan = ConfigDict()  # Mittal et al.'s, of `s4gan` and `mittal`
+    config.s4gan.lambda_feature_matching = 0.1
+    config.s4gan.lambda_self_training = 1.0
+    config.s4gan.threshold = 0.6  # D's score above which an image teaches G; Cityscapes: 0.7
+
+    config.classifier = ConfigDict()  # of `mittal`, as published for 16 + 80 images a step
+    config.classifier.lr = 3e-2
+    config.classifier.final_lr = 1e-4  # at the end of a cosine
+    config.classifier.weight_decay = 1e-5
+    config.classifier.ema = 0.999  # of the teacher
+    config.classifier.consistency = 1.0  # weight of the distance from the teacher
+    config.classifier.burn_in = 0.1  # share of the run without it: 10 of 100 epochs
+    config.classifier.ramp = 0.5  # share in which it grows: 50 epochs
+    config.classifier.threshold = 0.2  # probability below which a class is taken not to occur
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"

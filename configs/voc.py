@@ -4,6 +4,7 @@
     python -m experiments.train --config=configs/voc.py:method=sassn,labels=1/8 \
         --config.data_dir=DATA --config.model.weights=FILE.safetensors --workdir=runs/voc_sassn
 
+`s4gan` and `mittal` are trained by Mittal et al.'s recipe: twice the steps, more weight decay.
 `backbone=deeplabv3` takes the other head. `experiments.import_weights` makes the file of weights.
 """
 
@@ -17,4 +18,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config = common.full_size_config(argument)
     config.dataset = "voc2012_aug"
     config.eval.pad_to = (505, 505)
+    if config.method in common.MITTAL:
+        config.num_steps = 40_000
+        config.optimizer.weight_decay = 5e-4
     return config

@@ -55,10 +55,10 @@ class Mittal(S4GAN):
 
     The classifier learns which classes the labels have, and to agree with its own moving average,
     the teacher. The student sees images with jittered colours, some blurred, the teacher plain ones
-    as in evaluation. Statistics of normalization are averaged like parameters. In the published
-    code the labelled images are plain for the student too and not part of the consistency, the
-    teacher normalizes by batch statistics of its own, and the branch has batches and a run of its
-    own.
+    as in evaluation. Statistics of normalization are averaged like parameters. The student takes a
+    batch in pieces as G does. In the published code the labelled images are plain for the student
+    too and not part of the consistency, the teacher normalizes by batch statistics of its own, and
+    the branch has batches and a run of its own.
 
     Attributes:
       classifier: the student's network and the teacher's.

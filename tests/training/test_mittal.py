@@ -70,7 +70,7 @@ def test_a_run_goes_on_and_is_scored_and_exported(workdir, tmp_path, monkeypatch
         ("s4gan.threshold", 1.5, "s4gan.threshold=1.5: expected a number from 0 to 1"),
         ("s4gan.lambda_self_training", -1.0, "s4gan.lambda_self_training=-1.0: expected a number"),
         ("classifier.lr", 0.0, "classifier.lr=0.0: expected a number above 0"),
-        ("classifier.burn_in", 10, "classifier.burn_in=10: expected a number from 0 to 1"),
+        ("classifier.burn_in", 10.0, "classifier.burn_in=10.0: expected a number from 0 to 1"),
     ],
 )
 def test_a_bad_field_is_named(field, value, message):

@@ -45,6 +45,8 @@ METHODS: dict[str, dict[str, Any]] = {
         "optimizer.new_layer_multiplier": 1.0,
         "optimizer.poly_power": 0.0,
     },
+    "s4gan": {},
+    "mittal": {},
 }
 
 
@@ -140,6 +142,21 @@ def base_config(argument: str | None) -> ConfigDict:
     config.loss.semi_threshold = 0.2
     config.loss.semi_start = 5000
     config.loss.discriminator_fake = "labeled"
+
+    config.s4gan = ConfigDict()  # Mittal et al.'s, of `s4gan` and `mittal`
+    config.s4gan.lambda_feature_matching = 0.1
+    config.s4gan.lambda_self_training = 1.0
+    config.s4gan.threshold = 0.6  # D's score above which an image teaches G; Cityscapes: 0.7
+
+    config.classifier = ConfigDict()  # of `mittal`, as published for 16 + 80 images a step
+    config.classifier.lr = 3e-2
+    config.classifier.final_lr = 1e-4  # at the end of a cosine
+    config.classifier.weight_decay = 1e-5
+    config.classifier.ema = 0.999  # of the teacher
+    config.classifier.consistency = 1.0  # weight of the distance from the teacher
+    config.classifier.burn_in = 0.1  # share of the run without it: 10 of 100 epochs
+    config.classifier.ramp = 0.5  # share in which it grows: 50 epochs
+    config.classifier.threshold = 0.2  # probability below which a class is taken not to occur
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "sgd"

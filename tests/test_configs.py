@@ -40,6 +40,8 @@ def test_is_valid_for_every_method(name, method):
     assert config.model.attention == SITES.get(method.removesuffix("_sn"), ())
     if methods.METHODS[method] is Supervised:
         assert built.unlabeled_from is None
+    elif method in ("s4gan", "mittal"):
+        assert built.unlabeled_from == 0
     else:
         assert built.discriminator.spectral_norm == has_spectral_norm
         assert built.weights.discriminator_fake == FAKES.get(method, "labeled")
@@ -55,7 +57,10 @@ def test_defaults_to_the_papers_method_with_an_eighth_of_the_labels(name):
 # The methods differ by switches of the networks, which one config shows as well as all.
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("scenes", method) for method in ("supervised", "advsemiseg", "fcn8s", "dilation")]
+    [
+        ("scenes", method)
+        for method in ("supervised", "advsemiseg", "fcn8s", "dilation", "mittal")
+    ]
     + [(name, "sassn") for name in NAMES],
 )
 def test_shapes(name, method):
@@ -144,6 +149,20 @@ def test_cityscapes_is_the_papers_recipe():
     config = get_config("cityscapes")
     assert (config.crop_size, config.augment.scale) == ((512, 1024), (1.0, 1.0))
     assert (config.batch_size, config.num_steps, config.loss.semi_start) == (2, 40_000, 5000)
+
+
+@pytest.mark.parametrize("method", ["s4gan", "mittal"])
+def test_full_size_configs_train_mittals_methods_as_published(method):
+    voc, city = (get_config(name, f"method={method}") for name in ("voc", "cityscapes"))
+    for config in (voc, city):
+        assert (config.num_steps, config.batch_size) == (40_000, 8)
+        assert (config.optimizer.lr, config.optimizer.weight_decay) == (2.5e-4, 5e-4)
+        weights = config.s4gan.lambda_feature_matching, config.s4gan.lambda_self_training
+        assert weights == (0.1, 1.0)
+    assert (voc.crop_size, voc.s4gan.threshold) == ((321, 321), 0.6)
+    assert (city.crop_size, city.s4gan.threshold) == ((256, 512), 0.7)
+    assert (voc.optimizer.discriminator_lr, city.optimizer.discriminator_lr) == (1e-4, 1e-5)
+    assert get_config("voc").optimizer.weight_decay == 1e-4
 
 
 def test_common_is_the_papers_recipe():

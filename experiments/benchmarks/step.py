@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from configs.common import MITTAL
+
 WARM_UP = 2  # steps before the clock runs
 
 
@@ -101,6 +103,8 @@ def _torch_obstacle(config: Any) -> str | None:
         return "it is not installed (make parity)"
     if jax.default_backend() != "cpu":
         return "its side runs on the CPU, ours does not"
+    if config.method in MITTAL:
+        return "its side has other methods only (advsemiseg, sa, sn, sassn, supervised)"
     if config.model.head != "deeplabv2" or config.model.auxiliary_head:
         return "its side has the head deeplabv2 only"
     if config.optimizer.name != "sgd":

@@ -2,12 +2,21 @@
 
 from ml_collections import ConfigDict
 
+from sassn_jax.data import Normalize
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
 from sassn_jax.methods.method import Batch, Method, NetworkState, TrainState, Variables
+from sassn_jax.methods.mittal import ClassifierSettings, Mittal
+from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
 from sassn_jax.methods.supervised import Supervised
+from sassn_jax.models.classifier import Classifier
 from sassn_jax.models.discriminator import Discriminator
+from sassn_jax.models.image_discriminator import ImageDiscriminator
 from sassn_jax.models.networks import create_network
-from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
+from sassn_jax.optimizers import (
+    classifier_optimizer,
+    discriminator_optimizer,
+    generator_optimizer,
+)
 from sassn_jax.weights import Pretrained
 
 __all__ = ["METHODS", "Batch", "Method", "NetworkState", "TrainState", "Variables", "create"]
@@ -25,6 +34,8 @@ METHODS = {
     "sa1_sn": Adversarial,
     "sa2_sn": Adversarial,
     "advsemiseg_code": Adversarial,
+    "s4gan": S4GAN,
+    "mittal": Mittal,
 }
 
 
@@ -63,17 +74,53 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
         ignore_label=ignore_label,
         accumulation=config.accumulation,
     )
-    if METHODS[config.method] is Supervised:
+    kind = METHODS[config.method]
+    if kind is Supervised:
         return method
-    return Adversarial(
+    players = {
         **vars(method),
-        discriminator=Discriminator(spectral_norm=model.spectral_norm, dtype=model.dtype),
-        discriminator_optimizer=discriminator_optimizer(
+        "discriminator_optimizer": discriminator_optimizer(
             learning_rate=optimizer.discriminator_lr,
             betas=tuple(optimizer.discriminator_betas),
             **schedule,
         ),
-        weights=LossWeights(**config.loss),
+    }
+    if kind is Adversarial:
+        return Adversarial(
+            **players,
+            discriminator=Discriminator(spectral_norm=model.spectral_norm, dtype=model.dtype),
+            weights=LossWeights(**config.loss),
+        )
+    s4gan = S4GAN(
+        **players,
+        discriminator=ImageDiscriminator(dtype=model.dtype),
+        weights=S4GANWeights(**config.s4gan),
+    )
+    return s4gan if kind is S4GAN else _with_classifier(s4gan, config)
+
+
+def _with_classifier(s4gan: S4GAN, config: ConfigDict) -> Mittal:
+    model, image, settings = config.model, config.image, ClassifierSettings(**config.classifier)
+    return Mittal(
+        **vars(s4gan),
+        classifier=Classifier(
+            num_classes=s4gan.generator.num_classes,
+            backbone=model.backbone,
+            norm=model.norm,
+            layout=model.layout,
+            dtype=model.dtype,
+            remat=model.remat,
+        ),
+        classifier_optimizer=classifier_optimizer(
+            learning_rate=settings.lr,
+            final_learning_rate=settings.final_lr,
+            num_steps=config.num_steps,
+            weight_decay=settings.weight_decay,
+            train_norm=model.norm == "batch",
+        ),
+        settings=settings,
+        normalize=Normalize(image.channel_order, tuple(image.mean), tuple(image.std)),
+        num_steps=config.num_steps,
     )
 
 

@@ -2,15 +2,16 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from einops import rearrange
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sassn_jax.losses import cross_entropy_loss
+from sassn_jax.losses import cross_entropy_loss, masked_mean
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
 from sassn_jax.models.generator import AUXILIARY
 from sassn_jax.models.networks import SegmentationNetwork
@@ -102,17 +103,38 @@ class Supervised:
 
         collections = state.generator.collections
         rng = jax.random.fold_in(state.rng, state.step)
+        collections, (logits, auxiliary) = self.in_pieces(
+            take, collections, images, rng, groups=groups
+        )
+        return logits, auxiliary, collections
+
+    def in_pieces(
+        self,
+        take: Callable[[Variables, tuple[Any, Any]], tuple[Variables, Any]],
+        collections: Variables,
+        images: Float[Array, "B H W 3"],
+        rng: jax.Array,
+        *,
+        groups: int,
+    ) -> tuple[Variables, Any]:
+        """Returns what `take` makes of a batch in `accumulation` pieces, joined again.
+
+        Args:
+          take: from a network's collections, and images with a key, to new ones and its outputs.
+          collections: before the first piece.
+          images: of the batch.
+          rng: for the whole of it.
+          groups: interleaved parts of the batch, each of which every piece has its share of.
+        """
         if self.accumulation == 1:
-            collections, (logits, auxiliary) = take(collections, (images, rng))
-            return logits, auxiliary, collections
+            return take(collections, (images, rng))
         # A piece takes every so many pairs, so that it is spread over all devices.
         cut = "(n p g) ... -> p (n g) ..."
         pieces = rearrange(images, cut, p=self.accumulation, g=groups)
         rngs = jax.random.split(rng, self.accumulation)
         collections, results = jax.lax.scan(jax.checkpoint(take), collections, (pieces, rngs))
         join = "p (n g) ... -> (n p g) ..."
-        logits, auxiliary = jax.tree.map(lambda x: rearrange(x, join, g=groups), results)
-        return logits, auxiliary, collections
+        return collections, jax.tree.map(lambda x: rearrange(x, join, g=groups), results)
 
     def label_loss(
         self,
@@ -163,3 +185,25 @@ def generator_health(generator: NetworkState, gradients: Variables) -> Metrics:
         if name.startswith("attention")
     }
     return {"gradient_norm/generator": optax.tree.norm(gradients), **alphas}
+
+
+def self_training_health(
+    keep: Bool[Array, "B H W"],
+    logits: Float[Array, "B H W C"],
+    labels: Int[Array, "B H W"],
+    ignore_label: int,
+) -> Metrics:
+    """Returns the share of pixels that are kept to learn from, and how much of it is right.
+
+    Args:
+      keep: pixels whose most likely class G learns.
+      logits: of G.
+      labels: of the images, where they are known; they serve this alone.
+      ignore_label: where they are not.
+    """
+    known = keep & (labels != ignore_label)
+    right = masked_mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32), known)
+    return {
+        "self_training/kept": jnp.mean(keep.astype(jnp.float32)),
+        "self_training/precision": jnp.where(jnp.any(known), right, jnp.nan),
+    }

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,8 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.inference import Inference
 from sassn_jax.methods import METHODS
+from sassn_jax.methods.mittal import ClassifierSettings
+from sassn_jax.methods.s4gan import S4GANWeights
 from sassn_jax.models.discriminator import MINIMUM_SIZE
 from sassn_jax.models.generator import ATTENTION_SITES
 from sassn_jax.models.layers import NORMS
@@ -36,6 +38,8 @@ UNBINDING = (
     "eval.scales",
     "eval.mirror",
 )
+# Sections that came later; a run or a file from before has what they then were.
+LATER = {"eval": Inference, "s4gan": S4GANWeights, "classifier": ClassifierSettings}
 
 
 def validate(config: ConfigDict) -> None:
@@ -102,7 +106,11 @@ def validate(config: ConfigDict) -> None:
             "two numbers of at least 0 and below 1",
         ),
         "optimizer.momentum": Rule(lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
-        "loss.semi_threshold": Rule(lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+        **dict.fromkeys(
+            ("loss.semi_threshold", "s4gan.threshold", "classifier.ema", "classifier.burn_in",
+             "classifier.ramp", "classifier.threshold"),
+            Rule(lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+        ),
         "seed": Rule(lambda x: 0 <= x < 2**32, "a whole number of at least 0 and below 2^32"),
         "loader_workers": AT_LEAST_0,
         "loss.semi_start": AT_LEAST_0,
@@ -113,11 +121,14 @@ def validate(config: ConfigDict) -> None:
             f"a whole number that divides batch_size={_get(config, 'batch_size')}",
         ),
         **dict.fromkeys(
-            ("optimizer.lr", "optimizer.discriminator_lr", "optimizer.new_layer_multiplier"),
+            ("optimizer.lr", "optimizer.discriminator_lr", "optimizer.new_layer_multiplier",
+             "classifier.lr"),
             Rule(lambda x: 0 < x < math.inf, "a number above 0"),
         ),
         **dict.fromkeys(
             ("loss.lambda_adv_labeled", "loss.lambda_adv_unlabeled", "loss.lambda_semi",
+             "s4gan.lambda_feature_matching", "s4gan.lambda_self_training",
+             "classifier.final_lr", "classifier.weight_decay", "classifier.consistency",
              "optimizer.weight_decay", "optimizer.poly_power"),
             Rule(lambda x: 0 <= x < math.inf, "a number of at least 0"),
         ),
@@ -246,12 +257,17 @@ def read(workdir: Path) -> ConfigDict:
     """
     path = workdir / FILE
     try:
-        # Runs from before there was `eval` are scored as they were then.
-        return ConfigDict({"eval": dataclasses.asdict(Inference()), **json.loads(path.read_text())})
+        return with_later_sections(json.loads(path.read_text()))
     except FileNotFoundError:
         raise InputError(f"{workdir}: no config.json; expected the --workdir of a run") from None
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from None
+
+
+def with_later_sections(fields: Mapping[str, Any]) -> ConfigDict:
+    """Returns a config as it was written, with the sections that there were not yet."""
+    later = {name: dataclasses.asdict(section()) for name, section in LATER.items()}
+    return ConfigDict({**later, **fields})
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:

@@ -57,10 +57,7 @@ def test_defaults_to_the_papers_method_with_an_eighth_of_the_labels(name):
 # The methods differ by switches of the networks, which one config shows as well as all.
 @pytest.mark.parametrize(
     ("name", "method"),
-    [
-        ("scenes", method)
-        for method in ("supervised", "advsemiseg", "fcn8s", "dilation", "mittal")
-    ]
+    [("scenes", method) for method in ("supervised", "advsemiseg", "fcn8s", "dilation", "mittal")]
     + [(name, "sassn") for name in NAMES],
 )
 def test_shapes(name, method):

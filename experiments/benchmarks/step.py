@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-
 WARM_UP = 2  # steps before the clock runs
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sassn_jax import methods
+from sassn_jax.errors import InputError
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.training import config as configuration
 
@@ -108,6 +109,32 @@ def test_heads_of_the_paper(name):
     assert get_config(name, "method=advsemiseg_code").model.aspp_rates == (6, 12)
     with pytest.raises(ValueError, match="expected one of deeplabv2, deeplabv3"):
         get_config(name, "backbone=fcn")
+
+
+@pytest.mark.parametrize(
+    ("name", "switches", "valid"),
+    [
+        ("cityscapes", {}, True),
+        ("cityscapes", {"accumulation": 2}, False),
+        ("voc", {"accumulation": 4}, True),
+        ("voc", {"accumulation": 8}, False),
+        ("voc", {"batch_size": 1}, False),
+        ("voc", {"accumulation": 8, "model.norm": "frozen"}, False),
+        ("voc", {"accumulation": 8, "batch_size": 16}, True),
+    ],
+)
+def test_deeplabv3_needs_two_images_at_once(name, switches, valid):
+    config = get_config(name, "backbone=deeplabv3")
+    config.update_from_flattened_dict(switches)
+    if valid:
+        configuration.validate(config)
+    else:
+        expected = f"accumulation={config.accumulation}: expected a whole number that divides "
+        with pytest.raises(InputError, match=f"{expected}.* into pieces of 2 images or more"):
+            configuration.validate(config)
+    config = get_config(name)
+    config.update_from_flattened_dict(switches)
+    configuration.validate(config)
 
 
 @pytest.mark.parametrize(

@@ -163,9 +163,10 @@ class RecordSource:
         if not 0 <= index < len(self):
             raise IndexError(f"{index=}: the split {self._arguments[2]!r} has {len(self)} images")
         record = self._records[index]
-        with Image.open(io.BytesIO(record["image"])) as image:
+        # No format but those that were written is looked for.
+        with Image.open(io.BytesIO(record["image"]), formats=["JPEG", "PNG"]) as image:
             pixels = decode_image(image)
-        with Image.open(io.BytesIO(record["label"])) as image:
+        with Image.open(io.BytesIO(record["label"]), formats=["PNG"]) as image:
             label = decode_label(image)
         return {"image": pixels, "label": label, "id": record["id"].decode()}
 

@@ -14,8 +14,8 @@ from PIL import Image, UnidentifiedImageError
 from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.errors import InputError
 
-# By how a file's name ends. What another format's reader makes of a file is not looked at: of those
-# that Pillow has, one runs programs.
+# By how a file's name ends. No reader of another format is tried: one that Pillow has, that of EPS,
+# runs programs.
 _FORMATS = {".jpg": "JPEG", ".png": "PNG"}
 
 

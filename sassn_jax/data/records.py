@@ -53,8 +53,8 @@ def prepare(
     """Checks a dataset's images and masks and writes them under `data_dir`, whole or not at all.
 
     What had been checked stays for the next call, and only for it: of a call that was killed or
-    stopped all, of one that a wrong file ended what is as large as a file of records; where the
-    disk is full, nothing. While it is written, a dataset takes twice its space.
+    stopped all, of one that a wrong file ended what fills files of records, of one that another
+    error ended, such as a full disk, nothing. While it is written, a dataset takes twice its space.
 
     Args:
       name: of the dataset.

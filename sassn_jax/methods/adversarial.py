@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from sassn_jax import losses
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
-from sassn_jax.methods.supervised import Supervised, generator_health
+from sassn_jax.methods.supervised import Supervised, generator_health, precision
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.layers import resize_bilinear
 from sassn_jax.models.spectral_norm import COLLECTION, sigmas
@@ -213,13 +213,12 @@ class Adversarial(Supervised):
             self.weights.lambda_adv_unlabeled * adversarial
             + self.weights.lambda_semi * self_training
         )
-        known = keep & (labels != self.ignore_label)
-        right = losses.masked_mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32), known)
+        guess = jnp.argmax(logits, axis=-1)
         return objective, {
             "loss/adversarial_unlabeled": adversarial,
             "loss/self_training": self_training,
             "self_training/kept": jnp.mean(keep.astype(jnp.float32)),
-            "self_training/precision": jnp.where(jnp.any(known), right, jnp.nan),
+            "self_training/precision": precision(guess, labels, keep, self.ignore_label),
         }
 
     def _confidence_logits(

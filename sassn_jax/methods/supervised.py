@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from einops import rearrange
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sassn_jax.losses import cross_entropy_loss
+from sassn_jax.losses import cross_entropy_loss, masked_mean
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
 from sassn_jax.models.generator import AUXILIARY, Generator
 from sassn_jax.weights import Pretrained
@@ -54,22 +54,28 @@ class Supervised:
         )
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Learns from the labelled half of a batch."""
-        labeled = batch["labeled"]
-
-        def objective(params: Variables) -> tuple[jax.Array, tuple[Variables, Metrics]]:
-            logits, auxiliary_logits, collections = self.forward(params, state, labeled["image"])
-            loss, metrics = self.label_loss(logits, auxiliary_logits, labeled["label"])
-            return loss, (collections, {"loss/generator": loss, **metrics})
-
-        (_, (collections, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(
-            state.generator.params
+        """Updates G by the gradient of `objective`."""
+        (_, (collections, metrics)), gradients = jax.value_and_grad(self.objective, has_aux=True)(
+            state.generator.params, state, batch
         )
         metrics |= generator_health(state.generator, gradients)
         generator = state.generator.apply_gradients(
             self.generator_optimizer, gradients, collections
         )
         return state.replace(step=state.step + 1, generator=generator), metrics
+
+    def objective(
+        self, params: Variables, state: TrainState, batch: Batch
+    ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
+        """Equation (2) of the paper, on the labelled half of a batch.
+
+        Returns:
+          The objective; and G's new collections and metrics.
+        """
+        labeled = batch["labeled"]
+        logits, auxiliary_logits, collections = self.forward(params, state, labeled["image"])
+        loss, metrics = self.label_loss(logits, auxiliary_logits, labeled["label"])
+        return loss, (collections, {"loss/generator": loss, **metrics})
 
     def forward(
         self,
@@ -78,8 +84,16 @@ class Supervised:
         images: Float[Array, "B H W 3"],
         *,
         groups: int = 1,
+        perturbed_group: int | None = None,
     ) -> tuple[Float[Array, "B H W C"], Float[Array, "B H W C"] | None, Variables]:
         """One pass of G as in training.
+
+        Args:
+          params: of G.
+          state: of which the pass takes G's collections, and `rng` and `step` for its randomness.
+          images: normalized.
+          groups: see `Generator`.
+          perturbed_group: see `Generator`.
 
         Returns:
           Its logits, those of its auxiliary head, if it has one, and its new collections.
@@ -92,6 +106,7 @@ class Supervised:
                 images,
                 train=True,
                 groups=groups,
+                perturbed_group=perturbed_group,
                 rngs={"dropout": rng},
                 mutable=["batch_stats", AUXILIARY],
             )
@@ -162,3 +177,15 @@ def generator_health(generator: NetworkState, gradients: Variables) -> Metrics:
         if name.startswith("attention")
     }
     return {"gradient_norm/generator": optax.tree.norm(gradients), **alphas}
+
+
+def precision(
+    guess: Int[Array, "B H W"],
+    labels: Int[Array, "B H W"],
+    keep: Bool[Array, "B H W"],
+    ignore_label: int,
+) -> Float[Array, ""]:
+    """Returns the share of kept pixels whose guess is right, NaN where no label of one is known."""
+    known = keep & (labels != ignore_label)
+    right = masked_mean((guess == labels).astype(jnp.float32), known)
+    return jnp.where(jnp.any(known), right, jnp.nan)

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from sassn_jax import methods
+from sassn_jax.methods.cutmix import CutMixWeights
+from sassn_jax.methods.unimatch import UniMatchWeights
 from sassn_jax.training import config as configuration
+from sassn_jax.training.setup import make_normalize
 
 FOLDER = Path(__file__).parents[1] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "common"))
@@ -32,11 +35,14 @@ def test_is_valid_for_every_method(name, method):
     configuration.validate(config)
     assert (config.method, config.labels) == (method, "1/4")
     built = methods.create(config, CLASSES)
-    has_attention, has_spectral_norm = method in ("sa", "sassn"), method in ("sn", "sassn")
+    has_attention = method in ("sa", "sassn", "unimatch_sassn")
     assert built.generator.attention == (("layer3", "layer4") if has_attention else ())
     if method == "supervised":
         assert built.unlabeled_from is None
+    elif method in ("cutmix", "unimatch"):
+        assert built.unlabeled_from == 0
     else:
+        has_spectral_norm = method in ("sn", "sassn", "unimatch_sassn")
         assert built.discriminator.spectral_norm == has_spectral_norm
         assert 0 < built.unlabeled_from < config.num_steps
 
@@ -50,7 +56,11 @@ def test_defaults_to_the_papers_method_with_an_eighth_of_the_labels(name):
 # The methods differ by switches of the networks, which one config shows as well as all.
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("scenes", "supervised"), ("scenes", "advsemiseg")] + [(name, "sassn") for name in NAMES],
+    [
+        *(("scenes", method) for method in ("supervised", "advsemiseg", "cutmix")),
+        *((name, "sassn") for name in NAMES),
+        ("scenes", "unimatch_sassn"),
+    ],
 )
 def test_shapes(name, method):
     """A step gives back a state of the shapes it took, with and without unlabelled images."""
@@ -107,6 +117,32 @@ def test_cityscapes_is_the_papers_recipe():
     assert (config.batch_size, config.num_steps, config.loss.semi_start) == (2, 40_000, 5000)
 
 
+def test_recipes_of_cutmix_and_unimatch():
+    """What their authors' code has for VOC and Cityscapes; elsewhere all methods share a recipe."""
+    for name, batch_size in (("voc", 10), ("cityscapes", 4)):
+        config = get_config(name, "method=cutmix")
+        optimizer = config.optimizer
+        assert (config.num_steps, config.batch_size) == (40_000, batch_size)
+        assert (optimizer.name, optimizer.weight_decay, optimizer.poly_power) == ("adam", 0, 0)
+        assert (optimizer.lr, optimizer.new_layer_multiplier) == (3e-6, 10)
+        assert config.model.norm == "frozen"
+    for name, rate, multiplier, threshold in (
+        ("voc", 1e-3, 10, 0.95),
+        ("cityscapes", 5e-3, 1, 0),
+    ):
+        config = get_config(name, "method=unimatch")
+        optimizer = config.optimizer
+        assert (config.batch_size, optimizer.name, optimizer.lr_batch_size) == (8, "sgd", 8)
+        assert (optimizer.lr, optimizer.new_layer_multiplier) == (rate, multiplier)
+        assert config.unimatch.threshold == threshold
+    for name in ("camvid", "scenes", "demo"):
+        recipes = {
+            (config.optimizer.name, config.optimizer.lr, config.num_steps, config.model.norm)
+            for config in (get_config(name, f"method={method}") for method in METHODS)
+        }
+        assert len(recipes) == 1
+
+
 def test_common_is_the_papers_recipe():
     """Section V of the paper, and what AdvSemiSeg's code adds to it."""
     config = importlib.import_module("configs.common").base_config(None)
@@ -118,6 +154,26 @@ def test_common_is_the_papers_recipe():
     assert (optimizer.discriminator_lr, optimizer.discriminator_betas) == (1e-4, (0.9, 0.99))
     assert (loss.lambda_semi, loss.semi_threshold, loss.semi_start) == (0.1, 0.2, 5000)
     assert (loss.lambda_adv_labeled, loss.lambda_adv_unlabeled) == (0.01, 0.001)
+
+
+def test_common_has_the_numbers_of_the_methods_themselves():
+    config = importlib.import_module("configs.common").base_config(None)
+    assert CutMixWeights(**config.cutmix) == CutMixWeights()
+    assert UniMatchWeights(**config.unimatch) == UniMatchWeights()
+    assert config.cutmix.to_dict() == {
+        "ema_decay": 0.99, "lambda_consistency": 1.0, "threshold": 0.97,
+    }  # fmt: skip
+    assert config.unimatch.to_dict() == {
+        "threshold": 0.95, "lambda_strong": 0.25, "lambda_features": 0.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("channel_order", ["rgb", "bgr"])
+def test_strong_views_undo_the_normalization_of_the_config(channel_order):
+    config = get_config("camvid", "method=unimatch")
+    config.image.channel_order = channel_order
+    built = methods.create(config, CLASSES)
+    assert built.consistency.normalize == make_normalize(config)
 
 
 @pytest.mark.parametrize(("meant_for", "factor"), [(0, 1), (8, 1), (2, 4), (16, 0.5)])

@@ -2,9 +2,12 @@
 
 from ml_collections import ConfigDict
 
+from sassn_jax.data import Normalize
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
+from sassn_jax.methods.cutmix import CutMix, CutMixWeights
 from sassn_jax.methods.method import Batch, Method, NetworkState, TrainState, Variables
 from sassn_jax.methods.supervised import Supervised
+from sassn_jax.methods.unimatch import AdversarialUniMatch, UniMatch, UniMatchWeights, WeakToStrong
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
@@ -18,6 +21,9 @@ METHODS = {
     "sa": Adversarial,
     "sn": Adversarial,
     "sassn": Adversarial,
+    "cutmix": CutMix,
+    "unimatch": UniMatch,
+    "unimatch_sassn": AdversarialUniMatch,
 }
 
 
@@ -56,9 +62,19 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
         ignore_label=ignore_label,
         accumulation=config.accumulation,
     )
-    if METHODS[config.method] is Supervised:
+    kind = METHODS[config.method]
+    if kind is Supervised:
         return method
-    return Adversarial(
+    if kind is CutMix:
+        return CutMix(**vars(method), weights=CutMixWeights(**config.cutmix))
+    image = config.image
+    consistency = WeakToStrong(
+        UniMatchWeights(**config.unimatch),
+        Normalize(image.channel_order, tuple(image.mean), tuple(image.std)),
+    )
+    if kind is UniMatch:
+        return UniMatch(**vars(method), consistency=consistency)
+    adversarial = Adversarial(
         **vars(method),
         discriminator=Discriminator(spectral_norm=model.spectral_norm, dtype=model.dtype),
         discriminator_optimizer=discriminator_optimizer(
@@ -68,6 +84,9 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
         ),
         weights=LossWeights(**config.loss),
     )
+    if kind is AdversarialUniMatch:
+        return AdversarialUniMatch(**vars(adversarial), consistency=consistency)
+    return adversarial
 
 
 def _learning_rate(config: ConfigDict) -> float:

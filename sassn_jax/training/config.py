@@ -13,6 +13,8 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.inference import Inference
 from sassn_jax.methods import METHODS
+from sassn_jax.methods.cutmix import CutMixWeights
+from sassn_jax.methods.unimatch import UniMatchWeights
 from sassn_jax.models.discriminator import MINIMUM_SIZE
 from sassn_jax.models.generator import ATTENTION_SITES
 from sassn_jax.models.heads import HEADS
@@ -53,7 +55,7 @@ def validate(config: ConfigDict) -> None:
         "model.dtype": one_of(("float32", "bfloat16")),
         "image.channel_order": one_of(("rgb", "bgr")),
         "loss.discriminator_fake": one_of(("labeled", "both")),
-        "optimizer.name": one_of(("sgd", "adamw")),
+        "optimizer.name": one_of(("sgd", "adam", "adamw")),
         "model.attention": Rule(
             lambda x: set(x) <= set(ATTENTION_SITES), f"a subset of {ATTENTION_SITES}"
         ),
@@ -87,8 +89,14 @@ def validate(config: ConfigDict) -> None:
             lambda x: len(x) == 2 and all(0 <= beta < 1 for beta in x),
             "two numbers of at least 0 and below 1",
         ),
-        "optimizer.momentum": Rule(lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
-        "loss.semi_threshold": Rule(lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+        **dict.fromkeys(
+            ("optimizer.momentum", "cutmix.ema_decay"),
+            Rule(lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
+        ),
+        **dict.fromkeys(
+            ("loss.semi_threshold", "cutmix.threshold", "unimatch.threshold"),
+            Rule(lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+        ),
         "seed": Rule(lambda x: 0 <= x < 2**32, "a whole number of at least 0 and below 2^32"),
         "loader_workers": AT_LEAST_0,
         "loss.semi_start": AT_LEAST_0,
@@ -104,6 +112,7 @@ def validate(config: ConfigDict) -> None:
         ),
         **dict.fromkeys(
             ("loss.lambda_adv_labeled", "loss.lambda_adv_unlabeled", "loss.lambda_semi",
+             "cutmix.lambda_consistency", "unimatch.lambda_strong", "unimatch.lambda_features",
              "optimizer.weight_decay", "optimizer.poly_power"),
             Rule(lambda x: 0 <= x < math.inf, "a number of at least 0"),
         ),
@@ -232,12 +241,25 @@ def read(workdir: Path) -> ConfigDict:
     """
     path = workdir / FILE
     try:
-        # Runs from before there was `eval` are scored as they were then.
-        return ConfigDict({"eval": dataclasses.asdict(Inference()), **json.loads(path.read_text())})
+        return complete(json.loads(path.read_text()))
     except FileNotFoundError:
         raise InputError(f"{workdir}: no config.json; expected the --workdir of a run") from None
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from None
+
+
+def complete(fields: dict[str, Any]) -> ConfigDict:
+    """Returns a config as it was written, perhaps before there were all sections.
+
+    What is missing is at values that change nothing: a run from before there was `eval` is scored
+    as it was then.
+    """
+    later = {
+        "eval": dataclasses.asdict(Inference()),
+        "cutmix": dataclasses.asdict(CutMixWeights()),
+        "unimatch": dataclasses.asdict(UniMatchWeights()),
+    }
+    return ConfigDict({**later, **fields})
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:

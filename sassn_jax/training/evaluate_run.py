@@ -92,7 +92,7 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     variables, about = store.read(path)
     if not about.keys() >= {"config", "step", "classes"}:
         raise InputError(f"{path}: not a file of experiments.export, which knows its run's config")
-    config, classes = ConfigDict(about["config"]), about["classes"]
+    config, classes = configuration.complete(about["config"]), about["classes"]
     config.update_from_flattened_dict(dict(overrides))
     configuration.validate(config)
     config.model.weights = ""  # the file has them

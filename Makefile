@@ -4,13 +4,14 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help setup parity test test-slow lint demo demo-seeds lock plan gpu-check \
+.PHONY: help setup parity test test-slow test-full-size lint demo demo-seeds lock plan gpu-check \
   gpu-environment
 
 help:
 	@echo "make demo        train three methods on generated scenes, with a table and a picture"
 	@echo "make test        the test suite"
 	@echo "make test-slow   the tests that take minutes"
+	@echo "make test-full-size  two of these: the paper's recipes for a few steps, with memory and time"
 	@echo "make demo-seeds  the demo's comparison over three seeds (a quarter of an hour)"
 	@echo "make plan        whether a run fits a GPU that need not be there, and how long it takes at the"
 	@echo "                 least: FLAGS='--config=configs/voc.py --gpu=h100'"
@@ -41,6 +42,10 @@ test: setup
 
 test-slow: setup
 	$(RUN) -m pytest -m slow
+
+# One run at a time: each takes up to 16 GiB.
+test-full-size: setup
+	$(RUN) -m pytest -m slow tests/experiments/test_full_size.py
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -4,17 +4,32 @@
     python -m experiments.train --config=configs/cityscapes.py:method=sassn,labels=1/8 \
         --config.data_dir=DATA --config.model.weights=FILE.safetensors --workdir=runs/city_sassn
 
+`s4gan` and `mittal` are trained by Mittal et al.'s recipe: 8 crops of 256x512 in place of 2 images.
 `backbone=deeplabv3` takes the other head. `experiments.import_weights` makes the file of weights.
 `cutmix` and `unimatch` are trained as their authors train them, on the paper's networks; UniMatch
 on the paper's images too, where its authors cut 801x801 pixels out of 1024x2048, and without the
 hard example mining of their cross entropy.
+
+`method=dilation` is Dilation10 here, as published for Cityscapes, though on images of twice this
+size. How FCN-8s was trained on Cityscapes was not published: `method=fcn8s` does as for VOC.
 """
 
 from ml_collections import ConfigDict
 
 from configs import common
 
+_MITTAL = {
+    "batch_size": 8,
+    "crop_size": (256, 512),
+    "s4gan.threshold": 0.7,
+    "optimizer.weight_decay": 5e-4,
+    "optimizer.discriminator_lr": 1e-5,
+}
+# What the authors of other systems chose for them.
 RECIPES = {
+    "dilation": {"model.head": "dilation10", "image.mean": (72.39, 82.91, 73.16)},
+    "s4gan": _MITTAL,
+    "mittal": _MITTAL,
     "cutmix": {
         "batch_size": 4,
         "crop_size": (256, 512),

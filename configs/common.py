@@ -13,6 +13,40 @@ METHODS: dict[str, dict[str, Any]] = {
     "sa": {"model.attention": ATTENTION},
     "sn": {"model.spectral_norm": True},
     "sassn": {"model.attention": ATTENTION, "model.spectral_norm": True},
+    "sa1": {"model.attention": ("layer3",)},
+    "sa2": {"model.attention": ("layer4",)},
+    "sa1_sn": {"model.attention": ("layer3",), "model.spectral_norm": True},
+    "sa2_sn": {"model.attention": ("layer4",), "model.spectral_norm": True},
+    # As its code does it: `return` stands in the loop over the head's four branches.
+    "advsemiseg_code": {"model.aspp_rates": (6, 12), "loss.discriminator_fake": "both"},
+    # As published, but for twice the rate and no decay of biases, and for training in stages.
+    "fcn8s": {
+        "model.backbone": "vgg16",
+        "model.head": "fcn8s",
+        "image.channel_order": "bgr",
+        "image.mean": (104.00698793, 116.66876762, 122.67891434),
+        "augment.scale": (1.0, 1.0),
+        "augment.mirror": False,
+        # At once: 1e-10 on the loss's sum over an image, of about 200,000 pixels; here on its mean.
+        "optimizer.lr": 2e-5,
+        "optimizer.momentum": 0.99,
+        "optimizer.weight_decay": 5e-4,
+        "optimizer.new_layer_multiplier": 1.0,
+        "optimizer.poly_power": 0.0,
+    },
+    "dilation": {
+        "model.backbone": "vgg16",
+        "model.head": "dilation8",
+        "image.channel_order": "bgr",
+        "image.mean": (102.93, 111.36, 116.52),
+        "augment.scale": (1.0, 1.0),
+        "optimizer.lr": 1e-4,  # of the front end, which takes longest
+        "optimizer.weight_decay": 5e-4,
+        "optimizer.new_layer_multiplier": 1.0,
+        "optimizer.poly_power": 0.0,
+    },
+    "s4gan": {},
+    "mittal": {},
     "cutmix": {},
     "unimatch": {},
     "unimatch_sassn": {"model.attention": ATTENTION, "model.spectral_norm": True},
@@ -35,14 +69,23 @@ def parse_argument(argument: str | None, **defaults: str) -> dict[str, str]:
 
 def full_size_config(argument: str | None) -> ConfigDict:
     """Returns the paper's VOC recipe, with `method`, `labels` and `backbone` from the argument."""
-    values = parse_argument(argument, method="sassn", labels="1/8", backbone="deeplabv2")
+    values = parse_argument(argument, method="sassn", labels="1/8", backbone="")
     backbone = values.pop("backbone")
-    if backbone not in RATES:
+    if backbone not in ("", *RATES):
         raise ValueError(f"{backbone=}: expected one of {', '.join(RATES)}")
     config = base_config(",".join(f"{key}={value}" for key, value in values.items()))
-    config.model.head = backbone
-    config.model.aspp_rates = RATES[backbone]
+    if is_on_vgg(config):
+        if backbone:
+            raise ValueError(f"{backbone=}: method={config.method} has its own; leave it out")
+    elif backbone not in ("", config.model.head):  # whose rates a method may have changed
+        config.model.head = backbone
+        config.model.aspp_rates = RATES[backbone]
     return config
+
+
+def is_on_vgg(config: ConfigDict) -> bool:
+    """Whether the method of a config sets a VGG-16 for its network."""
+    return config.model.backbone == "vgg16"
 
 
 def base_config(argument: str | None) -> ConfigDict:
@@ -102,6 +145,21 @@ def base_config(argument: str | None) -> ConfigDict:
     config.loss.semi_threshold = 0.2
     config.loss.semi_start = 5000
     config.loss.discriminator_fake = "labeled"
+
+    config.s4gan = ConfigDict()  # Mittal et al.'s, of `s4gan` and `mittal`
+    config.s4gan.lambda_feature_matching = 0.1
+    config.s4gan.lambda_self_training = 1.0
+    config.s4gan.threshold = 0.6  # D's score above which an image teaches G; Cityscapes: 0.7
+
+    config.classifier = ConfigDict()  # of `mittal`, as published for 16 + 80 images a step
+    config.classifier.lr = 3e-2
+    config.classifier.final_lr = 1e-4  # at the end of a cosine
+    config.classifier.weight_decay = 1e-5
+    config.classifier.ema = 0.999  # of the teacher
+    config.classifier.consistency = 1.0  # weight of the distance from the teacher
+    config.classifier.burn_in = 0.1  # share of the run without it: 10 of 100 epochs
+    config.classifier.ramp = 0.5  # share in which it grows: 50 epochs
+    config.classifier.threshold = 0.2  # probability below which a class is taken not to occur
 
     config.cutmix = ConfigDict()  # as French et al. publish it
     config.cutmix.ema_decay = 0.99  # how much of the teacher is left after a step

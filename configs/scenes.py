@@ -1,6 +1,9 @@
 """Scenes: generated images in which a cue far away decides between two classes.
 
 python -m experiments.train --config=configs/scenes.py:method=sassn,labels=1/8 --workdir=runs/scenes
+
+`method=fcn8s` and `method=dilation` take a narrow VGG, from random weights as the others here, and
+Dilation8: Dilation10's context would see a map of 12x12 positions from 64 away.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +23,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.checkpoint_every = 500
     config.eval_batch_size = 32
 
-    config.model.backbone = "resnet_tiny"
+    config.model.backbone = "vgg_tiny" if common.is_on_vgg(config) else "resnet_tiny"
     config.model.norm = "batch"
     config.model.aspp_rates = (1, 2)
 

@@ -1,21 +1,26 @@
 """What all commands share: a user's mistake is one line on standard error and exit code 2."""
 
 import _thread
+import contextlib
 import functools
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+from rich.progress import Progress
 
 from sassn_jax.errors import InputError, TrainingError
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
+LINE_EVERY = 15.0  # seconds between lines that tell of progress
 
 
 def define_config(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
@@ -70,6 +75,30 @@ def required(flag: flags.FlagHolder[str | None]) -> str:
     if not flag.value:
         raise InputError(f"--{flag.name}: not given; see --help")
     return flag.value
+
+
+@contextlib.contextmanager
+def progress(name: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows how far something is, on standard error: a bar on a terminal, elsewhere lines.
+
+    Gives a function to be told how many parts are done, and of how many.
+    """
+    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    last = time.monotonic()
+
+    def print_line(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= LINE_EVERY:
+            last = time.monotonic()
+            console.print(f"{name}: {done}/{total}")
+
+    if not console.is_terminal:
+        yield print_line
+        return
+    # No thread redraws the bar: TFDS replaces `__import__` while it is imported, under all threads.
+    with Progress(console=console, transient=True, auto_refresh=False) as bar:
+        task = bar.add_task(name)
+        yield lambda done, total: bar.update(task, completed=done, total=total, refresh=True)
 
 
 def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.table import Table
 
 from configs import demo as demo_config
 from experiments import command
+from experiments.pictures import write_headed_table
 
 METHODS = ("supervised", "advsemiseg", "sassn")
 LABELS = "1/8"
 PICTURED = 4  # test images in the picture
 ENLARGED = 3  # times the size of a scene
-GAP = 4  # pixels of a scene between pictures
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Folder of the demo's runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each method is trained with.", 1)
@@ -87,7 +86,7 @@ def _cell(values: list[float]) -> str:
 def _draw(workdir: Path, path: Path) -> None:
     """Writes a row for each of some test images, under headings: input, truth, predictions."""
     from sassn_jax.training.evaluate_run import load_run
-    from sassn_jax.training.summaries import picture_row, tile, write_picture
+    from sassn_jax.training.summaries import picture_row
 
     rows: list[list[np.ndarray]] = [[] for _ in range(PICTURED)]
     for method in METHODS:
@@ -96,19 +95,7 @@ def _draw(workdir: Path, path: Path) -> None:
             example = run.dataset.splits["test"][index]
             pictures = picture_row(example, run.predict(example["image"]), run.dataset.info)
             row.extend(pictures if not row else pictures[2:])
-    table = tile(rows, GAP).repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
-    pitch = (rows[0][0].shape[1] + GAP) * ENLARGED
-    write_picture(path, np.concatenate([_headings(table.shape[1], pitch), table]))
-
-
-def _headings(width: int, pitch: int) -> np.ndarray:
-    """A strip of that width with the name of a column every `pitch` pixels."""
-    strip = Image.new("RGB", (width, 40), "white")
-    draw = ImageDraw.Draw(strip)
-    for i, name in enumerate(("input", "truth", *METHODS)):
-        middle = (i * pitch + (pitch - GAP * ENLARGED) // 2, strip.height // 2)
-        draw.text(middle, name, fill="black", anchor="mm", font_size=24)
-    return np.asarray(strip)
+    write_headed_table(path, ("input", "truth", *METHODS), rows, ENLARGED)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import get_override_values
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from configs import common
@@ -34,17 +33,12 @@ def main() -> None:
     """Calls `evaluate_run` and prints its result as a table."""
     from sassn_jax.training.evaluate_run import evaluate_run  # after the flags: JAX takes seconds
 
-    console = Console()
-    # No thread redraws the bar: TFDS replaces `__import__` while it is imported, under all threads.
-    with Progress(
-        console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(f"scoring {_SPLIT.value}")
+    with command.progress(f"scoring {_SPLIT.value}") as show:
         result = evaluate_run(
             command.required(_WORKDIR),
             _SPLIT.value,
             _CHECKPOINT.value,
-            lambda count, total: bar.update(task, advance=count, total=total, refresh=True),
+            show,
             get_override_values(flags.FLAGS[_CONFIG.name]),
         )
     table = Table(title=f"{_WORKDIR.value}, step {result['step']}, {result['split']}")
@@ -55,7 +49,7 @@ def main() -> None:
     table.add_section()
     table.add_row("mIoU", _format(result["miou"]))
     table.add_row("pixel accuracy", _format(result["pixel_accuracy"]))
-    console.print(table)
+    Console().print(table)
 
 
 def _format(value: float | None) -> str:

@@ -4,7 +4,8 @@
 
 FILE is a .pth, .npz or .safetensors with the names of AdvSemiSeg or torchvision, or an .onnx of a
 ResNet whose batch norm is fused into its convolutions. No code in it is run. NAME is a trunk
-(resnet101, resnet50, resnet50_thin), deeplabv2_ or deeplabv3_ and a trunk, or discriminator.
+(resnet101, resnet50, resnet50_thin, vgg16), deeplabv2_ or deeplabv3_ and a ResNet, or
+discriminator.
 """
 
 from absl import flags

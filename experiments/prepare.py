@@ -4,12 +4,9 @@ python -m experiments.prepare --dataset=camvid --source=FOLDER --data_dir=FOLDER
 """
 
 import functools
-import sys
 from collections.abc import Callable
 
 from absl import flags
-from rich.console import Console
-from rich.progress import Progress
 
 from experiments import command
 from sassn_jax import data
@@ -36,17 +33,8 @@ def main() -> None:
         raise InputError(
             f"--dataset={name}: expected one of {', '.join(_PREPARE)} (scenes needs no preparation)"
         )
-    console = Console(file=sys.stderr)
-    # No thread redraws the bar: TFDS replaces `__import__` while it is imported, under all threads.
-    with Progress(
-        console=console, transient=True, auto_refresh=False, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(f"preparing {name}")
-        wrote = _PREPARE[name](
-            source,
-            data_dir,
-            lambda done, total: bar.update(task, completed=done, total=total, refresh=True),
-        )
+    with command.progress(f"preparing {name}") as show:
+        wrote = _PREPARE[name](source, data_dir, show)
     dataset = data.load(name, data_dir)
     counts = ", ".join(f"{len(images)} {split}" for split, images in dataset.splits.items())
     what = "prepared" if wrote else "had been prepared already (remove it to do so again):"

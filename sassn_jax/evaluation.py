@@ -23,7 +23,7 @@ def evaluate(
     normalize: Normalize,
     batch_size: int,
     inference: Inference = Inference(),  # noqa: B008 (it cannot be changed)
-    on_images: Callable[[int], None] = lambda count: None,
+    on_images: Callable[[int], None] = lambda done: None,
 ) -> ConfusionMatrix:
     """Predicts every image of a source and compares with its label.
 
@@ -39,7 +39,7 @@ def evaluate(
       batch_size: images a call, or windows of an image where there are windows; images of one size
         are gathered, the last of a size padded.
       inference: how images are shown to the network.
-      on_images: told how many images each batch held.
+      on_images: told after each batch how many images are done.
 
     Returns:
       Pixels counted by class of label and prediction.
@@ -48,6 +48,7 @@ def evaluate(
         count_pairs, num_classes=info.num_classes, ignore_label=info.ignore_label
     )
     matrix = ConfusionMatrix.empty(info.num_classes)
+    done = 0
     images_a_batch = 1 if inference.window else batch_size
     for batch in _batches(source, info, normalize, inference, images_a_batch):
         probabilities = predict_images(
@@ -64,7 +65,8 @@ def evaluate(
         labels = jnp.asarray(batch.labels)[: batch.real]
         for label, prediction in zip(labels, predictions, strict=False):
             matrix = matrix.merge(jax.device_get(count(label[None], prediction[None])))
-        on_images(batch.real)
+        done += batch.real
+        on_images(done)
     return matrix
 
 

@@ -76,15 +76,15 @@ def self_training_loss(
 
 
 def discriminator_loss(
-    fake_logits: Float[Array, "B H W"],
-    fake_valid: Bool[Array, "B H W"],
-    real_logits: Float[Array, "b H W"],
-    real_valid: Bool[Array, "b H W"],
+    fake_logits: Float[Array, "*S"],
+    fake_valid: Bool[Array, "*S"],
+    real_logits: Float[Array, "*s"],
+    real_valid: Bool[Array, "*s"],
 ) -> Float[Array, ""]:
     """Binary cross entropy of D, fakes against 0 and labels against 1: equation (5) of the paper.
 
     Args:
-      fake_logits: of D for G's predictions.
+      fake_logits: of D for G's predictions, a pixel or an image each.
       fake_valid: pixels of the predictions that take part.
       real_logits: of D for one-hot labels.
       real_valid: pixels of the labels that take part.

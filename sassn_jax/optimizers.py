@@ -1,9 +1,11 @@
-"""The players' optimizers: by parameter groups for G, Adam for D, poly schedules for both."""
+"""Each network's optimizer: by parameter groups for G, Adam for D, SGD for a classifier."""
 
 from typing import Any
 
 import jax
 import optax
+
+CLASSIFIER_MOMENTUM = 0.9
 
 
 def poly_schedule(learning_rate: float, num_steps: int, power: float = 0.9) -> optax.Schedule:
@@ -15,7 +17,7 @@ def parameter_groups(params: Any, *, train_norm: bool) -> Any:
     """Names each parameter's group.
 
     Args:
-      params: of a `Generator`.
+      params: of a segmentation network or a `Classifier`.
       train_norm: whether scale and shift of the trunk's normalization are trained.
 
     Returns:
@@ -44,7 +46,7 @@ def generator_optimizer(
     new_layer_multiplier: float = 10.0,
     train_norm: bool = False,
 ) -> optax.GradientTransformation:
-    """Returns the optimizer of a `Generator`.
+    """Returns the optimizer of a segmentation network.
 
     Args:
       name: `sgd`, as PyTorch computes it: the decay joins the gradient, then momentum, then the
@@ -90,3 +92,31 @@ def discriminator_optimizer(
 ) -> optax.GradientTransformation:
     """Returns Adam on a poly schedule, without decay, as AdvSemiSeg trains D."""
     return optax.adam(poly_schedule(learning_rate, num_steps, power), b1=betas[0], b2=betas[1])
+
+
+def classifier_optimizer(
+    *,
+    learning_rate: float,
+    final_learning_rate: float,
+    num_steps: int,
+    weight_decay: float,
+    train_norm: bool = False,
+) -> optax.GradientTransformation:
+    """Returns SGD with Nesterov's momentum on a cosine schedule, as Mittal et al. classify.
+
+    Args:
+      learning_rate: at step 0, of trunk and new layers alike.
+      final_learning_rate: after `num_steps`.
+      num_steps: of the run.
+      weight_decay: joins the gradient, as in PyTorch.
+      train_norm: whether scale and shift of the trunk's normalization are trained.
+    """
+    schedule = optax.cosine_decay_schedule(
+        learning_rate, num_steps, alpha=final_learning_rate / learning_rate
+    )
+    sgd = optax.chain(
+        optax.add_decayed_weights(weight_decay),
+        optax.sgd(schedule, CLASSIFIER_MOMENTUM, nesterov=True),
+    )
+    groups = {"pretrained": sgd, "new": sgd, "frozen": optax.set_to_zero()}
+    return optax.partition(groups, lambda params: parameter_groups(params, train_norm=train_norm))

@@ -10,6 +10,7 @@ import pytest
 
 from sassn_jax import methods
 from sassn_jax.methods.cutmix import CutMixWeights
+from sassn_jax.methods.supervised import Supervised
 from sassn_jax.methods.unimatch import UniMatchWeights
 from sassn_jax.training import config as configuration
 from sassn_jax.training.setup import make_normalize
@@ -18,6 +19,9 @@ FOLDER = Path(__file__).parents[1] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "common"))
 METHODS = sorted(methods.METHODS)
 CLASSES = 11
+BOTH = ("layer3", "layer4")
+SITES = {"sa": BOTH, "sassn": BOTH, "unimatch_sassn": BOTH, "sa1": ("layer3",), "sa2": ("layer4",)}
+FAKES = {"advsemiseg_code": "both"}
 
 
 def get_config(name, argument=None):
@@ -35,15 +39,15 @@ def test_is_valid_for_every_method(name, method):
     configuration.validate(config)
     assert (config.method, config.labels) == (method, "1/4")
     built = methods.create(config, CLASSES)
-    has_attention = method in ("sa", "sassn", "unimatch_sassn")
-    assert built.generator.attention == (("layer3", "layer4") if has_attention else ())
-    if method == "supervised":
+    has_spectral_norm = method.endswith("sn")
+    assert config.model.attention == SITES.get(method.removesuffix("_sn"), ())
+    if methods.METHODS[method] is Supervised:
         assert built.unlabeled_from is None
-    elif method in ("cutmix", "unimatch"):
+    elif method in ("s4gan", "mittal", "cutmix", "unimatch"):
         assert built.unlabeled_from == 0
     else:
-        has_spectral_norm = method in ("sn", "sassn", "unimatch_sassn")
         assert built.discriminator.spectral_norm == has_spectral_norm
+        assert built.weights.discriminator_fake == FAKES.get(method, "labeled")
         assert 0 < built.unlabeled_from < config.num_steps
 
 
@@ -57,7 +61,10 @@ def test_defaults_to_the_papers_method_with_an_eighth_of_the_labels(name):
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        *(("scenes", method) for method in ("supervised", "advsemiseg", "cutmix")),
+        *(
+            ("scenes", method)
+            for method in ("supervised", "advsemiseg", "fcn8s", "dilation", "mittal", "cutmix")
+        ),
         *((name, "sassn") for name in NAMES),
         ("scenes", "unimatch_sassn"),
     ],
@@ -107,14 +114,61 @@ def test_heads_of_the_paper(name):
     assert get_config(name).model.aspp_rates == (6, 12, 18, 24)
     model = get_config(name, "labels=1/2,backbone=deeplabv3").model
     assert (model.head, model.aspp_rates) == ("deeplabv3", (12, 24, 36))
+    assert get_config(name, "method=advsemiseg_code").model.aspp_rates == (6, 12)
     with pytest.raises(ValueError, match="expected one of deeplabv2, deeplabv3"):
         get_config(name, "backbone=fcn")
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "network"),
+    [
+        ("voc", "fcn8s", ("vgg16", "fcn8s")),
+        ("voc", "dilation", ("vgg16", "dilation8")),
+        ("cityscapes", "dilation", ("vgg16", "dilation10")),
+        ("camvid", "dilation", ("vgg16", "dilation8")),
+        ("demo", "dilation", ("vgg_tiny", "dilation8")),
+    ],
+)
+def test_networks_on_a_vgg(name, method, network):
+    config = get_config(name, f"method={method}")
+    assert (config.model.backbone, config.model.head) == network
+    assert config.optimizer.new_layer_multiplier == 1
+    if name in ("voc", "cityscapes"):
+        with pytest.raises(ValueError, match=f"method={method} has its own; leave it out"):
+            get_config(name, f"method={method},backbone=deeplabv3")
+
+
+def test_what_is_published_of_them():
+    """The solver files and the means of their authors' repositories."""
+    fcn, dilation = (get_config("voc", f"method={name}") for name in ("fcn8s", "dilation"))
+    assert (fcn.batch_size, fcn.optimizer.momentum, fcn.optimizer.weight_decay) == (1, 0.99, 5e-4)
+    assert fcn.optimizer.lr == pytest.approx(1e-10 * 500 * 375, rel=0.1)
+    assert (dilation.batch_size, dilation.optimizer.momentum) == (14, 0.9)
+    assert (dilation.optimizer.lr, dilation.optimizer.weight_decay) == (1e-4, 5e-4)
+    means = {"voc": (102.93, 111.36, 116.52), "cityscapes": (72.39, 82.91, 73.16)}
+    for name, mean in means.items():
+        image = get_config(name, "method=dilation").image
+        assert (image.channel_order, image.mean) == ("bgr", mean)
 
 
 def test_cityscapes_is_the_papers_recipe():
     config = get_config("cityscapes")
     assert (config.crop_size, config.augment.scale) == ((512, 1024), (1.0, 1.0))
     assert (config.batch_size, config.num_steps, config.loss.semi_start) == (2, 40_000, 5000)
+
+
+@pytest.mark.parametrize("method", ["s4gan", "mittal"])
+def test_full_size_configs_train_mittals_methods_as_published(method):
+    voc, city = (get_config(name, f"method={method}") for name in ("voc", "cityscapes"))
+    for config in (voc, city):
+        assert (config.num_steps, config.batch_size) == (40_000, 8)
+        assert (config.optimizer.lr, config.optimizer.weight_decay) == (2.5e-4, 5e-4)
+        weights = config.s4gan.lambda_feature_matching, config.s4gan.lambda_self_training
+        assert weights == (0.1, 1.0)
+    assert (voc.crop_size, voc.s4gan.threshold) == ((321, 321), 0.6)
+    assert (city.crop_size, city.s4gan.threshold) == ((256, 512), 0.7)
+    assert (voc.optimizer.discriminator_lr, city.optimizer.discriminator_lr) == (1e-4, 1e-5)
+    assert get_config("voc").optimizer.weight_decay == 1e-4
 
 
 def test_recipes_of_cutmix_and_unimatch():
@@ -138,7 +192,10 @@ def test_recipes_of_cutmix_and_unimatch():
     for name in ("camvid", "scenes", "demo"):
         recipes = {
             (config.optimizer.name, config.optimizer.lr, config.num_steps, config.model.norm)
-            for config in (get_config(name, f"method={method}") for method in METHODS)
+            for config in (
+                get_config(name, f"method={method}")
+                for method in ("sassn", "cutmix", "unimatch", "unimatch_sassn")
+            )
         }
         assert len(recipes) == 1
 

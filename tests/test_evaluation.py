@@ -96,8 +96,8 @@ def test_compiles_once_for_each_size_of_image():
 def test_tells_how_many_images_are_done():
     told = []
     score(Toy(SIZES), batch_size=3, on_images=told.append)
-    assert sum(told) == len(SIZES)
-    assert max(told) == 3
+    assert told[-1] == len(SIZES)
+    assert told == sorted(told)
 
 
 def test_no_images():
@@ -198,7 +198,7 @@ def test_windows_take_one_image_at_a_time():
     told = []
     inference = Inference(window=(4, 5), stride=(2, 3))
     score(Toy(SIZES), batch_size=3, on_images=told.append, inference=inference)
-    assert told == [1] * len(SIZES)
+    assert told == list(range(1, len(SIZES) + 1))
 
 
 @pytest.mark.parametrize("fields", [{}, {"pad_to": (9, 9)}, {"mirror": True}], ids=str)

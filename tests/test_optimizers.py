@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from sassn_jax.models.generator import Generator
+from sassn_jax.models.networks import create_network
 from sassn_jax.optimizers import (
     discriminator_optimizer,
     generator_optimizer,
@@ -93,6 +94,17 @@ def test_every_parameter_of_a_generator_has_its_group(backbone, train_norm):
     assert counts["new"] == 2 * 6 + 4 * 2  # query, key, value twice; four classifiers
     norms = {"resnet_tiny": 1 + 4 * 4, "resnet101": 1 + 33 * 3 + 4}[backbone]
     assert counts["frozen"] == (0 if train_norm else 2 * norms)
+
+
+@pytest.mark.parametrize("head", ["fcn8s", "dilation8"])
+def test_a_vgg_is_pretrained_biases_included_and_its_head_is_new(head):
+    network = create_network(21, backbone="vgg_tiny", head=head)
+    images = jax.ShapeDtypeStruct((1, 33, 33, 3), "float32")
+    init = functools.partial(network.init, train=False)
+    params = jax.eval_shape(init, jax.random.key(0), images)["params"]
+    groups = parameter_groups(params, train_norm=False)
+    assert set(jax.tree.leaves(groups["backbone"])) == {"pretrained"}
+    assert set(jax.tree.leaves(groups["head"])) == {"new"}
 
 
 @pytest.mark.parametrize("train_norm", [False, True])

@@ -97,10 +97,16 @@ def _torch_obstacle(config: Any) -> str | None:
     """Returns why PyTorch cannot run the same step beside ours, None if it can."""
     import jax
 
+    from sassn_jax.methods import METHODS
+    from sassn_jax.methods.adversarial import Adversarial
+    from sassn_jax.methods.supervised import Supervised
+
     if not importlib.util.find_spec("torch"):
         return "it is not installed (make parity)"
     if jax.default_backend() != "cpu":
         return "its side runs on the CPU, ours does not"
+    if METHODS[config.method] not in (Supervised, Adversarial):
+        return "its side has the paper's methods only, such as supervised and sassn"
     if config.model.head != "deeplabv2" or config.model.auxiliary_head:
         return "its side has the head deeplabv2 only"
     if config.optimizer.name != "sgd":

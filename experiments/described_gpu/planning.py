@@ -14,7 +14,7 @@ from rich.table import Table
 from experiments.described_gpu import training_step
 from experiments.described_gpu.gpus import Gpu
 from experiments.described_gpu.training_step import Step
-from sassn_jax import data
+from sassn_jax import data, methods
 from sassn_jax.errors import InputError
 from sassn_jax.training.config import resolve
 
@@ -159,9 +159,10 @@ def count_semi_steps(config: ConfigDict) -> int:
         all_labeled = Fraction(config.labels) == 1
     except (ValueError, ZeroDivisionError):  # a file of ids, or a mistake that training names
         all_labeled = False
-    if config.method == "supervised" or all_labeled:
+    method = methods.create(config, num_classes=1)  # the number changes nothing of this
+    if method.unlabeled_from is None or all_labeled:
         return 0
-    return max(0, config.num_steps - config.loss.semi_start)
+    return max(0, config.num_steps - method.unlabeled_from)
 
 
 def table(plan: Plan) -> Table:

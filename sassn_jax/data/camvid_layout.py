@@ -32,6 +32,11 @@ class CamvidLayout:
     class_names: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
 
+    def paths(self, split: str, id_: str) -> tuple[Path, Path]:
+        """The files of an image and its mask."""
+        del split  # all are in the same folders
+        return self.root / "images" / f"{id_}.jpg", self.root / "labels" / f"{id_}.png"
+
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
         """The files of an image and its mask.
 
@@ -39,9 +44,8 @@ class CamvidLayout:
           InputError: names the one that is missing, unreadable, of another size than the other, or
             holds a class id that is not in the class list.
         """
-        del split  # all are in the same folders
-        label_path = self.root / "labels" / f"{id_}.png"
-        image_file, image = read_image(self.root / "images" / f"{id_}.jpg")
+        image_path, label_path = self.paths(split, id_)
+        image_file, image = read_image(image_path)
         label_file, label = read_label(label_path)
         check_label(label_path, label, image, len(self.class_names))
         return image_file, label_file

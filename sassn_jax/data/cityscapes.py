@@ -125,6 +125,14 @@ class CityscapesLayout:
     splits: Mapping[str, tuple[str, ...]]
     class_names: tuple[str, ...] = tuple(_CLASSES)
 
+    def paths(self, split: str, id_: str) -> tuple[Traversable, Traversable]:
+        """The files of an image and its mask."""
+        city = id_.partition("_")[0]
+        return (
+            self.images / split / city / f"{id_}_leftImg8bit.png",
+            self.labels / split / city / f"{id_}_gtFine_labelIds.png",
+        )
+
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
         """An image and its mask as PNG files; the mask of class ids.
 
@@ -132,9 +140,7 @@ class CityscapesLayout:
           InputError: names the file that is missing, unreadable, not of the size that all have, or
             holds an id that is no label of Cityscapes.
         """
-        city = id_.partition("_")[0]
-        image_path = self.images / split / city / f"{id_}_leftImg8bit.png"
-        label_path = self.labels / split / city / f"{id_}_gtFine_labelIds.png"
+        image_path, label_path = self.paths(split, id_)
         image_file, image = read_image(image_path)
         if image.shape[:2] != IMAGE_SIZE:
             height, width = IMAGE_SIZE

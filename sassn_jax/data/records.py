@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from sassn_jax.data.checked_parts import CheckedParts
 from sassn_jax.data.dataset import Dataset, DatasetInfo, Example, voc_color
 from sassn_jax.data.images import decode_image, decode_label
 from sassn_jax.errors import InputError
@@ -30,6 +32,9 @@ class Layout(Protocol):
     def splits(self) -> Mapping[str, tuple[str, ...]]:
         """Ids of the images of each split."""
 
+    def paths(self, split: str, id_: str) -> tuple[Traversable, Traversable]:
+        """The files that an image and its mask are made from."""
+
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
         """An image and its mask, checked: the contents of image files.
 
@@ -45,6 +50,8 @@ def prepare(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bool:
     """Checks a dataset's images and masks and writes them under `data_dir`, whole or not at all.
+
+    A call that was killed or stopped leaves what it had checked, for the next call alone.
 
     Args:
       name: of the dataset.
@@ -70,7 +77,17 @@ def prepare(
         return False
     total = sum(map(len, layout.splits.values()))
     done = iter(range(1, total + 1))
-    _write(_builder(name, data_dir, layout=layout, progress=lambda: progress(next(done), total)))
+    parts = CheckedParts(Path(data_dir) / f".{name}_checked")
+    _write(
+        _builder(
+            name,
+            data_dir,
+            layout=layout,
+            parts=parts,
+            progress=lambda: progress(next(done), total),
+        ),
+        parts,
+    )
     return True
 
 
@@ -164,7 +181,7 @@ def _builder(name: str, data_dir: str | os.PathLike[str], **kwargs: Any) -> Any:
         return RecordsBuilder(name, os.fspath(data_dir), **kwargs)
 
 
-def _write(builder: Any) -> None:
+def _write(builder: Any, parts: CheckedParts) -> None:
     import tensorflow_datasets as tfds
 
     folder = Path(builder.data_path).parent
@@ -182,8 +199,12 @@ def _write(builder: Any) -> None:
                 download_dir=downloads,
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False),
             )
-        except RuntimeError as error:  # what ArrayRecord raises where a disk is full
-            raise OSError(f"{builder.data_path}: cannot be written ({error})") from None
+            parts.remove()
+        except Exception as error:  # a Ctrl-C is none: what has been checked then stays
+            parts.remove()
+            if isinstance(error, RuntimeError):  # what ArrayRecord raises where a disk is full
+                raise OSError(f"{builder.data_path}: cannot be written ({error})") from None
+            raise
         finally:
             # TFDS removes its files where something fails, and leaves the folders made for them.
             with contextlib.suppress(OSError):  # there is something in them

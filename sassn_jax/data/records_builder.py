@@ -25,6 +25,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         name: str,
         data_dir: str,
         layout: Any = None,
+        parts: Any = None,
         progress: Callable[[], None] = lambda: None,
     ):
         """Finds what there is in `data_dir`.
@@ -33,10 +34,11 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
           name: of the dataset.
           data_dir: where prepared datasets are.
           layout: what `download_and_prepare` writes, a `records.Layout`.
+          parts: of it that have been checked, `CheckedParts`.
           progress: called after each image.
         """
         self.name = name
-        self._layout, self._progress = layout, progress
+        self._layout, self._parts, self._progress = layout, parts, progress
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -69,7 +71,11 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         }
 
     def _examples(self, split: str, ids: Sequence[str]) -> Iterator:
-        for id_ in ids:
-            image, label = self._layout.read(split, id_)
+        files = self._parts.read(
+            ids,
+            functools.partial(self._layout.paths, split),
+            functools.partial(self._layout.read, split),
+            self._progress,
+        )
+        for id_, (image, label) in zip(ids, files, strict=True):
             yield id_, {"id": id_, "image": image, "label": label}
-            self._progress()

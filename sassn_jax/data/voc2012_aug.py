@@ -92,6 +92,11 @@ class VocLayout:
     splits: Mapping[str, tuple[str, ...]]
     class_names: tuple[str, ...] = CLASS_NAMES
 
+    def paths(self, split: str, id_: str) -> tuple[Path, Path]:
+        """The files of an image and its mask."""
+        del split  # all are in the same folders
+        return self.voc / "JPEGImages" / f"{id_}.jpg", self.masks[id_]
+
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
         """The files of an image and its mask; SBD's masks as PNG.
 
@@ -99,9 +104,8 @@ class VocLayout:
           InputError: names the one that is missing, unreadable, of another size than the other, or
             holds an id that is no class of VOC.
         """
-        del split  # all are in the same folders
-        path = self.masks[id_]
-        image_file, image = read_image(self.voc / "JPEGImages" / f"{id_}.jpg")
+        image_path, path = self.paths(split, id_)
+        image_file, image = read_image(image_path)
         if path.suffix == ".mat":
             label = read_sbd_label(path)
             label_file = encode_png(label)

@@ -6,11 +6,19 @@ from sassn_jax.data import Normalize
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
 from sassn_jax.methods.cutmix import CutMix, CutMixWeights
 from sassn_jax.methods.method import Batch, Method, NetworkState, TrainState, Variables
+from sassn_jax.methods.mittal import ClassifierSettings, Mittal
+from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.methods.unimatch import AdversarialUniMatch, UniMatch, UniMatchWeights, WeakToStrong
+from sassn_jax.models.classifier import Classifier
 from sassn_jax.models.discriminator import Discriminator
-from sassn_jax.models.generator import Generator
-from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
+from sassn_jax.models.image_discriminator import ImageDiscriminator
+from sassn_jax.models.networks import create_network
+from sassn_jax.optimizers import (
+    classifier_optimizer,
+    discriminator_optimizer,
+    generator_optimizer,
+)
 from sassn_jax.weights import Pretrained
 
 __all__ = ["METHODS", "Batch", "Method", "NetworkState", "TrainState", "Variables", "create"]
@@ -21,6 +29,15 @@ METHODS = {
     "sa": Adversarial,
     "sn": Adversarial,
     "sassn": Adversarial,
+    "fcn8s": Supervised,
+    "dilation": Supervised,
+    "sa1": Adversarial,
+    "sa2": Adversarial,
+    "sa1_sn": Adversarial,
+    "sa2_sn": Adversarial,
+    "advsemiseg_code": Adversarial,
+    "s4gan": S4GAN,
+    "mittal": Mittal,
     "cutmix": CutMix,
     "unimatch": UniMatch,
     "unimatch_sassn": AdversarialUniMatch,
@@ -32,7 +49,7 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
     model, optimizer = config.model, config.optimizer
     schedule = {"num_steps": config.num_steps, "power": optimizer.poly_power}
     method = Supervised(
-        generator=Generator(
+        generator=create_network(
             num_classes=num_classes,
             backbone=model.backbone,
             head=model.head,
@@ -67,26 +84,66 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
         return method
     if kind is CutMix:
         return CutMix(**vars(method), weights=CutMixWeights(**config.cutmix))
-    image = config.image
-    consistency = WeakToStrong(
-        UniMatchWeights(**config.unimatch),
-        Normalize(image.channel_order, tuple(image.mean), tuple(image.std)),
-    )
     if kind is UniMatch:
-        return UniMatch(**vars(method), consistency=consistency)
-    adversarial = Adversarial(
+        return UniMatch(**vars(method), consistency=_weak_to_strong(config))
+    players = {
         **vars(method),
-        discriminator=Discriminator(spectral_norm=model.spectral_norm, dtype=model.dtype),
-        discriminator_optimizer=discriminator_optimizer(
+        "discriminator_optimizer": discriminator_optimizer(
             learning_rate=optimizer.discriminator_lr,
             betas=tuple(optimizer.discriminator_betas),
             **schedule,
         ),
-        weights=LossWeights(**config.loss),
+    }
+    if issubclass(kind, Adversarial):
+        adversarial = Adversarial(
+            **players,
+            discriminator=Discriminator(spectral_norm=model.spectral_norm, dtype=model.dtype),
+            weights=LossWeights(**config.loss),
+        )
+        if kind is Adversarial:
+            return adversarial
+        return AdversarialUniMatch(**vars(adversarial), consistency=_weak_to_strong(config))
+    s4gan = S4GAN(
+        **players,
+        discriminator=ImageDiscriminator(dtype=model.dtype),
+        weights=S4GANWeights(**config.s4gan),
     )
-    if kind is AdversarialUniMatch:
-        return AdversarialUniMatch(**vars(adversarial), consistency=consistency)
-    return adversarial
+    return s4gan if kind is S4GAN else _with_classifier(s4gan, config)
+
+
+def _with_classifier(s4gan: S4GAN, config: ConfigDict) -> Mittal:
+    model, settings = config.model, ClassifierSettings(**config.classifier)
+    return Mittal(
+        **vars(s4gan),
+        classifier=Classifier(
+            num_classes=s4gan.generator.num_classes,
+            backbone=model.backbone,
+            norm=model.norm,
+            layout=model.layout,
+            dtype=model.dtype,
+            remat=model.remat,
+        ),
+        classifier_optimizer=classifier_optimizer(
+            learning_rate=settings.lr,
+            final_learning_rate=settings.final_lr,
+            num_steps=config.num_steps,
+            weight_decay=settings.weight_decay,
+            train_norm=model.norm == "batch",
+        ),
+        settings=settings,
+        normalize=_normalize(config),
+        num_steps=config.num_steps,
+    )
+
+
+def _weak_to_strong(config: ConfigDict) -> WeakToStrong:
+    return WeakToStrong(UniMatchWeights(**config.unimatch), _normalize(config))
+
+
+def _normalize(config: ConfigDict) -> Normalize:
+    """How images were made what they are, for methods that change their colours."""
+    image = config.image
+    return Normalize(image.channel_order, tuple(image.mean), tuple(image.std))
 
 
 def _learning_rate(config: ConfigDict) -> float:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import optax
-from einops import rearrange
 from flax import struct
 from jaxtyping import Array, Float
 
 from sassn_jax import losses
+from sassn_jax.methods.halves import interleave, separate
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
-from sassn_jax.methods.supervised import Supervised, generator_health, precision
+from sassn_jax.methods.supervised import Supervised, generator_health, self_training_health
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.layers import resize_bilinear
 from sassn_jax.models.spectral_norm import COLLECTION, sigmas
@@ -178,21 +178,14 @@ class Adversarial(Supervised):
         self, params: Variables, state: TrainState, batch: Batch
     ) -> tuple[Forward, Variables]:
         """One pass of G over the whole batch, and of D, unchanged, over its predictions."""
-        images = batch["labeled"]["image"]
-        groups = 1
-        if "unlabeled" in batch:
-            groups = 2
-            halves = jnp.stack([images, batch["unlabeled"]["image"]], axis=1)
-            images = rearrange(halves, "b g h w c -> (b g) h w c")
-        logits, auxiliary_logits, collections = self.forward(params, state, images, groups=groups)
+        images, kinds = interleave(batch)
+        logits, auxiliary_logits, collections = self.forward(params, state, images, groups=kinds)
         confidence_logits, _ = self._confidence_logits(
             state.discriminator.variables, jax.nn.softmax(logits), learning=False
         )
         forward = Forward(logits, confidence_logits, auxiliary_logits=auxiliary_logits)
-        if groups == 2:
-            labeled, unlabeled = (
-                jax.tree.map(lambda x, half=half: x[half::2], forward) for half in (0, 1)
-            )
+        if kinds == 2:
+            labeled, unlabeled = separate(forward, kinds)
             forward = labeled.replace(
                 unlabeled_logits=unlabeled.logits,
                 unlabeled_confidence_logits=unlabeled.confidence_logits,
@@ -213,12 +206,10 @@ class Adversarial(Supervised):
             self.weights.lambda_adv_unlabeled * adversarial
             + self.weights.lambda_semi * self_training
         )
-        guess = jnp.argmax(logits, axis=-1)
         return objective, {
             "loss/adversarial_unlabeled": adversarial,
             "loss/self_training": self_training,
-            "self_training/kept": jnp.mean(keep.astype(jnp.float32)),
-            "self_training/precision": precision(guess, labels, keep, self.ignore_label),
+            **self_training_health(keep, logits, labels, self.ignore_label),
         }
 
     def _confidence_logits(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
-from sassn_jax.methods.supervised import Supervised, precision
+from sassn_jax.methods.supervised import Supervised, self_training_health
 from sassn_jax.methods.views import half_boxes, mix
 from sassn_jax.models.generator import AUXILIARY
 
@@ -92,16 +92,14 @@ class CutMix(Supervised):
             jax.nn.softmax(logits), targets, self.weights.threshold
         )
         objective += self.weights.lambda_consistency * consistency
-        guess = jnp.argmax(targets, axis=-1)
         return objective, (
             collections,
             metrics
             | {
                 "loss/generator": objective,
                 "loss/consistency": consistency,
-                "consistency/kept": jnp.mean(confident.astype(jnp.float32)),
-                "consistency/precision": precision(
-                    guess, mix(labels, boxes), confident, self.ignore_label
+                **self_training_health(
+                    confident, targets, mix(labels, boxes), self.ignore_label, "consistency"
                 ),
             },
         )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,7 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax.losses import cross_entropy_loss, masked_mean
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
-from sassn_jax.models.generator import AUXILIARY, Generator
+from sassn_jax.models.generator import AUXILIARY
+from sassn_jax.models.networks import SegmentationNetwork
 from sassn_jax.weights import Pretrained
 
 AUXILIARY_WEIGHT = 0.5  # of the auxiliary head's loss, in torchvision's training script
@@ -33,7 +35,7 @@ class Supervised:
         piece's own, and the running ones take the pieces in turn.
     """
 
-    generator: Generator
+    generator: SegmentationNetwork
     generator_optimizer: optax.GradientTransformation
     pretrained: Pretrained | None = None
     ignore_label: int = 255
@@ -98,6 +100,10 @@ class Supervised:
         Returns:
           Its logits, those of its auxiliary head, if it has one, and its new collections.
         """
+        # Only a `Generator` knows of perturbation; a VGG's network is not asked for it.
+        options: dict[str, Any] = {}
+        if perturbed_group is not None:
+            options["perturbed_group"] = perturbed_group
 
         def take(collections: Variables, piece: tuple[Any, Any]) -> tuple[Variables, Any]:
             images, rng = piece
@@ -106,7 +112,7 @@ class Supervised:
                 images,
                 train=True,
                 groups=groups,
-                perturbed_group=perturbed_group,
+                **options,
                 rngs={"dropout": rng},
                 mutable=["batch_stats", AUXILIARY],
             )
@@ -116,17 +122,38 @@ class Supervised:
 
         collections = state.generator.collections
         rng = jax.random.fold_in(state.rng, state.step)
+        collections, (logits, auxiliary) = self.in_pieces(
+            take, collections, images, rng, groups=groups
+        )
+        return logits, auxiliary, collections
+
+    def in_pieces(
+        self,
+        take: Callable[[Variables, tuple[Any, Any]], tuple[Variables, Any]],
+        collections: Variables,
+        images: Float[Array, "B H W 3"],
+        rng: jax.Array,
+        *,
+        groups: int,
+    ) -> tuple[Variables, Any]:
+        """Returns what `take` makes of a batch in `accumulation` pieces, joined again.
+
+        Args:
+          take: from a network's collections, and images with a key, to new ones and its outputs.
+          collections: before the first piece.
+          images: of the batch.
+          rng: for the whole of it.
+          groups: interleaved parts of the batch, each of which every piece has its share of.
+        """
         if self.accumulation == 1:
-            collections, (logits, auxiliary) = take(collections, (images, rng))
-            return logits, auxiliary, collections
+            return take(collections, (images, rng))
         # A piece takes every so many pairs, so that it is spread over all devices.
         cut = "(n p g) ... -> p (n g) ..."
         pieces = rearrange(images, cut, p=self.accumulation, g=groups)
         rngs = jax.random.split(rng, self.accumulation)
         collections, results = jax.lax.scan(jax.checkpoint(take), collections, (pieces, rngs))
         join = "p (n g) ... -> (n p g) ..."
-        logits, auxiliary = jax.tree.map(lambda x: rearrange(x, join, g=groups), results)
-        return logits, auxiliary, collections
+        return collections, jax.tree.map(lambda x: rearrange(x, join, g=groups), results)
 
     def label_loss(
         self,
@@ -179,13 +206,25 @@ def generator_health(generator: NetworkState, gradients: Variables) -> Metrics:
     return {"gradient_norm/generator": optax.tree.norm(gradients), **alphas}
 
 
-def precision(
-    guess: Int[Array, "B H W"],
-    labels: Int[Array, "B H W"],
+def self_training_health(
     keep: Bool[Array, "B H W"],
+    logits: Float[Array, "B H W C"],
+    labels: Int[Array, "B H W"],
     ignore_label: int,
-) -> Float[Array, ""]:
-    """Returns the share of kept pixels whose guess is right, NaN where no label of one is known."""
+    name: str = "self_training",
+) -> Metrics:
+    """Returns the share of pixels that are kept to learn from, and how much of it is right.
+
+    Args:
+      keep: pixels whose most likely class G learns.
+      logits: of G.
+      labels: of the images, where they are known; they serve this alone.
+      ignore_label: where they are not.
+      name: that the metrics begin with.
+    """
     known = keep & (labels != ignore_label)
-    right = masked_mean((guess == labels).astype(jnp.float32), known)
-    return jnp.where(jnp.any(known), right, jnp.nan)
+    right = masked_mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32), known)
+    return {
+        f"{name}/kept": jnp.mean(keep.astype(jnp.float32)),
+        f"{name}/precision": jnp.where(jnp.any(known), right, jnp.nan),
+    }

@@ -13,8 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from sassn_jax.data import Normalize
 from sassn_jax.methods.adversarial import Adversarial, Forward
+from sassn_jax.methods.halves import separate
 from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
-from sassn_jax.methods.supervised import Supervised, precision
+from sassn_jax.methods.supervised import Supervised, self_training_health
 from sassn_jax.methods.views import mix, random_boxes, strong_view
 
 
@@ -97,8 +98,8 @@ class WeakToStrong:
             perturbed_group=0,
         )
         features, strong1, strong2 = (
-            pseudo_label_loss(logits[view :: len(views)], *targets[view], self.weights.threshold)
-            for view in range(len(views))
+            pseudo_label_loss(of_view, *of_teacher, self.weights.threshold)
+            for of_view, of_teacher in zip(separate(logits, len(views)), targets, strict=True)
         )
         loss = self.weights.lambda_strong * (strong1 + strong2)
         loss += self.weights.lambda_features * features
@@ -109,8 +110,9 @@ class WeakToStrong:
                 "loss/strong1": strong1,
                 "loss/strong2": strong2,
                 "loss/features": features,
-                "consistency/kept": jnp.mean(keep.astype(jnp.float32)),
-                "consistency/precision": precision(target, labels, keep, method.ignore_label),
+                **self_training_health(
+                    keep, probabilities, labels, method.ignore_label, "consistency"
+                ),
             },
         )
 

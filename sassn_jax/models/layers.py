@@ -188,6 +188,35 @@ def resize_bilinear(
             interpolation_matrix(size_in, size_out, align_corners=align_corners), x.dtype
         )
 
-    rows, columns = matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1])
+    return _interpolate(x, matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]))
+
+
+def bilinear_deconvolution(
+    x: Float[Array, "B h w C"], factor: int, size: tuple[int, int], *, offset: int = 0
+) -> Float[Array, "B H W C"]:
+    """Part of a transposed convolution by a fixed bilinear kernel: FCN's and Dilation's upsampling.
+
+    The kernel is of `2 * factor` pixels a side, the stride `factor`, and nothing is padded, so the
+    whole has `factor * (h + 1)` rows. As two small matrix products, see `resize_bilinear`.
+
+    Args:
+      x: feature maps.
+      factor: by which they grow.
+      size: height and width of the part.
+      offset: of its first row and column in the whole, pixels.
+    """
+
+    def matrix(size_in: int, size_out: int) -> Float[Array, "O I"]:
+        position = offset + np.arange(size_out, dtype=np.float64)
+        middles = factor * (np.arange(size_in) + 1) - 0.5
+        tents = np.maximum(0, 1 - np.abs(position[:, None] - middles) / factor)
+        return jnp.asarray(tents, x.dtype)
+
+    return _interpolate(x, matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]))
+
+
+def _interpolate(
+    x: Float[Array, "B h w C"], rows: Float[Array, "H h"], columns: Float[Array, "W w"]
+) -> Float[Array, "B H W C"]:
     x = jnp.einsum("oh,bhwc->bowc", rows, x)
     return jnp.einsum("pw,bowc->bopc", columns, x)

@@ -61,6 +61,8 @@ class Checkpoints:
         """Turns what Orbax raises, of whatever type, into a line about the folder."""
         try:
             yield
+        except InputError:
+            raise
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(
@@ -109,4 +111,29 @@ class Checkpoints:
         if batches is not None:
             items["batches"] = grain.checkpoint.CheckpointRestore(batches)
         with self._failing("read"):
-            return self._manager.restore(step, args=ocp.args.Composite(**items))["state"]
+            try:
+                return self._manager.restore(step, args=ocp.args.Composite(**items))["state"]
+            except ValueError:  # which does not name the array
+                self._check_shapes(abstract, step)
+                raise
+
+    def _check_shapes(self, state: TrainState, step: int) -> None:
+        """Names the first array that is wanted in another shape than it was saved in."""
+        path = self.directory / str(step) / "state"
+        saved = _shapes(ocp.StandardCheckpointHandler().metadata(path).tree)
+        wanted = _shapes(state.replace(rng=None))  # which is saved as plain numbers
+        for name, shape in wanted.items():
+            if saved.get(name, shape) != shape:
+                raise InputError(
+                    f"{self.directory}: holds another network: {name} is {saved[name]} there and "
+                    f"would be {shape}; the number of classes and the fields under model must be "
+                    "those of the run"
+                )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of a tree by dotted name."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }

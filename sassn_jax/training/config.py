@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +14,13 @@ from sassn_jax.files import write_json
 from sassn_jax.inference import Inference
 from sassn_jax.methods import METHODS
 from sassn_jax.methods.cutmix import CutMixWeights
+from sassn_jax.methods.mittal import ClassifierSettings
+from sassn_jax.methods.s4gan import S4GANWeights
 from sassn_jax.methods.unimatch import UniMatchWeights
 from sassn_jax.models.discriminator import MINIMUM_SIZE
 from sassn_jax.models.generator import ATTENTION_SITES
-from sassn_jax.models.heads import HEADS
 from sassn_jax.models.layers import NORMS
+from sassn_jax.models.networks import BACKBONES, heads_on, is_vgg
 from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS
 from sassn_jax.weights import store
 
@@ -38,6 +40,14 @@ UNBINDING = (
     "eval.scales",
     "eval.mirror",
 )
+# Sections that came later; a run or a file from before has what they then were.
+LATER: dict[str, Callable[[], Any]] = {
+    "eval": Inference,
+    "s4gan": S4GANWeights,
+    "classifier": ClassifierSettings,
+    "cutmix": CutMixWeights,
+    "unimatch": UniMatchWeights,
+}
 
 
 def validate(config: ConfigDict) -> None:
@@ -46,10 +56,20 @@ def validate(config: ConfigDict) -> None:
     Raises:
       InputError: naming the first field that is wrong.
     """
+    backbone = _get(config, "model.backbone")
+    on_vgg = is_vgg(backbone)
+    perturbs = _get(config, "method") in ("unimatch", "unimatch_sassn")  # features of a ResNet
     rules = {
         "method": one_of(METHODS),
-        "model.backbone": one_of(ARCHITECTURES),
-        "model.head": one_of(HEADS),
+        "model.backbone": Rule(
+            lambda x: x in BACKBONES and not (on_vgg and perturbs),
+            f"one of {', '.join(ARCHITECTURES if perturbs else BACKBONES)}"
+            + (f" with method={config.method!r}" if perturbs else ""),
+        ),
+        "model.head": Rule(
+            lambda x: x in heads_on(backbone),
+            f"{one_of(heads_on(backbone)).expected} on model.backbone={backbone!r}",
+        ),
         "model.norm": one_of(NORMS),
         "model.layout": one_of(LAYOUTS),
         "model.dtype": one_of(("float32", "bfloat16")),
@@ -57,7 +77,16 @@ def validate(config: ConfigDict) -> None:
         "loss.discriminator_fake": one_of(("labeled", "both")),
         "optimizer.name": one_of(("sgd", "adam", "adamw")),
         "model.attention": Rule(
-            lambda x: set(x) <= set(ATTENTION_SITES), f"a subset of {ATTENTION_SITES}"
+            lambda x: set(x) <= set(() if on_vgg else ATTENTION_SITES),
+            f"() on model.backbone={backbone!r}" if on_vgg else f"a subset of {ATTENTION_SITES}",
+        ),
+        "model.auxiliary_head": Rule(
+            lambda x: isinstance(x, bool) and not (x and on_vgg),
+            f"False on model.backbone={backbone!r}" if on_vgg else "True or False",
+        ),
+        "model.weights": Rule(
+            lambda x: not (on_vgg and x) or Path(x).suffix == store.SUFFIX,
+            f"a {store.SUFFIX} of experiments.import_weights on model.backbone={backbone!r}",
         ),
         "model.aspp_rates": Rule(
             lambda x: len(x) > 0 and all(map(AT_LEAST_1.valid, x)),
@@ -94,7 +123,8 @@ def validate(config: ConfigDict) -> None:
             Rule(lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
         ),
         **dict.fromkeys(
-            ("loss.semi_threshold", "cutmix.threshold", "unimatch.threshold"),
+            ("loss.semi_threshold", "s4gan.threshold", "classifier.ema", "classifier.burn_in",
+             "classifier.ramp", "classifier.threshold", "cutmix.threshold", "unimatch.threshold"),
             Rule(lambda x: 0 <= x <= 1, "a number from 0 to 1"),
         ),
         "seed": Rule(lambda x: 0 <= x < 2**32, "a whole number of at least 0 and below 2^32"),
@@ -107,11 +137,14 @@ def validate(config: ConfigDict) -> None:
             f"a whole number that divides batch_size={_get(config, 'batch_size')}",
         ),
         **dict.fromkeys(
-            ("optimizer.lr", "optimizer.discriminator_lr", "optimizer.new_layer_multiplier"),
+            ("optimizer.lr", "optimizer.discriminator_lr", "optimizer.new_layer_multiplier",
+             "classifier.lr"),
             Rule(lambda x: 0 < x < math.inf, "a number above 0"),
         ),
         **dict.fromkeys(
             ("loss.lambda_adv_labeled", "loss.lambda_adv_unlabeled", "loss.lambda_semi",
+             "s4gan.lambda_feature_matching", "s4gan.lambda_self_training",
+             "classifier.final_lr", "classifier.weight_decay", "classifier.consistency",
              "cutmix.lambda_consistency", "unimatch.lambda_strong", "unimatch.lambda_features",
              "optimizer.weight_decay", "optimizer.poly_power"),
             Rule(lambda x: 0 <= x < math.inf, "a number of at least 0"),
@@ -241,24 +274,16 @@ def read(workdir: Path) -> ConfigDict:
     """
     path = workdir / FILE
     try:
-        return complete(json.loads(path.read_text()))
+        return with_later_sections(json.loads(path.read_text()))
     except FileNotFoundError:
         raise InputError(f"{workdir}: no config.json; expected the --workdir of a run") from None
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error})") from None
 
 
-def complete(fields: dict[str, Any]) -> ConfigDict:
-    """Returns a config as it was written, perhaps before there were all sections.
-
-    What is missing is at values that change nothing: a run from before there was `eval` is scored
-    as it was then.
-    """
-    later = {
-        "eval": dataclasses.asdict(Inference()),
-        "cutmix": dataclasses.asdict(CutMixWeights()),
-        "unimatch": dataclasses.asdict(UniMatchWeights()),
-    }
+def with_later_sections(fields: Mapping[str, Any]) -> ConfigDict:
+    """Returns a config as it was written, with the sections that there were not yet."""
+    later = {name: dataclasses.asdict(section()) for name, section in LATER.items()}
     return ConfigDict({**later, **fields})
 
 

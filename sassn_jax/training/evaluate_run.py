@@ -92,7 +92,7 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     variables, about = store.read(path)
     if not about.keys() >= {"config", "step", "classes"}:
         raise InputError(f"{path}: not a file of experiments.export, which knows its run's config")
-    config, classes = configuration.complete(about["config"]), about["classes"]
+    config, classes = configuration.with_later_sections(about["config"]), about["classes"]
     config.update_from_flattened_dict(dict(overrides))
     configuration.validate(config)
     config.model.weights = ""  # the file has them
@@ -109,7 +109,7 @@ def evaluate_run(
     workdir: str | Path,
     split: str = "val",
     checkpoint: str = "latest",
-    on_images: Callable[[int, int], None] = lambda count, total: None,
+    on_images: Callable[[int, int], None] = lambda done, total: None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Scores a run on a split and writes `eval_SPLIT.json` into its workdir.
@@ -120,7 +120,7 @@ def evaluate_run(
       workdir: of the run, or a file of `experiments.export`.
       split: of its dataset.
       checkpoint: `latest`, or `best` by mIoU on the validation split.
-      on_images: told how many more images are done, and how many there are.
+      on_images: told how many images are done, and how many there are.
       overrides: fields of its config that are to have other values, by dotted name: `eval.mirror`.
 
     Returns:
@@ -143,7 +143,7 @@ def evaluate_run(
         normalize=make_normalize(run.config),
         batch_size=run.config.eval_batch_size,
         inference=make_inference(run.config),
-        on_images=lambda count: on_images(count, len(source)),
+        on_images=lambda done: on_images(done, len(source)),
     )
     result = {
         "split": split,

@@ -15,7 +15,7 @@ def export_run(
     output: str | os.PathLike[str],
     checkpoint: str = "latest",
 ) -> dict[str, Any]:
-    """Writes the segmentation network of a run to a `.safetensors` file.
+    """Writes what a run predicts with to a `.safetensors` file: G, perhaps with other parts.
 
     `load_run` reads it back, for evaluation and prediction, and `model.weights` takes it, for
     training to start from.

@@ -14,9 +14,10 @@ import numpy as np
 
 from sassn_jax.errors import InputError
 from sassn_jax.models.discriminator import MINIMUM_SIZE, Discriminator
-from sassn_jax.models.generator import AUXILIARY, Generator
+from sassn_jax.models.generator import AUXILIARY
+from sassn_jax.models.networks import BACKBONES, create_network, heads_on, is_vgg
 from sassn_jax.models.resnet import ARCHITECTURES, Layout
-from sassn_jax.weights import matching, npz, onnx, pth, resnet, store
+from sassn_jax.weights import matching, npz, onnx, pth, resnet, store, vgg
 
 Arrays = dict[str, np.ndarray]
 
@@ -26,7 +27,7 @@ class Convention:
     """What a file of weights does not tell of itself.
 
     Attributes:
-      layout: of the trunk, see `ResNet`.
+      layout: of the trunk, see `ResNet`; of no account for a VGG.
       channel_order: of the images.
       mean: subtracted from each channel, in that order, in units of 0-255.
       std: each channel is divided by, likewise.
@@ -78,7 +79,7 @@ HEADS = {
     ),
 }
 DISCRIMINATOR = "discriminator"
-TRUNKS = {name: ("", name) for name in ARCHITECTURES}
+TRUNKS = {name: ("", name) for name in BACKBONES}
 WHOLE = {f"{head}_{trunk}": (head, trunk) for head in HEADS for trunk in ARCHITECTURES}
 NAMES = (*TRUNKS, *WHOLE, DISCRIMINATOR)
 # The one trunk whose weights are known to come from Caffe.
@@ -134,6 +135,8 @@ def import_weights(
     if architecture == DISCRIMINATOR:
         target = _discriminator(arrays)
     else:
+        if is_vgg(architecture):
+            arrays = vgg.as_convolutions(arrays)
         target = _generator(*(TRUNKS | WHOLE)[architecture], arrays, convention)
         if layout not in (None, target.about["model"]["layout"]):
             raise InputError(
@@ -212,6 +215,8 @@ def _generator(head: str, trunk: str, arrays: Arrays, convention: str | None) ->
     fused = not head and "conv1.bias" in arrays
     if fused:
         name_of = functools.partial(matching.fused_name, matching.advsemiseg_name)
+    if is_vgg(trunk):
+        name_of = vgg.torchvision_name
     usual = "caffe" if trunk == CAFFE_TRUNK else "torchvision"
     if head:
         of_head = HEADS[head]
@@ -222,7 +227,8 @@ def _generator(head: str, trunk: str, arrays: Arrays, convention: str | None) ->
         model |= {"head": head, "aspp_rates": of_head.rates, "auxiliary_head": has_auxiliary}
     chosen = dataclasses.asdict(CONVENTIONS[convention or usual])
     model["layout"] = chosen.pop("layout")
-    network = Generator(num_classes or 1, attention=(), **model)
+    of_any_head = {"head": heads_on(trunk)[0], "attention": (), **model}
+    network = create_network(num_classes or 1, **of_any_head)
     variables = _shapes(functools.partial(network.init, train=False), channels=3)
     shapes = {
         collection: {part: tree[part] for part in parts if part in tree}

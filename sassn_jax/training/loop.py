@@ -72,9 +72,12 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
         configuration.write(config, workdir)
         data.write_split(workdir / "split.json", setup.split)
         start = checkpoints.latest_step or 0
+        rest = f"from step {start} to {config.num_steps}"
+        if start == config.num_steps:
+            rest = f"all {start} steps have been taken"
         reporter.say(
             f"{len(setup.split.labeled)} images labelled, {len(setup.split.unlabeled)} not; "
-            f"from step {start} to {config.num_steps}; {workdir}"
+            f"{rest}; {workdir}"
         )
         if start == 0 and parts:
             reporter.say(f"{', '.join(parts)} from {config.model.weights}")
@@ -150,11 +153,8 @@ class Loop:
     def _evaluate(self, step: int, state: TrainState, *, is_last: bool) -> float:
         """Scores the validation split; at the last step, `eval_val.json` keeps the score."""
         source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
-        done = 0
 
-        def show(count: int) -> None:
-            nonlocal done
-            done += count
+        def show(done: int) -> None:
             self.reporter.values(step, {"images validated": done})
 
         matrix = evaluate(

@@ -24,7 +24,7 @@ class Pretrained:
     Attributes:
       path: of a `.safetensors` file of `experiments.import_weights` or `experiments.export`, or of
         a `.npz` file with a trunk, see `load_backbone`.
-      head: the network's, a name in `HEADS`.
+      head: the network's, by name.
       aspp_rates: of the network.
       image_std: what the pipeline divides each channel by and the network in a `.npz` does not.
     """
@@ -66,7 +66,10 @@ class Pretrained:
         return tuple(self._read(variables)[0]["params"])
 
     def _read(self, variables: Tree) -> tuple[dict[str, dict[str, Any]], bool]:
-        """Returns `params` and `batch_stats` of the parts, and whether the norms are fused."""
+        """Returns `params` and `batch_stats` of the parts, and whether the norms are fused.
+
+        A VGG has no `batch_stats`, nor can it come from a `.npz`.
+        """
         names = ("params", "batch_stats")
         loaded: dict[str, dict[str, Any]]
         if Path(self.path).suffix != store.SUFFIX:
@@ -83,7 +86,7 @@ class Pretrained:
             found = {
                 name: _take(given.get(name, {}).get(part), variables[name][part])
                 for name in names
-                if part in variables[name]
+                if part in variables.get(name, {})
             }
             if part == "head" and not self._is_same_head(about["model"]):
                 continue

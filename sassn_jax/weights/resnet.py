@@ -13,8 +13,8 @@ from sassn_jax.weights.matching import fill, fused_name, summary, torchvision_na
 
 Tree = Mapping[str, Any]
 
-# Arrays of a torchvision ResNet that a segmentation network has no use for.
-UNUSED = ("fc.weight", "fc.bias")
+# Arrays of torchvision's ResNet and VGG that a segmentation network has no use for.
+UNUSED = ("fc.weight", "fc.bias", "classifier.6.weight", "classifier.6.bias")
 UNUSED_SUFFIX = "num_batches_tracked"
 
 

@@ -9,52 +9,28 @@ from PIL import Image
 from sassn_jax import data
 from sassn_jax.data import cityscapes
 from sassn_jax.errors import InputError
+from tests.data import published_cityscapes
+from tests.data.published_cityscapes import (
+    CITIES,
+    IDS,
+    IMAGE,
+    LABEL,
+    image_of,
+    label_of,
+    path_of,
+)
 
-IDS = {
-    "train": ("aachen_000000_000019", "aachen_000001_000019", "ulm_000002_000019"),
-    "val": ("munster_000173_000019",),
-}
 # Train ids by label id, and colours, as the dataset's own scripts have them.
 TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11}
 TRAIN_IDS |= {25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
-IMAGE, LABEL = (
-    "leftImg8bit/{split}/{city}/{id}_leftImg8bit.png",
-    "gtFine/{split}/{city}/{id}_gtFine_",
-)
-
-
-def path_of(pattern, split, id_):
-    return pattern.format(split=split, city=id_.split("_")[0], id=id_)
-
-
-def image_of(id_):
-    rng = np.random.default_rng(int(id_[-10:-7]))
-    return rng.integers(0, 256, (8, 16, 3), np.uint8)
-
-
-def label_of(id_):
-    """Every label id at least once in 3 of 4 masks."""
-    rng = np.random.default_rng(int(id_[-10:-7]) + 99)
-    return rng.permutation(np.arange(128) % 34).reshape(8, 16).astype(np.uint8)
 
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
     monkeypatch.setattr(cityscapes, "IMAGE_SIZE", (8, 16))
-    monkeypatch.setattr(
-        cityscapes, "CITIES", {"train": {"aachen": 2, "ulm": 1}, "val": {"munster": 1}}
-    )
+    monkeypatch.setattr(cityscapes, "CITIES", CITIES)
     root = tmp_path / "source"
-    for split, ids in {**IDS, "test": ("bonn_000000_000019",)}.items():
-        for id_ in ids:
-            image, label = (root / path_of(pattern, split, id_) for pattern in (IMAGE, LABEL))
-            for path in (image, label):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image_of(id_)).save(image)
-            Image.fromarray(label_of(id_)).save(f"{label}labelIds.png")
-            Image.fromarray(label_of(id_).astype(np.uint16)).save(f"{label}instanceIds.png")
-            Image.fromarray(image_of(id_)).save(f"{label}color.png")
-            label.with_name(f"{label.name}polygons.json").write_text("{}")
+    published_cityscapes.write(root)
     return root
 
 

@@ -22,10 +22,14 @@ class Numbered:
 
     train: int = 5
     class_names: tuple[str, ...] = ("one", "two")
+    source: Path = Path("no such folder")
 
     @property
     def splits(self):
         return {"train": tuple(f"image_{i}" for i in range(self.train)), "val": ("image_9",)}
+
+    def paths(self, split, id_):
+        return self.source / f"{id_}.png", self.source / f"{id_}_mask.png"
 
     def read(self, split, id_):
         assert id_ in self.splits[split]
@@ -86,14 +90,50 @@ def stop_at(number):
     return progress
 
 
-@pytest.mark.parametrize("number", [1, 4, 6])
-def test_a_stopped_run_leaves_nothing_and_can_be_run_again(tmp_path, number):
+@pytest.mark.parametrize(("number", "left"), [(1, []), (4, []), (6, [".numbered_checked"])])
+def test_a_stopped_run_can_be_run_again(tmp_path, number, left):
+    """It leaves nothing but whole parts that it has checked: of 6 images, the 5 for training."""
     data_dir = tmp_path / "data"
     with pytest.raises(KeyboardInterrupt):
         records.prepare("numbered", Numbered(), data_dir, stop_at(number))
-    assert not data_dir.exists()
+    assert [path.name for path in data_dir.glob("*")] == left
+    assert len(files(tmp_path)) == len(left)
     assert records.prepare("numbered", Numbered(), data_dir)
-    assert len(load(data_dir).splits["train"]) == 5
+    assert numbers(load(data_dir).splits["train"]) == [(f"image_{i}", i) for i in range(5)]
+    assert [path.name for path in data_dir.iterdir()] == ["numbered"]
+
+
+@pytest.mark.parametrize("change", ["nothing", "a mask", "the list"])
+def test_what_has_been_checked_is_not_checked_again_unless_it_changed(
+    tmp_path, monkeypatch, change
+):
+    source, data_dir = tmp_path / "source", tmp_path / "data"
+    source.mkdir()
+    layout = Numbered(source=source)
+    for split, ids in layout.splits.items():
+        for path in (path for id_ in ids for path in layout.paths(split, id_)):
+            path.write_text("1")
+    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)  # parts of 2, 2 and 1, and 1
+    with pytest.raises(KeyboardInterrupt):
+        records.prepare("numbered", layout, data_dir, stop_at(5))
+
+    if change == "a mask":
+        (source / "image_1_mask.png").write_text("12")
+    if change == "the list":
+        layout = Numbered(4, source=source)
+    read, told = [], []
+    monkeypatch.setattr(
+        Numbered,
+        "read",
+        lambda self, split, id_, read_=Numbered.read: read.append(id_) or read_(self, split, id_),
+    )
+    records.prepare("numbered", layout, data_dir, lambda *counts: told.append(counts))
+    anew = {"nothing": ["image_4", "image_9"], "the list": ["image_9"]}
+    assert read == anew.get(change, ["image_0", "image_1", "image_4", "image_9"])
+    total = layout.train + 1
+    assert told == [(done, total) for done in range(1, total + 1)]
+    train = load(data_dir).splits["train"]
+    assert numbers(train) == [(f"image_{i}", i) for i in range(layout.train)]
 
 
 KILLED = """

@@ -15,6 +15,8 @@ import jax
 import numpy as np
 import pytest
 
+from experiments import command
+
 ROOT = Path(__file__).parents[2]
 TINY = (
     "--config=configs/scenes.py:method=sassn,labels=1/8",
@@ -143,6 +145,12 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
             "evaluate: --config has no field scale; see --help; did you mean scales?",
         ),
         ("evaluate", ["--config.eval.mirror=maybe"], "mirror"),
+        ("reproduce", ["--table=6"], "reproduce: --table=6: expected one of 1, 2, 3, 4, 5, "),
+        (
+            "reproduce",
+            ["--table=5", "--dataset=scenes", "--cells=*1-8*"],
+            "--cells=*1-8*: matches none of the 48 cells, such as scenes_advsemiseg_1-2_seed0",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, verb, flags, message):
@@ -240,7 +248,7 @@ def test_benchmark_of_an_unknown_attention(flag, message):
 
 @pytest.mark.parametrize(
     "verb",
-    ["train", "evaluate", "prepare", "benchmark", "demo", "import_weights", "export"],
+    ["train", "evaluate", "prepare", "benchmark", "demo", "import_weights", "export", "reproduce"],
 )
 def test_help_says_how_a_command_is_called(verb):
     result = run(verb, "--help")
@@ -273,3 +281,12 @@ def test_a_full_disk(tmp_path, size):
     # Nothing half-written is taken for a checkpoint: the same command then goes on.
     result = run("train", *flags, f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr
+
+
+def test_progress_is_told_in_lines_where_there_is_no_terminal(monkeypatch, capsys):
+    clock = iter([0.0, 1.0, 16.0, 16.0, 20.0])
+    monkeypatch.setattr(command.time, "monotonic", lambda: next(clock))
+    with command.progress("scoring") as show:
+        for done in (1, 2, 3):
+            show(done, 3)
+    assert capsys.readouterr().err == "scoring: 2/3\n"

@@ -100,6 +100,7 @@ def test_every_alternative_is_a_valid_config(devices):
         ("method=sassn,labels=1", {}, 0),
         ("method=sassn,labels=1.0", {}, 0),
         ("method=supervised,labels=1/8", {}, 0),
+        ("method=dilation,labels=1/8", {}, 0),
         ("method=sassn,labels=1/8", {"num_steps": 4000}, 0),
     ],
 )

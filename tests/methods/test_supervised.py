@@ -9,8 +9,10 @@ import numpy as np
 import optax
 import pytest
 
+from sassn_jax.methods import NetworkState, TrainState
 from sassn_jax.methods.supervised import Supervised
-from tests.trees import assert_trees_close
+from sassn_jax.models.networks import create_network
+from tests.trees import assert_trees_close, random_variables
 
 from .conftest import CLASSES, SIZE, make_adversarial, make_batch
 
@@ -85,6 +87,29 @@ def test_predict_gives_probabilities_by_running_statistics(method, labeled_state
 
 def test_there_is_no_confidence(method, labeled_state):
     assert method.confidence(labeled_state, jnp.ones((1, *SIZE, CLASSES))) is None
+
+
+@pytest.mark.usefixtures("fast_compile")
+def test_a_network_on_a_vgg_learns_from_labels_alone(method):
+    batch = make_batch(batch_size=1)["labeled"]
+    network = create_network(CLASSES, backbone="vgg_tiny", head="fcn8s")
+    variables = random_variables(network, batch["image"], train=False)
+    state = TrainState(
+        step=jnp.int32(0),
+        rng=jax.random.key(0),
+        generator=NetworkState.create(method.generator_optimizer, variables),
+    )
+    step = jax.jit(dataclasses.replace(method, generator=network).step)
+    ignored = {**batch, "label": jnp.full_like(batch["label"], 255)}
+    new, metrics = step(state, {"labeled": ignored})
+    assert metrics["loss/generator"] == metrics["gradient_norm/generator"] == 0
+    jax.tree.map(np.testing.assert_array_equal, new.generator, state.generator)
+    new, metrics = step(state, {"labeled": batch})
+    assert np.isfinite(metrics["loss/generator"])
+    for path, x in jax.tree.leaves_with_path(new.generator.params):
+        before = functools.reduce(lambda tree, key: tree[key.key], path, variables["params"])
+        assert np.all(np.isfinite(x)), path
+        assert np.any(x != before), path
 
 
 @pytest.mark.parametrize("norm", ["frozen", "batch_frozen_affine"])

@@ -1,6 +1,5 @@
-"""Boxes and strong views against their definitions in NumPy and colorsys."""
+"""Boxes and strong views against their laws."""
 
-import colorsys
 import functools
 
 import jax
@@ -10,6 +9,7 @@ import pytest
 
 from sassn_jax.data import Normalize
 from sassn_jax.methods import views
+from sassn_jax.methods.photometric import to_rgb
 
 SIZE = (49, 65)
 DRAWS = 2000
@@ -102,75 +102,6 @@ def test_mix_pastes_the_next_image(shape):
         np.testing.assert_array_equal(expected, x)
 
 
-def make_rgb(count=3, size=(5, 7)):
-    """Colours, a grey and a black pixel, and the corners of the cube."""
-    rgb = np.random.default_rng(0).uniform(0, 255, (count, *size, 3))
-    rgb[:, 0, 0], rgb[:, 0, 1], rgb[:, 0, 2] = 90.0, 0.0, (255.0, 0.0, 0.0)
-    rgb[:, 1, 0], rgb[:, 1, 1] = (0.0, 255.0, 255.0), (20.0, 20.0, 200.0)
-    return rgb
-
-
-def factors(*values):
-    return jnp.asarray(values, jnp.float32).reshape(-1, 1, 1, 1)
-
-
-LUMA = np.array([299, 587, 114]) / 1000
-
-
-@pytest.mark.parametrize(
-    ("operation", "other"),
-    [
-        (views.adjust_brightness, lambda image: 0),
-        (views.adjust_contrast, lambda image: (image @ LUMA).mean()),
-        (views.adjust_saturation, lambda image: (image @ LUMA)[..., None]),
-    ],
-)
-def test_blends_of_color_jitter(operation, other):
-    """`factor` of the image and `1 - factor` of another, as torchvision has it."""
-    rgb = make_rgb()
-    got = jax.jit(operation)(jnp.asarray(rgb, jnp.float32), factors(0.5, 1.0, 1.5))
-    for image, result, factor in zip(rgb, got, (0.5, 1.0, 1.5), strict=True):
-        expected = np.clip(factor * image + (1 - factor) * other(image), 0, 255)
-        np.testing.assert_allclose(result, expected, atol=1e-3)
-
-
-def test_hue_is_that_of_colorsys():
-    rgb, turns = make_rgb(), (-0.25, 0.0, 0.2)
-    got = jax.jit(views.shift_hue)(jnp.asarray(rgb, jnp.float32), factors(*turns))
-    for image, result, turn in zip(rgb, got, turns, strict=True):
-        for pixel in np.ndindex(image.shape[:2]):
-            hue, saturation, value = colorsys.rgb_to_hsv(*image[pixel] / 255)
-            expected = np.multiply(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value), 255)
-            np.testing.assert_allclose(result[pixel], expected, atol=2e-3)
-
-
-def test_grey_is_the_luma():
-    rgb = make_rgb()
-    got = views.grey(jnp.asarray(rgb, jnp.float32))
-    np.testing.assert_allclose(got, np.repeat((rgb @ LUMA)[..., None], 3, -1), atol=1e-3)
-
-
-def test_blur_is_a_mean_by_the_normal_density():
-    rgb, sigmas = make_rgb(size=(9, 6)), (0.1, 0.8, 2.0)
-    got = jax.jit(views.gaussian_blur)(jnp.asarray(rgb, jnp.float32), factors(*sigmas))
-    rows, columns = np.indices(rgb.shape[1:3])
-    for image, result, sigma in zip(rgb, got, sigmas, strict=True):
-        for row, column in np.ndindex(image.shape[:2]):
-            squares = (rows - row) ** 2 + (columns - column) ** 2
-            density = np.exp(-squares / (2 * sigma**2))
-            expected = np.einsum("hw,hwc->c", density, image) / density.sum()
-            np.testing.assert_allclose(result[row, column], expected, atol=1e-3)
-    np.testing.assert_allclose(got[0], rgb[0], atol=1e-3)
-
-
-@pytest.mark.parametrize("normalize", [RGB, BGR])
-def test_normalization_is_undone_and_done_again(normalize):
-    rgb = make_rgb().astype("float32")
-    images = np.stack([normalize(image) for image in rgb])
-    np.testing.assert_allclose(views.to_rgb(jnp.asarray(images), normalize), rgb, atol=1e-3)
-    np.testing.assert_allclose(views.from_rgb(jnp.asarray(rgb), normalize), images, atol=1e-4)
-
-
 @pytest.fixture(scope="module")
 def many():
     """Small images, one strong view of each, both RGB, and the view as it was made."""
@@ -180,7 +111,7 @@ def many():
     strong = view(jax.random.key(3), images)
     np.testing.assert_array_equal(strong, view(jax.random.key(3), images))
     assert np.any(strong != view(jax.random.key(4), images))
-    return rgb, np.asarray(views.to_rgb(strong, BGR))
+    return rgb, np.asarray(to_rgb(strong, BGR))
 
 
 def test_how_often_a_strong_view_does_what(many):

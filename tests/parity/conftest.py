@@ -18,3 +18,9 @@ def torch():
 def reference(torch):
     """`experiments.torch_reference`, the PyTorch counterpart of our networks and training step."""
     return importlib.import_module("experiments.torch_reference")
+
+
+@pytest.fixture(scope="session")
+def originals(torch):
+    """The networks of AdvSemiSeg and torchvision."""
+    return importlib.import_module("tests.parity.originals")

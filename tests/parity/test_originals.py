@@ -5,7 +5,6 @@ the same names, the gradients and the statistics that PyTorch arrived at.
 """
 
 import functools
-import importlib
 
 import jax
 import jax.numpy as jnp
@@ -23,11 +22,6 @@ NETWORKS = {
     "deeplabv2": ("AdvSemiSegGenerator", "batch_frozen_affine"),
     "deeplabv3": ("TorchvisionDeepLabV3", "batch"),
 }
-
-
-@pytest.fixture(scope="session")
-def originals(torch):
-    return importlib.import_module("tests.parity.originals")
 
 
 @pytest.fixture(autouse=True)

@@ -198,6 +198,16 @@ def test_a_run_is_scored_in_other_ways_on_request(workdir):
     assert evaluate_run(workdir) == whole
 
 
+def test_a_run_is_not_scored_on_a_dataset_of_other_classes(workdir, monkeypatch):
+    config = tiny_config("supervised")
+    config.num_steps = 1
+    train_and_evaluate(config, workdir)
+    monkeypatch.setattr("sassn_jax.data.scenes.CLASS_NAMES", tuple("abcdefghi"))
+    monkeypatch.setattr("sassn_jax.data.scenes.PALETTE", np.zeros((9, 3), np.uint8))
+    with pytest.raises(InputError, match=r"holds another network: .*head.* the number of classes"):
+        evaluate_run(workdir)
+
+
 def test_a_wrong_way_to_score_is_named(workdir):
     config = tiny_config("supervised")
     config.num_steps = 1

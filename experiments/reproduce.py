@@ -1,0 +1,64 @@
+"""Makes a table of the paper anew, and writes it beside the paper's numbers.
+
+    python -m experiments.reproduce --table=2 --data_dir=DATA --weights=FILE --workdir=DIR
+    python -m experiments.reproduce --table=5 --dataset=camvid --labels=1/32,1 --workdir=DIR ...
+
+--table is one of 1 to 5, stability (D's learning rate, with and without spectral normalization) or
+distance (what attention sees far away); the last two are of scenes. The runs are in DIR/cells, and
+tables that have one in common share it. Any number of processes may work in one DIR, on any number
+of hosts. The same command goes on where it was stopped, and tries again what failed; the exit code
+is 1 if something did. DIR/table_NAME.md, .csv and .png have the result.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from experiments import command
+
+_TABLE = flags.DEFINE_string("table", None, "1, 2, 3, 4, 5, stability or distance.", required=True)
+_DATASET = flags.DEFINE_string(
+    "dataset", "", "voc, cityscapes, camvid or scenes; the paper's if empty."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds each cell is run with.", 1)
+_CELLS = flags.DEFINE_list("cells", [], "Names of the cells to run, with * and ?; all if empty.")
+_LABELS = flags.DEFINE_list("labels", [], "Fractions of labels in place of the table's.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "", "Where experiments.prepare put the dataset.")
+_WEIGHTS = flags.DEFINE_list(
+    "weights", [], "File that the recipe's backbone starts from; BACKBONE=FILE for another one."
+)
+_SET = flags.DEFINE_multi_string("set", [], "field=value of configs/common.py, for all cells.")
+_REPORT = flags.DEFINE_bool("report", False, "Whether to write the report alone and run nothing.")
+
+
+def main() -> None:
+    """Runs the cells that are not finished, and writes the report."""
+    # After the flags: JAX takes seconds.
+    from experiments.reproduction import report, tables
+    from experiments.reproduction.cells import Recipe, parse_overrides, parse_weights
+    from experiments.reproduction.running import run_cells
+
+    workdir = Path(command.required(_WORKDIR))
+    table, dataset = tables.find(command.required(_TABLE), _DATASET.value)
+    table = table.with_labels(_LABELS.value)
+    cells = tables.select(table.cells(dataset, _SEEDS.value), _CELLS.value)
+    recipe = Recipe(
+        dataset, _DATA_DIR.value, parse_weights(_WEIGHTS.value), parse_overrides(_SET.value)
+    )
+    report.check(workdir, table, dataset)
+    say = Console(highlight=False, soft_wrap=True).print
+    failed = 0
+    if not _REPORT.value:
+        recipe.check(_LABELS.value)
+        failed = run_cells(workdir, cells, recipe, say)
+    report.write_report(workdir, table, dataset, say)
+    if failed:
+        say(f"{failed} of {len(cells)} cells failed; the same command tries them again")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,154 @@
+"""A cell of a table: one run, named by what it is made of."""
+
+import ast
+import dataclasses
+import importlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from sassn_jax import data
+from sassn_jax.errors import InputError
+from sassn_jax.training import config as configuration
+
+CONFIGS = ("voc", "cityscapes", "camvid", "scenes")
+FULL_SIZE = ("voc", "cityscapes")  # the paper's, whose recipes know both heads
+MADE_OF = ("dataset", "method", "labels", "seed", "data_dir", "model.weights")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What a run is made of, other than what all runs of a table share.
+
+    Attributes:
+      dataset: one of `CONFIGS`.
+      method: one of those in `configs/common.py`.
+      labels: a fraction, or a file of ids.
+      seed: of the run, and of the choice of labelled images.
+      head: of G where it is not the recipe's, `deeplabv3`.
+      discriminator_lr: D's learning rate, in units of the recipe's.
+    """
+
+    dataset: str
+    method: str
+    labels: str
+    seed: int
+    head: str = ""
+    discriminator_lr: int = 1
+
+    @property
+    def name(self) -> str:
+        """Of its folder: `voc_sassn_1-8_seed0`; tables that have a cell in common share its run."""
+        labels = Path(self.labels).stem if Path(self.labels).is_file() else self.labels
+        parts = [self.dataset, self.method, self.head, re.sub(r"[^\w.]+", "-", labels)]
+        if self.discriminator_lr != 1:
+            parts.append(f"dlr{self.discriminator_lr}")
+        return "_".join([*filter(None, parts), f"seed{self.seed}"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What all cells of a call share.
+
+    Attributes:
+      dataset: one of `CONFIGS`, whose file is the recipe.
+      data_dir: where the dataset was prepared.
+      weights: files to start from by backbone, `""` for that of the recipe.
+      overrides: other values of fields, by dotted name.
+    """
+
+    dataset: str
+    data_dir: str = ""
+    weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def check(self, labels: Iterable[str] = ()) -> None:
+        """Checks what is wrong for all cells or for none.
+
+        Raises:
+          InputError: if a field or its value is, the dataset is not there, or a choice of labels.
+        """
+        config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
+        configuration.validate(config)
+        ids = data.load(config.dataset, config.data_dir).splits["train"].ids
+        for choice in labels:
+            data.choose_labeled(ids, choice, 0)
+
+    def config(self, cell: Cell) -> ConfigDict:
+        """Returns the config of a cell.
+
+        Raises:
+          InputError: if a field does not exist or takes no such value.
+          ValueError: if there is no such method.
+        """
+        recipe = importlib.import_module(f"configs.{cell.dataset}")
+        argument = f"method={cell.method},labels={cell.labels}"
+        if cell.head and cell.dataset in FULL_SIZE:
+            argument += f",backbone={cell.head}"
+        config: ConfigDict = recipe.get_config(argument)
+        own_backbone = recipe.get_config(None).model.backbone
+        if cell.head:
+            config.model.head = cell.head  # a small recipe's dilations suit its feature map
+        config.seed = cell.seed
+        config.data_dir = self.data_dir
+        _update(config, self.overrides)
+        backbone = config.model.backbone
+        unnamed = self.weights.get("", "") if backbone == own_backbone else ""
+        config.model.weights = self.weights.get(backbone, unnamed)
+        config.optimizer.discriminator_lr *= cell.discriminator_lr
+        return config
+
+
+def _update(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
+    for field, value in overrides.items():
+        *path, name = field.split(".")
+        part: Any = config
+        for step in path:
+            part = part.get(step) if isinstance(part, ConfigDict) else None
+        if not isinstance(part, ConfigDict) or name not in part:
+            raise InputError(f"--set: there is no field {field}; see configs/common.py")
+        try:
+            part[name] = value
+        except (TypeError, ValueError) as error:
+            raise InputError(f"--set={field}={value}: {' '.join(str(error).split())}") from None
+
+
+def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """Reads `field=value`, values as Python has them, or as words.
+
+    Raises:
+      InputError: where a pair is none, or its field is one that a cell is made of.
+    """
+    overrides: dict[str, Any] = {}
+    for pair in pairs:
+        field, _, value = pair.partition("=")
+        if not field or not value:
+            raise InputError(f"--set={pair}: expected field=value, such as num_steps=100")
+        if field in MADE_OF:
+            raise InputError(
+                f"--set={pair}: a cell is made of this; see --dataset, --cells, --labels, --seeds, "
+                "--data_dir and --weights"
+            )
+        try:
+            overrides[field] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            overrides[field] = value
+    return overrides
+
+
+def parse_weights(files: Iterable[str]) -> dict[str, str]:
+    """Reads `FILE`, for the backbone of the recipe, and `BACKBONE=FILE` for another.
+
+    Raises:
+      InputError: where there is no such file.
+    """
+    weights: dict[str, str] = {}
+    for word in files:
+        name, _, path = word.rpartition("=")
+        if not Path(path).is_file():
+            raise InputError(f"--weights={word}: no such file; expected FILE, or BACKBONE=FILE")
+        weights[name] = path
+    return weights

@@ -1,0 +1,162 @@
+"""Who runs a cell: one process at a time, of any number on any number of hosts.
+
+A claim is a file `NAME.1` in a folder that all share, made by exclusive creation. Its owner writes
+to it every `BEAT_EVERY` seconds, and at the end that it is released. A claim that is released, or
+stale, is never removed: the next owner is who creates the next number, which exclusive creation
+gives to one process only. The owner is who made the highest number.
+
+A claim is stale if its process is gone, where that can be seen from the same machine; or if an
+observer has seen the same content for `STALE_AFTER` seconds of its own clock, so that clocks of
+hosts need not agree. An owner that was halted for so long hears of its successor at the next beat,
+and stops.
+
+Assumed of the file system, and true of local ones, of NFS from version 3 on, of Lustre, GPFS and
+SMB: exclusive creation succeeds for one process of all hosts, and who opens a file sees what was
+written before it was last closed. Locks are not needed. Object stores mounted as folders will not
+do.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+BEAT_EVERY = 20.0  # seconds
+STALE_AFTER = 300.0
+_SIZE = 512  # bytes of a claim, so that it is overwritten in place
+_RELEASED = "released"
+
+
+class Claims:
+    """The claims in a folder, as one process sees them."""
+
+    def __init__(self, folder: Path):
+        """Opens a folder, which is made if it is not there."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._seen: dict[Path, tuple[bytes, float]] = {}
+
+    def acquire(self, name: str) -> "Claim | None":
+        """Returns the claim of a cell for the caller to enter, None if another process has it."""
+        number = _highest(self._folder, name)
+        if number and not self._is_free(self._folder / f"{name}.{number}"):
+            return None
+        path = self._folder / f"{name}.{number + 1}"
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            return None
+        return Claim(self._folder, name, number + 1)
+
+    def _is_free(self, path: Path) -> bool:
+        """Whether a claim is released or stale."""
+        content = path.read_bytes()
+        now = time.monotonic()
+        before, since = self._seen.get(path, (None, now))
+        if content != before:
+            self._seen[path] = (content, since := now)
+        try:
+            owner: dict[str, Any] = json.loads(content)
+        except ValueError:  # half of it is there: its owner is writing, or died in that
+            owner = {}
+        gone = owner.get("machine") == _machine() and not _is_running(owner["pid"])
+        return _RELEASED in owner or gone or now - since >= STALE_AFTER
+
+
+class Claim:
+    """A claim that this process has made; it is kept fresh within a `with` block.
+
+    If another process takes it over, `lost` is set and the main thread is interrupted as by Ctrl-C.
+    """
+
+    def __init__(self, folder: Path, name: str, number: int):
+        """Begins to be kept fresh on entering."""
+        self.lost = False
+        self._folder, self._name, self._number = folder, name, number
+        self._path = folder / f"{name}.{number}"
+        self._beats = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+
+    def __enter__(self) -> "Claim":
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        with contextlib.suppress(OSError):  # it then becomes stale
+            self._write(released=True)
+
+    def _keep(self) -> None:
+        while not self._ended.wait(BEAT_EVERY):
+            if self._is_lost():
+                self.lost = True
+                # Unlike `_thread.interrupt_main`, this also ends what the thread waits for.
+                signal.pthread_kill(_main_thread(), signal.SIGINT)
+                return
+
+    def _is_lost(self) -> bool:
+        """Writes a beat, unless there is a successor, or somebody has removed the claim."""
+        try:
+            if _highest(self._folder, self._name) > self._number:
+                return True
+            self._write()
+        except FileNotFoundError:
+            return True
+        except OSError:  # the disk is full or away, which may pass
+            pass
+        return False
+
+    def _write(self, *, released: bool = False) -> None:
+        self._beats += 1
+        content: dict[str, Any] = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "machine": _machine(),
+            "beats": self._beats,
+        }
+        if released:
+            content[_RELEASED] = True
+        with open(self._path, "r+b") as file:
+            file.write(json.dumps(content).ljust(_SIZE - 1).encode() + b"\n")
+
+
+def _highest(folder: Path, name: str) -> int:
+    """The number of the latest claim, 0 where there is none."""
+    numbers = (path.suffix[1:] for path in folder.glob(f"{name}.*") if path.stem == name)
+    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
+def _machine() -> str:
+    """Where process ids mean the same: this boot of this host, and Linux's namespace of ids."""
+    name = socket.gethostname()
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        name = f"{name} {boot} {os.readlink('/proc/self/ns/pid')}"
+    return name
+
+
+def _main_thread() -> int:
+    ident = threading.main_thread().ident
+    assert ident is not None  # it has started
+    return ident
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

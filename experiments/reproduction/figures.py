@@ -1,0 +1,215 @@
+"""The tables as figures, drawn by Matplotlib, which is asked for only here."""
+
+import importlib.util
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.reproduction import results
+from experiments.reproduction.entries import Entry, class_names
+from experiments.reproduction.results import Summary, summarize
+from experiments.reproduction.tables import Row, Table
+from sassn_jax.errors import InputError
+from sassn_jax.files import replacing
+
+OURS, PAPER = "#1f5fa8", "#c2410c"
+COLORS = ("#6b7280", "#1f5fa8", "#0f8a5f", "#b45309")  # of rows that share a panel
+DOTS_AN_INCH = 150
+
+
+def check_installed() -> None:
+    """Raises InputError where Matplotlib is not installed, saying how it gets there."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError(
+            "Matplotlib, which draws the figures, is not installed; "
+            "python -m pip install -e '.[report]' in the project's environment"
+        )
+
+
+def draw_scores(path: Path, table: Table, dataset: str, entries: Sequence[Entry]) -> None:
+    """Draws a panel for each column of a table: a line for each row, ours and the paper's."""
+    columns = [c for c in table.columns if any(table.has(row, c) for row in table.rows)]
+    figure, panels = _panels(1, len(columns), width=2.6, height=1.1 + 0.32 * len(table.rows))
+    for panel, column in zip(panels[0], columns, strict=True):
+        own = {entry.row: entry for entry in entries if entry.column == column}
+        for place, row in enumerate(table.rows):
+            _draw_score(panel, place, own[row])
+        panel.set_title(column.title if column.title == "Full" else f"{column.title} of the labels")
+        panel.set_xlabel("mIoU, %")
+        _list_rows(panel, table.rows, named=panel is panels[0][0])
+    _legend(figure, panels[0][0], compared=table.is_papers(dataset))
+    _save(figure, path, f"{table.title}, {dataset}")
+
+
+def _draw_score(panel: Any, place: int, entry: Entry) -> None:
+    ours = entry.miou
+    if ours.count:
+        _dot(panel, ours, place)
+    elif entry.errors:
+        panel.text(0.5, place, "failed", transform=panel.get_yaxis_transform(), color="0.4",
+                   ha="center", va="center", fontsize="small")  # fmt: skip
+    if isinstance(entry.paper, float):
+        panel.plot(entry.paper, place, "D", color=PAPER, fillstyle="none", markersize=6, zorder=2)
+    elif entry.paper:
+        panel.annotate(
+            f"paper: {entry.paper}",
+            (0.5, place),
+            (0, 6),
+            panel.get_yaxis_transform(),
+            "offset points",
+            color=PAPER,
+            ha="center",
+            va="bottom",
+            fontsize="small",
+        )
+
+
+def draw_classes(path: Path, table: Table, dataset: str, entries: Sequence[Entry]) -> None:
+    """Draws Table III: a panel for each column, classes from left to right, a colour a method."""
+    names = class_names(entries)
+    width = 2.5 + 0.42 * max(len(names), 12)
+    figure, panels = _panels(len(table.columns), 1, width=width, height=2.0, share_y=True)
+    for panel, column in zip(panels[:, 0], table.columns, strict=True):
+        own = [entry for entry in entries if entry.column == column]
+        for i, (entry, color) in enumerate(zip(own, COLORS[1:], strict=False)):
+            places = np.arange(len(names)) + 0.22 * (i - (len(own) - 1) / 2)
+            _draw_row(panel, places, entry, color)
+        panel.set_ylabel(f"IoU, {column.title}")
+        panel.set_xticks(np.arange(len(names)), names, rotation=35, ha="right")
+        panel.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 1))
+        panel.grid(axis="y", color="0.9")
+        if panel is not panels[-1, 0]:
+            panel.tick_params(labelbottom=False)
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    if table.is_papers(dataset):
+        labels = [*labels, "the paper's"]
+        handles.append(panels[0, 0].plot([], [], "_", color="0.2", markersize=9)[0])
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    _save(figure, path, f"{table.title}, {dataset}")
+
+
+def _draw_row(panel: Any, places: np.ndarray, entry: Entry, color: str) -> None:
+    """One method's classes in a panel of Table III."""
+    ours = list(entry.classes.values()) or [summarize(())] * len(places)
+    means = [summary.mean for summary in ours]
+    around = [summary.spread if summary.count > 1 else 0.0 for summary in ours]
+    panel.errorbar(
+        places, means, around, fmt="o", color=color, markersize=4, lw=1, label=entry.row.title
+    )
+    if entry.paper_classes:
+        panel.plot(places, entry.paper_classes, "_", color="0.2", markersize=7, zorder=3)
+
+
+def draw_stability(path: Path, table: Table, entries: Sequence[Entry]) -> None:
+    """Draws D's last loss, the share of healthy runs and mIoU over D's learning rate."""
+    figure, panels = _panels(1, 3, width=3.4, height=3.2)
+    low, high = results.HEALTHY_LOSS
+    panels[0, 0].axhspan(low, high, color="#0f8a5f", alpha=0.12, lw=0, label="healthy")
+    shown = (
+        (panels[0, 0], "D's loss at the end", lambda entry: entry.discriminator_loss),
+        (panels[0, 1], "share of runs that end healthy", _share),
+        (panels[0, 2], "mIoU, %", lambda entry: entry.miou),
+    )
+    multiples = [column.discriminator_lr for column in table.columns]
+    for panel, title, value in shown:
+        for i, row in enumerate(table.rows):
+            own = [value(entry) for entry in entries if entry.row == row]
+            around = [summary.spread if summary.count > 1 else 0.0 for summary in own]
+            places = np.array(multiples) * (1.0, 1.05)[i % 2]  # so that bars do not hide each other
+            means = [summary.mean for summary in own]
+            panel.errorbar(
+                places, means, around, fmt="o-", color=COLORS[i], capsize=2, label=row.title
+            )
+        panel.set_xscale("log")
+        panel.set_xticks(multiples, [f"{multiple}x" for multiple in multiples])
+        panel.minorticks_off()
+        panel.set_xlabel("D's learning rate")
+        panel.set_title(title)
+        panel.grid(axis="y", color="0.9")
+    panels[0, 1].set_ylim(-0.05, 1.05)
+    panels[0, 0].legend(frameon=False)
+    _save(figure, path, table.title)
+
+
+def _share(entry: Entry) -> Summary:
+    share = results.share_healthy(entry.runs)
+    return Summary(int(math.isfinite(share)), share, math.nan)
+
+
+def draw_distance(
+    path: Path,
+    title: str,
+    accuracies: dict[str, list[Summary]],
+    edges: Sequence[float],
+    extents: dict[str, float],
+) -> None:
+    """Draws accuracy by distance, a line a method, and how far a network without attention sees.
+
+    Args:
+      path: of the PNG file.
+      title: of the figure.
+      accuracies: by method, then by bin, fractions of 1.
+      edges: of the bins in pixels, one more than there are bins.
+      extents: distances in pixels to mark, by what they are.
+    """
+    figure, panels = _panels(1, 1, width=5.5, height=4.0)
+    panel = panels[0, 0]
+    middles = (np.array(edges[:-1]) + np.array(edges[1:])) / 2
+    for (name, summaries), color in zip(accuracies.items(), COLORS, strict=False):
+        means = np.array([summary.mean for summary in summaries])
+        around = np.array([s.spread if s.count > 1 else 0.0 for s in summaries])
+        panel.fill_between(middles, means - around, means + around, color=color, alpha=0.15, lw=0)
+        panel.plot(middles, means, "o-", color=color, label=name)
+    panel.axhline(0.5, color="0.6", lw=1, ls=":", label="a guess between the two")
+    for (name, extent), style in zip(extents.items(), ("--", "-."), strict=False):
+        panel.axvline(extent, color="0.3", lw=1.2, ls=style, label=f"{name}: {extent:.0f}")
+    panel.set_ylim(0, 1)
+    panel.set_xlabel("distance from the signal, pixels")
+    panel.set_ylabel("pixels that are right")
+    panel.grid(axis="y", color="0.9")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    _save(figure, path, title)
+
+
+def _panels(
+    rows: int, columns: int, *, width: float, height: float, share_y: bool = False
+) -> tuple[Any, Any]:
+    """A figure without a window, and its panels `[rows, columns]`; sizes of one in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns + 1.5, height * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
+    for panel in panels.flat:
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure, panels
+
+
+def _dot(panel: Any, ours: Summary, place: int) -> None:
+    around = ours.spread if ours.count > 1 else 0.0
+    panel.errorbar(ours.mean, place, xerr=around, fmt="o", color=OURS, capsize=3, zorder=3)
+
+
+def _list_rows(panel: Any, rows: Sequence[Row], *, named: bool) -> None:
+    """Rows from top to bottom, as in the table."""
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.set_yticks(range(len(rows)), [row.title if named else "" for row in rows])
+    panel.grid(color="0.9")
+    panel.set_axisbelow(True)
+
+
+def _legend(figure: Any, panel: Any, *, compared: bool) -> None:
+    handles = [panel.errorbar([], [], [], fmt="o", color=OURS, capsize=3)]
+    labels = ["ours, with the spread over seeds"]
+    if compared:
+        handles += panel.plot([], [], "D", color=PAPER, fillstyle="none")
+        labels.append("the paper's")
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+
+
+def _save(figure: Any, path: Path, title: str) -> None:
+    figure.suptitle(title)
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=DOTS_AN_INCH)

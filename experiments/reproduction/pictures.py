@@ -1,0 +1,71 @@
+"""Figures 3 and 4 of the paper: what the networks of finished cells make of some images."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.pictures import write_headed_table
+from experiments.reproduction import results
+from experiments.reproduction.cells import Cell
+from experiments.reproduction.running import SCORED_ON
+from sassn_jax.training.evaluate_run import load_run
+from sassn_jax.training.summaries import picture_row
+
+PICTURED = 4  # images
+WIDTH = 240  # pixels that a picture has at the least
+COMPARED = ("advsemiseg", "sa", "sn", "sassn")  # in Figure 4
+
+
+def draw_figures(workdir: Path, dataset: str, labels: Sequence[str]) -> list[Path]:
+    """Draws Figure 3 (sassn by labels) and Figure 4 (methods, with half of the labels).
+
+    Args:
+      workdir: of the cells; of each the first seed is taken, and one that is not there left out.
+      dataset: one of `cells.CONFIGS`.
+      labels: of Figure 3; of those the last below 1 is Figure 4's.
+
+    Returns:
+      The files written: none of a figure with no cell.
+    """
+    fewer = [choice for choice in labels if choice != "1"] or list(labels)
+    figures = {
+        "figure_3.png": {
+            "full" if choice == "1" else choice: Cell(dataset, "sassn", choice, 0)
+            for choice in labels
+        },
+        "figure_4.png": {method: Cell(dataset, method, fewer[-1], 0) for method in COMPARED},
+    }
+    written = []
+    for name, columns in figures.items():
+        runs = {heading: _first_finished(workdir, cell) for heading, cell in columns.items()}
+        known = {heading: run for heading, run in runs.items() if run is not None}
+        if known:
+            _draw(workdir / name, known, SCORED_ON.get(dataset, "test"))
+            written.append(workdir / name)
+    return written
+
+
+def _first_finished(workdir: Path, cell: Cell) -> Path | None:
+    """The folder of the first seed that has a score."""
+    finished = results.finished(results.read_seeds(workdir, cell))
+    return workdir / results.FOLDER / finished[0]["cell"] if finished else None
+
+
+def _draw(path: Path, folders: dict[str, Path], split: str) -> None:
+    rows: list[list[np.ndarray]] = [[] for _ in range(PICTURED)]
+    for folder in folders.values():
+        run = load_run(folder)
+        source = run.dataset.splits[split]
+        for index, row in zip(_spread(len(source)), rows, strict=False):
+            example = source[index]
+            pictures = picture_row(example, run.predict(example["image"]), run.dataset.info)
+            row.extend(pictures if not row else pictures[2:])
+    rows = [row for row in rows if row]
+    enlarged = max(1, WIDTH // rows[0][0].shape[1])
+    write_headed_table(path, ("input", "truth", *folders), rows, enlarged)
+
+
+def _spread(count: int) -> list[int]:
+    """Images from all over a split, where neighbours are often alike; the same for all runs."""
+    return sorted(set(np.linspace(0, count - 1, PICTURED, dtype=int).tolist()))

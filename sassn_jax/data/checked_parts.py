@@ -1,0 +1,77 @@
+"""What `prepare` has checked before it was stopped, so that it need not be checked again."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from sassn_jax.files import replacing
+
+Files = tuple[bytes, bytes]  # of an image and its mask
+
+
+@dataclass(frozen=True)
+class CheckedParts:
+    """Images and masks of a dataset, some at a time, in a folder that goes when all are done.
+
+    A part that is there is taken only if the files that it was made from still have the names,
+    sizes and times that they had.
+
+    Attributes:
+      folder: for the parts, made if need be.
+    """
+
+    folder: Path
+
+    def read(
+        self,
+        ids: Sequence[str],
+        sources: Callable[[str], Sequence[Traversable]],
+        check: Callable[[str], Files],
+        on_image: Callable[[], None],
+    ) -> list[Files]:
+        """Returns the image and mask of each id, from an earlier call where one came so far.
+
+        Args:
+          ids: of a part.
+          sources: the files that the image and mask of an id are made from.
+          check: reads and checks the two.
+          on_image: called after each of them.
+        """
+        stamps = [[id_, *map(_stamp, sources(id_))] for id_ in ids]
+        digest = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+        path = self.folder / f"{digest[:32]}.zip"
+        if path.exists():
+            with zipfile.ZipFile(path) as part:
+                found = [(part.read(f"{id_}/image"), part.read(f"{id_}/mask")) for id_ in ids]
+            for _ in ids:
+                on_image()
+            return found
+        files = []
+        for id_ in ids:
+            files.append(check(id_))
+            on_image()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as beside, zipfile.ZipFile(beside, "w") as part:
+            for id_, (image, mask) in zip(ids, files, strict=True):
+                part.writestr(f"{id_}/image", image)
+                part.writestr(f"{id_}/mask", mask)
+        return files
+
+    def remove(self) -> None:
+        """Removes the folder, with whatever is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _stamp(path: Traversable) -> tuple[str, int, int]:
+    """Name, size and time of a file, or of the archive that it is in; zeros where it is missing."""
+    file = Path(path.root.filename or "") if isinstance(path, zipfile.Path) else Path(str(path))
+    with contextlib.suppress(OSError):  # whoever reads it tells what is wrong
+        stat = file.stat()
+        return str(path), stat.st_size, stat.st_mtime_ns
+    return str(path), 0, 0

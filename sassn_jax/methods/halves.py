@@ -1,0 +1,25 @@
+"""The labelled and the unlabelled half of a batch in one pass of a network.
+
+They are interleaved, so that devices that share a batch have as much of one half as of the other,
+and the network's `groups` keep their batch statistics apart.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jaxtyping import Array, Float
+
+from sassn_jax.methods.method import Batch
+
+
+def interleave(batch: Batch) -> tuple[Float[Array, "N H W 3"], int]:
+    """Returns a batch's images, labelled and unlabelled in turn, and how many kinds there are."""
+    kinds = [batch[name]["image"] for name in ("labeled", "unlabeled") if name in batch]
+    return rearrange(jnp.stack(kinds, axis=1), "b g h w c -> (b g) h w c"), len(kinds)
+
+
+def separate(outputs: Any, kinds: int) -> list[Any]:
+    """Returns the outputs of a network for each kind of what `interleave` gave, labelled first."""
+    return [jax.tree.map(lambda x, kind=kind: x[kind::kinds], outputs) for kind in range(kinds)]

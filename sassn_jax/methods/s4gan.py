@@ -1,0 +1,187 @@
+"""s4GAN: a discriminator of whole images says which predictions are good enough to learn from.
+
+Mittal, Tatarchenko and Brox 2019, "Semi-Supervised Semantic Segmentation with High- and Low-level
+Consistency", the low-level branch.
+"""
+
+import dataclasses
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from sassn_jax import losses
+from sassn_jax.methods.halves import interleave, separate
+from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
+from sassn_jax.methods.supervised import Supervised, generator_health, self_training_health
+from sassn_jax.models.image_discriminator import ImageDiscriminator, scale_to_unit
+
+
+@dataclasses.dataclass(frozen=True)
+class S4GANWeights:
+    """The numbers in G's objective: the fields of `config.s4gan`.
+
+    Attributes:
+      lambda_feature_matching: weight of `feature_matching_loss`.
+      lambda_self_training: weight of the cross entropy to G's own classes.
+      threshold: score of D above which all of an image teaches G.
+    """
+
+    lambda_feature_matching: float = 0.1
+    lambda_self_training: float = 1.0
+    threshold: float = 0.6
+
+
+class Judged(NamedTuple):
+    """What D makes of images."""
+
+    logits: Float[Array, " B"]
+    features: Float[Array, "B D"]
+
+
+@dataclasses.dataclass(frozen=True)
+class S4GAN(Supervised):
+    """G learns from labels, from D's features, and from whole images of which D is confident.
+
+    D sees images with their labels, an ignored pixel all zeros, and unlabelled images with G's
+    predictions; never predictions on labelled images. It drops channels in G's pass as in its own,
+    and the same ones in a step. A batch without `unlabeled` is one of supervised training.
+
+    Attributes:
+      discriminator: D.
+      discriminator_optimizer: of its parameters.
+      weights: of the losses.
+    """
+
+    discriminator: ImageDiscriminator = dataclasses.field(kw_only=True)
+    discriminator_optimizer: optax.GradientTransformation = dataclasses.field(kw_only=True)
+    weights: S4GANWeights = dataclasses.field(kw_only=True)
+
+    @property
+    def unlabeled_from(self) -> int | None:
+        """Every step takes unlabelled images."""
+        return 0
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """Returns the state at step 0."""
+        state = super().init(rng, batch)  # G begins as in supervised training from the same seed
+        images, labels = (jnp.asarray(batch["labeled"][name][:1]) for name in ("image", "label"))
+        init = jax.jit(functools.partial(self.discriminator.init, train=False))
+        real = losses.one_hot(labels, self.generator.num_classes)
+        variables = init(jax.random.fold_in(rng, 1), real, images)
+        discriminator = NetworkState.create(self.discriminator_optimizer, variables)
+        return state.replace(discriminator=discriminator)
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """Updates both players from the same batch."""
+        if "unlabeled" not in batch:
+            return super().step(state, batch)
+        (_, (logits, collections, g_metrics)), g_gradients = jax.value_and_grad(
+            self.generator_objective, has_aux=True
+        )(state.generator.params, state, batch)
+        (_, d_metrics), d_gradients = jax.value_and_grad(
+            self.discriminator_objective, has_aux=True
+        )(state.discriminator.params, state, batch, logits)
+
+        metrics = g_metrics | d_metrics | generator_health(state.generator, g_gradients)
+        metrics["gradient_norm/discriminator"] = optax.tree.norm(d_gradients)
+        state = state.replace(
+            step=state.step + 1,
+            generator=state.generator.apply_gradients(
+                self.generator_optimizer, g_gradients, collections
+            ),
+            discriminator=state.discriminator.apply_gradients(
+                self.discriminator_optimizer, d_gradients, {}
+            ),
+        )
+        return state, metrics
+
+    def generator_objective(
+        self, params: Variables, state: TrainState, batch: Batch
+    ) -> tuple[Float[Array, ""], tuple[Float[Array, "B H W C"], Variables, Metrics]]:
+        """Cross entropy, feature matching and self-training; there is no adversarial term.
+
+        Returns:
+          The objective; and G's logits on unlabelled images, its new collections, and metrics.
+        """
+        images, kinds = interleave(batch)
+        *outputs, collections = self.forward(params, state, images, groups=kinds)
+        (logits, auxiliary_logits), (unlabeled_logits, _) = separate(outputs, kinds)
+        objective, metrics = self.label_loss(logits, auxiliary_logits, batch["labeled"]["label"])
+
+        fake, real = self._judge(state.discriminator.params, state, batch, unlabeled_logits)
+        feature_matching = feature_matching_loss(real.features, fake.features)
+        scores = jax.nn.sigmoid(fake.logits)[:, None, None]
+        self_training, keep = losses.self_training_loss(
+            unlabeled_logits,
+            jnp.broadcast_to(scores, unlabeled_logits.shape[:3]),
+            self.weights.threshold,
+        )
+        objective += (
+            self.weights.lambda_feature_matching * feature_matching
+            + self.weights.lambda_self_training * self_training
+        )
+        metrics |= {
+            "loss/feature_matching": feature_matching,
+            "loss/self_training": self_training,
+            "loss/generator": objective,
+            **self_training_health(
+                keep, unlabeled_logits, batch["unlabeled"]["label"], self.ignore_label
+            ),
+        }
+        return objective, (unlabeled_logits, collections, metrics)
+
+    def discriminator_objective(
+        self, params: Variables, state: TrainState, batch: Batch, logits: Float[Array, "B H W C"]
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """Binary cross entropy: labels against 1, predictions on unlabelled images against 0.
+
+        Args:
+          params: of D.
+          state: of everything else.
+          batch: of both kinds of images.
+          logits: of G on the unlabelled ones, treated as a constant.
+
+        Returns:
+          The mean of the two halves, and metrics.
+        """
+        fake, real = self._judge(params, state, batch, jax.lax.stop_gradient(logits))
+        everywhere = jnp.ones(len(logits), bool)
+        loss = losses.discriminator_loss(fake.logits, everywhere, real.logits, everywhere)
+        return loss, {
+            "loss/discriminator": loss,
+            "confidence/fake": jnp.mean(jax.nn.sigmoid(fake.logits)),
+            "confidence/real": jnp.mean(jax.nn.sigmoid(real.logits)),
+        }
+
+    def _judge(
+        self, params: Variables, state: TrainState, batch: Batch, logits: Float[Array, "B H W C"]
+    ) -> tuple[Judged, Judged]:
+        """D's view of unlabelled images with G's logits, and of labelled ones with their labels."""
+        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
+        real = losses.one_hot(labeled["label"], self.generator.num_classes)
+        judged = Judged(
+            *self.discriminator.apply(
+                {"params": params},
+                jnp.concatenate([jax.nn.softmax(logits), real]),
+                scale_to_unit(jnp.concatenate([unlabeled["image"], labeled["image"]])),
+                train=True,
+                rngs={"dropout": jax.random.fold_in(state.rng, state.step)},
+            )
+        )
+        return Judged(*(x[: len(logits)] for x in judged)), Judged(
+            *(x[len(logits) :] for x in judged)
+        )
+
+
+def feature_matching_loss(real: Float[Array, "B D"], fake: Float[Array, "b D"]) -> Float[Array, ""]:
+    """How far predictions look from labels to D: the mean absolute difference of mean features.
+
+    Args:
+      real: features of D for images with their labels.
+      fake: those for images with predictions; the batch need not be as large.
+    """
+    return jnp.mean(jnp.abs(jnp.mean(real, axis=0) - jnp.mean(fake, axis=0)))

@@ -1,0 +1,71 @@
+"""The discriminator of whole images: does a class map belong to its image?"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from sassn_jax.models.layers import Conv, torch_default_init, widened
+
+WIDTHS = (64, 128, 256, 512)
+DROPOUT = 0.5
+
+
+class ImageDiscriminator(nn.Module):
+    """Tells an image with its prediction from one with its one-hot labels (s4GAN, section 3.1).
+
+    Where `train` is set it draws from the random stream `dropout`, whole channels at a time.
+
+    Attributes:
+      dtype: of the computation, None for the input's; parameters, logits and features are float32.
+    """
+
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(
+        self,
+        probabilities: Float[Array, "B H W C"],
+        images: Float[Array, "B H W 3"],
+        *,
+        train: bool,
+    ) -> tuple[Float[Array, " B"], Float[Array, "B D"]]:
+        """Returns a logit for each image, and the features that it is computed from.
+
+        Args:
+          probabilities: of the classes, or one-hot labels; at least 16 pixels a side.
+          images: in [0, 1], see `scale_to_unit`.
+          train: whether to drop.
+        """
+        x = jnp.concatenate([probabilities, images], axis=-1)
+        x = x.astype(self.dtype or x.dtype)
+        for i, width in enumerate(WIDTHS, start=1):
+            x = nn.leaky_relu(_convolution(width, 4, 2, 1, f"conv{i}")(x), 0.2)
+            if i < len(WIDTHS):
+                x = nn.Dropout(DROPOUT, broadcast_dims=(1, 2), deterministic=not train)(x)
+        # Over the whole map, whatever its size: the published code writes out those of its crops.
+        features = jnp.mean(widened(x), axis=(1, 2), keepdims=True)
+        logits = _convolution(1, 1, 1, 0, "score")(features)
+        return logits[:, 0, 0, 0], features[:, 0, 0]
+
+
+def scale_to_unit(images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
+    """Shifts and scales images, all by the same, from their least value to 0 and largest to 1.
+
+    To be called on all that D is shown in a step. The published code scales real images and fakes
+    apart, and the real ones by the range of a third batch: by their scale alone D could tell them.
+    """
+    low, high = jnp.min(images), jnp.max(images)
+    return (images - low) / jnp.where(high > low, high - low, 1)
+
+
+def _convolution(features: int, size: int, stride: int, padding: int, name: str) -> Conv:
+    """A convolution as PyTorch initializes it, a child of the module that calls this."""
+    return Conv(
+        features,
+        size,
+        stride=stride,
+        padding=padding,
+        use_bias=True,
+        kernel_init=torch_default_init,
+        name=name,
+    )

@@ -1,0 +1,43 @@
+"""The segmentation networks: which head stands on which backbone."""
+
+from typing import Any
+
+from sassn_jax.models import resnet, vgg
+from sassn_jax.models.dilation import CONTEXTS, Dilation
+from sassn_jax.models.fcn8s import FCN8s
+from sassn_jax.models.generator import Generator
+from sassn_jax.models.heads import HEADS
+
+SegmentationNetwork = Generator | FCN8s | Dilation
+
+BACKBONES = (*resnet.ARCHITECTURES, *vgg.ARCHITECTURES)
+
+
+def heads_on(backbone: str) -> tuple[str, ...]:
+    """Returns the heads that a backbone can have, by name."""
+    return ("fcn8s", *CONTEXTS) if is_vgg(backbone) else tuple(HEADS)
+
+
+def is_vgg(backbone: str) -> bool:
+    """Whether a backbone is a VGG: its networks have no attention, norm or auxiliary head."""
+    return backbone in tuple(vgg.ARCHITECTURES)
+
+
+def create_network(
+    num_classes: int, *, backbone: str, head: str, **options: Any
+) -> SegmentationNetwork:
+    """Builds a segmentation network.
+
+    Args:
+      num_classes: channels of its output.
+      backbone: one of `BACKBONES`.
+      head: one of `heads_on(backbone)`.
+      options: fields of a `Generator`. Of a network on a VGG `dtype` and `remat` alone mean
+        anything.
+    """
+    if not is_vgg(backbone):
+        return Generator(num_classes, backbone, head, **options)
+    common = {name: options[name] for name in ("dtype", "remat") if name in options}
+    if head in CONTEXTS:
+        return Dilation(num_classes, backbone, head, **common)
+    return FCN8s(num_classes, backbone, **common)

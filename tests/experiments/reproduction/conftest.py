@@ -1,0 +1,36 @@
+"""Results as cells leave them, and runs small enough for tests."""
+
+import pytest
+
+TINY = {
+    "num_steps": 6,
+    "batch_size": 2,
+    "crop_size": (32, 48),
+    "log_every": 1,
+    "eval_every": 6,
+    "checkpoint_every": 2,
+    "loss.semi_start": 4,
+}
+
+
+def result_of(cell, miou, **other):
+    """A finished cell's result."""
+    return {
+        "cell": cell.name,
+        "miou": miou,
+        "iou": {"meadow": miou, "wall": None},
+        "split": "test",
+        "step": 10,
+        "resumed_at": 0,
+        "seconds": 60.0,
+        "device": "cpu",
+        "devices": 2,
+        "health": {"loss/discriminator": 0.3},
+        **other,
+    }
+
+
+@pytest.fixture
+def said():
+    """What a command says, as a list to append to."""
+    return []

@@ -1,0 +1,75 @@
+"""Figures 3 and 4 have a column for each run that is there."""
+
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import pictures as headed
+from experiments.reproduction import pictures, results
+from experiments.reproduction.cells import Cell
+from sassn_jax.data import scenes
+from sassn_jax.files import write_json
+from tests.experiments.reproduction.conftest import result_of
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Folders of finished cells, whose networks say what their seed is."""
+
+    def load_run(folder):
+        def predict(image):
+            return np.full(image.shape[:2], int(folder.name[-1]))
+
+        return types.SimpleNamespace(dataset=scenes.load(), predict=predict)
+
+    monkeypatch.setattr(pictures, "load_run", load_run)
+
+    def leave(*cells):
+        for cell in cells:
+            folder = results.folder_of(tmp_path, cell)
+            folder.mkdir(parents=True)
+            write_json(folder / results.FILE, result_of(cell, 0.5))
+
+    return leave
+
+
+def test_columns_are_the_runs_that_are_there(tmp_path, runs, monkeypatch):
+    cells = [Cell("scenes", "sassn", labels, 0) for labels in ("1/8", "1/2", "1")]
+    runs(*cells, Cell("scenes", "sn", "1/2", 1))
+    shown = {}
+
+    def write(path, headings, rows, enlarged):
+        shown[path.name] = headings, rows, enlarged
+
+    monkeypatch.setattr(pictures, "write_headed_table", write)
+    written = pictures.draw_figures(tmp_path, "scenes", ("1/8", "1/4", "1/2", "1"))
+    assert written == [tmp_path / "figure_3.png", tmp_path / "figure_4.png"]
+    headings, rows, enlarged = shown["figure_3.png"]
+    assert headings == ("input", "truth", "1/8", "1/2", "full")
+    assert [len(row) for row in rows] == [5] * pictures.PICTURED
+    assert enlarged == 2
+    first, last = (scenes.load().splits["test"][index]["image"] for index in (0, 255))
+    np.testing.assert_array_equal(rows[0][0], first)
+    np.testing.assert_array_equal(rows[-1][0], last)
+    headings, rows, _ = shown["figure_4.png"]
+    assert headings == ("input", "truth", "sn", "sassn")
+    assert (rows[0][2] == scenes.PALETTE[1]).all()  # what the run of seed 1 says
+    assert (rows[0][3] == scenes.PALETTE[0]).all()
+
+
+def test_no_runs_no_figures(tmp_path):
+    assert pictures.draw_figures(tmp_path, "scenes", ("1/8", "1")) == []
+
+
+def test_pictures_of_several_sizes_stand_in_the_middle(tmp_path):
+    wide, tall = np.zeros((2, 6, 3), np.uint8), np.full((4, 2, 3), 9, np.uint8)
+    path = tmp_path / "table.png"
+    headed.write_headed_table(path, ["a"], [[wide], [tall]], enlarged=2)
+    table = np.asarray(Image.open(path))
+    assert table.shape == (headed.STRIP + 2 * (4 + headed.GAP + 4), 2 * 6, 3)
+    expected = np.full((12, 6), 255)
+    expected[1:3] = 0
+    expected[8:, 2:4] = 9
+    np.testing.assert_array_equal(table[headed.STRIP :: 2, ::2, 0], expected)

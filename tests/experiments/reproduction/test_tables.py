@@ -1,0 +1,145 @@
+"""Which cells there are, what they are made of, and how a user's mistakes are met."""
+
+import pytest
+
+from experiments.reproduction import tables
+from experiments.reproduction.cells import (
+    CONFIGS,
+    Cell,
+    Recipe,
+    parse_overrides,
+    parse_weights,
+)
+from sassn_jax.errors import InputError
+from sassn_jax.training import config as configuration
+from tests.experiments.reproduction.conftest import TINY
+
+
+def test_cells_of_the_papers_tables():
+    counts = {
+        name: len(table.cells(table.datasets[0], 3)) // 3 for name, table in tables.TABLES.items()
+    }
+    # Of Table II: two rows at Full alone, seven of four, three of three.
+    assert counts == {
+        "1": 2 + 6 * 4 + 4 * 3,
+        "2": 2 + 7 * 4 + 3 * 3,
+        "3": 3 * 4,
+        "4": 4 * 4,
+        "5": 8 * 2,
+        "stability": 2 * 4,
+        "distance": 2,
+    }
+    cells = [cell for table in tables.TABLES.values() for cell in table.cells(table.datasets[0], 2)]
+    assert len({cell.name for cell in cells}) == len(set(cells))
+
+
+def test_tables_have_runs_in_common():
+    """Tables III and V and half of IV cost nothing but what Table II does not have."""
+    names = {
+        number: {cell.name for cell in tables.TABLES[number].cells("voc", 1)} for number in "2345"
+    }
+    assert names["3"] < names["2"]
+    assert {name for name in names["4"] - names["2"] if "deeplabv3" not in name} == set()
+    assert "voc_sassn_1-2_seed0" in names["2"] & names["3"] & names["4"] & names["5"]
+
+
+def test_the_ablation_has_every_subset_of_the_components():
+    rows = tables.TABLES["5"].rows
+    built = set()
+    for row in rows:
+        model = Recipe("voc").config(Cell("voc", row.method, "1/2", 0)).model
+        built.add((*model.attention, model.spectral_norm))
+        shown = {"SA1": "layer3" in model.attention, "SA2": "layer4" in model.attention}
+        shown["SN"] = model.spectral_norm
+        assert row.title == (", ".join(name for name in shown if shown[name]) or "none")
+    assert len(built) == len(rows) == 8
+
+
+def test_labels_take_the_place_of_a_tables_own():
+    table = tables.TABLES["2"].with_labels(["1/32", "1"])
+    cells = table.cells("camvid", 1)
+    assert len(cells) == 2 * len(table.rows)
+    assert cells[0].name == "camvid_fcn8s_1-32_seed0"
+    stability = tables.TABLES["stability"].with_labels(["1/4"])
+    assert [column.discriminator_lr for column in stability.columns] == [1, 3, 10, 30]
+
+
+@pytest.mark.parametrize("dataset", CONFIGS)
+def test_configs_of_cells(dataset):
+    recipe = Recipe(dataset, overrides={"num_steps": 7, "eval.scales": (0.5, 1.0)})
+    plain = recipe.config(Cell(dataset, "supervised", "1/4", 2))
+    configuration.validate(plain)
+    assert (plain.seed, plain.labels, plain.num_steps) == (2, "1/4", 7)
+    assert plain.eval.scales == (0.5, 1.0)
+    other = recipe.config(Cell(dataset, "sassn", "1", 0, head="deeplabv3", discriminator_lr=10))
+    configuration.validate(other)
+    assert (other.model.head, other.model.spectral_norm) == ("deeplabv3", True)
+    assert other.optimizer.discriminator_lr == pytest.approx(1e-3)
+    rates = {"voc": (12, 24, 36), "cityscapes": (12, 24, 36)}
+    assert other.model.aspp_rates == rates.get(dataset, plain.model.aspp_rates)
+
+
+def test_weights_are_a_backbones(tmp_path):
+    one, two = (tmp_path / name for name in ("one.npz", "two.npz"))
+    one.touch(), two.touch()
+    weights = parse_weights([str(one), f"resnet50={two}"])
+    cell = Cell("camvid", "supervised", "1", 0)
+    assert Recipe("camvid", weights=weights).config(cell).model.weights == str(one)
+    for backbone, expected in (("resnet50", str(two)), ("resnet101", "")):
+        recipe = Recipe("camvid", weights=weights, overrides={"model.backbone": backbone})
+        assert recipe.config(cell).model.weights == expected
+
+
+def test_overrides_are_values_or_words():
+    pairs = ["num_steps=5", "crop_size=(32, 48)", "model.norm=frozen", "augment.mirror=False"]
+    assert parse_overrides(pairs) == {
+        "num_steps": 5,
+        "crop_size": (32, 48),
+        "model.norm": "frozen",
+        "augment.mirror": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (lambda: tables.find("6", ""), "--table=6: expected one of 1, 2, 3, 4, 5, stability, "),
+        (lambda: tables.find("1", "voc"), "--dataset=voc: expected one of cityscapes, camvid, "),
+        (lambda: tables.find("distance", "voc"), "--dataset=voc: expected one of scenes for table"),
+        (
+            lambda: tables.select(tables.TABLES["5"].cells("voc", 1), ["*sa2*", "*1-8*"]),
+            "--cells=*1-8*: matches none of the 16 cells, such as voc_advsemiseg_1-2_seed0",
+        ),
+        (
+            lambda: tables.TABLES["distance"].with_labels(["1/8", "1"]),
+            "--labels=1/8,1: table distance takes one fraction",
+        ),
+        (lambda: parse_overrides(["num_steps"]), "--set=num_steps: expected field=value"),
+        (lambda: parse_overrides(["seed=3"]), "--set=seed=3: a cell is made of this"),
+        (lambda: parse_weights(["none.npz"]), "--weights=none.npz: no such file"),
+        (lambda: Recipe("scenes", overrides={"num_stepz": 3}).check(), "--set: there is no field"),
+        (lambda: Recipe("scenes", overrides={"model.x.y": 3}).check(), "--set: there is no field"),
+        (lambda: Recipe("scenes", overrides={"num_steps": "x"}).check(), "--set=num_steps=x: "),
+        (lambda: Recipe("scenes", overrides={"num_steps": 0}).check(), "num_steps=0: expected"),
+        (lambda: Recipe("scenes", overrides=TINY).check(["1/0"]), "labels='1/0': expected"),
+        (lambda: Recipe("camvid", "nowhere").check(), ""),
+    ],
+)
+def test_mistakes_are_one_line(action, message):
+    with pytest.raises(InputError) as error:
+        action()
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_cells_are_chosen_by_their_names():
+    cells = tables.TABLES["5"].cells("voc", 2)
+    chosen = tables.select(cells, ["*_sa?_sn_1-2_*", "voc_sn_1_seed1"])
+    assert [cell.name for cell in chosen] == [
+        "voc_sa1_sn_1-2_seed0",
+        "voc_sa2_sn_1-2_seed0",
+        "voc_sn_1_seed1",
+        "voc_sa1_sn_1-2_seed1",
+        "voc_sa2_sn_1-2_seed1",
+    ]
+    assert tables.select(cells, []) == cells

@@ -1,0 +1,254 @@
+"""Training steps of s4GAN and of the classifier beside it against PyTorch autograd."""
+
+import copy
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sassn_jax.data import Normalize
+from sassn_jax.methods import NetworkState, TrainState
+from sassn_jax.methods.mittal import ClassifierSettings, Mittal
+from sassn_jax.methods.s4gan import S4GANWeights
+from sassn_jax.models.classifier import Classifier
+from sassn_jax.models.generator import Generator
+from sassn_jax.models.image_discriminator import ImageDiscriminator
+from sassn_jax.optimizers import (
+    classifier_optimizer,
+    discriminator_optimizer,
+    generator_optimizer,
+)
+from tests.parity.test_step import CLASSES, SIZE, assert_moved_alike, make_batch, to_torch_batch
+from tests.trees import assert_trees_close, random_variables
+
+NUM_STEPS = 10
+RATES = {"learning_rate": 0.01, "num_steps": NUM_STEPS}
+DISCRIMINATOR_RATE = 1e-3
+LAMBDAS = {"lambda_feature_matching": 0.3, "lambda_self_training": 0.5}
+SETTINGS = ClassifierSettings(lr=0.02, final_lr=0.005, weight_decay=1e-2, burn_in=0, ramp=0.2)
+NORMALIZE = Normalize("bgr", (100.0, 110.0, 120.0), (50.0, 60.0, 70.0))
+FADED = (0.5, 1.0, 0.9)  # what red, green and blue are multiplied by in place of random jitter
+TINY = {"stage_sizes": (1, 1, 1, 1), "stem_width": 16, "widths": (16, 32, 64, 128)}
+NORM = "batch_frozen_affine"
+
+
+class Torch:
+    """The four networks, and a step of three of them, as the facts of the method have it."""
+
+    def __init__(self, torch, reference):
+        nn = torch.nn
+        self.torch, self.reference = torch, reference
+        self.generator = reference.Generator(CLASSES, rates=(2, 4), attention=(), norm=NORM, **TINY)
+        widths = (CLASSES + 3, 64, 128, 256, 512)
+        self.discriminator = nn.ModuleDict(
+            {f"conv{i}": nn.Conv2d(*widths[i - 1 : i + 1], 4, 2, padding=1) for i in range(1, 5)}
+            | {"score": nn.Conv2d(512, 1, 1)}
+        )
+        trunk = reference.networks.Backbone(norm=NORM, layout="caffe", **TINY)
+        self.classifier = nn.ModuleDict({"backbone": trunk, "linear": nn.Conv2d(512, CLASSES, 1)})
+        self.settings = reference.Settings(**RATES)
+
+    def load(self, networks):
+        """Takes variables by the names of our state, and begins with optimizers and teacher."""
+        for name, (params, collections) in networks.items():
+            self.reference.to_torch(getattr(self, name), params, collections)
+        self.teacher = copy.deepcopy(self.classifier).eval()
+        optim = self.torch.optim
+        players = self.reference.make_players(self.generator, None, self.settings)
+        self.optimizers = {
+            "generator": players.generator_optimizer,
+            "discriminator": optim.Adam(
+                self.discriminator.parameters(), DISCRIMINATOR_RATE, betas=(0.9, 0.99)
+            ),
+            "classifier": optim.SGD(
+                [x for x in self.classifier.parameters() if x.requires_grad],
+                SETTINGS.lr, momentum=0.9, nesterov=True, weight_decay=SETTINGS.weight_decay,
+            ),
+        }  # fmt: skip
+
+    def judge(self, maps, images):
+        """D's scores [B] and features [B, 512]."""
+        x = self.torch.cat([maps, images], 1)
+        for i in range(1, 5):
+            x = self.torch.nn.functional.leaky_relu(self.discriminator[f"conv{i}"](x), 0.2)
+        features = x.mean((2, 3), keepdim=True)
+        return self.discriminator["score"](features).flatten(), features.flatten(1)
+
+    def classify(self, network, images):
+        """Logits [B, C] of the student or of the teacher."""
+        features = network["backbone"].stage(4, network["backbone"].stem_to_stage3(images))
+        return network["linear"](features.mean((2, 3), keepdim=True)).flatten(1)
+
+    def train(self, batch, step, threshold):
+        """One step of all; returns the losses by our names. No `threshold` gives D's scores."""
+        functional, settings = self.torch.nn.functional, self.settings
+        for name in ("generator", "discriminator"):
+            self.reference.set_learning_rates(self.optimizers[name], settings, step)
+        half = (SETTINGS.lr - SETTINGS.final_lr) / 2
+        rate = SETTINGS.final_lr + half * (1 + math.cos(math.pi * step / NUM_STEPS))
+        self.optimizers["classifier"].param_groups[0]["lr"] = rate
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        images, labels = batch["labeled"]["image"], batch["labeled"]["label"]
+        unlabeled = batch["unlabeled"]["image"]
+        both = self.torch.cat([images, unlabeled])
+        low, high = both.min(), both.max()
+        scaled, scaled_unlabeled = ((x - low) / (high - low) for x in (images, unlabeled))
+
+        # G
+        self.generator.train()
+        cross_entropy = functional.cross_entropy(self.generator(images), labels, ignore_index=255)
+        logits = self.generator(unlabeled)
+        fake = logits.softmax(1)
+        real = self.reference.step.one_hot(labels, CLASSES, 255)
+        self.discriminator.requires_grad_(False)
+        score, features = self.judge(fake, scaled_unlabeled)
+        if threshold is None:
+            return score.sigmoid().tolist()
+        _, real_features = self.judge(real, scaled)
+        matching = (real_features.mean(0) - features.mean(0)).abs().mean()
+        kept = score.sigmoid() > threshold
+        training = self.torch.zeros(())
+        if kept.any():
+            own = logits[kept].detach().argmax(1)
+            training = functional.cross_entropy(logits[kept], own)
+        loss = (
+            cross_entropy
+            + LAMBDAS["lambda_feature_matching"] * matching
+            + LAMBDAS["lambda_self_training"] * training
+        )
+        loss.backward()
+
+        # D
+        self.discriminator.requires_grad_(True)
+        fake_score, _ = self.judge(fake.detach(), scaled_unlabeled)
+        real_score, _ = self.judge(real, scaled)
+        entropy = functional.binary_cross_entropy_with_logits
+        d_loss = (
+            entropy(fake_score, self.torch.zeros(2)) + entropy(real_score, self.torch.ones(2))
+        ) / 2
+        d_loss.backward()
+
+        # The student and the teacher
+        self.classifier.train()
+        student = [self.classify(self.classifier, self.fade(x)) for x in (images, unlabeled)]
+        occurring = real.amax((2, 3))
+        classification = entropy(student[0], occurring)
+        with self.torch.no_grad():
+            teacher = self.classify(self.teacher, both)
+        consistency = functional.cosine_embedding_loss(
+            self.torch.cat(student), teacher, self.torch.ones(4)
+        )
+        weight = min(1.0, step / 2)
+        (classification + weight * consistency).backward()
+
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        stays = min(1 - 1 / (step + 2), SETTINGS.ema)
+        mine, its = self.teacher.state_dict(), self.classifier.state_dict()
+        for name, x in mine.items():
+            if x.is_floating_point():
+                x.mul_(stays).add_((1 - stays) * its[name])
+        losses = {
+            "loss/cross_entropy": cross_entropy,
+            "loss/feature_matching": matching,
+            "loss/self_training": training,
+            "self_training/kept": kept.float().mean(),
+            "loss/generator": loss,
+            "loss/discriminator": d_loss,
+            "confidence/fake": fake_score.sigmoid().mean(),
+            "confidence/real": real_score.sigmoid().mean(),
+            "loss/classification": classification,
+            "loss/consistency": consistency,
+            "classifier/consistency_weight": self.torch.tensor(weight),
+        }
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def fade(self, images):
+        """What the student sees."""
+        mean, std = (self.torch.tensor(x).view(1, 3, 1, 1) for x in (NORMALIZE.mean, NORMALIZE.std))
+        factors = self.torch.tensor(FADED[::-1]).view(1, 3, 1, 1)  # in the order of the images
+        return ((images * std + mean) * factors - mean) / std
+
+
+@pytest.fixture
+def without_chance(monkeypatch):
+    """No channel dropped, and colours changed by the same factors always."""
+    monkeypatch.setattr("sassn_jax.models.image_discriminator.DROPOUT", 0.0)
+    monkeypatch.setattr(
+        "sassn_jax.methods.mittal.photometric", lambda _, images: images * jnp.array(FADED)
+    )
+
+
+@pytest.mark.usefixtures("without_chance")
+def test_three_steps_of_all_networks(torch, reference):
+    generator = Generator(
+        CLASSES, backbone="resnet_tiny", aspp_rates=(2, 4), norm=NORM, attention=()
+    )
+    discriminator, classifier = ImageDiscriminator(), Classifier(CLASSES, "resnet_tiny", NORM)
+    images, maps = jnp.zeros((1, *SIZE, 3)), jnp.zeros((1, *SIZE, CLASSES))
+    variables = {
+        "generator": random_variables(generator, images, seed=1, train=False),
+        "discriminator": random_variables(discriminator, maps, images, seed=2, train=False),
+        "classifier": random_variables(classifier, images, seed=3, train=False),
+    }
+    theirs = Torch(torch, reference)
+    theirs.load(
+        {
+            name: (x["params"], {k: v for k, v in x.items() if k != "params"})
+            for name, x in variables.items()
+        }
+    )
+    scores = theirs.train(to_torch_batch(make_batch(0), torch), 0, None)
+    threshold = float(np.mean(scores))  # of two images one is kept at first
+    # That look has moved the running statistics of G.
+    reference.to_torch(
+        theirs.generator,
+        variables["generator"]["params"],
+        {"stats": variables["generator"]["batch_stats"]},
+    )
+    method = Mittal(
+        generator=generator,
+        generator_optimizer=generator_optimizer(name="sgd", **RATES),
+        discriminator=discriminator,
+        discriminator_optimizer=discriminator_optimizer(
+            learning_rate=DISCRIMINATOR_RATE, num_steps=NUM_STEPS
+        ),
+        weights=S4GANWeights(threshold=threshold, **LAMBDAS),
+        classifier=classifier,
+        classifier_optimizer=classifier_optimizer(
+            learning_rate=SETTINGS.lr,
+            final_learning_rate=SETTINGS.final_lr,
+            num_steps=NUM_STEPS,
+            weight_decay=SETTINGS.weight_decay,
+        ),
+        settings=SETTINGS,
+        normalize=NORMALIZE,
+        num_steps=NUM_STEPS,
+    )
+    state = TrainState(
+        step=jnp.int32(0),
+        rng=jax.random.key(0),
+        teacher=variables["classifier"],
+        **{
+            name: NetworkState.create(getattr(method, f"{name}_optimizer"), x)
+            for name, x in variables.items()
+        },
+    )
+    our_step = jax.jit(method.step)
+    for step in range(3):
+        batch = make_batch(step)
+        # Some classes are not there, so that there is something to tell.
+        batch["labeled"]["label"][0] %= 3
+        batch["labeled"]["label"][0, :9] = 255
+        wanted = theirs.train(to_torch_batch(batch, torch), step, threshold)
+        state, metrics = our_step(state, batch)
+        for name, want in wanted.items():
+            assert float(metrics[name]) == pytest.approx(want, rel=1e-3), (step, name)
+        for name, before in variables.items():
+            module = getattr(theirs, name)
+            assert_moved_alike(getattr(state, name), module, reference, before["params"])
+        for tree in state.teacher.values():
+            assert_trees_close(tree, reference.from_torch(theirs.teacher, tree), 1e-3)

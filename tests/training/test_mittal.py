@@ -1,0 +1,90 @@
+"""A run whose prediction needs two networks: stopped, gone on with, scored, written to a file."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from sassn_jax import methods
+from sassn_jax.errors import InputError
+from sassn_jax.training import config as configuration
+from sassn_jax.training.evaluate_run import evaluate_run, load_run
+from sassn_jax.training.exporting import export_run
+from sassn_jax.training.loop import Loop, train_and_evaluate
+from tests.training.conftest import tiny_config
+from tests.training.test_loop import assert_equal_bits, rows_of
+
+pytestmark = pytest.mark.usefixtures("few_images", "fast_compile")
+
+
+def config_of_a_run():
+    config = tiny_config("mittal")
+    config.num_steps = config.eval_every = 3
+    config.log_every = config.checkpoint_every = 1
+    return config
+
+
+def test_a_run_goes_on_and_is_scored_and_exported(workdir, tmp_path, monkeypatch):
+    def stop(self, step, values, log=Loop._log):
+        log(self, step, values)
+        if step == 2:
+            raise KeyboardInterrupt
+
+    whole = train_and_evaluate(config_of_a_run(), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "_log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(config_of_a_run(), workdir)
+    assert_equal_bits(whole, train_and_evaluate(config_of_a_run(), workdir))
+    names = ("loss/feature_matching", "loss/classification", "loss/consistency")
+    assert all(name in row for row in rows_of(workdir)[:3] for name in names)
+    kernels = [x["params"]["linear"]["kernel"] for x in (whole.teacher, whole.classifier.variables)]
+    assert np.abs(kernels[0] - kernels[1]).max() > 0
+
+    written = json.loads((workdir / "eval_val.json").read_text())
+    assert evaluate_run(workdir) == written
+    path = tmp_path / "mittal.safetensors"
+    export_run(workdir, path)
+    assert evaluate_run(path) == written
+    run, read = load_run(workdir), load_run(path)
+    jax.tree.map(np.testing.assert_array_equal, read.variables, run.variables)
+
+    # A run that starts from the file takes G's parts, and begins both its networks with the trunk.
+    config = config_of_a_run()
+    config.model.weights = str(path)
+    method = methods.create(configuration.resolve(config), run.dataset.info.num_classes)
+    images = np.zeros((2, 32, 48, 3), np.float32)
+    labels = np.zeros((2, 32, 48), np.int32)
+    state = method.init(jax.random.key(0), {"labeled": {"image": images, "label": labels}})
+    assert method.pretrained.parts(state.generator.variables) == ("backbone", "head")
+    trunk = run.state.generator.variables
+    for variables in (state.generator.variables, state.classifier.variables, state.teacher):
+        for name, tree in variables.items():
+            jax.tree.map(np.testing.assert_array_equal, tree["backbone"], trunk[name]["backbone"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("s4gan.threshold", 1.5, "s4gan.threshold=1.5: expected a number from 0 to 1"),
+        ("s4gan.lambda_self_training", -1.0, "s4gan.lambda_self_training=-1.0: expected a number"),
+        ("classifier.lr", 0.0, "classifier.lr=0.0: expected a number above 0"),
+        ("classifier.burn_in", 10.0, "classifier.burn_in=10.0: expected a number from 0 to 1"),
+    ],
+)
+def test_a_bad_field_is_named(field, value, message):
+    config = config_of_a_run()
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(InputError, match=message):
+        configuration.validate(config)
+
+
+def test_a_config_from_before_these_methods_is_read_as_it_was(workdir):
+    config = tiny_config("sassn").to_dict()
+    now = configuration.with_later_sections(config)
+    for section in configuration.LATER:
+        del config[section]
+    before = configuration.with_later_sections(config)
+    configuration.validate(before)
+    assert before.to_dict() == now.to_dict()

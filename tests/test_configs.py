@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sassn_jax import methods
+from sassn_jax.errors import InputError
 from sassn_jax.methods.cutmix import CutMixWeights
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.methods.unimatch import UniMatchWeights
@@ -223,6 +224,14 @@ def test_common_has_the_numbers_of_the_methods_themselves():
     assert config.unimatch.to_dict() == {
         "threshold": 0.95, "lambda_strong": 0.25, "lambda_features": 0.5,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["unimatch", "unimatch_sassn"])
+def test_features_of_a_vgg_are_not_perturbed(method):
+    config = get_config("scenes", f"method={method}")
+    config.model.update({"backbone": "vgg16", "head": "fcn8s", "attention": ()})
+    with pytest.raises(InputError, match=f"'vgg16': expected one of .* with method='{method}'"):
+        configuration.validate(config)
 
 
 @pytest.mark.parametrize("channel_order", ["rgb", "bgr"])

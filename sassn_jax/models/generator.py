@@ -86,9 +86,7 @@ class Generator(nn.Module):
         )
         features = attend("layer4", features)
         if perturbed_group is not None:
-            dropout = nn.Dropout(PERTURBATION, broadcast_dims=(1, 2), deterministic=False)
-            is_perturbed = jnp.arange(len(features)) % groups == perturbed_group
-            features = jnp.where(is_perturbed[:, None, None, None], dropout(features), features)
+            features = perturb(features, perturbed_group, groups)
         _, height, width, _ = images.shape
         head = HEADS[self.head](self.num_classes, self.aspp_rates, name="head")
         align_corners = HEADS[self.head].align_corners
@@ -108,3 +106,10 @@ class Generator(nn.Module):
         kwargs = {"parent": None, **kwargs}
         architecture = ARCHITECTURES[self.backbone]
         return ResNet(architecture, self.layout, self.norm, self.remat, **kwargs)
+
+
+def perturb(features: Float[Array, "B h w D"], group: int, groups: int) -> Float[Array, "B h w D"]:
+    """Drops half of the channels of each image of one of the groups, inside a module."""
+    dropout = nn.Dropout(PERTURBATION, broadcast_dims=(1, 2), deterministic=False)
+    is_perturbed = jnp.arange(len(features)) % groups == group
+    return jnp.where(is_perturbed[:, None, None, None], dropout(features), features)

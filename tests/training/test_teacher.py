@@ -1,4 +1,4 @@
-"""Runs of the methods that ask for the same prediction in another view."""
+"""A run of a method with a teacher."""
 
 import jax
 import numpy as np
@@ -52,11 +52,3 @@ def test_a_run_with_a_teacher_is_resumed_scored_and_exported(workdir, monkeypatc
     monkeypatch.setattr(scoring, "evaluate", evaluate)
     assert evaluate_run(workdir)["miou"] == pytest.approx(rows_of(workdir)[-1]["val/miou"])
     assert_equal_bits(jax.device_get(scored[0]), jax.device_get(state.teacher))
-
-
-def test_a_run_with_strong_views(workdir):
-    config = tiny_config("unimatch")
-    config.num_steps = 1
-    state = train_and_evaluate(config, workdir)
-    assert state.teacher is None
-    assert {"loss/strong1", "loss/strong2", "loss/features"} <= rows_of(workdir)[0].keys()

@@ -17,7 +17,7 @@ from sassn_jax import losses
 from sassn_jax.data import Normalize
 from sassn_jax.methods.halves import interleave, separate
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
-from sassn_jax.methods.photometric import photometric
+from sassn_jax.methods.photometric import from_rgb, photometric, to_rgb
 from sassn_jax.methods.s4gan import S4GAN
 from sassn_jax.models.classifier import Classifier
 
@@ -178,10 +178,8 @@ class Mittal(S4GAN):
 
     def _perturb(self, rng: jax.Array, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
         """Jitters and blurs normalized images, and normalizes them again."""
-        mean, std = jnp.array(self.normalize.mean), jnp.array(self.normalize.std)
-        direction = -1 if self.normalize.channel_order == "bgr" else 1
-        colours = (images * std + mean)[..., ::direction]
-        return (photometric(rng, colours)[..., ::direction] - mean) / std
+        colours = to_rgb(images, self.normalize)
+        return from_rgb(photometric(rng, colours), self.normalize)
 
 
 def classification_loss(

@@ -13,13 +13,15 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.inference import Inference
 from sassn_jax.methods import METHODS
+from sassn_jax.methods.cutmix import CutMixWeights
 from sassn_jax.methods.mittal import ClassifierSettings
 from sassn_jax.methods.s4gan import S4GANWeights
+from sassn_jax.methods.unimatch import UniMatchWeights
 from sassn_jax.models.discriminator import MINIMUM_SIZE
 from sassn_jax.models.generator import ATTENTION_SITES
 from sassn_jax.models.layers import NORMS
 from sassn_jax.models.networks import BACKBONES, heads_on, is_vgg
-from sassn_jax.models.resnet import LAYOUTS
+from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS
 from sassn_jax.weights import store
 
 FILE = "config.json"
@@ -39,7 +41,13 @@ UNBINDING = (
     "eval.mirror",
 )
 # Sections that came later; a run or a file from before has what they then were.
-LATER = {"eval": Inference, "s4gan": S4GANWeights, "classifier": ClassifierSettings}
+LATER: dict[str, Callable[[], Any]] = {
+    "eval": Inference,
+    "s4gan": S4GANWeights,
+    "classifier": ClassifierSettings,
+    "cutmix": CutMixWeights,
+    "unimatch": UniMatchWeights,
+}
 
 
 def validate(config: ConfigDict) -> None:
@@ -50,9 +58,14 @@ def validate(config: ConfigDict) -> None:
     """
     backbone = _get(config, "model.backbone")
     on_vgg = is_vgg(backbone)
+    perturbs = _get(config, "method") in ("unimatch", "unimatch_sassn")  # features of a ResNet
     rules = {
         "method": one_of(METHODS),
-        "model.backbone": one_of(BACKBONES),
+        "model.backbone": Rule(
+            lambda x: x in BACKBONES and not (on_vgg and perturbs),
+            f"one of {', '.join(ARCHITECTURES if perturbs else BACKBONES)}"
+            + (f" with method={config.method!r}" if perturbs else ""),
+        ),
         "model.head": Rule(
             lambda x: x in heads_on(backbone),
             f"{one_of(heads_on(backbone)).expected} on model.backbone={backbone!r}",
@@ -62,7 +75,7 @@ def validate(config: ConfigDict) -> None:
         "model.dtype": one_of(("float32", "bfloat16")),
         "image.channel_order": one_of(("rgb", "bgr")),
         "loss.discriminator_fake": one_of(("labeled", "both")),
-        "optimizer.name": one_of(("sgd", "adamw")),
+        "optimizer.name": one_of(("sgd", "adam", "adamw")),
         "model.attention": Rule(
             lambda x: set(x) <= set(() if on_vgg else ATTENTION_SITES),
             f"() on model.backbone={backbone!r}" if on_vgg else f"a subset of {ATTENTION_SITES}",
@@ -105,10 +118,13 @@ def validate(config: ConfigDict) -> None:
             lambda x: len(x) == 2 and all(0 <= beta < 1 for beta in x),
             "two numbers of at least 0 and below 1",
         ),
-        "optimizer.momentum": Rule(lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
+        **dict.fromkeys(
+            ("optimizer.momentum", "cutmix.ema_decay"),
+            Rule(lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
+        ),
         **dict.fromkeys(
             ("loss.semi_threshold", "s4gan.threshold", "classifier.ema", "classifier.burn_in",
-             "classifier.ramp", "classifier.threshold"),
+             "classifier.ramp", "classifier.threshold", "cutmix.threshold", "unimatch.threshold"),
             Rule(lambda x: 0 <= x <= 1, "a number from 0 to 1"),
         ),
         "seed": Rule(lambda x: 0 <= x < 2**32, "a whole number of at least 0 and below 2^32"),
@@ -129,6 +145,7 @@ def validate(config: ConfigDict) -> None:
             ("loss.lambda_adv_labeled", "loss.lambda_adv_unlabeled", "loss.lambda_semi",
              "s4gan.lambda_feature_matching", "s4gan.lambda_self_training",
              "classifier.final_lr", "classifier.weight_decay", "classifier.consistency",
+             "cutmix.lambda_consistency", "unimatch.lambda_strong", "unimatch.lambda_features",
              "optimizer.weight_decay", "optimizer.poly_power"),
             Rule(lambda x: 0 <= x < math.inf, "a number of at least 0"),
         ),

@@ -29,7 +29,13 @@ from sassn_jax.training.summaries import Writer, picture_row, tile
 PICTURED = 4  # images of the validation split that TensorBoard shows
 AHEAD = 2  # steps that may wait on the device, each with its batch
 MUST_BE_FINITE = ("loss/", "gradient_norm/")
-SHOWN = ("loss/cross_entropy", "loss/discriminator", "self_training/kept", "images_per_second")
+SHOWN = (
+    "loss/cross_entropy",
+    "loss/discriminator",
+    "self_training/kept",
+    "consistency/kept",
+    "images_per_second",
+)
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:

@@ -1,13 +1,11 @@
 """The fields that every config has, at the values of the paper; and how an argument is read."""
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
 ATTENTION = ("layer3", "layer4")
 RATES = {"deeplabv2": (6, 12, 18, 24), "deeplabv3": (12, 24, 36)}  # by head
 # What a method sets, before the recipe of a dataset has its say.
-METHODS: dict[str, dict[str, Any]] = {
+METHODS: dict[str, dict] = {
     "supervised": {},
     "advsemiseg": {},
     "sa": {"model.attention": ATTENTION},

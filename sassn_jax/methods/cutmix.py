@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
 from sassn_jax.methods.supervised import Supervised, self_training_health
+from sassn_jax.methods.teacher import moving_average
 from sassn_jax.methods.views import half_boxes, mix
 from sassn_jax.models.generator import AUXILIARY
 
@@ -144,14 +145,3 @@ def consistency_loss(
     confident = jnp.max(targets, axis=-1) >= threshold
     distance = jnp.sum(jnp.square(probabilities - targets), axis=-1)
     return jnp.mean(distance) * jnp.mean(confident.astype(distance.dtype)), confident
-
-
-def moving_average(average: Variables, new: Variables, decay: float) -> Variables:
-    """Returns `decay * average + (1 - decay) * new` of every array; of integers, the new ones."""
-
-    def follow(old: jax.Array, new: jax.Array) -> jax.Array:
-        if not jnp.issubdtype(new.dtype, jnp.floating):
-            return new
-        return decay * old + (1 - decay) * new
-
-    return jax.tree.map(follow, average, new)

@@ -1,6 +1,7 @@
 """Scoring a run that `train_and_evaluate` left in a workdir."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +18,7 @@ from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
 from sassn_jax.files import write_json
+from sassn_jax.inference import Predict
 from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.training import config as configuration
 from sassn_jax.training.checkpoint import Checkpoints
@@ -47,8 +49,13 @@ class Run:
     def predict(self, image: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
         """Returns the most likely class of each pixel of an RGB image, 0-255."""
         images = jnp.asarray(make_normalize(self.config)(image)[None])
-        probabilities = jax.jit(self.method.predict)(self.variables, images)
+        probabilities = self._predict(self.variables, images)
         return np.asarray(probabilities[0].argmax(-1))
+
+    @functools.cached_property
+    def _predict(self) -> Predict:
+        """Compiled once for each size: JAX forgets what it compiled of a method that is gone."""
+        return jax.jit(self.method.predict)
 
 
 def load_run(

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from sassn_jax.methods.cutmix import CutMix, CutMixWeights, consistency_loss, moving_average
+from sassn_jax.methods.cutmix import CutMix, CutMixWeights, consistency_loss
+from sassn_jax.methods.teacher import moving_average
 from sassn_jax.methods.views import half_boxes
 from tests.trees import assert_trees_close
 

@@ -20,6 +20,7 @@ from rich.progress import Progress
 from sassn_jax.errors import InputError, TrainingError
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
+TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint"
 LINE_EVERY = 15.0  # seconds between lines that tell of progress
 
 
@@ -34,12 +35,15 @@ def define_config(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
         _stop(_first_cause(error, fields="--help"), 2)
 
 
-def run(main: Callable[[], None] | Mapping[str, Callable[[], None]]) -> None:
+def run(
+    main: Callable[[], None] | Mapping[str, Callable[[], None]], when_stopped: str = ""
+) -> None:
     """Parses the flags, calls `main`, and ends the program.
 
     Args:
       main: raises `InputError` or `OSError` for what the user should mend. Or one such function for
         each of the words of which one must stand before the flags.
+      when_stopped: what a user who has pressed Ctrl-C can do to go on; nothing if empty.
     """
     verbs = main if isinstance(main, Mapping) else {}
 
@@ -54,7 +58,7 @@ def run(main: Callable[[], None] | Mapping[str, Callable[[], None]]) -> None:
         except TrainingError as error:
             _stop(error, 1)
         except KeyboardInterrupt:
-            _stop("stopped; run it again, and training goes on from its last checkpoint", 130)
+            _stop("; ".join(filter(None, ("stopped", when_stopped))), 130)
 
     app.run(quiet_main, flags_parser=functools.partial(_parse, verbs=list(verbs)))
 

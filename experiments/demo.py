@@ -99,4 +99,4 @@ def _draw(workdir: Path, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, command.TRAINING_GOES_ON)

@@ -21,7 +21,7 @@ _PREPARE: dict[str, Callable[[str, str, Callable[[int, int], None]], bool]] = {
 
 _DATASET = flags.DEFINE_string("dataset", None, f"One of {', '.join(_PREPARE)}.")
 _SOURCE = flags.DEFINE_string(
-    "source", None, "Folder of the dataset as it is published; README.md says what it must hold."
+    "source", None, "Folder of the dataset as published; docs/datasets.md says what it must hold."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder for prepared datasets.")
 
@@ -45,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, "run it again, and what it had checked is not checked again")

@@ -31,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    command.run(main, command.TRAINING_GOES_ON)

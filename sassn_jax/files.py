@@ -39,22 +39,34 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def occupied(folder: Path) -> Iterator[None]:
+def occupied(folder: Path, doing: str, flag: str) -> Iterator[None]:
     """Keeps other processes out of a folder until the block ends, or this process dies.
 
-    A file system that has no locks keeps nobody out.
+    A file system that has no locks keeps nobody out. Nothing is left behind in the folder.
+
+    Args:
+      folder: one that is there.
+      doing: what goes on in it, such as "training there", for the others' message.
+      flag: by which a user chose the folder, likewise.
 
     Raises:
       InputError: if another process is in it.
     """
-    with open(folder / ".lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder}: another process is training there; wait for it, or choose another "
-                "--workdir"
-            ) from None
-        except OSError:
-            pass
-        yield
+    path = folder / ".lock"
+    while True:
+        with open(path, "w", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"{folder}: another process is {doing}; wait for it, or choose another {flag}"
+                ) from None
+            except OSError:
+                pass
+            if os.fstat(file.fileno()).st_nlink == 0:  # removed by who had it, since it was opened
+                continue
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return

@@ -121,6 +121,32 @@ def test_heads_of_the_paper(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "switches", "valid"),
+    [
+        ("cityscapes", {}, True),
+        ("cityscapes", {"accumulation": 2}, False),
+        ("voc", {"accumulation": 4}, True),
+        ("voc", {"accumulation": 8}, False),
+        ("voc", {"batch_size": 1}, False),
+        ("voc", {"accumulation": 8, "model.norm": "frozen"}, False),
+        ("voc", {"accumulation": 8, "batch_size": 16}, True),
+    ],
+)
+def test_deeplabv3_needs_two_images_at_once(name, switches, valid):
+    config = get_config(name, "backbone=deeplabv3")
+    config.update_from_flattened_dict(switches)
+    if valid:
+        configuration.validate(config)
+    else:
+        expected = f"accumulation={config.accumulation}: expected a whole number that divides "
+        with pytest.raises(InputError, match=f"{expected}.* into pieces of 2 images or more"):
+            configuration.validate(config)
+    config = get_config(name)
+    config.update_from_flattened_dict(switches)
+    configuration.validate(config)
+
+
+@pytest.mark.parametrize(
     ("name", "method", "network"),
     [
         ("voc", "fcn8s", ("vgg16", "fcn8s")),

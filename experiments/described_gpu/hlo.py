@@ -17,6 +17,7 @@ _FREE = {
     "replica-id",
     "tuple",
 }
+_CALLS = {"async-start", "call", "conditional", "while"}
 _SLICES = {"dynamic-slice", "gather", "slice"}
 _UPDATE = "dynamic-update-slice"
 # What each of N devices sends in a ring, in arrays as large as an operand.
@@ -113,44 +114,57 @@ def _array_size(found: tuple[str, str, str]) -> int:
     return size
 
 
-def traffic(module: Module) -> int:
-    """Returns the bytes that a program's kernels read and write, in device memory or its cache.
+def traffic(module: Module, cache: int) -> int:
+    """Returns the bytes that a program must read from device memory and write to it, at the least.
 
-    Each kernel reads its operands, or those parts of them that it slices, and writes its result.
-    A loop whose length is not known counts once.
+    A kernel reads its operands, or those parts of them that it slices, and writes its result. When
+    it begins, no more of what it reads can be in the cache than the cache holds, and no more of
+    what it wrote when it ends: what is beyond that goes to and from device memory, however well the
+    cache is used. A loop whose length is not known counts once.
+
+    Args:
+      module: the compiled program.
+      cache: bytes that the last cache before device memory holds, the L2; with 0 the result is all
+        that kernels read and write.
     """
-    return _traffic(module, module.entry)
+    return _traffic(module, module.entry, cache)
 
 
-def _traffic(module: Module, computation: str) -> int:
+def _traffic(module: Module, computation: str, cache: int) -> int:
     instructions = module.computations[computation]
-    return sum(_moved(module, instructions, x) for x in instructions.values())
+    total = 0
+    for x in instructions.values():
+        if x.operation in _CALLS:
+            total += x.trips * _traffic(module, x.called, cache)
+        else:
+            total += sum(max(0, size - cache) for size in _moved(module, instructions, x))
+    return total
 
 
 def _moved(
     module: Module, instructions: Mapping[str, Instruction], instruction: Instruction
-) -> int:
+) -> tuple[int, int]:
+    """Bytes that a kernel reads, and those that it writes."""
     operation = instruction.operation
     if operation in _FREE or operation.endswith("-done"):
-        return 0
-    if operation in ("while", "call", "conditional", "async-start"):
-        return instruction.trips * _traffic(module, instruction.called)
+        return 0, 0
     if operation == "fusion":
         fused = module.computations[instruction.called]
         root = next(x for x in fused.values() if x.is_root)
         read = sum(_read(fused, x) for x in fused.values() if x.operation == "parameter")
-        return read + _written(fused, root)
-    operands = [instructions[name] for name in instruction.operands]
+        return read, _written(fused, root)
+    operands = [instructions[name] for name in dict.fromkeys(instruction.operands)]
     if operation in _SLICES:
-        return 2 * instruction.size
+        return min(instruction.size, operands[0].size), instruction.size
     if operation == _UPDATE:
-        return 2 * operands[1].size
+        return operands[1].size, operands[1].size
+    read = sum(x.size for x in operands)
     if operation.endswith("-start"):  # its result names the operand too
-        return 2 * sum(x.size for x in operands)
+        return read, read
     written = instruction.sizes
     if operation == "custom-call" and len(written) > 1:
         written = written[:-1]  # the last is a library's workspace
-    return sum(x.size for x in operands) + sum(written)
+    return read, sum(written)
 
 
 def _read(fused: Mapping[str, Instruction], source: Instruction) -> int:
@@ -188,7 +202,7 @@ def _sent(module: Module, computation: str, devices: int) -> float:
     instructions = module.computations[computation]
     total = 0.0
     for x in instructions.values():
-        if x.operation in ("while", "call", "conditional", "async-start"):
+        if x.operation in _CALLS:
             total += x.trips * _sent(module, x.called, devices)
         elif rule := _SENT.get(x.operation.removesuffix("-start")):
             total += rule(devices) * sum(instructions[name].size for name in x.operands)

@@ -16,7 +16,7 @@ from experiments.described_gpu.gpus import Gpu
 from experiments.described_gpu.training_step import Step
 from sassn_jax import data, methods
 from sassn_jax.errors import InputError
-from sassn_jax.training.config import resolve
+from sassn_jax.training.config import least_images, resolve
 
 GIB = 2**30
 # Of a card's memory; XLA, too, aims at this. The rest is for CUDA, its libraries' code, and cuDNN's
@@ -123,11 +123,13 @@ def alternatives(config: ConfigDict, devices: int) -> list[Switches]:
     """Returns what takes less memory than a config, in the order of what it costs.
 
     bfloat16 costs no time; rematerialisation a forward pass, and it changes no result; to take the
-    batch in pieces costs another, and batch statistics are then those of a piece.
+    batch in pieces costs another, and batch statistics are then those of a piece: no piece is so
+    small that it has none.
     """
     both = {"model.dtype": "bfloat16", "model.remat": True}
     share = config.batch_size // devices
-    pieces = [n for n in range(config.accumulation + 1, share + 1) if share % n == 0]
+    most = min(share, config.batch_size // least_images(config.model.head))
+    pieces = [n for n in range(config.accumulation + 1, most + 1) if share % n == 0]
     ladder: list[dict[str, Any]] = [
         {"model.dtype": "bfloat16"},
         {"model.remat": True},

@@ -25,7 +25,7 @@ class Step:
       parameters: of each network in training.
       flops: of matmuls and convolutions, by numerics; without what XLA computes anew.
       recomputed: how many results XLA computes anew, of its own accord, to save memory.
-      traffic: bytes that its kernels read and write.
+      traffic: bytes that it must read from device memory and write to it, see `hlo.traffic`.
       sent: bytes that it sends to the others.
       arguments: bytes of the state and of a batch, and of results that do not take their place.
       scratch: bytes of all else, the program itself included.
@@ -94,7 +94,7 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
         },
         flops={numerics: 2 * count / devices for numerics, count in multiply_adds.items()},
         recomputed=hlo.count_recomputed(module),
-        traffic=hlo.traffic(module),
+        traffic=hlo.traffic(module, gpu.l2_cache),
         sent=hlo.sent(module, devices),
         arguments=memory.argument_size_in_bytes
         + memory.output_size_in_bytes

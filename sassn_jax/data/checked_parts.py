@@ -20,7 +20,7 @@ class CheckedParts:
     """Images and masks of a dataset, some at a time, in a folder that goes when all are done.
 
     A part that is there is taken only if the files that it was made from still have the names,
-    sizes and times that they had.
+    sizes and times that they had; in an archive, checksums in place of times.
 
     Attributes:
       folder: for the parts, made if need be.
@@ -45,14 +45,12 @@ class CheckedParts:
         """
         stamps = [[id_, *map(_stamp, sources(id_))] for id_ in ids]
         digest = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
-        path = self.folder / f"{digest[:32]}.zip"
-        if path.exists():
-            with zipfile.ZipFile(path) as part:
-                found = [(part.read(f"{id_}/image"), part.read(f"{id_}/mask")) for id_ in ids]
+        path = self.folder / f"{digest[:32]}_{len(ids)}.zip"
+        if (found := _read_part(path, ids)) is not None:
             for _ in ids:
                 on_image()
             return found
-        files = []
+        files: list[Files] = []
         for id_ in ids:
             files.append(check(id_))
             on_image()
@@ -63,15 +61,34 @@ class CheckedParts:
                 part.writestr(f"{id_}/mask", mask)
         return files
 
+    def keep(self, length: int) -> None:
+        """Removes all but the parts of so many images; the folder too where there are none."""
+        for path in self.folder.glob("*"):
+            if not path.name.endswith(f"_{length}.zip"):
+                path.unlink()
+        with contextlib.suppress(OSError):  # it is not empty, or not there
+            self.folder.rmdir()
+
     def remove(self) -> None:
         """Removes the folder, with whatever is in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def _read_part(path: Path, ids: Sequence[str]) -> list[Files] | None:
+    """What is in a part; None where it is not there, or damaged, as by a power cut."""
+    try:
+        with zipfile.ZipFile(path) as part:
+            return [(part.read(f"{id_}/image"), part.read(f"{id_}/mask")) for id_ in ids]
+    except Exception:  # a damaged one fails in too many ways to name
+        return None
+
+
 def _stamp(path: Traversable) -> tuple[str, int, int]:
-    """Name, size and time of a file, or of the archive that it is in; zeros where it is missing."""
-    file = Path(path.root.filename or "") if isinstance(path, zipfile.Path) else Path(str(path))
-    with contextlib.suppress(OSError):  # whoever reads it tells what is wrong
-        stat = file.stat()
+    """Name and size of a file, and its time or, in an archive, sum; zeros where it is missing."""
+    with contextlib.suppress(OSError, KeyError):  # whoever reads it tells what is wrong
+        if isinstance(path, zipfile.Path):
+            member = path.root.getinfo(path.at)
+            return str(path), member.file_size, member.CRC
+        stat = Path(str(path)).stat()
         return str(path), stat.st_size, stat.st_mtime_ns
     return str(path), 0, 0

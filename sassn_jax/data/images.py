@@ -5,14 +5,18 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.errors import InputError
+
+# By how a file's name ends. What another format's reader makes of a file is not looked at: of those
+# that Pillow has, one runs programs.
+_FORMATS = {".jpg": "JPEG", ".png": "PNG"}
 
 
 def read_list(path: Path, what: str) -> tuple[str, ...]:
@@ -28,7 +32,7 @@ def read_list(path: Path, what: str) -> tuple[str, ...]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a list of {what}, one a line")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file; expected {what}, one a line") from None
     entries = tuple(line.strip() for line in lines if line.strip())
@@ -80,23 +84,25 @@ def name_several(names: Collection[str]) -> str:
 
 
 def read_image(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W 3"]]:
-    """Reads an image.
+    """Reads an image, a `.jpg` or `.png`.
 
     Returns:
       The file as it is, and its pixels.
 
     Raises:
-      InputError: where the file is missing or damaged.
+      InputError: where the file is missing, damaged, of another format than its name says, or has
+        channels of 16 bits.
     """
     content = read_bytes(path)
     return content, _decode(path, content, decode_image)
 
 
 def read_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
-    """Reads a mask: the file as it is, and its pixels.
+    """Reads a mask, a `.png`: the file as it is, and its pixels.
 
     Raises:
-      InputError: where the file is missing or damaged, or has not one channel of 8 bits.
+      InputError: where the file is missing, damaged, of another format than its name says, or has
+        not one channel of 8 bits.
     """
     content = read_bytes(path)
     return content, _decode(path, content, decode_label)
@@ -106,13 +112,15 @@ def read_bytes(path: Traversable) -> bytes:
     """Reads a file, which may be in a zip file.
 
     Raises:
-      InputError: where it is missing, or damaged in its zip file.
+      InputError: where it is missing, or damaged in its zip file, or packed in a way that Python
+        does not read, as Windows packs what is large (Deflate64), or encrypted.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file, but its id is in a list")
     try:
         return path.read_bytes()
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    # By a RuntimeError zipfile tells of encryption, and of ways to pack that it does not know.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be unpacked ({error})") from None
 
 
@@ -146,7 +154,16 @@ def size(array: np.ndarray) -> str:
 
 
 def decode_image(image: Image.Image) -> np.ndarray:
-    """Pixels of an image: uint8 `[H, W, 3]`, RGB."""
+    """Pixels of an image: uint8 `[H, W, 3]`, RGB.
+
+    They are as they are stored: an orientation in EXIF data is not followed, since masks do not
+    have it, and are of the stored pixels in the datasets that are published.
+
+    Raises:
+      ValueError: where it has one channel of more than 8 bits, which Pillow would clip.
+    """
+    if image.mode.startswith("I"):
+        raise ValueError(f"has mode {image.mode}; expected channels of 8 bits")
     return np.asarray(image.convert("RGB"))
 
 
@@ -164,13 +181,16 @@ def decode_label(image: Image.Image) -> np.ndarray:
 def _decode(
     path: Traversable, content: bytes, decode: Callable[[Image.Image], np.ndarray]
 ) -> np.ndarray:
+    format_ = _FORMATS[PurePath(path.name).suffix]
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=[format_]) as image:
             return decode(image)
+    except UnidentifiedImageError:  # it names the bytes' address in memory
+        reason = f"not a {format_} file"
     # Pillow reports a damaged file by any of these.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as an image ({reason})") from None
+    raise InputError(f"{path}: cannot be read as an image ({reason})")
 
 
 def encode_png(pixels: UInt8[np.ndarray, "H W"] | UInt8[np.ndarray, "H W 3"]) -> bytes:

@@ -18,6 +18,7 @@ from sassn_jax.data.checked_parts import CheckedParts
 from sassn_jax.data.dataset import Dataset, DatasetInfo, Example, voc_color
 from sassn_jax.data.images import decode_image, decode_label
 from sassn_jax.errors import InputError
+from sassn_jax.files import occupied
 
 
 @runtime_checkable
@@ -51,7 +52,9 @@ def prepare(
 ) -> bool:
     """Checks a dataset's images and masks and writes them under `data_dir`, whole or not at all.
 
-    A call that was killed or stopped leaves what it had checked, for the next call alone.
+    What had been checked stays for the next call, and only for it: of a call that was killed or
+    stopped all, of one that a wrong file ended what is as large as a file of records; where the
+    disk is full, nothing. While it is written, a dataset takes twice its space.
 
     Args:
       name: of the dataset.
@@ -63,7 +66,8 @@ def prepare(
       Whether it wrote anything: False where the dataset had been prepared already.
 
     Raises:
-      InputError: names the first file that is wrong; or `data_dir` holds other images.
+      InputError: names the first file that is wrong; or `data_dir` holds other images, or another
+        process is preparing the dataset there.
       OSError: where `data_dir` cannot be written.
     """
     if is_prepared(name, data_dir):
@@ -78,16 +82,23 @@ def prepare(
     total = sum(map(len, layout.splits.values()))
     done = iter(range(1, total + 1))
     parts = CheckedParts(Path(data_dir) / f".{name}_checked")
-    _write(
-        _builder(
-            name,
-            data_dir,
-            layout=layout,
-            parts=parts,
-            progress=lambda: progress(next(done), total),
-        ),
-        parts,
+    builder = _builder(
+        name,
+        data_dir,
+        layout=layout,
+        parts=parts,
+        progress=lambda: progress(next(done), total),
     )
+    folder = Path(builder.data_path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with occupied(folder, "preparing it", "--data_dir"):
+            _write(builder, parts)
+    finally:
+        # TFDS removes its files where something fails; the folders made for them go here.
+        with contextlib.suppress(OSError):  # there is something in them
+            folder.rmdir()
+            folder.parent.rmdir()
     return True
 
 
@@ -163,9 +174,10 @@ class RecordSource:
         if not 0 <= index < len(self):
             raise IndexError(f"{index=}: the split {self._arguments[2]!r} has {len(self)} images")
         record = self._records[index]
-        with Image.open(io.BytesIO(record["image"])) as image:
+        # No format but those that were written is looked for.
+        with Image.open(io.BytesIO(record["image"]), formats=["JPEG", "PNG"]) as image:
             pixels = decode_image(image)
-        with Image.open(io.BytesIO(record["label"])) as image:
+        with Image.open(io.BytesIO(record["label"]), formats=["PNG"]) as image:
             label = decode_label(image)
         return {"image": pixels, "label": label, "id": record["id"].decode()}
 
@@ -184,9 +196,8 @@ def _builder(name: str, data_dir: str | os.PathLike[str], **kwargs: Any) -> Any:
 def _write(builder: Any, parts: CheckedParts) -> None:
     import tensorflow_datasets as tfds
 
-    folder = Path(builder.data_path).parent
     # What one that was killed left behind. TFDS makes each anew, and removes it in all other cases.
-    for unfinished in folder.glob("incomplete.*"):
+    for unfinished in Path(builder.data_path).parent.glob("incomplete.*"):
         shutil.rmtree(unfinished)
     # TFDS announces a download, and makes a folder for it. Neither is of use to anybody here.
     with (
@@ -200,16 +211,15 @@ def _write(builder: Any, parts: CheckedParts) -> None:
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False),
             )
             parts.remove()
+        except InputError:  # a file can be mended
+            parts.keep(builder.part_length)
+            raise
         except Exception as error:  # a Ctrl-C is none: what has been checked then stays
             parts.remove()
-            if isinstance(error, RuntimeError):  # what ArrayRecord raises where a disk is full
+            # What ArrayRecord raises where a disk is full.
+            if isinstance(error, RuntimeError) and not builder.is_reading:
                 raise OSError(f"{builder.data_path}: cannot be written ({error})") from None
             raise
-        finally:
-            # TFDS removes its files where something fails, and leaves the folders made for them.
-            with contextlib.suppress(OSError):  # there is something in them
-                folder.rmdir()
-                folder.parent.rmdir()
 
 
 @contextlib.contextmanager

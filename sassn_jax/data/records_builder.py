@@ -39,6 +39,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         """
         self.name = name
         self._layout, self._parts, self._progress = layout, parts, progress
+        self.is_reading = False  # the source; else an error is one of writing
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -70,12 +71,19 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
             for split, ids in splits.items()
         }
 
+    @property
+    def part_length(self) -> int:
+        """Images that are read, checked and written together, but for the last of a split."""
+        return _SHARD_LENGTH
+
     def _examples(self, split: str, ids: Sequence[str]) -> Iterator:
+        self.is_reading = True
         files = self._parts.read(
             ids,
             functools.partial(self._layout.paths, split),
             functools.partial(self._layout.read, split),
             self._progress,
         )
+        self.is_reading = False
         for id_, (image, label) in zip(ids, files, strict=True):
             yield id_, {"id": id_, "image": image, "label": label}

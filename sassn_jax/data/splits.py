@@ -76,7 +76,8 @@ def _parse_fraction(labels: str) -> Fraction | None:
 
 def _read_ids(path: Path, known: Sequence[str]) -> set[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Windows puts a byte order mark before a text.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError(f"{path}: expected text, one id a line") from None
     lines = [line.strip() for line in lines if line.strip()]

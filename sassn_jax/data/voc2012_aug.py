@@ -8,7 +8,9 @@ VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt
 benchmark_RELEASE/dataset/{train,val}.txt, cls/ID.mat  SBD (Hariharan et al. 2011)
 
 In place of `benchmark_RELEASE` there may be `VOCdevkit/VOC2012/SegmentationClassAug/ID.png`, SBD's
-masks as others have converted them. An image that has a mask of VOC's is given that one.
+masks as others have converted them. An image that has a mask of VOC's is given that one. Nowhere in
+these archives are all training images listed: the list `trainaug.txt`, which some who convert SBD
+write beside VOC's, is used where it is there.
 """
 
 import io
@@ -27,6 +29,7 @@ from sassn_jax.data.images import (
     check_folder,
     check_label,
     encode_png,
+    name_several,
     read_bytes,
     read_image,
     read_label,
@@ -60,6 +63,7 @@ CLASS_NAMES = (
 )
 COLORS = {name: voc_color(i) for i, name in enumerate(CLASS_NAMES)}
 SPLIT_SIZES = {"train": 10_582, "val": 1_449}
+TRAINAUG = "trainaug.txt"  # ids of all training images
 
 
 def prepare(
@@ -107,12 +111,11 @@ class VocLayout:
         image_path, path = self.paths(split, id_)
         image_file, image = read_image(image_path)
         if path.suffix == ".mat":
-            label = read_sbd_label(path)
-            label_file = encode_png(label)
+            label_file, label = None, read_sbd_label(path)
         else:
             label_file, label = read_label(path)
         check_label(path, label, image, len(self.class_names))
-        return image_file, label_file
+        return image_file, label_file or encode_png(label)
 
 
 def read_layout(source: str | os.PathLike[str]) -> VocLayout:
@@ -132,7 +135,8 @@ def read_layout(source: str | os.PathLike[str]) -> VocLayout:
     check_folder(
         voc / "SegmentationClass", ".png", train | val, f"{lists / 'train.txt'} or val.txt"
     )
-    masks = _sbd_masks(voc, Path(source) / "benchmark_RELEASE" / "dataset", train | val)
+    sbd = Path(source) / "benchmark_RELEASE" / "dataset"
+    masks = _sbd_masks(voc, sbd, train | val)
     splits = {"train": tuple(sorted((train | set(masks)) - val)), "val": tuple(sorted(val))}
     for split, ids in splits.items():
         if len(ids) != SPLIT_SIZES[split]:
@@ -140,6 +144,7 @@ def read_layout(source: str | os.PathLike[str]) -> VocLayout:
                 f"{source}: {len(ids)} images for {split}; expected {SPLIT_SIZES[split]}: VOC's "
                 f"lists have {len(train)} of 1464 for train and {len(val)} of 1449 for val, and "
                 f"{len(set(masks) - train - val)} of 9118 have a mask of SBD alone"
+                f"{_name_missing(lists, sbd, train | val | set(masks))}"
             )
         check_folder(voc / "JPEGImages", ".jpg", ids, f"the lists for {split}", others=True)
     masks |= {id_: voc / "SegmentationClass" / f"{id_}.png" for id_ in train | val}
@@ -158,7 +163,7 @@ def _sbd_masks(voc: Path, sbd: Path, own: Collection[str]) -> dict[str, Path]:
         raise InputError(f"{sbd}: no such folder; expected SBD there, or its masks in {folder}")
     ids = {path.stem for path in folder.iterdir() if path.suffix == ".png"}
     lists = str(folder / "*.png")
-    trainaug = voc / "ImageSets" / "Segmentation" / "trainaug.txt"
+    trainaug = voc / "ImageSets" / "Segmentation" / TRAINAUG
     if trainaug.is_file():  # some who convert SBD write this list; the folder may hold val's too
         ids = (ids & set(own)) | (set(read_list(trainaug, "image ids")) - set(own))
         lists = str(trainaug)
@@ -166,14 +171,40 @@ def _sbd_masks(voc: Path, sbd: Path, own: Collection[str]) -> dict[str, Path]:
     return {id_: folder / f"{id_}.png" for id_ in ids}
 
 
+def _name_missing(lists: Path, sbd: Path, known: Collection[str]) -> str:
+    """What else in the archives tells of images that ought to be there: the end of a message.
+
+    Args:
+      lists: the folder of VOC's lists.
+      sbd: the folder of SBD, if there is one.
+      known: ids of the images that have a mask.
+    """
+    for path in (lists / TRAINAUG, lists / "trainval.txt"):
+        if path.is_file() and (missing := set(read_list(path, "image ids")) - set(known)):
+            return f"; in {path}, but without a mask: {min(missing)}{name_several(missing)}"
+    objects = lists.parents[1] / "SegmentationObject"
+    for folder, suffix in ((sbd / "img", ".jpg"), (sbd / "inst", ".mat"), (objects, ".png")):
+        ids = {path.stem for path in folder.glob(f"*{suffix}")}
+        if missing := ids - set(known):
+            return f"; in {folder}, but in no list: {min(missing)}{name_several(missing)}"
+    if (lists / TRAINAUG).is_file():
+        return ""
+    return f"; which ones are missing can be told only with a list of all in {lists / TRAINAUG}"
+
+
 def read_sbd_label(path: Traversable) -> UInt8[np.ndarray, "H W"]:
     """Reads a mask of SBD: `GTcls.Segmentation` of a MATLAB file.
 
     Raises:
-      InputError: where the file is missing, damaged, or holds no such mask.
+      InputError: where the file is missing, damaged, or holds no such mask, or SciPy is not
+        installed.
     """
-    import scipy.io  # slow, and needed for nothing else
-
+    try:
+        import scipy.io  # slow, and needed for nothing else
+    except ImportError:
+        raise InputError(
+            f"{path}: SciPy, which reads it, is not installed; pip install 'sassn_jax[voc]'"
+        ) from None
     content = io.BytesIO(read_bytes(path))
     try:
         label = scipy.io.loadmat(content, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]

@@ -31,8 +31,8 @@ class Supervised:
       ignore_label: pixels that take no part.
       accumulation: pieces that G takes a batch in, one after the other, each from its images alone
         in the backward pass too: the memory of one piece for a second forward pass. Losses and
-        gradients are those of the whole batch. Where the trunk uses batch statistics they are each
-        piece's own, and the running ones take the pieces in turn.
+        gradients are those of the whole batch, but for batch statistics and dropout, which are each
+        piece's own; the running statistics take the pieces in turn.
     """
 
     generator: SegmentationNetwork

@@ -49,8 +49,9 @@ class DeepLabV2Head(nn.Module):
 class DeepLabV3Head(nn.Module):
     """Parallel convolutions and image pooling, joined (DeepLabv3, section 3.3), as in torchvision.
 
-    Its norms are trained, whatever the trunk's are. Where `train` is set it draws from the random
-    stream `dropout`.
+    Its norms are trained, on batch statistics, whatever the trunk's are. That of the image pooling
+    has a single position an image: of one image there is no variance, so in training it takes two
+    or more in each group. Where `train` is set it draws from the random stream `dropout`.
 
     Attributes:
       num_classes: channels of the output.
@@ -59,6 +60,7 @@ class DeepLabV3Head(nn.Module):
     """
 
     align_corners: ClassVar[bool] = False  # in resizing the logits
+    least_images: ClassVar[int] = 2  # of a group in training
     num_classes: int
     rates: tuple[int, ...] = (12, 24, 36)
 
@@ -72,7 +74,15 @@ class DeepLabV3Head(nn.Module):
           features: of the trunk.
           train: whether to normalize by batch statistics, and to drop.
           groups: interleaved parts of the batch with statistics of their own.
+
+        Raises:
+          ValueError: in training, where a group has one image alone.
         """
+        if train and features.shape[0] // groups < self.least_images:
+            raise ValueError(
+                f"{features.shape[0]} images in {groups} groups: expected at least "
+                f"{self.least_images} in each, or the image pooling has no variance"
+            )
 
         def branch(name: str, x: jax.Array, size: int, dilation: int = 1) -> jax.Array:
             """A convolution, its norm of the same name with `bn`, and ReLU."""

@@ -91,6 +91,9 @@ class ResNet(nn.Module):
       norm: see `BatchNorm`.
       remat: whether the backward pass computes each block anew from its input, the only thing that
         is then kept of it: less memory for a second forward pass. XLA's CPU compiler undoes it.
+        It is cut by block and not by stage: of the trunk, the inputs of all blocks and the inside
+        of one are then in memory at once. By stage it would be the inside of all 23 blocks of a
+        ResNet-101's third, where most of the memory goes, for the same second forward pass.
     """
 
     architecture: Architecture

@@ -19,6 +19,7 @@ from sassn_jax.methods.s4gan import S4GANWeights
 from sassn_jax.methods.unimatch import UniMatchWeights
 from sassn_jax.models.discriminator import MINIMUM_SIZE
 from sassn_jax.models.generator import ATTENTION_SITES
+from sassn_jax.models.heads import DeepLabV3Head
 from sassn_jax.models.layers import NORMS
 from sassn_jax.models.networks import BACKBONES, heads_on, is_vgg
 from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS
@@ -59,6 +60,7 @@ def validate(config: ConfigDict) -> None:
     backbone = _get(config, "model.backbone")
     on_vgg = is_vgg(backbone)
     perturbs = _get(config, "method") in ("unimatch", "unimatch_sassn")  # features of a ResNet
+    least = least_images(_get(config, "model.head"))
     rules = {
         "method": one_of(METHODS),
         "model.backbone": Rule(
@@ -133,8 +135,18 @@ def validate(config: ConfigDict) -> None:
         "optimizer.lr_batch_size": AT_LEAST_0,
         **dict.fromkeys(COUNTS, AT_LEAST_1),
         "accumulation": Rule(
-            lambda x: AT_LEAST_1.valid(x) and config.batch_size % x == 0,
-            f"a whole number that divides batch_size={_get(config, 'batch_size')}",
+            lambda x: (
+                AT_LEAST_1.valid(x)
+                and config.batch_size % x == 0
+                and config.batch_size // x >= least
+            ),
+            f"a whole number that divides batch_size={_get(config, 'batch_size')}"
+            + (
+                f" into pieces of {least} images or more: of fewer, the image pooling of "
+                f"model.head={config.model.head!r} has no batch statistics"
+                if least > 1
+                else ""
+            ),
         ),
         **dict.fromkeys(
             ("optimizer.lr", "optimizer.discriminator_lr", "optimizer.new_layer_multiplier",
@@ -158,6 +170,14 @@ def validate(config: ConfigDict) -> None:
             is_valid = False
         if not is_valid:
             raise InputError(f"{field}={value!r}: expected {rule.expected}")
+
+
+def least_images(head: str) -> int:
+    """Of how many images of a kind a network with this head may take a batch statistic, at least.
+
+    On however many devices: their statistics are those of all images that they take at once.
+    """
+    return DeepLabV3Head.least_images if head == "deeplabv3" else 1
 
 
 def resolve(config: ConfigDict) -> ConfigDict:

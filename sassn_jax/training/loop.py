@@ -64,7 +64,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     parts = setup.pretrained_parts()
     workdir.mkdir(parents=True, exist_ok=True)
     with (
-        occupied(workdir),
+        occupied(workdir, "training there", "--workdir"),
         Checkpoints(workdir) as checkpoints,
         make_reporter(f"{config.dataset} {config.method}", config.num_steps) as reporter,
         contextlib.closing(setup.batches),

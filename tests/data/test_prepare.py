@@ -72,6 +72,30 @@ def test_missing_and_unknown_values_say_what_is_allowed(flags, named):
     assert named in done.stderr
 
 
+STOPPED = """
+import runpy, sys
+from sassn_jax.data import camvid_layout
+
+def read(self, split, id_):
+    raise KeyboardInterrupt
+
+camvid_layout.CamvidLayout.read = read
+sys.argv[0] = "prepare.py"
+runpy.run_module("experiments.prepare", run_name="__main__", alter_sys=False)
+"""
+
+
+def test_one_that_is_stopped_says_that_it_can_go_on(source, tmp_path):
+    flags = ("--dataset=camvid", f"--source={source}", f"--data_dir={tmp_path / 'data'}")
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, *flags], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 130
+    assert done.stderr == (
+        "prepare: stopped; run it again, and what it had checked is not checked again\n"
+    )
+
+
 SMALL = """
 import runpy, sys
 from sassn_jax.data import cityscapes

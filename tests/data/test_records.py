@@ -3,7 +3,7 @@
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +134,63 @@ def test_what_has_been_checked_is_not_checked_again_unless_it_changed(
     assert told == [(done, total) for done in range(1, total + 1)]
     train = load(data_dir).splits["train"]
     assert numbers(train) == [(f"image_{i}", i) for i in range(layout.train)]
+
+
+@dataclass(frozen=True)
+class Failing(Numbered):
+    """Fails at the image of the validation split."""
+
+    error: Exception = field(default_factory=lambda: InputError("image_9: wrong"))
+    read_ids: list = field(default_factory=list)
+
+    def read(self, split, id_):
+        if split == "val":
+            raise self.error
+        self.read_ids.append(id_)
+        return super().read(split, id_)
+
+
+def test_after_a_wrong_file_what_was_checked_in_full_parts_is_not_checked_again(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)  # parts of 2, 2 and 1, and 1
+    for expected in ([0, 1, 2, 3, 4], [4], [4]):
+        layout = Failing()
+        with pytest.raises(InputError, match="image_9: wrong"):
+            records.prepare("numbered", layout, tmp_path / "data")
+        assert layout.read_ids == [f"image_{i}" for i in expected]
+        assert [path.name for path in (tmp_path / "data").iterdir()] == [".numbered_checked"]
+        assert len(files(tmp_path)) == 2
+    assert records.prepare("numbered", Numbered(), tmp_path / "data")
+    assert numbers(load(tmp_path / "data").splits["train"]) == [(f"image_{i}", i) for i in range(5)]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["numbered"]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), RuntimeError("a mistake of ours")]
+)
+def test_after_another_error_nothing_stays_and_it_is_told_as_it_is(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)
+    with pytest.raises(type(error), match=str(error.args[-1])) as caught:
+        records.prepare("numbered", Failing(error=error), tmp_path / "data")
+    assert "cannot be written" not in str(caught.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_two_do_not_prepare_the_same_dataset_at_once(tmp_path):
+    refused = []
+
+    def prepare_too(done, total):
+        with pytest.raises(InputError, match="numbered: another process is preparing it; wait"):
+            records.prepare("numbered", Numbered(), tmp_path)
+        refused.append(done)
+        if done == 1:  # another one may
+            assert records.prepare("other", Numbered(1), tmp_path)
+
+    assert records.prepare("numbered", Numbered(), tmp_path, prepare_too)
+    assert refused == [1, 2, 3, 4, 5, 6]
+    assert numbers(load(tmp_path).splits["val"]) == [("image_9", 9)]
+    assert not list(tmp_path.rglob(".lock"))
 
 
 KILLED = """

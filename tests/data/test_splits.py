@@ -68,6 +68,12 @@ def test_a_file_names_the_labelled_images(tmp_path):
     assert len(split.unlabeled) == 365
 
 
+def test_a_file_of_ids_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "labeled.txt"
+    path.write_text("frame_009\nframe_002\n", encoding="utf-8-sig")
+    assert choose_labeled(IDS, str(path), seed=0).labeled == ("frame_002", "frame_009")
+
+
 VOC = ("2007_000032", "2008_000002", "2008_000003")
 CITYSCAPES = ("aachen_000000_000019", "jena_000078_000019", "jena_000079_000019")
 

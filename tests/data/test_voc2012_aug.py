@@ -169,6 +169,11 @@ def other_size_of_mat(root):
     return CLS / "2008_000002.mat"
 
 
+def empty_mat(root):
+    save_mat(root / CLS / "2008_000002.mat", np.zeros((0, 0), np.uint8))
+    return CLS / "2008_000002.mat"
+
+
 def id_in_both_lists(root):
     path = VOC / "ImageSets/Segmentation/train.txt"
     (root / path).write_text("\n".join([*LISTS[str(path)], VAL[0]]))
@@ -225,6 +230,7 @@ def no_folder_of_masks(root):
         mat_of_wide_numbers,
         text_as_mat,
         other_size_of_mat,
+        empty_mat,
     ],
 )
 def test_a_bad_source_is_named_in_one_line_and_nothing_is_written(source, tmp_path, damage):
@@ -275,6 +281,60 @@ def test_other_counts_are_refused(source, tmp_path, monkeypatch, sizes):
     with pytest.raises(InputError) as error:
         voc2012_aug.prepare(source, tmp_path / "data")
     assert "have 2 of 1464 for train and 2 of 1449 for val, and 3 of 9118" in str(error.value)
+    assert not (tmp_path / "data").exists()
+
+
+def listed(name, *ids):
+    def write(root):
+        path = root / VOC / "ImageSets/Segmentation" / name
+        path.write_text("\n".join([*TRAIN, *ids]))
+        return f"in {path}, but without a mask: {ids[0]}"
+
+    return write
+
+
+def pictured(folder, suffix):
+    def write(root):
+        (root / folder).mkdir(exist_ok=True)
+        for name in (f"2010_000001{suffix}", f"{TRAIN[0]}{suffix}", "Thumbs.db"):
+            (root / folder / name).touch()
+        return f"in {root / folder}, but in no list: 2010_000001"
+
+    return write
+
+
+def nowhere(root):
+    path = root / VOC / "ImageSets/Segmentation/trainaug.txt"
+    return f"which ones are missing can be told only with a list of all in {path}"
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        listed("trainaug.txt", "2010_000001"),
+        listed("trainaug.txt", "2010_000001", "2010_000002"),
+        listed("trainval.txt", "2010_000001"),
+        pictured(SBD / "img", ".jpg"),
+        pictured(SBD / "inst", ".mat"),
+        pictured(VOC / "SegmentationObject", ".png"),
+        nowhere,
+    ],
+)
+def test_missing_images_are_named_where_the_archives_tell_of_them(
+    source, tmp_path, monkeypatch, tell
+):
+    expected = tell(source)
+    monkeypatch.setattr(voc2012_aug, "SPLIT_SIZES", {"train": 6, "val": 2})
+    with pytest.raises(InputError) as error:
+        voc2012_aug.prepare(source, tmp_path / "data")
+    assert f"3 of 9118 have a mask of SBD alone; {expected}" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_without_scipy_it_says_what_to_install(source, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(InputError, match=r"\.mat: SciPy, .* pip install 'sassn_jax\[voc\]'"):
+        voc2012_aug.prepare(source, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 

@@ -82,7 +82,32 @@ def test_traffic_leaves_out_workspace_and_counts_slices_in_loops():
     updated = row + index + row
     reduced = 2 * 5 * row
     expected = convolution + 5 * (sliced + updated) + reduced
-    assert hlo.traffic(hlo.parse(GPU_PROGRAM)) == expected
+    assert hlo.traffic(hlo.parse(GPU_PROGRAM), cache=0) == expected
+
+
+@pytest.mark.parametrize(
+    ("cache", "expected"),
+    [
+        # The convolution's reads and writes, and those of the sum over devices; the rounds of the
+        # loop move less than this.
+        (100, (2 * (8 * 6 + 6 * 7) - 100) + (2 * 8 * 7 - 100) + 2 * (5 * 10 * FLOAT - 100)),
+        (150, 2 * (8 * 6 + 6 * 7) - 150 + 2 * (5 * 10 * FLOAT - 150)),
+        (199, 2),
+        (200, 0),
+    ],
+)
+def test_traffic_is_what_the_cache_cannot_hold(cache, expected):
+    assert hlo.traffic(hlo.parse(GPU_PROGRAM), cache) == expected
+
+
+def test_what_a_kernel_reads_twice_counts_once():
+    square = textwrap.dedent("""\
+        ENTRY %main (x: f32[10,10]) -> f32[10,10] {
+          %x = f32[10,10]{1,0} parameter(0)
+          ROOT %y = (f32[10,10]{1,0}, s8[64]{0}) custom-call(%x, %x), custom_call_target="gemm"
+        }
+        """)
+    assert hlo.traffic(hlo.parse(square), cache=0) == 2 * 10 * 10 * FLOAT
 
 
 def test_a_sum_over_devices_is_sent_nearly_twice():
@@ -101,7 +126,8 @@ def test_a_sum_over_devices_is_sent_nearly_twice():
 def test_traffic_of_a_plain_program_is_what_xla_says(function):
     x = jax.ShapeDtypeStruct((8, 128), jnp.float32)
     compiled = jax.jit(function).lower(x, x).compile()
-    assert hlo.traffic(hlo.parse(compiled.as_text())) == compiled.cost_analysis()["bytes accessed"]
+    moved = hlo.traffic(hlo.parse(compiled.as_text()), cache=0)
+    assert moved == compiled.cost_analysis()["bytes accessed"]
 
 
 def test_traffic_of_a_loop_is_that_of_its_rounds():
@@ -111,7 +137,7 @@ def test_traffic_of_a_loop_is_that_of_its_rounds():
 
         x = jax.ShapeDtypeStruct((1000,), jnp.float32)
         compiled = jax.jit(lambda x: lax.scan(step, x, length=rounds)[0]).lower(x).compile()
-        return hlo.traffic(hlo.parse(compiled.as_text()))
+        return hlo.traffic(hlo.parse(compiled.as_text()), cache=0)
 
     assert times(70) - times(30) == pytest.approx(40 * 2 * 1000 * FLOAT, rel=0.01)
 

@@ -29,6 +29,33 @@ def test_an_interrupt_in_a_callback_of_the_collector_is_heard(monkeypatch):
     assert calls == ["start"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "stopped"),
+        ((command.TRAINING_GOES_ON,), "stopped; run it again, and training goes on from its last"),
+    ],
+)
+def test_a_stopped_command_says_how_it_goes_on_if_it_does(monkeypatch, capsys, arguments, line):
+    def main():
+        raise KeyboardInterrupt
+
+    def leave(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(command.app, "run", lambda main, flags_parser: main(["experiments/x.py"]))
+    monkeypatch.setattr(command.logging, "set_verbosity", lambda level: None)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(command.os, "_exit", leave)
+    monkeypatch.setattr(sys, "argv", ["experiments/x.py"])
+    with pytest.raises(SystemExit) as stopped:
+        command.run(main, *arguments)
+    assert stopped.value.code == 130
+    error = capsys.readouterr().err
+    assert error.startswith(f"x: {line}")
+    assert ("training" in error) == bool(arguments)
+
+
 def test_what_another_thread_could_not_raise_stops_nothing(monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", command._hear_again)
 

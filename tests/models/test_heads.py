@@ -79,6 +79,19 @@ def test_deeplabv3_joins_parallel_branches_and_the_mean(monkeypatch):
     )
 
 
+@pytest.mark.parametrize(("images", "groups"), [(1, 1), (2, 2)])
+def test_deeplabv3_does_not_train_on_one_image_of_a_group(monkeypatch, images, groups):
+    """Its mean over an image has no variance then; PyTorch refuses it too."""
+    monkeypatch.setattr("sassn_jax.models.heads.ASPP_FEATURES", 8)
+    features = jnp.asarray(draw(images, 4, 5, 6))
+    head = DeepLabV3Head(num_classes=2, rates=(1,))
+    variables = random_variables(head, features)
+    assert head.apply(variables, features).shape == (images, 4, 5, 2)
+    rngs = {"dropout": jax.random.key(0)}
+    with pytest.raises(ValueError, match=f"{images} images in {groups} groups: expected at least"):
+        head.apply(variables, features, train=True, groups=groups, rngs=rngs)
+
+
 def test_the_auxiliary_head_is_a_small_classifier():
     features = draw(2, 5, 6, 8)
     head = AuxiliaryHead(num_classes=3)

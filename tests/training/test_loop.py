@@ -337,8 +337,9 @@ def test_evaluating_what_is_not_there(workdir, tmp_path):
 def test_two_runs_do_not_share_a_workdir(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
-    with occupied(workdir), pytest.raises(InputError, match=r"run: another process is training"):
+    lock = occupied(workdir, "training there", "--workdir")
+    with lock, pytest.raises(InputError, match=r"run: another process is training there; wait"):
         train_and_evaluate(tiny_config(), workdir)
-    assert [path.name for path in workdir.iterdir()] == [".lock"]
-    with occupied(workdir):  # as soon as the other is gone
+    assert list(workdir.iterdir()) == []
+    with occupied(workdir, "training there", "--workdir"):  # as soon as the other is gone
         pass

@@ -1,0 +1,87 @@
+"""Lists, images and masks that others made, among them some that no published dataset has."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sassn_jax.data.images import encode_png, read_bytes, read_image, read_label, read_list
+from sassn_jax.errors import InputError
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 8\n%%EndComments\nshowpage\n%%EOF\n"
+
+
+def encode(format_, pixels=PIXELS, **options):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format_, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("e.jpg", EPS, "not a JPEG file"),
+        ("e.png", EPS, "not a PNG file"),
+        ("t.png", encode("TIFF"), "not a PNG file"),
+        ("p.jpg", encode("PNG"), "not a JPEG file"),
+        ("empty.png", b"", "not a PNG file"),
+        ("wide.png", encode("PNG", PIXELS[..., 0].astype(np.uint16) * 257), "expected channels of"),
+    ],
+)
+def test_an_image_is_what_its_name_says(tmp_path, name, content, reason):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_image(path)
+    assert str(error.value).startswith(f"{path}: cannot be read as an image (")
+    assert reason in str(error.value)
+    assert "0x" not in str(error.value)
+
+
+def test_a_mask_is_a_png(tmp_path):
+    path = tmp_path / "mask.png"
+    path.write_bytes(encode("TIFF", PIXELS[..., 0]))
+    with pytest.raises(InputError, match="not a PNG file"):
+        read_label(path)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_pixels_are_as_they_are_stored_whatever_exif_says(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.png"
+    path.write_bytes(encode("PNG", exif=exif))
+    with Image.open(path) as image:
+        assert image.getexif()[0x0112] == orientation
+    content, pixels = read_image(path)
+    assert content == path.read_bytes()
+    np.testing.assert_array_equal(pixels, PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [("method", 9, "compression method"), ("flags", 1, "encrypted")],
+)
+def test_a_file_that_zipfile_cannot_unpack_is_named(tmp_path, place, value, reason):
+    """Large archives made by Windows are Deflate64, number 9."""
+    archive = tmp_path / "images.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("one.png", encode_png(PIXELS))
+    content = bytearray(archive.read_bytes())
+    # The header of the file, and its entry in the directory at the end, two bytes later.
+    for start, offset in ((content.index(b"PK\x03\x04"), 0), (content.index(b"PK\x01\x02"), 2)):
+        content[start + offset + {"flags": 6, "method": 8}[place]] = value
+    archive.write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_bytes(zipfile.Path(archive, "one.png"))
+    assert str(error.value).startswith(f"{archive}/one.png: cannot be unpacked (")
+    assert reason in str(error.value)
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text("one\ntwo\n", encoding="utf-8-sig")
+    assert read_list(path, "image ids") == ("one", "two")

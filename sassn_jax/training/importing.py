@@ -16,38 +16,11 @@ from sassn_jax.errors import InputError
 from sassn_jax.models.discriminator import MINIMUM_SIZE, Discriminator
 from sassn_jax.models.generator import AUXILIARY
 from sassn_jax.models.networks import BACKBONES, create_network, heads_on, is_vgg
-from sassn_jax.models.resnet import ARCHITECTURES, Layout
-from sassn_jax.weights import matching, npz, onnx, pth, resnet, store, vgg
+from sassn_jax.models.resnet import ARCHITECTURES
+from sassn_jax.training.conventions import CAFFE_TRUNK, CONVENTIONS
+from sassn_jax.weights import fused, matching, npz, onnx, pth, resnet, store, vgg
 
 Arrays = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Convention:
-    """What a file of weights does not tell of itself.
-
-    Attributes:
-      layout: of the trunk, see `ResNet`; of no account for a VGG.
-      channel_order: of the images.
-      mean: subtracted from each channel, in that order, in units of 0-255.
-      std: each channel is divided by, likewise.
-    """
-
-    layout: Layout
-    channel_order: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-
-CONVENTIONS = {
-    "advsemiseg": Convention("caffe", "rgb", (122.67891434, 116.66876762, 104.00698793)),
-    "caffe": Convention("caffe", "bgr", (104.0, 117.0, 123.0)),
-    "torchvision": Convention(
-        "torchvision", "rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-    ),
-}
-# A fused network is fed images of about unit variance, so that it can be trained.
-FUSED_STD = (57.0, 57.0, 57.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,8 +55,6 @@ DISCRIMINATOR = "discriminator"
 TRUNKS = {name: ("", name) for name in BACKBONES}
 WHOLE = {f"{head}_{trunk}": (head, trunk) for head in HEADS for trunk in ARCHITECTURES}
 NAMES = (*TRUNKS, *WHOLE, DISCRIMINATOR)
-# The one trunk whose weights are known to come from Caffe.
-CAFFE_TRUNK = "resnet50_thin"
 WRAPPERS = ("module.", "Scale.")  # of DataParallel, and of DeepLab's training at several scales
 
 
@@ -162,9 +133,9 @@ def import_weights(
         )
     if target.about["fused"]:
         std = target.about["image"]["std"]
-        relative = [ours / theirs for ours, theirs in zip(FUSED_STD, std, strict=True)]
+        relative = [ours / theirs for ours, theirs in zip(fused.IMAGE_STD, std, strict=True)]
         resnet.scale_input(variables["params"]["backbone"], relative)
-        target.about["image"]["std"] = FUSED_STD
+        target.about["image"]["std"] = fused.IMAGE_STD
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     about = {**target.about, "source": {"file": Path(source).name, "sha256": digest}}
@@ -212,8 +183,8 @@ def _generator(head: str, trunk: str, arrays: Arrays, convention: str | None) ->
     parts, num_classes = ["backbone"], None
     model: dict[str, Any] = {"backbone": trunk}
     name_of: Callable[..., str | None] = matching.advsemiseg_name  # torchvision's, for a trunk
-    fused = not head and "conv1.bias" in arrays
-    if fused:
+    is_fused = not head and fused.is_fused(arrays)
+    if is_fused:
         name_of = functools.partial(matching.fused_name, matching.advsemiseg_name)
     if is_vgg(trunk):
         name_of = vgg.torchvision_name
@@ -239,7 +210,7 @@ def _generator(head: str, trunk: str, arrays: Arrays, convention: str | None) ->
         "model": model,
         "image": chosen,
         "num_classes": num_classes,
-        "fused": fused,
+        "fused": is_fused,
     }
     return _Target(shapes, name_of, about)
 

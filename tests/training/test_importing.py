@@ -2,6 +2,7 @@
 
 import functools
 import json
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -109,7 +110,7 @@ def test_a_fused_file_starts_a_run_as_it_did_unconverted(arrays, tmp_path, outpu
     variables = jax.jit(functools.partial(generator.init, train=False))(jax.random.key(0), images)
     converted, unconverted = (
         pretrained.load(generator.make_backbone(), variables, images)
-        for pretrained in (Pretrained(str(output)), Pretrained(str(source), image_std=(57,) * 3))
+        for pretrained in (Pretrained(str(output)), Pretrained(str(source)))
     )
     jax.tree.map(np.testing.assert_array_equal, converted, unconverted)
 
@@ -225,10 +226,58 @@ def test_a_run_refuses_weights_of_another_network(arrays, tmp_path, output):
         configuration.resolve(config)
     about = {**store.read_about(output), "network": "discriminator", "model": {}}
     store.write(output, {"params": {"a": np.ones(3)}}, about)
-    with pytest.raises(InputError, match="are of a discriminator"):
+    with pytest.raises(InputError, match=r"model\.weights=.*: holds a discriminator; expected"):
         configuration.resolve(config)
 
 
-def test_other_weights_leave_a_config_alone():
+def test_no_weights_leave_a_config_alone():
     config = tiny_config("supervised")
     assert configuration.resolve(config) is config
+
+
+@pytest.mark.parametrize("name", ["r.pth", "r.pt", "r.onnx", "r.npz", "r.PTH", "r.h5", "r"])
+@pytest.mark.parametrize("backbone", ["resnet_tiny", "resnet50_thin"])
+def test_a_run_takes_other_projects_files_only_imported(tmp_path, name, backbone):
+    config = tiny_config("supervised")
+    config.model.backbone = backbone
+    config.model.weights = str(tmp_path / name)
+    with zipfile.ZipFile(config.model.weights, "w") as archive:  # what PyTorch writes is one
+        archive.writestr("r/data.pkl", b"a pickle")
+    with pytest.raises(InputError, match=r"model\.weights=.*experiments\.import_weights") as error:
+        configuration.resolve(config)
+    assert "\n" not in str(error.value)
+
+
+def test_a_pth_file_that_is_called_npz_is_refused(tmp_path, output):
+    with zipfile.ZipFile(tmp_path / "r.npz", "w") as archive:
+        archive.writestr("r/data.pkl", b"a pickle")
+    with pytest.raises(InputError, match=r"plain arrays \(r/data\.pkl in it is no array\)"):
+        import_weights(tmp_path / "r.npz", "resnet_tiny", output)
+
+
+def test_a_run_knows_what_an_unconverted_file_was_trained_on(tmp_path):
+    """Whatever the config says: else torchvision's trunk would be fed images of Caffe's."""
+    config = tiny_config("supervised")
+    config.model.backbone = "resnet50_thin"
+    config.model.weights = str(tmp_path / "thin.npz")
+    config.model.layout = "torchvision"
+    config.image.mean = (1.0, 2.0, 3.0)
+    np.savez(config.model.weights, **{"conv1.weight": np.ones(3), "conv1.bias": np.ones(3)})
+    resolved = configuration.resolve(config)
+    assert resolved.model.layout == "caffe"
+    assert resolved.image.to_dict() == {
+        "channel_order": "bgr",
+        "mean": (104.0, 117.0, 123.0),
+        "std": (57.0, 57.0, 57.0),
+    }
+    config.model.backbone = "resnet101"
+    with pytest.raises(InputError, match=r"model\.weights=.*experiments\.import_weights"):
+        configuration.resolve(config)
+
+
+def test_a_run_from_before_weights_told_their_images_goes_on(tmp_path):
+    config = tiny_config("supervised")
+    before = config.to_dict()
+    before["model"]["weights_std"] = (1.0, 1.0, 1.0)
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    configuration.check_workdir(config, tmp_path)

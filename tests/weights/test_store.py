@@ -62,7 +62,7 @@ def test_a_file_that_says_nothing_of_its_network_is_refused(path, about):
 )
 def test_a_file_that_leaves_something_out_is_refused(path, change):
     store.write(path, {"params": {"a": np.ones(3)}}, {**ABOUT, **change})
-    with pytest.raises(InputError, match="not one of experiments.import_weights|unhashable"):
+    with pytest.raises(InputError, match=r"not one of experiments\.import_weights|unhashable"):
         store.read_about(path)
     store.write(path, {"params": {}}, {**ABOUT, "network": "discriminator", "model": {}})
     assert store.read_about(path)["model"] == {}

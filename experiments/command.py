@@ -50,6 +50,8 @@ def run(main: Callable[[], None] | Mapping[str, Callable[[], None]]) -> None:
         try:
             chosen()
         except (InputError, OSError) as error:
+            for line in getattr(error, "details", ()):
+                print(line, file=sys.stderr)
             _stop(error, 2)
         except TrainingError as error:
             _stop(error, 1)

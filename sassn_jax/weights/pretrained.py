@@ -100,8 +100,7 @@ class Pretrained:
         return loaded, about["fused"]
 
     def _is_same_head(self, model: Mapping[str, Any]) -> bool:
-        # AdvSemiSeg's code uses the first two of the four classifiers that its files hold.
-        rates = tuple(model.get("aspp_rates", ()))[: len(self.aspp_rates)]
+        rates = tuple(model.get("aspp_rates", ()))
         return (model.get("head"), rates) == (self.head, self.aspp_rates)
 
 

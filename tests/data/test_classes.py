@@ -34,9 +34,7 @@ def test_classes_come_back(tmp_path):
 def test_anything_else_is_refused(tmp_path, change):
     path = tmp_path / "classes.json"
     path.write_text(json.dumps({**describe_classes(INFO), **change}))
-    with pytest.raises(
-        InputError, match=r"classes\.json: expected JSON of classes with names"
-    ):
+    with pytest.raises(InputError, match=r"classes\.json: expected JSON of classes with names"):
         read_classes(path, "streets")
 
 

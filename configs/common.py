@@ -117,10 +117,9 @@ def base_config(argument: str | None) -> ConfigDict:
     config.model.dtype = "float32"  # of the networks' computation; or bfloat16
     config.model.remat = False  # whether to keep less of the trunk for the backward pass
     config.model.auxiliary_head = False  # a second head on stage 3, as torchvision trains
-    config.model.weights = ""  # file to start from; a .safetensors sets layout and image
-    config.model.weights_std = (1.0, 1.0, 1.0)  # what a .npz was trained on divided images by
+    config.model.weights = ""  # file to start from, which sets layout and image
 
-    config.image = ConfigDict()  # what the backbone expects; a .safetensors brings its own
+    config.image = ConfigDict()  # what the backbone expects; a file of weights brings its own
     config.image.channel_order = "rgb"
     config.image.mean = (122.67891434, 116.66876762, 104.00698793)
     config.image.std = (1.0, 1.0, 1.0)

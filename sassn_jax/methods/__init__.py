@@ -71,9 +71,7 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
             train_norm=model.norm == "batch",
             **schedule,
         ),
-        pretrained=Pretrained(
-            model.weights, model.head, tuple(model.aspp_rates), _relative_std(config)
-        )
+        pretrained=Pretrained(model.weights, model.head, tuple(model.aspp_rates))
         if model.weights
         else None,
         ignore_label=ignore_label,
@@ -152,9 +150,3 @@ def _learning_rate(config: ConfigDict) -> float:
     if not optimizer.lr_batch_size:
         return optimizer.lr
     return optimizer.lr * config.batch_size / optimizer.lr_batch_size
-
-
-def _relative_std(config: ConfigDict) -> tuple[float, ...]:
-    """What images are divided by here, in units of what they were divided by for the weights."""
-    pairs = zip(config.image.std, config.model.weights_std, strict=True)
-    return tuple(ours / theirs for ours, theirs in pairs)

@@ -23,7 +23,8 @@ from sassn_jax.models.heads import DeepLabV3Head
 from sassn_jax.models.layers import NORMS
 from sassn_jax.models.networks import BACKBONES, heads_on, is_vgg
 from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS
-from sassn_jax.weights import store
+from sassn_jax.training.conventions import CAFFE_TRUNK, about_npz
+from sassn_jax.weights import npz, store
 
 FILE = "config.json"
 SHOWN = 4  # differences that an error lists
@@ -50,6 +51,8 @@ LATER: dict[str, Callable[[], Any]] = {
     "unimatch": UniMatchWeights,
 }
 
+FORMER = "weights_std"  # a field of `model` that is no more
+
 
 def validate(config: ConfigDict) -> None:
     """Checks what can be checked before anything is read.
@@ -61,6 +64,7 @@ def validate(config: ConfigDict) -> None:
     on_vgg = is_vgg(backbone)
     perturbs = _get(config, "method") in ("unimatch", "unimatch_sassn")  # features of a ResNet
     least = least_images(_get(config, "model.head"))
+    weights_of = (store.SUFFIX, npz.SUFFIX) if backbone == CAFFE_TRUNK else (store.SUFFIX,)
     rules = {
         "method": one_of(METHODS),
         "model.backbone": Rule(
@@ -87,8 +91,9 @@ def validate(config: ConfigDict) -> None:
             f"False on model.backbone={backbone!r}" if on_vgg else "True or False",
         ),
         "model.weights": Rule(
-            lambda x: not (on_vgg and x) or Path(x).suffix == store.SUFFIX,
-            f"a {store.SUFFIX} of experiments.import_weights on model.backbone={backbone!r}",
+            lambda x: x == "" or Path(x).suffix in weights_of,
+            f"a {store.SUFFIX} of experiments.import_weights or experiments.export"
+            + (f", or a {npz.SUFFIX} with batch norm fused" if npz.SUFFIX in weights_of else ""),
         ),
         "model.aspp_rates": Rule(
             lambda x: len(x) > 0 and all(map(AT_LEAST_1.valid, x)),
@@ -115,7 +120,6 @@ def validate(config: ConfigDict) -> None:
         "eval.mirror": Rule(lambda x: isinstance(x, bool), "True or False"),
         "image.mean": Rule(lambda x: len(x) == 3 and all(map(math.isfinite, x)), "three numbers"),
         "image.std": THREE_ABOVE_0,
-        "model.weights_std": THREE_ABOVE_0,
         "optimizer.discriminator_betas": Rule(
             lambda x: len(x) == 2 and all(0 <= beta < 1 for beta in x),
             "two numbers of at least 0 and below 1",
@@ -183,22 +187,28 @@ def least_images(head: str) -> int:
 def resolve(config: ConfigDict) -> ConfigDict:
     """Returns a valid config in which a weights' file has had its say.
 
-    A `.safetensors` file of ours knows how its network was made and which images it was trained on:
-    `model.layout` and `image` are then as the file has them, whatever the config says.
+    A `.safetensors` file of ours knows how its network was made and which images it was trained on,
+    and of a `.npz` file that is taken it is known: `model.layout` and `image` are then as the file
+    has them, whatever the config says.
 
     Raises:
       InputError: naming the first field that is wrong, or if the file is of another network.
     """
     validate(config)
     path = config.model.weights
-    if Path(path).suffix != store.SUFFIX:
+    if not path:
         return config
-    about = store.read_about(path)
-    backbone = about["model"].get("backbone")
+    about = about_npz(path) if Path(path).suffix == npz.SUFFIX else store.read_about(path)
+    if about["network"] != "generator":
+        raise InputError(
+            f"model.weights={path!r}: holds a {about['network']}; expected a segmentation network "
+            "or its trunk, which alone a run can start from"
+        )
+    backbone = about["model"]["backbone"]
     if backbone != config.model.backbone:
         raise InputError(
-            f"model.backbone={config.model.backbone!r}: the weights in {path} are of "
-            f"{backbone or 'a ' + about['network']}; change one of the two"
+            f"model.backbone={config.model.backbone!r}: the weights in {path} are of {backbone}; "
+            "change one of the two"
         )
     resolved = ConfigDict(config.to_dict())
     resolved.model.layout = about["model"]["layout"]
@@ -302,9 +312,12 @@ def read(workdir: Path) -> ConfigDict:
 
 
 def with_later_sections(fields: Mapping[str, Any]) -> ConfigDict:
-    """Returns a config as it was written, with the sections that there were not yet."""
+    """Returns a config as it was written, with what there was not yet, without what is no more."""
     later = {name: dataclasses.asdict(section()) for name, section in LATER.items()}
-    return ConfigDict({**later, **fields})
+    config = ConfigDict({**later, **fields})
+    if FORMER in config.get("model", ()):
+        del config.model[FORMER]
+    return config
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def get_config(argument: str | None = None) -> ConfigDict:
 
     config.image.channel_order = "bgr"
     config.image.mean = (104.0, 117.0, 123.0)
-    config.image.std = (57.0, 57.0, 57.0)  # the weights' network takes 0-255; see weights_std
+    config.image.std = (57.0, 57.0, 57.0)  # of about unit variance
     config.augment.scale = (0.75, 1.5)
 
     config.loss.semi_start = 100

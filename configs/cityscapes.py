@@ -6,6 +6,9 @@
 
 `s4gan` and `mittal` are trained by Mittal et al.'s recipe: 8 crops of 256x512 in place of 2 images.
 `backbone=deeplabv3` takes the other head. `experiments.import_weights` makes the file of weights.
+`cutmix` and `unimatch` are trained as their authors train them, on the paper's networks; UniMatch
+on the paper's images too, where its authors cut 801x801 pixels out of 1024x2048, and without the
+hard example mining of their cross entropy.
 
 `method=dilation` is Dilation10 here, as published for Cityscapes, though on images of twice this
 size. How FCN-8s was trained on Cityscapes was not published: `method=fcn8s` does as for VOC.
@@ -27,6 +30,24 @@ RECIPES = {
     "dilation": {"model.head": "dilation10", "image.mean": (72.39, 82.91, 73.16)},
     "s4gan": _MITTAL,
     "mittal": _MITTAL,
+    "cutmix": {
+        "batch_size": 4,
+        "crop_size": (256, 512),
+        "model.norm": "frozen",
+        "optimizer.name": "adam",
+        "optimizer.lr": 3e-6,  # 3e-5 for new layers
+        "optimizer.weight_decay": 0.0,
+        "optimizer.poly_power": 0.0,
+    },
+    "unimatch": {
+        "num_steps": 240 * 2975 // 8,  # 240 epochs; the authors count unlabelled images alone
+        "batch_size": 8,
+        "model.norm": "batch",
+        "unimatch.threshold": 0.0,  # every pixel teaches
+        "optimizer.lr": 5e-3,
+        "optimizer.lr_batch_size": 8,
+        "optimizer.new_layer_multiplier": 1.0,
+    },
 }
 
 

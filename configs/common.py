@@ -1,13 +1,11 @@
 """The fields that every config has, at the values of the paper; and how an argument is read."""
 
-from typing import Any
-
 from ml_collections import ConfigDict
 
 ATTENTION = ("layer3", "layer4")
 RATES = {"deeplabv2": (6, 12, 18, 24), "deeplabv3": (12, 24, 36)}  # by head
 # What a method sets, before the recipe of a dataset has its say.
-METHODS: dict[str, dict[str, Any]] = {
+METHODS: dict[str, dict] = {
     "supervised": {},
     "advsemiseg": {},
     "sa": {"model.attention": ATTENTION},
@@ -47,6 +45,9 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "s4gan": {},
     "mittal": {},
+    "cutmix": {},
+    "unimatch": {},
+    "unimatch_sassn": {"model.attention": ATTENTION, "model.spectral_norm": True},
 }
 
 
@@ -116,10 +117,9 @@ def base_config(argument: str | None) -> ConfigDict:
     config.model.dtype = "float32"  # of the networks' computation; or bfloat16
     config.model.remat = False  # whether to keep less of the trunk for the backward pass
     config.model.auxiliary_head = False  # a second head on stage 3, as torchvision trains
-    config.model.weights = ""  # file to start from; a .safetensors sets layout and image
-    config.model.weights_std = (1.0, 1.0, 1.0)  # what a .npz was trained on divided images by
+    config.model.weights = ""  # file to start from, which sets layout and image
 
-    config.image = ConfigDict()  # what the backbone expects; a .safetensors brings its own
+    config.image = ConfigDict()  # what the backbone expects; a file of weights brings its own
     config.image.channel_order = "rgb"
     config.image.mean = (122.67891434, 116.66876762, 104.00698793)
     config.image.std = (1.0, 1.0, 1.0)
@@ -158,14 +158,24 @@ def base_config(argument: str | None) -> ConfigDict:
     config.classifier.ramp = 0.5  # share in which it grows: 50 epochs
     config.classifier.threshold = 0.2  # probability below which a class is taken not to occur
 
+    config.cutmix = ConfigDict()  # as French et al. publish it
+    config.cutmix.ema_decay = 0.99  # how much of the teacher is left after a step
+    config.cutmix.lambda_consistency = 1.0
+    config.cutmix.threshold = 0.97  # probability from which the teacher counts as confident
+
+    config.unimatch = ConfigDict()  # as UniMatch's code has it for VOC
+    config.unimatch.threshold = 0.95  # probability from which a pixel teaches
+    config.unimatch.lambda_strong = 0.25  # of each of two strong views
+    config.unimatch.lambda_features = 0.5  # of the weak view with half of its features dropped
+
     config.optimizer = ConfigDict()
-    config.optimizer.name = "sgd"
+    config.optimizer.name = "sgd"  # or adam, adamw
     config.optimizer.lr = 2.5e-4
     config.optimizer.lr_batch_size = 0  # that lr is meant for, to scale it with batch_size; 0: any
     config.optimizer.momentum = 0.9
     config.optimizer.weight_decay = 1e-4
     config.optimizer.new_layer_multiplier = 10.0
-    config.optimizer.poly_power = 0.9
+    config.optimizer.poly_power = 0.9  # 0: the learning rate stays as it is
     config.optimizer.discriminator_lr = 1e-4
     config.optimizer.discriminator_betas = (0.9, 0.99)
 

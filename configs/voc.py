@@ -6,6 +6,7 @@
 
 `s4gan` and `mittal` are trained by Mittal et al.'s recipe: twice the steps, more weight decay.
 `backbone=deeplabv3` takes the other head. `experiments.import_weights` makes the file of weights.
+`cutmix` and `unimatch` are trained as their authors train them, on the paper's networks.
 
 `method=fcn8s` and `method=dilation`, with `labels=1`, follow what their authors published, from a
 VGG-16's weights. Not followed: FCN-8s was trained in three stages of 100,000 steps, which are one
@@ -29,6 +30,22 @@ RECIPES = {
     "dilation": {"batch_size": 14},
     "s4gan": _MITTAL,
     "mittal": _MITTAL,
+    "cutmix": {
+        "num_steps": 40_000,
+        "batch_size": 10,
+        "model.norm": "frozen",
+        "optimizer.name": "adam",
+        "optimizer.lr": 3e-6,  # 3e-5 for new layers
+        "optimizer.weight_decay": 0.0,
+        "optimizer.poly_power": 0.0,
+    },
+    "unimatch": {
+        "num_steps": 80 * 10_582 // 8,  # 80 epochs; the authors count unlabelled images alone
+        "model.norm": "batch",
+        "augment.scale": (0.5, 2.0),
+        "optimizer.lr": 1e-3,
+        "optimizer.lr_batch_size": 8,
+    },
 }
 
 

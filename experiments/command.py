@@ -54,6 +54,8 @@ def run(
         try:
             chosen()
         except (InputError, OSError) as error:
+            for line in getattr(error, "details", ()):
+                print(line, file=sys.stderr)
             _stop(error, 2)
         except TrainingError as error:
             _stop(error, 1)

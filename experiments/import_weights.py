@@ -1,11 +1,11 @@
-"""Turns other people's weights into a file that model.weights takes.
+"""Turns other people's weights into a file of ours, which model.weights takes.
 
     python -m experiments.import_weights --source=FILE --architecture=NAME --output=FILE.safetensors
 
 FILE is a .pth, .npz or .safetensors with the names of AdvSemiSeg or torchvision, or an .onnx of a
 ResNet whose batch norm is fused into its convolutions. No code in it is run. NAME is a trunk
 (resnet101, resnet50, resnet50_thin, vgg16), deeplabv2_ or deeplabv3_ and a ResNet, or
-discriminator.
+discriminator. No run starts from a discriminator: its file is for comparing with ours.
 """
 
 from absl import flags
@@ -22,6 +22,12 @@ _CONVENTION = flags.DEFINE_string(
     "mean), caffe (BGR, 0-255, minus 104, 117, 123) or torchvision (RGB, 0-1, minus ImageNet's "
     "mean, over its deviation). The usual one for the architecture if not given.",
 )
+_ALL_BRANCHES = flags.DEFINE_boolean(
+    "all_branches",
+    False,
+    "Of deeplabv2_...: take all four branches of the head, for networks that were trained with "
+    "them. AdvSemiSeg's code and its descendants evaluate the first two alone.",
+)
 _ALLOW = flags.DEFINE_string(
     "allow", "", "Regular expression: names of arrays of the source that may be left out."
 )
@@ -36,12 +42,15 @@ def main() -> None:
         _ARCHITECTURE.value,
         _OUTPUT.value,
         convention=_CONVENTION.value,
+        all_branches=_ALL_BRANCHES.value,
         allow=_ALLOW.value,
     )
     print(f"{_OUTPUT.value}: {_ARCHITECTURE.value}, {imported.taken} arrays")
     if image := imported.about["image"]:
         mean, std = (", ".join(f"{x:g}" for x in image[name]) for name in ("mean", "std"))
         print(f"images: {image['channel_order']}, 0-255, minus ({mean}), over ({std})")
+    if head := imported.about["model"].get("head"):
+        print(f"head: {head}, dilations {imported.about['model']['aspp_rates']}")
     for line in imported.left_out:
         print(f"left out: {line}")
 

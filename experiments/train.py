@@ -1,9 +1,9 @@
 """Trains, or goes on: python -m experiments.train --config=configs/NAME.py --workdir=DIR.
 
-After the file's name stand method=supervised|advsemiseg|sa|sn|sassn and labels=FRACTION or a file
-of ids, as in --config=configs/scenes.py:method=sassn,labels=1/8. Every field of configs/common.py
-is a flag too, as in --config.optimizer.lr=1e-3 or --config.crop_size='(96, 96)'. The same command
-goes on with a run that was stopped.
+After the file's name stand method=NAME, such as supervised or sassn (README.md has all), and
+labels=FRACTION or a file of ids, as in --config=configs/scenes.py:method=sassn,labels=1/8. Every
+field of configs/common.py is a flag too, as in --config.optimizer.lr=1e-3 or
+--config.crop_size='(96, 96)'. The same command goes on with a run that was stopped.
 """
 
 from absl import flags

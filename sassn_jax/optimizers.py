@@ -1,4 +1,4 @@
-"""Each network's optimizer: SGD by parameter groups for G, Adam for D, SGD for a classifier."""
+"""Each network's optimizer: by parameter groups for G, Adam for D, SGD for a classifier."""
 
 from typing import Any
 
@@ -50,10 +50,11 @@ def generator_optimizer(
 
     Args:
       name: `sgd`, as PyTorch computes it: the decay joins the gradient, then momentum, then the
-        learning rate; or `adamw`, whose decay is decoupled (`momentum` is not used).
+        learning rate; `adam`, where the decay joins the gradient too; or `adamw`, whose decay is
+        decoupled (neither uses `momentum`).
       learning_rate: of the trunk at step 0.
-      num_steps: after which the learning rate is 0.
-      power: of the poly schedule.
+      num_steps: after which the learning rate is 0, unless `power` is.
+      power: of the poly schedule; 0 leaves the learning rate as it is.
       momentum: of SGD, without Nesterov.
       weight_decay: on everything trained, biases included, except the attention's alpha.
       new_layer_multiplier: times the learning rate for head and attention.
@@ -67,9 +68,11 @@ def generator_optimizer(
         schedule = poly_schedule(multiplier * learning_rate, num_steps, power)
         if name == "sgd":
             return optax.chain(optax.add_decayed_weights(decay), optax.sgd(schedule, momentum))
+        if name == "adam":
+            return optax.chain(optax.add_decayed_weights(decay), optax.adam(schedule))
         if name == "adamw":
             return optax.adamw(schedule, weight_decay=decay)
-        raise ValueError(f"optimizer {name!r}: expected sgd or adamw")
+        raise ValueError(f"optimizer {name!r}: expected sgd, adam or adamw")
 
     groups = {
         "pretrained": group(1.0, weight_decay),

@@ -10,15 +10,18 @@ import pytest
 
 from sassn_jax import methods
 from sassn_jax.errors import InputError
+from sassn_jax.methods.cutmix import CutMixWeights
 from sassn_jax.methods.supervised import Supervised
+from sassn_jax.methods.unimatch import UniMatchWeights
 from sassn_jax.training import config as configuration
+from sassn_jax.training.setup import make_normalize
 
 FOLDER = Path(__file__).parents[1] / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "common"))
 METHODS = sorted(methods.METHODS)
 CLASSES = 11
 BOTH = ("layer3", "layer4")
-SITES = {"sa": BOTH, "sassn": BOTH, "sa1": ("layer3",), "sa2": ("layer4",)}
+SITES = {"sa": BOTH, "sassn": BOTH, "unimatch_sassn": BOTH, "sa1": ("layer3",), "sa2": ("layer4",)}
 FAKES = {"advsemiseg_code": "both"}
 
 
@@ -41,7 +44,7 @@ def test_is_valid_for_every_method(name, method):
     assert config.model.attention == SITES.get(method.removesuffix("_sn"), ())
     if methods.METHODS[method] is Supervised:
         assert built.unlabeled_from is None
-    elif method in ("s4gan", "mittal"):
+    elif method in ("s4gan", "mittal", "cutmix", "unimatch"):
         assert built.unlabeled_from == 0
     else:
         assert built.discriminator.spectral_norm == has_spectral_norm
@@ -58,8 +61,14 @@ def test_defaults_to_the_papers_method_with_an_eighth_of_the_labels(name):
 # The methods differ by switches of the networks, which one config shows as well as all.
 @pytest.mark.parametrize(
     ("name", "method"),
-    [("scenes", method) for method in ("supervised", "advsemiseg", "fcn8s", "dilation", "mittal")]
-    + [(name, "sassn") for name in NAMES],
+    [
+        *(
+            ("scenes", method)
+            for method in ("supervised", "advsemiseg", "fcn8s", "dilation", "mittal", "cutmix")
+        ),
+        *((name, "sassn") for name in NAMES),
+        ("scenes", "unimatch_sassn"),
+    ],
 )
 def test_shapes(name, method):
     """A step gives back a state of the shapes it took, with and without unlabelled images."""
@@ -189,6 +198,35 @@ def test_full_size_configs_train_mittals_methods_as_published(method):
     assert get_config("voc").optimizer.weight_decay == 1e-4
 
 
+def test_recipes_of_cutmix_and_unimatch():
+    """What their authors' code has for VOC and Cityscapes; elsewhere all methods share a recipe."""
+    for name, batch_size in (("voc", 10), ("cityscapes", 4)):
+        config = get_config(name, "method=cutmix")
+        optimizer = config.optimizer
+        assert (config.num_steps, config.batch_size) == (40_000, batch_size)
+        assert (optimizer.name, optimizer.weight_decay, optimizer.poly_power) == ("adam", 0, 0)
+        assert (optimizer.lr, optimizer.new_layer_multiplier) == (3e-6, 10)
+        assert config.model.norm == "frozen"
+    for name, rate, multiplier, threshold in (
+        ("voc", 1e-3, 10, 0.95),
+        ("cityscapes", 5e-3, 1, 0),
+    ):
+        config = get_config(name, "method=unimatch")
+        optimizer = config.optimizer
+        assert (config.batch_size, optimizer.name, optimizer.lr_batch_size) == (8, "sgd", 8)
+        assert (optimizer.lr, optimizer.new_layer_multiplier) == (rate, multiplier)
+        assert config.unimatch.threshold == threshold
+    for name in ("camvid", "scenes", "demo"):
+        recipes = {
+            (config.optimizer.name, config.optimizer.lr, config.num_steps, config.model.norm)
+            for config in (
+                get_config(name, f"method={method}")
+                for method in ("sassn", "cutmix", "unimatch", "unimatch_sassn")
+            )
+        }
+        assert len(recipes) == 1
+
+
 def test_common_is_the_papers_recipe():
     """Section V of the paper, and what AdvSemiSeg's code adds to it."""
     config = importlib.import_module("configs.common").base_config(None)
@@ -200,6 +238,34 @@ def test_common_is_the_papers_recipe():
     assert (optimizer.discriminator_lr, optimizer.discriminator_betas) == (1e-4, (0.9, 0.99))
     assert (loss.lambda_semi, loss.semi_threshold, loss.semi_start) == (0.1, 0.2, 5000)
     assert (loss.lambda_adv_labeled, loss.lambda_adv_unlabeled) == (0.01, 0.001)
+
+
+def test_common_has_the_numbers_of_the_methods_themselves():
+    config = importlib.import_module("configs.common").base_config(None)
+    assert CutMixWeights(**config.cutmix) == CutMixWeights()
+    assert UniMatchWeights(**config.unimatch) == UniMatchWeights()
+    assert config.cutmix.to_dict() == {
+        "ema_decay": 0.99, "lambda_consistency": 1.0, "threshold": 0.97,
+    }  # fmt: skip
+    assert config.unimatch.to_dict() == {
+        "threshold": 0.95, "lambda_strong": 0.25, "lambda_features": 0.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["unimatch", "unimatch_sassn"])
+def test_features_of_a_vgg_are_not_perturbed(method):
+    config = get_config("scenes", f"method={method}")
+    config.model.update({"backbone": "vgg16", "head": "fcn8s", "attention": ()})
+    with pytest.raises(InputError, match=f"'vgg16': expected one of .* with method='{method}'"):
+        configuration.validate(config)
+
+
+@pytest.mark.parametrize("channel_order", ["rgb", "bgr"])
+def test_strong_views_undo_the_normalization_of_the_config(channel_order):
+    config = get_config("camvid", "method=unimatch")
+    config.image.channel_order = channel_order
+    built = methods.create(config, CLASSES)
+    assert built.consistency.normalize == make_normalize(config)
 
 
 @pytest.mark.parametrize(("meant_for", "factor"), [(0, 1), (8, 1), (2, 4), (16, 0.5)])

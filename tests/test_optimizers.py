@@ -136,7 +136,7 @@ def test_sgd_over_five_steps(train_norm):
 
 
 def test_frozen_parameters_stay_bit_equal():
-    for name in ("sgd", "adamw"):
+    for name in ("sgd", "adam", "adamw"):
         optimizer = generator_optimizer(name=name, learning_rate=0.1, num_steps=8)
         history = run(optimizer, [draw(seed) for seed in range(1, 4)])
         np.testing.assert_array_equal(history[-1]["norm scale"], draw(0)["norm scale"])
@@ -157,6 +157,26 @@ def test_adamw_decays_all_but_alpha_apart_from_the_gradient():
         np.testing.assert_allclose(got[name], before - multiplier * rate * step, rtol=1e-3)
 
 
+def test_adam_without_a_schedule_over_five_steps():
+    """As PyTorch computes it: decay joins the gradient, and both moments with it."""
+    rate, decay = 0.01, 0.05
+    optimizer = generator_optimizer(
+        name="adam", learning_rate=rate, num_steps=4, power=0.0, weight_decay=decay
+    )
+    gradients = [draw(seed) for seed in range(1, 6)]
+    params = {name: value.astype(np.float64) for name, value in draw(0).items()}
+    first, second = dict.fromkeys(PATHS, 0.0), dict.fromkeys(PATHS, 0.0)
+    for step, (gradient, got) in enumerate(zip(gradients, run(optimizer, gradients), strict=True)):
+        for name, multiplier in {"trunk kernel": 1, "head bias": 10, "alpha": 10}.items():
+            g = gradient[name] + (0 if name == "alpha" else decay) * params[name]
+            first[name] = 0.9 * first[name] + 0.1 * g
+            second[name] = 0.999 * second[name] + 0.001 * g**2
+            mean = first[name] / (1 - 0.9 ** (step + 1))
+            scale = np.sqrt(second[name] / (1 - 0.999 ** (step + 1))) + 1e-8
+            params[name] = params[name] - multiplier * rate * mean / scale
+            np.testing.assert_allclose(got[name], params[name], rtol=1e-4, atol=1e-5)
+
+
 def test_discriminator_has_adam_with_the_papers_betas():
     rate, num_steps = 0.01, 10
     gradients = [draw(seed) for seed in range(1, 5)]
@@ -175,5 +195,5 @@ def test_discriminator_has_adam_with_the_papers_betas():
 
 
 def test_unknown_optimizer():
-    with pytest.raises(ValueError, match="'lion': expected sgd or adamw"):
+    with pytest.raises(ValueError, match="'lion': expected sgd, adam or adamw"):
         generator_optimizer(name="lion", learning_rate=0.1, num_steps=8)

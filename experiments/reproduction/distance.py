@@ -22,7 +22,8 @@ from sassn_jax.files import replacing, write_json
 from sassn_jax.training.evaluate_run import Run, load_run
 from sassn_jax.training.setup import make_normalize
 
-EDGES = tuple(range(24, 89, 8))  # of the bins, in pixels; scenes have nothing nearer or farther
+# Of the bins, in pixels: CUE_DISTANCE / sqrt(2), less the signal's radius, is 22; a scene has 96.
+EDGES = tuple(range(16, 97, 8))
 FILE = "distance.json"
 SPLIT = "test"
 REPEATED = 5  # times that a scene is laid side by side and mirrored, so that the field fits in
@@ -126,10 +127,10 @@ def receptive_field(run: Run) -> ReceptiveField:
         _repeat(normalize(source[index]["image"])) for index in range(min(MEASURED_ON, len(source)))
     ]
 
-    def logits(images: jax.Array) -> jax.Array:
-        return method.generator.apply(run.variables, images, train=False)
+    def logits(variables: Any, images: jax.Array) -> jax.Array:
+        return method.generator.apply(variables, images, train=False)
 
-    return measure(logits, images, CLASS_NAMES.index(LOOK_ALIKE[0]))
+    return measure(logits, run.variables, images, CLASS_NAMES.index(LOOK_ALIKE[0]))
 
 
 def _repeat(image: np.ndarray) -> np.ndarray:

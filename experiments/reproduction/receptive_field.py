@@ -6,6 +6,7 @@ next to none: the effective field is the part that holds nearly all of the gradi
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from jaxtyping import Float
 
 HELD = 0.95  # of the gradient's square, in the effective field
 
-Logits = Callable[[jax.Array], jax.Array]  # [1, H, W, C] of an image [1, H, W, 3]
+Logits = Callable[[Any, jax.Array], jax.Array]  # [1, H, W, C] of variables and [1, H, W, 3]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +34,13 @@ class ReceptiveField:
 
 
 def measure(
-    logits: Logits, images: Iterable[Float[np.ndarray, "H W 3"]], class_id: int
+    logits: Logits, variables: Any, images: Iterable[Float[np.ndarray, "H W 3"]], class_id: int
 ) -> ReceptiveField:
     """Measures the receptive field of the logit of a class at the middle of images.
 
     Args:
       logits: of the network in evaluation, at the size of the image.
+      variables: passed on to `logits`.
       images: normalized, of one size, large enough for the field: what ReLU lets through differs
         from one to another, so the gradient's square is summed over them.
       class_id: of the logit.
@@ -48,12 +50,12 @@ def measure(
     """
 
     @jax.jit
-    def gradient(image: jax.Array) -> jax.Array:
+    def gradient(variables: Any, image: jax.Array) -> jax.Array:
         row, column = image.shape[0] // 2, image.shape[1] // 2
-        return jax.grad(lambda x: logits(x[None])[0, row, column, class_id])(image)
+        return jax.grad(lambda x: logits(variables, x[None])[0, row, column, class_id])(image)
 
-    squares = [np.square(np.asarray(gradient(jnp.asarray(image)), np.float64)) for image in images]
-    total = np.sum(squares, axis=(0, -1))
+    gradients = [np.asarray(gradient(variables, jnp.asarray(x)), np.float64) for x in images]
+    total = np.sum(np.square(gradients), axis=(0, -1))
     height, width = total.shape
     rows = np.abs(np.arange(height) - height // 2)
     columns = np.abs(np.arange(width) - width // 2)

@@ -5,6 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sassn_jax.data import camvid, cityscapes, scenes, voc2012_aug
+from sassn_jax.data.classes import (
+    describe_classes,
+    parse_classes,
+    read_classes,
+    write_classes,
+)
 from sassn_jax.data.dataset import IGNORE_LABEL, Dataset, DatasetInfo, Example, Source, subset
 from sassn_jax.data.pipeline import BatchIterator, train_batches
 from sassn_jax.data.splits import Split, choose_labeled, read_split, write_split
@@ -37,11 +43,15 @@ __all__ = [
     "Split",
     "TrainTransform",
     "choose_labeled",
+    "describe_classes",
     "load",
+    "parse_classes",
     "published_classes",
+    "read_classes",
     "read_split",
     "subset",
     "train_batches",
+    "write_classes",
     "write_split",
 ]
 

@@ -4,10 +4,12 @@ from ml_collections import ConfigDict
 
 from sassn_jax.data import Normalize
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
+from sassn_jax.methods.cutmix import CutMix, CutMixWeights
 from sassn_jax.methods.method import Batch, Method, NetworkState, TrainState, Variables
 from sassn_jax.methods.mittal import ClassifierSettings, Mittal
 from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
 from sassn_jax.methods.supervised import Supervised
+from sassn_jax.methods.unimatch import AdversarialUniMatch, UniMatch, UniMatchWeights, WeakToStrong
 from sassn_jax.models.classifier import Classifier
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.image_discriminator import ImageDiscriminator
@@ -36,6 +38,9 @@ METHODS = {
     "advsemiseg_code": Adversarial,
     "s4gan": S4GAN,
     "mittal": Mittal,
+    "cutmix": CutMix,
+    "unimatch": UniMatch,
+    "unimatch_sassn": AdversarialUniMatch,
 }
 
 
@@ -66,9 +71,7 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
             train_norm=model.norm == "batch",
             **schedule,
         ),
-        pretrained=Pretrained(
-            model.weights, model.head, tuple(model.aspp_rates), _relative_std(config)
-        )
+        pretrained=Pretrained(model.weights, model.head, tuple(model.aspp_rates))
         if model.weights
         else None,
         ignore_label=ignore_label,
@@ -77,6 +80,10 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
     kind = METHODS[config.method]
     if kind is Supervised:
         return method
+    if kind is CutMix:
+        return CutMix(**vars(method), weights=CutMixWeights(**config.cutmix))
+    if kind is UniMatch:
+        return UniMatch(**vars(method), consistency=_weak_to_strong(config))
     players = {
         **vars(method),
         "discriminator_optimizer": discriminator_optimizer(
@@ -85,12 +92,15 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
             **schedule,
         ),
     }
-    if kind is Adversarial:
-        return Adversarial(
+    if issubclass(kind, Adversarial):
+        adversarial = Adversarial(
             **players,
             discriminator=Discriminator(spectral_norm=model.spectral_norm, dtype=model.dtype),
             weights=LossWeights(**config.loss),
         )
+        if kind is Adversarial:
+            return adversarial
+        return AdversarialUniMatch(**vars(adversarial), consistency=_weak_to_strong(config))
     s4gan = S4GAN(
         **players,
         discriminator=ImageDiscriminator(dtype=model.dtype),
@@ -100,7 +110,7 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
 
 
 def _with_classifier(s4gan: S4GAN, config: ConfigDict) -> Mittal:
-    model, image, settings = config.model, config.image, ClassifierSettings(**config.classifier)
+    model, settings = config.model, ClassifierSettings(**config.classifier)
     return Mittal(
         **vars(s4gan),
         classifier=Classifier(
@@ -119,9 +129,19 @@ def _with_classifier(s4gan: S4GAN, config: ConfigDict) -> Mittal:
             train_norm=model.norm == "batch",
         ),
         settings=settings,
-        normalize=Normalize(image.channel_order, tuple(image.mean), tuple(image.std)),
+        normalize=_normalize(config),
         num_steps=config.num_steps,
     )
+
+
+def _weak_to_strong(config: ConfigDict) -> WeakToStrong:
+    return WeakToStrong(UniMatchWeights(**config.unimatch), _normalize(config))
+
+
+def _normalize(config: ConfigDict) -> Normalize:
+    """How images were made what they are, for methods that change their colours."""
+    image = config.image
+    return Normalize(image.channel_order, tuple(image.mean), tuple(image.std))
 
 
 def _learning_rate(config: ConfigDict) -> float:
@@ -130,9 +150,3 @@ def _learning_rate(config: ConfigDict) -> float:
     if not optimizer.lr_batch_size:
         return optimizer.lr
     return optimizer.lr * config.batch_size / optimizer.lr_batch_size
-
-
-def _relative_std(config: ConfigDict) -> tuple[float, ...]:
-    """What images are divided by here, in units of what they were divided by for the weights."""
-    pairs = zip(config.image.std, config.model.weights_std, strict=True)
-    return tuple(ours / theirs for ours, theirs in pairs)

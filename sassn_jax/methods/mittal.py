@@ -17,8 +17,9 @@ from sassn_jax import losses
 from sassn_jax.data import Normalize
 from sassn_jax.methods.halves import interleave, separate
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
-from sassn_jax.methods.photometric import photometric
+from sassn_jax.methods.photometric import from_rgb, photometric, to_rgb
 from sassn_jax.methods.s4gan import S4GAN
+from sassn_jax.methods.teacher import moving_average
 from sassn_jax.models.classifier import Classifier
 
 PART = "classifier"  # what the teacher is among the parts of the segmentation network
@@ -178,10 +179,8 @@ class Mittal(S4GAN):
 
     def _perturb(self, rng: jax.Array, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
         """Jitters and blurs normalized images, and normalizes them again."""
-        mean, std = jnp.array(self.normalize.mean), jnp.array(self.normalize.std)
-        direction = -1 if self.normalize.channel_order == "bgr" else 1
-        colours = (images * std + mean)[..., ::direction]
-        return (photometric(rng, colours)[..., ::direction] - mean) / std
+        colours = to_rgb(images, self.normalize)
+        return from_rgb(photometric(rng, colours), self.normalize)
 
 
 def classification_loss(
@@ -204,7 +203,7 @@ def cosine_distance(x: Float[Array, "B C"], y: Float[Array, "B C"]) -> Float[Arr
 
 
 def follow(teacher: Variables, student: Variables, step: Int[Array, ""], ema: float) -> Variables:
-    """Returns the moving average of a network one step on (Tarvainen and Valpola 2017).
+    """Returns the moving average of a network one step on.
 
     The first ones are plain means of all students so far, the initial one included, so that short
     runs, too, have a teacher that has learnt.
@@ -216,7 +215,7 @@ def follow(teacher: Variables, student: Variables, step: Int[Array, ""], ema: fl
       ema: the share of the teacher that stays, at most.
     """
     stays = jnp.minimum(1 - 1 / (step + 2), ema)
-    return optax.incremental_update(student, teacher, 1 - stays)
+    return moving_average(teacher, student, stays)
 
 
 def filtered_softmax(

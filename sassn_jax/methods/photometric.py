@@ -4,8 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sassn_jax.data import Normalize
+
+# Mittal et al.'s; UniMatch jitters more.
 JITTER = 0.4  # of brightness, contrast and saturation: factors from 0.6 to 1.4
 HUE = 0.1  # of the colour circle, either way
+# UniMatch's too.
 BLURRED = 0.5  # share of images
 SIGMA = (0.1, 2.0)  # of the blur, pixels
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue
@@ -14,26 +18,66 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue
 def photometric(rng: jax.Array, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
     """Jitters the colours of each image by factors of its own, then blurs some.
 
+    Args:
+      rng: says what happens to each image.
+      images: RGB, 0-255.
+    """
+    jitter_rng, blur_rng = jax.random.split(rng)
+    return blur_some(blur_rng, jitter(jitter_rng, images, JITTER, HUE))
+
+
+def jitter(
+    rng: jax.Array, images: Float[Array, "B H W 3"], strength: float, hue: float
+) -> Float[Array, "B H W 3"]:
+    """Changes the colours of each image by factors of its own.
+
     Brightness, contrast, saturation, hue, in this order, as torchvision's `ColorJitter` computes
     them; it draws the order too.
 
     Args:
       rng: says what happens to each image.
       images: RGB, 0-255.
+      strength: how far from 1 the factors of brightness, contrast and saturation go.
+      hue: how far it is turned at most, as a part of the colour circle.
     """
-    factors, hues, sigmas, blurred = jax.random.split(rng, 4)
+    factor_rng, hue_rng = jax.random.split(rng)
     shape = (len(images), 1, 1, 1)
-    low, high = 1 - JITTER, 1 + JITTER
     brightness, contrast, saturation = jax.random.uniform(
-        factors, (3, *shape), minval=low, maxval=high
+        factor_rng, (3, *shape), minval=1 - strength, maxval=1 + strength
     )
-    x = jnp.clip(brightness * images, 0, 255)
-    x = _blend(x, jnp.mean(_grey(x), axis=(1, 2, 3), keepdims=True), contrast)
-    x = _blend(x, _grey(x), saturation)
-    x = shift_hue(x, jax.random.uniform(hues, shape[:3], minval=-HUE, maxval=HUE))
-    sigma = jax.random.uniform(sigmas, (len(x),), minval=SIGMA[0], maxval=SIGMA[1])
-    is_blurred = jax.random.bernoulli(blurred, BLURRED, shape)
-    return jnp.where(is_blurred, blur(x, sigma), x)
+    x = adjust_brightness(images, brightness)
+    x = adjust_contrast(x, contrast)
+    x = adjust_saturation(x, saturation)
+    return shift_hue(x, jax.random.uniform(hue_rng, shape[:3], minval=-hue, maxval=hue))
+
+
+def blur_some(rng: jax.Array, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
+    """Blurs a share `BLURRED` of the images, each by a sigma from `SIGMA`."""
+    sigma_rng, blurred_rng = jax.random.split(rng)
+    sigma = jax.random.uniform(sigma_rng, (len(images),), minval=SIGMA[0], maxval=SIGMA[1])
+    is_blurred = jax.random.bernoulli(blurred_rng, BLURRED, (len(images), 1, 1, 1))
+    return jnp.where(is_blurred, blur(images, sigma), images)
+
+
+def adjust_brightness(
+    images: Float[Array, "B H W 3"], factor: Float[Array, "B 1 1 1"]
+) -> Float[Array, "B H W 3"]:
+    """Multiplies images, within 0-255."""
+    return _blend(images, jnp.zeros_like(images), factor)
+
+
+def adjust_contrast(
+    images: Float[Array, "B H W 3"], factor: Float[Array, "B 1 1 1"]
+) -> Float[Array, "B H W 3"]:
+    """Multiplies the distance to each image's mean luma, within 0-255."""
+    return _blend(images, jnp.mean(grey(images), axis=(1, 2, 3), keepdims=True), factor)
+
+
+def adjust_saturation(
+    images: Float[Array, "B H W 3"], factor: Float[Array, "B 1 1 1"]
+) -> Float[Array, "B H W 3"]:
+    """Multiplies the distance to each pixel's luma, within 0-255."""
+    return _blend(images, grey(images), factor)
 
 
 def shift_hue(
@@ -67,8 +111,21 @@ def blur(images: Float[Array, "B H W 3"], sigma: Float[Array, " B"]) -> Float[Ar
     return jnp.einsum("bqw,bpwc->bpqc", weights(width), x)
 
 
-def _grey(images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 1"]:
+def grey(images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 1"]:
+    """Returns the luma of RGB images."""
     return jnp.sum(images * jnp.array(LUMA), axis=-1, keepdims=True)
+
+
+def to_rgb(images: Float[Array, "B H W 3"], normalize: Normalize) -> Float[Array, "B H W 3"]:
+    """Undoes `normalize`: RGB, 0-255."""
+    images = images * jnp.array(normalize.std) + jnp.array(normalize.mean)
+    return images[..., ::-1] if normalize.channel_order == "bgr" else images
+
+
+def from_rgb(images: Float[Array, "B H W 3"], normalize: Normalize) -> Float[Array, "B H W 3"]:
+    """Does to a batch on the device what `normalize` does to an image in NumPy."""
+    images = images[..., ::-1] if normalize.channel_order == "bgr" else images
+    return (images - jnp.array(normalize.mean)) / jnp.array(normalize.std)
 
 
 def _blend(x: jax.Array, other: jax.Array, factor: jax.Array) -> jax.Array:

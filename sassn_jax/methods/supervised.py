@@ -56,22 +56,28 @@ class Supervised:
         )
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Learns from the labelled half of a batch."""
-        labeled = batch["labeled"]
-
-        def objective(params: Variables) -> tuple[jax.Array, tuple[Variables, Metrics]]:
-            logits, auxiliary_logits, collections = self.forward(params, state, labeled["image"])
-            loss, metrics = self.label_loss(logits, auxiliary_logits, labeled["label"])
-            return loss, (collections, {"loss/generator": loss, **metrics})
-
-        (_, (collections, metrics)), gradients = jax.value_and_grad(objective, has_aux=True)(
-            state.generator.params
+        """Updates G by the gradient of `objective`."""
+        (_, (collections, metrics)), gradients = jax.value_and_grad(self.objective, has_aux=True)(
+            state.generator.params, state, batch
         )
         metrics |= generator_health(state.generator, gradients)
         generator = state.generator.apply_gradients(
             self.generator_optimizer, gradients, collections
         )
         return state.replace(step=state.step + 1, generator=generator), metrics
+
+    def objective(
+        self, params: Variables, state: TrainState, batch: Batch
+    ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
+        """Equation (2) of the paper, on the labelled half of a batch.
+
+        Returns:
+          The objective; and G's new collections and metrics.
+        """
+        labeled = batch["labeled"]
+        logits, auxiliary_logits, collections = self.forward(params, state, labeled["image"])
+        loss, metrics = self.label_loss(logits, auxiliary_logits, labeled["label"])
+        return loss, (collections, {"loss/generator": loss, **metrics})
 
     def forward(
         self,
@@ -80,12 +86,24 @@ class Supervised:
         images: Float[Array, "B H W 3"],
         *,
         groups: int = 1,
+        perturbed_group: int | None = None,
     ) -> tuple[Float[Array, "B H W C"], Float[Array, "B H W C"] | None, Variables]:
         """One pass of G as in training.
+
+        Args:
+          params: of G.
+          state: of which the pass takes G's collections, and `rng` and `step` for its randomness.
+          images: normalized.
+          groups: see `Generator`.
+          perturbed_group: see `Generator`.
 
         Returns:
           Its logits, those of its auxiliary head, if it has one, and its new collections.
         """
+        # Only a `Generator` knows of perturbation; a VGG's network is not asked for it.
+        options: dict[str, Any] = {}
+        if perturbed_group is not None:
+            options["perturbed_group"] = perturbed_group
 
         def take(collections: Variables, piece: tuple[Any, Any]) -> tuple[Variables, Any]:
             images, rng = piece
@@ -94,6 +112,7 @@ class Supervised:
                 images,
                 train=True,
                 groups=groups,
+                **options,
                 rngs={"dropout": rng},
                 mutable=["batch_stats", AUXILIARY],
             )
@@ -192,6 +211,7 @@ def self_training_health(
     logits: Float[Array, "B H W C"],
     labels: Int[Array, "B H W"],
     ignore_label: int,
+    name: str = "self_training",
 ) -> Metrics:
     """Returns the share of pixels that are kept to learn from, and how much of it is right.
 
@@ -200,10 +220,11 @@ def self_training_health(
       logits: of G.
       labels: of the images, where they are known; they serve this alone.
       ignore_label: where they are not.
+      name: that the metrics begin with.
     """
     known = keep & (labels != ignore_label)
     right = masked_mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32), known)
     return {
-        "self_training/kept": jnp.mean(keep.astype(jnp.float32)),
-        "self_training/precision": jnp.where(jnp.any(known), right, jnp.nan),
+        f"{name}/kept": jnp.mean(keep.astype(jnp.float32)),
+        f"{name}/precision": jnp.where(jnp.any(known), right, jnp.nan),
     }

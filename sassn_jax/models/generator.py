@@ -4,6 +4,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sassn_jax.models.attention import PositionAttention
@@ -12,6 +13,7 @@ from sassn_jax.models.layers import Norm, resize_bilinear, widened
 from sassn_jax.models.resnet import ARCHITECTURES, Layout, ResNet
 
 ATTENTION_SITES = ("layer3", "layer4")  # SA1 and SA2 of the paper's Table V
+PERTURBATION = 0.5  # share of the channels that UniMatch drops before the head
 AUXILIARY = "auxiliary"  # the name of the head and of the collection that takes its logits
 
 
@@ -49,7 +51,12 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, images: Float[Array, "B H W 3"], *, train: bool, groups: int = 1
+        self,
+        images: Float[Array, "B H W 3"],
+        *,
+        train: bool,
+        groups: int = 1,
+        perturbed_group: int | None = None,
     ) -> Float[Array, "B H W C"]:
         """Returns logits at the size of the images.
 
@@ -59,6 +66,8 @@ class Generator(nn.Module):
           images: normalized.
           train: whether normalization may use batch statistics, and dropout drop.
           groups: interleaved parts of the batch with statistics of their own.
+          perturbed_group: the one of them for which the head loses half of its input's channels, by
+            dropout; None for none.
         """
 
         def attend(site: str, x: jax.Array) -> jax.Array:
@@ -76,6 +85,8 @@ class Generator(nn.Module):
             after_layer3=lambda x: attend("layer3", x),
         )
         features = attend("layer4", features)
+        if perturbed_group is not None:
+            features = perturb(features, perturbed_group, groups)
         _, height, width, _ = images.shape
         head = HEADS[self.head](self.num_classes, self.aspp_rates, name="head")
         align_corners = HEADS[self.head].align_corners
@@ -95,3 +106,10 @@ class Generator(nn.Module):
         kwargs = {"parent": None, **kwargs}
         architecture = ARCHITECTURES[self.backbone]
         return ResNet(architecture, self.layout, self.norm, self.remat, **kwargs)
+
+
+def perturb(features: Float[Array, "B h w D"], group: int, groups: int) -> Float[Array, "B h w D"]:
+    """Drops half of the channels of each image of one of the groups, inside a module."""
+    dropout = nn.Dropout(PERTURBATION, broadcast_dims=(1, 2), deterministic=False)
+    is_perturbed = jnp.arange(len(features)) % groups == group
+    return jnp.where(is_perturbed[:, None, None, None], dropout(features), features)

@@ -13,15 +13,18 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.inference import Inference
 from sassn_jax.methods import METHODS
+from sassn_jax.methods.cutmix import CutMixWeights
 from sassn_jax.methods.mittal import ClassifierSettings
 from sassn_jax.methods.s4gan import S4GANWeights
+from sassn_jax.methods.unimatch import UniMatchWeights
 from sassn_jax.models.discriminator import MINIMUM_SIZE
 from sassn_jax.models.generator import ATTENTION_SITES
 from sassn_jax.models.heads import DeepLabV3Head
 from sassn_jax.models.layers import NORMS
 from sassn_jax.models.networks import BACKBONES, heads_on, is_vgg
-from sassn_jax.models.resnet import LAYOUTS
-from sassn_jax.weights import store
+from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS
+from sassn_jax.training.conventions import CAFFE_TRUNK, about_npz
+from sassn_jax.weights import npz, store
 
 FILE = "config.json"
 SHOWN = 4  # differences that an error lists
@@ -40,7 +43,15 @@ UNBINDING = (
     "eval.mirror",
 )
 # Sections that came later; a run or a file from before has what they then were.
-LATER = {"eval": Inference, "s4gan": S4GANWeights, "classifier": ClassifierSettings}
+LATER: dict[str, Callable[[], Any]] = {
+    "eval": Inference,
+    "s4gan": S4GANWeights,
+    "classifier": ClassifierSettings,
+    "cutmix": CutMixWeights,
+    "unimatch": UniMatchWeights,
+}
+
+FORMER = "weights_std"  # a field of `model` that is no more
 
 
 def validate(config: ConfigDict) -> None:
@@ -51,10 +62,16 @@ def validate(config: ConfigDict) -> None:
     """
     backbone = _get(config, "model.backbone")
     on_vgg = is_vgg(backbone)
+    perturbs = _get(config, "method") in ("unimatch", "unimatch_sassn")  # features of a ResNet
     least = least_images(_get(config, "model.head"))
+    weights_of = (store.SUFFIX, npz.SUFFIX) if backbone == CAFFE_TRUNK else (store.SUFFIX,)
     rules = {
         "method": one_of(METHODS),
-        "model.backbone": one_of(BACKBONES),
+        "model.backbone": Rule(
+            lambda x: x in BACKBONES and not (on_vgg and perturbs),
+            f"one of {', '.join(ARCHITECTURES if perturbs else BACKBONES)}"
+            + (f" with method={config.method!r}" if perturbs else ""),
+        ),
         "model.head": Rule(
             lambda x: x in heads_on(backbone),
             f"{one_of(heads_on(backbone)).expected} on model.backbone={backbone!r}",
@@ -64,7 +81,7 @@ def validate(config: ConfigDict) -> None:
         "model.dtype": one_of(("float32", "bfloat16")),
         "image.channel_order": one_of(("rgb", "bgr")),
         "loss.discriminator_fake": one_of(("labeled", "both")),
-        "optimizer.name": one_of(("sgd", "adamw")),
+        "optimizer.name": one_of(("sgd", "adam", "adamw")),
         "model.attention": Rule(
             lambda x: set(x) <= set(() if on_vgg else ATTENTION_SITES),
             f"() on model.backbone={backbone!r}" if on_vgg else f"a subset of {ATTENTION_SITES}",
@@ -74,8 +91,9 @@ def validate(config: ConfigDict) -> None:
             f"False on model.backbone={backbone!r}" if on_vgg else "True or False",
         ),
         "model.weights": Rule(
-            lambda x: not (on_vgg and x) or Path(x).suffix == store.SUFFIX,
-            f"a {store.SUFFIX} of experiments.import_weights on model.backbone={backbone!r}",
+            lambda x: x == "" or Path(x).suffix in weights_of,
+            f"a {store.SUFFIX} of experiments.import_weights or experiments.export"
+            + (f", or a {npz.SUFFIX} with batch norm fused" if npz.SUFFIX in weights_of else ""),
         ),
         "model.aspp_rates": Rule(
             lambda x: len(x) > 0 and all(map(AT_LEAST_1.valid, x)),
@@ -102,15 +120,17 @@ def validate(config: ConfigDict) -> None:
         "eval.mirror": Rule(lambda x: isinstance(x, bool), "True or False"),
         "image.mean": Rule(lambda x: len(x) == 3 and all(map(math.isfinite, x)), "three numbers"),
         "image.std": THREE_ABOVE_0,
-        "model.weights_std": THREE_ABOVE_0,
         "optimizer.discriminator_betas": Rule(
             lambda x: len(x) == 2 and all(0 <= beta < 1 for beta in x),
             "two numbers of at least 0 and below 1",
         ),
-        "optimizer.momentum": Rule(lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
+        **dict.fromkeys(
+            ("optimizer.momentum", "cutmix.ema_decay"),
+            Rule(lambda x: 0 <= x < 1, "a number of at least 0 and below 1"),
+        ),
         **dict.fromkeys(
             ("loss.semi_threshold", "s4gan.threshold", "classifier.ema", "classifier.burn_in",
-             "classifier.ramp", "classifier.threshold"),
+             "classifier.ramp", "classifier.threshold", "cutmix.threshold", "unimatch.threshold"),
             Rule(lambda x: 0 <= x <= 1, "a number from 0 to 1"),
         ),
         "seed": Rule(lambda x: 0 <= x < 2**32, "a whole number of at least 0 and below 2^32"),
@@ -141,6 +161,7 @@ def validate(config: ConfigDict) -> None:
             ("loss.lambda_adv_labeled", "loss.lambda_adv_unlabeled", "loss.lambda_semi",
              "s4gan.lambda_feature_matching", "s4gan.lambda_self_training",
              "classifier.final_lr", "classifier.weight_decay", "classifier.consistency",
+             "cutmix.lambda_consistency", "unimatch.lambda_strong", "unimatch.lambda_features",
              "optimizer.weight_decay", "optimizer.poly_power"),
             Rule(lambda x: 0 <= x < math.inf, "a number of at least 0"),
         ),
@@ -166,22 +187,28 @@ def least_images(head: str) -> int:
 def resolve(config: ConfigDict) -> ConfigDict:
     """Returns a valid config in which a weights' file has had its say.
 
-    A `.safetensors` file of ours knows how its network was made and which images it was trained on:
-    `model.layout` and `image` are then as the file has them, whatever the config says.
+    A `.safetensors` file of ours knows how its network was made and which images it was trained on,
+    and of a `.npz` file that is taken it is known: `model.layout` and `image` are then as the file
+    has them, whatever the config says.
 
     Raises:
       InputError: naming the first field that is wrong, or if the file is of another network.
     """
     validate(config)
     path = config.model.weights
-    if Path(path).suffix != store.SUFFIX:
+    if not path:
         return config
-    about = store.read_about(path)
-    backbone = about["model"].get("backbone")
+    about = about_npz(path) if Path(path).suffix == npz.SUFFIX else store.read_about(path)
+    if about["network"] != "generator":
+        raise InputError(
+            f"model.weights={path!r}: holds a {about['network']}; expected a segmentation network "
+            "or its trunk, which alone a run can start from"
+        )
+    backbone = about["model"]["backbone"]
     if backbone != config.model.backbone:
         raise InputError(
-            f"model.backbone={config.model.backbone!r}: the weights in {path} are of "
-            f"{backbone or 'a ' + about['network']}; change one of the two"
+            f"model.backbone={config.model.backbone!r}: the weights in {path} are of {backbone}; "
+            "change one of the two"
         )
     resolved = ConfigDict(config.to_dict())
     resolved.model.layout = about["model"]["layout"]
@@ -285,9 +312,12 @@ def read(workdir: Path) -> ConfigDict:
 
 
 def with_later_sections(fields: Mapping[str, Any]) -> ConfigDict:
-    """Returns a config as it was written, with the sections that there were not yet."""
+    """Returns a config as it was written, with what there was not yet, without what is no more."""
     later = {name: dataclasses.asdict(section()) for name, section in LATER.items()}
-    return ConfigDict({**later, **fields})
+    config = ConfigDict({**later, **fields})
+    if FORMER in config.get("model", ()):
+        del config.model[FORMER]
+    return config
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Scoring a run that `train_and_evaluate` left in a workdir."""
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,10 +19,11 @@ from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
 from sassn_jax.files import write_json
+from sassn_jax.inference import Predict
 from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.training import config as configuration
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.setup import abstract_state, make_inference, make_normalize
+from sassn_jax.training.setup import CLASSES, abstract_state, make_inference, make_normalize
 from sassn_jax.weights import store
 
 
@@ -30,7 +33,7 @@ class Run:
 
     Attributes:
       config: of the run.
-      dataset: that it was trained on; out of a file without its splits.
+      info: classes of the dataset that it was trained on.
       method: of the run.
       variables: what the method predicts with.
       step: steps that they were trained for.
@@ -38,17 +41,43 @@ class Run:
     """
 
     config: ConfigDict
-    dataset: Dataset
+    info: DatasetInfo
     method: Method
     variables: Variables
     step: int
     state: TrainState | None = None
 
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The dataset that the config names, read when it is first asked for.
+
+        Raises:
+          InputError: if it has not been prepared, or its classes are not those of the network.
+        """
+        dataset = data.load(self.config.dataset, self.config.data_dir)
+        theirs, ours = dataset.info.class_names, self.info.class_names
+        if theirs != ours:
+            differing = next(
+                f"class {i} is {a or 'absent'} in it and {b or 'absent'} in the network"
+                for i, (a, b) in enumerate(itertools.zip_longest(theirs, ours))
+                if a != b
+            )
+            raise InputError(
+                f"dataset={self.config.dataset!r}: expected the classes that the network was "
+                f"trained on, which are those of {self.info.name} ({differing})"
+            )
+        return dataset
+
     def predict(self, image: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
         """Returns the most likely class of each pixel of an RGB image, 0-255."""
         images = jnp.asarray(make_normalize(self.config)(image)[None])
-        probabilities = jax.jit(self.method.predict)(self.variables, images)
+        probabilities = self._predict(self.variables, images)
         return np.asarray(probabilities[0].argmax(-1))
+
+    @functools.cached_property
+    def _predict(self) -> Predict:
+        """Compiled once for each size: JAX forgets what it compiled of a method that is gone."""
+        return jax.jit(self.method.predict)
 
 
 def load_run(
@@ -71,11 +100,15 @@ def load_run(
     if workdir.suffix == store.SUFFIX:
         return _load_exported(workdir, overrides)
     config = configuration.read(workdir)
+    trained_on = config.dataset
     config.update_from_flattened_dict(dict(overrides))
-    configuration.validate(config)
-    dataset = data.load(config.dataset, config.data_dir)
     config.model.weights = ""  # the checkpoint has them
-    method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
+    configuration.validate(config)
+    if (workdir / CLASSES).exists():
+        info = data.read_classes(workdir / CLASSES, trained_on)
+    else:  # a run from before there was this file
+        info = data.load(trained_on, config.data_dir).info
+    method = methods.create(config, info.num_classes, info.ignore_label)
     with Checkpoints(workdir, read_only=True) as checkpoints:
         steps = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
         if checkpoint not in steps:
@@ -85,24 +118,23 @@ def load_run(
             raise InputError(f"{workdir}: no checkpoint yet; run experiments.train on it first")
         state = checkpoints.restore(abstract_state(method, config), step)
     variables = method.inference_variables(state)
-    return Run(config, dataset, method, variables, int(state.step), state)
+    return Run(config, info, method, variables, int(state.step), state)
 
 
 def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     variables, about = store.read(path)
     if not about.keys() >= {"config", "step", "classes"}:
         raise InputError(f"{path}: not a file of experiments.export, which knows its run's config")
-    config, classes = configuration.with_later_sections(about["config"]), about["classes"]
+    config = configuration.with_later_sections(about["config"])
+    info = data.parse_classes(config.dataset, about["classes"], path)
     config.update_from_flattened_dict(dict(overrides))
-    configuration.validate(config)
     config.model.weights = ""  # the file has them
-    names, palette = tuple(classes["names"]), np.asarray(classes["palette"], np.uint8)
-    info = DatasetInfo(config.dataset, names, palette, classes["ignore_label"])
+    configuration.validate(config)
     method = methods.create(config, info.num_classes, info.ignore_label)
     wanted = method.inference_variables(abstract_state(method, config))
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
         raise InputError(f"{path}: its arrays are not those of the network in its config")
-    return Run(config, Dataset(info, {}), method, jax.device_put(variables), about["step"])
+    return Run(config, info, method, jax.device_put(variables), about["step"])
 
 
 def evaluate_run(
@@ -128,10 +160,11 @@ def evaluate_run(
       `overrides` where there are any.
 
     Raises:
-      InputError: if there is no such run, checkpoint or split, or a value is wrong.
+      InputError: if there is no such run, checkpoint or split, a value is wrong, or the dataset has
+        other classes than the run's network.
     """
     run = load_run(workdir, checkpoint, overrides)
-    splits = run.dataset.splits or data.load(run.config.dataset, run.config.data_dir).splits
+    splits = run.dataset.splits
     if split not in splits:
         raise InputError(f"split={split!r}: expected one of {', '.join(splits)}")
     source = splits[split]

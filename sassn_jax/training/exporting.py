@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from sassn_jax import data
 from sassn_jax.training.evaluate_run import load_run
 from sassn_jax.weights import store
 
@@ -16,6 +17,8 @@ def export_run(
     checkpoint: str = "latest",
 ) -> dict[str, Any]:
     """Writes what a run predicts with to a `.safetensors` file: G, perhaps with other parts.
+
+    The workdir is enough for it: the dataset need not be there.
 
     `load_run` reads it back, for evaluation and prediction, and `model.weights` takes it, for
     training to start from.
@@ -34,20 +37,16 @@ def export_run(
     """
     store.check_name(output)
     run = load_run(Path(workdir), checkpoint)
-    config, info = run.config.to_dict(), run.dataset.info
+    config = run.config.to_dict()
     about = {
         "network": "generator",
         "model": config["model"],
         "image": config["image"],
-        "num_classes": info.num_classes,
+        "num_classes": run.info.num_classes,
         "fused": False,
         "config": config,
         "step": run.step,
-        "classes": {
-            "names": info.class_names,
-            "palette": info.palette.tolist(),
-            "ignore_label": info.ignore_label,
-        },
+        "classes": data.describe_classes(run.info),
     }
     store.write(output, jax.device_get(run.variables), about)
     return about

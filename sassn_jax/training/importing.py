@@ -1,89 +1,21 @@
 """Other people's weights into one file of ours."""
 
 import dataclasses
-import functools
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
 from sassn_jax.errors import InputError
-from sassn_jax.models.discriminator import MINIMUM_SIZE, Discriminator
-from sassn_jax.models.generator import AUXILIARY
-from sassn_jax.models.networks import BACKBONES, create_network, heads_on, is_vgg
-from sassn_jax.models.resnet import ARCHITECTURES, Layout
-from sassn_jax.weights import matching, npz, onnx, pth, resnet, store, vgg
+from sassn_jax.models.networks import is_vgg
+from sassn_jax.training import targets
+from sassn_jax.training.conventions import CONVENTIONS
+from sassn_jax.training.targets import DISCRIMINATOR, NAMES, Arrays
+from sassn_jax.weights import fused, matching, npz, onnx, pth, resnet, store, vgg
 
-Arrays = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Convention:
-    """What a file of weights does not tell of itself.
-
-    Attributes:
-      layout: of the trunk, see `ResNet`; of no account for a VGG.
-      channel_order: of the images.
-      mean: subtracted from each channel, in that order, in units of 0-255.
-      std: each channel is divided by, likewise.
-    """
-
-    layout: Layout
-    channel_order: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-
-CONVENTIONS = {
-    "advsemiseg": Convention("caffe", "rgb", (122.67891434, 116.66876762, 104.00698793)),
-    "caffe": Convention("caffe", "bgr", (104.0, 117.0, 123.0)),
-    "torchvision": Convention(
-        "torchvision", "rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-    ),
-}
-# A fused network is fed images of about unit variance, so that it can be trained.
-FUSED_STD = (57.0, 57.0, 57.0)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """How a project names and makes a network of one kind of head.
-
-    Attributes:
-      convention: the usual one.
-      rates: of the head.
-      classifier: the array whose first axis is the classes.
-      name_of: the project's name for a leaf of our tree.
-    """
-
-    convention: str
-    rates: tuple[int, ...]
-    classifier: str
-    name_of: Callable[[tuple[str, ...]], str]
-
-
-HEADS = {
-    "deeplabv2": _Source(
-        "advsemiseg", (6, 12, 18, 24), "layer5.conv2d_list.0.weight", matching.advsemiseg_name
-    ),
-    "deeplabv3": _Source(
-        "torchvision",
-        (12, 24, 36),
-        "classifier.4.weight",
-        functools.partial(matching.deeplabv3_name, num_rates=3),
-    ),
-}
-DISCRIMINATOR = "discriminator"
-TRUNKS = {name: ("", name) for name in BACKBONES}
-WHOLE = {f"{head}_{trunk}": (head, trunk) for head in HEADS for trunk in ARCHITECTURES}
-NAMES = (*TRUNKS, *WHOLE, DISCRIMINATOR)
-# The one trunk whose weights are known to come from Caffe.
-CAFFE_TRUNK = "resnet50_thin"
+DEAD = "AdvSemiSeg's code never evaluates it, so that it was not trained"
 WRAPPERS = ("module.", "Scale.")  # of DataParallel, and of DeepLab's training at several scales
 
 
@@ -94,7 +26,7 @@ class Imported:
     Attributes:
       about: what the file says of its network, see `weights.store.write`.
       taken: how many arrays of the source are in it.
-      left_out: name and shape of each that is not.
+      left_out: name and shape of each that is not, and why, where nobody has asked for it.
     """
 
     about: dict[str, Any]
@@ -108,6 +40,7 @@ def import_weights(
     output: str | os.PathLike[str],
     *,
     convention: str | None = None,
+    all_branches: bool = False,
     allow: str = "",
 ) -> Imported:
     """Writes the weights of another project's file under our names.
@@ -117,30 +50,31 @@ def import_weights(
         or an `.onnx` file of a trunk whose batch norm is fused. No code in it is run.
       architecture: one of `NAMES`: a trunk alone, a head and a trunk, or the discriminator.
       output: a `.safetensors` file.
-      convention: one of `CONVENTIONS`; None for the usual one of the architecture.
+      convention: one of `CONVENTIONS`; None for the usual one of the architecture. A discriminator
+        has none.
+      all_branches: whether a DeepLabv2 was trained with all four branches of its head. In
+        AdvSemiSeg's code, and that of its descendants, the last two are never evaluated; they are
+        left out then.
       allow: regular expression for whole names of arrays in `source` that may be left out. Those of
         an image classifier and counters of batches always may.
 
     Raises:
-      InputError: if an array of the network is missing or of another shape, if one of the source
-        has no place and is not allowed to be left out, or if something given is wrong.
+      InputError: if an array of the network is missing, of another shape, or not of finite
+        floating-point numbers, if one of the source has no place and is not allowed to be left out,
+        or if something given is wrong.
     """
-    if architecture not in NAMES:
-        raise InputError(f"architecture={architecture!r}: expected one of {', '.join(NAMES)}")
-    if convention is not None and convention not in CONVENTIONS:
-        raise InputError(f"convention={convention!r}: expected one of {', '.join(CONVENTIONS)}")
-    store.check_name(output)
-    allowed = _pattern(allow)
-    arrays, layout = _read(Path(source))
+    source, output = Path(source), Path(output)
+    allowed = _check(source, architecture, output, convention, all_branches, allow)
+    arrays, layout = _read(source)
     if architecture == DISCRIMINATOR:
-        target = _discriminator(arrays)
+        target = targets.discriminator(source, arrays)
     else:
         if is_vgg(architecture):
             arrays = vgg.as_convolutions(arrays)
-        target = _generator(*(TRUNKS | WHOLE)[architecture], arrays, convention)
+        target = targets.generator(source, arrays, architecture, convention, all_branches)
         if layout not in (None, target.about["model"]["layout"]):
             raise InputError(
-                f"{os.fspath(source)!r}: its strides stand as in the layout {layout}; choose "
+                f"{str(source)!r}: its strides stand as in the layout {layout}; choose "
                 f"another convention of {', '.join(CONVENTIONS)}"
             )
 
@@ -149,31 +83,59 @@ def import_weights(
     for collection, tree in target.shapes.items():
         variables[collection], more = matching.fill(tree, left, target.name_of)
         problems += more
+    dead = {name for name in left if re.fullmatch(target.dead, name)}
     problems += [
         f"{name} {array.shape} has no place"
         for name, array in left.items()
-        if not (resnet.is_unused(name) or allowed.fullmatch(name))
+        if not (resnet.is_unused(name) or name in dead or allowed.fullmatch(name))
     ]
     if problems:
         raise InputError(
-            f"{os.fspath(source)!r}: expected exactly the arrays of {architecture}; "
-            f"{matching.summary(problems, shown=20)}. What has no place can be left out by "
-            "--allow=REGEX"
+            f"{str(source)!r}: expected exactly the arrays of {architecture}; "
+            f"{matching.summary(problems)}. What has no place can be left out by --allow=REGEX",
+            details=problems if len(problems) > matching.SHOWN else (),
         )
     if target.about["fused"]:
         std = target.about["image"]["std"]
-        relative = [ours / theirs for ours, theirs in zip(FUSED_STD, std, strict=True)]
+        relative = [ours / theirs for ours, theirs in zip(fused.IMAGE_STD, std, strict=True)]
         resnet.scale_input(variables["params"]["backbone"], relative)
-        target.about["image"]["std"] = FUSED_STD
+        target.about["image"]["std"] = fused.IMAGE_STD
     with open(source, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    about = {**target.about, "source": {"file": Path(source).name, "sha256": digest}}
+    about = {**target.about, "source": {"file": source.name, "sha256": digest}}
     store.write(output, variables, about)
-    left_out = tuple(f"{name} {array.shape}" for name, array in left.items())
+    left_out = tuple(
+        f"{name} {array.shape}" + (f": {DEAD}" if name in dead else "")
+        for name, array in left.items()
+    )
     return Imported(about, len(arrays) - len(left), left_out)
 
 
-def _pattern(allow: str) -> re.Pattern:
+def _check(
+    source: Path,
+    architecture: str,
+    output: Path,
+    convention: str | None,
+    all_branches: bool,
+    allow: str,
+) -> re.Pattern:
+    """Checks what can be checked before anything is read; returns the pattern of `allow`."""
+    if architecture not in NAMES:
+        raise InputError(f"architecture={architecture!r}: expected one of {', '.join(NAMES)}")
+    if convention is not None and convention not in CONVENTIONS:
+        raise InputError(f"convention={convention!r}: expected one of {', '.join(CONVENTIONS)}")
+    if convention is not None and architecture == DISCRIMINATOR:
+        raise InputError(
+            f"convention={convention!r}: a discriminator takes no images and has none; leave it out"
+        )
+    if all_branches and not architecture.startswith("deeplabv2_"):
+        raise InputError(
+            f"all_branches: {architecture} has no such branches; expected deeplabv2_..., or leave "
+            "it out"
+        )
+    store.check_name(output)
+    if output.exists() and source.exists() and output.samefile(source):
+        raise InputError(f"output={str(output)!r}: is the source itself; choose another name")
     try:
         return re.compile(allow)
     except re.error as error:
@@ -197,76 +159,3 @@ def _read(path: Path) -> tuple[Arrays, str | None]:
         if all(name.startswith(wrapper) for name in arrays):
             arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
     return arrays, None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Target:
-    """A network to fill: shapes of its variables, the source's names, what is known of it."""
-
-    shapes: Mapping[str, Any]
-    name_of: Callable[[tuple[str, ...]], str | None]
-    about: dict[str, Any]
-
-
-def _generator(head: str, trunk: str, arrays: Arrays, convention: str | None) -> _Target:
-    parts, num_classes = ["backbone"], None
-    model: dict[str, Any] = {"backbone": trunk}
-    name_of: Callable[..., str | None] = matching.advsemiseg_name  # torchvision's, for a trunk
-    fused = not head and "conv1.bias" in arrays
-    if fused:
-        name_of = functools.partial(matching.fused_name, matching.advsemiseg_name)
-    if is_vgg(trunk):
-        name_of = vgg.torchvision_name
-    usual = "caffe" if trunk == CAFFE_TRUNK else "torchvision"
-    if head:
-        of_head = HEADS[head]
-        usual, name_of = of_head.convention, of_head.name_of
-        num_classes = _size(arrays, of_head.classifier, 0)
-        has_auxiliary = any(name.startswith("aux_classifier.") for name in arrays)
-        parts += ["head", AUXILIARY] if has_auxiliary else ["head"]
-        model |= {"head": head, "aspp_rates": of_head.rates, "auxiliary_head": has_auxiliary}
-    chosen = dataclasses.asdict(CONVENTIONS[convention or usual])
-    model["layout"] = chosen.pop("layout")
-    of_any_head = {"head": heads_on(trunk)[0], "attention": (), **model}
-    network = create_network(num_classes or 1, **of_any_head)
-    variables = _shapes(functools.partial(network.init, train=False), channels=3)
-    shapes = {
-        collection: {part: tree[part] for part in parts if part in tree}
-        for collection, tree in variables.items()
-    }
-    about = {
-        "network": "generator",
-        "model": model,
-        "image": chosen,
-        "num_classes": num_classes,
-        "fused": fused,
-    }
-    return _Target(shapes, name_of, about)
-
-
-def _discriminator(arrays: Arrays) -> _Target:
-    num_classes = _size(arrays, "conv1.weight", 1)
-    about = {
-        "network": "discriminator",
-        "model": {},
-        "image": {},
-        "num_classes": num_classes,
-        "fused": False,
-    }
-    shapes = _shapes(Discriminator().init, channels=num_classes)
-    return _Target(shapes, matching.discriminator_name, about)
-
-
-def _size(arrays: Arrays, name: str, axis: int) -> int:
-    if name not in arrays or arrays[name].ndim != 4:
-        raise InputError(
-            f"source: has no kernel {name}, by which the classes are counted, but "
-            f"{', '.join(list(arrays)[:3])}, ...; choose another architecture of {', '.join(NAMES)}"
-        )
-    return arrays[name].shape[axis]
-
-
-def _shapes(init: Callable[..., Any], channels: int) -> Mapping[str, Any]:
-    """Shapes of a network's variables, nothing computed."""
-    images = jax.ShapeDtypeStruct((1, MINIMUM_SIZE, MINIMUM_SIZE, channels), "float32")
-    return jax.eval_shape(init, jax.random.key(0), images)

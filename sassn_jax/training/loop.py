@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
-from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.errors import TrainingError
 from sassn_jax.evaluation import evaluate
 from sassn_jax.files import occupied, write_json
 from sassn_jax.methods import TrainState
@@ -29,15 +29,22 @@ from sassn_jax.training.summaries import Writer, picture_row, tile
 PICTURED = 4  # images of the validation split that TensorBoard shows
 AHEAD = 2  # steps that may wait on the device, each with its batch
 MUST_BE_FINITE = ("loss/", "gradient_norm/")
-SHOWN = ("loss/cross_entropy", "loss/discriminator", "self_training/kept", "images_per_second")
+SHOWN = (
+    "loss/cross_entropy",
+    "loss/discriminator",
+    "self_training/kept",
+    "consistency/kept",
+    "images_per_second",
+)
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     """Trains what a config describes, or goes on where an earlier call was stopped.
 
     The same config and seed on the same kind of device give the same bits, interrupted or not. The
-    workdir then holds `config.json`, `split.json` (which images were labelled), `checkpoints/`,
-    TensorBoard events, `metrics.jsonl` and, at the end, `eval_val.json`.
+    workdir then holds `config.json`, `split.json` (which images were labelled), `classes.json` (of
+    the dataset), `checkpoints/`, TensorBoard events, `metrics.jsonl` and, at the end,
+    `eval_val.json`.
 
     Args:
       config: see `configs/common.py` for its fields.
@@ -54,7 +61,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     setup = set_up(config)
     config = setup.config
     configuration.check_workdir(config, workdir)
-    _check_split(setup, workdir / "split.json")
+    setup.check_workdir(workdir)
     parts = setup.pretrained_parts()
     workdir.mkdir(parents=True, exist_ok=True)
     with (
@@ -64,7 +71,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
         contextlib.closing(setup.batches),
     ):
         configuration.write(config, workdir)
-        data.write_split(workdir / "split.json", setup.split)
+        setup.write(workdir)
         start = checkpoints.latest_step or 0
         rest = f"from step {start} to {config.num_steps}"
         if start == config.num_steps:
@@ -82,15 +89,6 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
             state = checkpoints.restore(state, start, setup.batches)
         with Writer(workdir, start) as writer:
             return Loop(config, workdir, setup, writer, reporter).run(state, start, checkpoints)
-
-
-def _check_split(setup: Setup, path: Path) -> None:
-    """Checks that a run goes on with the images that it began with."""
-    if path.exists() and data.read_split(path) != setup.split:
-        raise InputError(
-            f"{path}: the run began with other labelled images than the config and the data give "
-            "now; restore them, or choose another --workdir"
-        )
 
 
 def jit_step(method: methods.Method, mesh: Mesh) -> jax.stages.Wrapped:

@@ -1,6 +1,7 @@
 """From a config to what a run is made of."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,10 +10,15 @@ from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
 from sassn_jax.data import Normalize, TrainTransform
+from sassn_jax.errors import InputError
 from sassn_jax.inference import Inference
 from sassn_jax.methods import Method, TrainState
 from sassn_jax.training import parallel
 from sassn_jax.training.config import resolve
+
+# Files of a workdir.
+SPLIT = "split.json"
+CLASSES = "classes.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +54,31 @@ class Setup:
         info = self.dataset.info
         method = methods.create(config, info.num_classes, info.ignore_label)
         return self.method.pretrained.parts(abstract_state(method, config).generator.variables)
+
+    def check_workdir(self, workdir: Path) -> None:
+        """Checks that a run goes on with the labelled images and the classes that it began with.
+
+        Raises:
+          InputError: if the data, or the file of ids, have changed.
+        """
+        split, classes, info = workdir / SPLIT, workdir / CLASSES, self.dataset.info
+        if split.exists() and data.read_split(split) != self.split:
+            raise InputError(
+                f"{split}: the run began with other labelled images than the config and the data "
+                "give now; restore them, or choose another --workdir"
+            )
+        if classes.exists() and (
+            data.read_classes(classes, info.name).class_names != info.class_names
+        ):
+            raise InputError(
+                f"{classes}: the run began with other classes than the data have now; restore "
+                "them, or choose another --workdir"
+            )
+
+    def write(self, workdir: Path) -> None:
+        """Writes which images are labelled, and the dataset's classes, to a workdir."""
+        data.write_split(workdir / SPLIT, self.split)
+        data.write_classes(workdir / CLASSES, self.dataset.info)
 
     def initial_state(self, seed: int) -> TrainState:
         """Returns the state at step 0, on all devices."""

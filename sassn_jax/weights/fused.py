@@ -1,6 +1,6 @@
 """Making a network that was fused for inference trainable again."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -15,6 +15,13 @@ from sassn_jax.weights.matching import EPSILON
 Tree = Mapping[str, Any]
 
 SILENT = 1e-6  # a channel whose output varies less than this is left at its scale
+# Such a network is fed images of about unit variance, so that it can be trained.
+IMAGE_STD = (57.0, 57.0, 57.0)
+
+
+def is_fused(names: Container[str]) -> bool:
+    """Whether a trunk's batch norm is fused into its kernels, by the names of its arrays."""
+    return "conv1.bias" in names
 
 
 def whiten(

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
 Tree = Mapping[str, Any]
 Path = tuple[str, ...]
 
+SHOWN = 6  # differences that one line of an error tells of
 EPSILON = 1e-5  # of batch norm: torchvision's, and that of `sassn_jax.models.layers.BatchNorm`
 LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 TRUNK_MODULES = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
@@ -86,7 +88,7 @@ def fill(
 
     Returns:
       A tree of the same structure, float32, without what is missing; and a line for each array that
-      is missing or of another shape.
+      is missing, of another shape, or holds anything but finite floating-point numbers.
     """
     filled, problems = {}, []
     for path, leaf in traverse_util.flatten_dict(tree).items():
@@ -101,8 +103,13 @@ def fill(
             problems.append(f"{name} {shape_in_file} is missing")
         elif array.shape != shape_in_file:
             problems.append(f"{name} is {array.shape}, expected {shape_in_file}")
+        elif not jnp.issubdtype(array.dtype, jnp.floating):  # which knows bfloat16 too
+            problems.append(f"{name} is of {array.dtype}, expected floating-point numbers")
         else:
-            filled[path] = array.transpose(axes).astype(np.float32)
+            with np.errstate(over="ignore", invalid="ignore"):
+                filled[path] = array.transpose(axes).astype(np.float32)
+            if not np.isfinite(filled[path]).all():
+                problems.append(f"{name} holds NaN, or numbers that are infinite in float32")
     return traverse_util.unflatten_dict(filled), problems
 
 
@@ -116,7 +123,7 @@ def fused_name(name_of: Callable[[Path], str], path: Path) -> str | None:
     return None
 
 
-def summary(problems: Sequence[str], shown: int = 6) -> str:
+def summary(problems: Sequence[str], shown: int = SHOWN) -> str:
     """Joins lines into one, the first few of them.
 
     >>> summary(["a is missing", "b is missing"], shown=1)

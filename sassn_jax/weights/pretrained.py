@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from sassn_jax.errors import InputError
 from sassn_jax.weights import npz, store
-from sassn_jax.weights.fused import whiten
+from sassn_jax.weights.fused import IMAGE_STD, is_fused, whiten
 from sassn_jax.weights.resnet import load_backbone
 
 Tree = Mapping[str, Any]
@@ -23,16 +23,15 @@ class Pretrained:
 
     Attributes:
       path: of a `.safetensors` file of `experiments.import_weights` or `experiments.export`, or of
-        a `.npz` file with a trunk, see `load_backbone`.
+        a `.npz` file with a trunk, see `load_backbone`. One whose batch norm is fused was trained
+        on images that nothing divided, and is fed such as are divided by `fused.IMAGE_STD`.
       head: the network's, by name.
       aspp_rates: of the network.
-      image_std: what the pipeline divides each channel by and the network in a `.npz` does not.
     """
 
     path: str
     head: str = "deeplabv2"
     aspp_rates: tuple[int, ...] = (6, 12, 18, 24)
-    image_std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
     def load(
         self, backbone: nn.Module, variables: dict[str, Any], images: Float[Array, "B H W 3"]
@@ -73,13 +72,14 @@ class Pretrained:
         names = ("params", "batch_stats")
         loaded: dict[str, dict[str, Any]]
         if Path(self.path).suffix != store.SUFFIX:
+            fused = is_fused(npz.names(self.path))
             trunk = load_backbone(
                 self.path,
                 *(variables[name]["backbone"] for name in names),
-                image_std=self.image_std,
+                image_std=IMAGE_STD if fused else (1.0, 1.0, 1.0),
             )
             loaded = {name: {"backbone": tree} for name, tree in zip(names, trunk, strict=True)}
-            return loaded, "conv1.bias" in npz.read(self.path)
+            return loaded, fused
         given, about = store.read(self.path)
         loaded = {name: {} for name in names}
         for part in variables["params"]:
@@ -100,8 +100,7 @@ class Pretrained:
         return loaded, about["fused"]
 
     def _is_same_head(self, model: Mapping[str, Any]) -> bool:
-        # AdvSemiSeg's code uses the first two of the four classifiers that its files hold.
-        rates = tuple(model.get("aspp_rates", ()))[: len(self.aspp_rates)]
+        rates = tuple(model.get("aspp_rates", ()))
         return (model.get("head"), rates) == (self.head, self.aspp_rates)
 
 

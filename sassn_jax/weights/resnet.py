@@ -9,6 +9,7 @@ import numpy as np
 
 from sassn_jax.errors import InputError
 from sassn_jax.weights import npz
+from sassn_jax.weights.fused import is_fused
 from sassn_jax.weights.matching import fill, fused_name, summary, torchvision_name
 
 Tree = Mapping[str, Any]
@@ -51,7 +52,7 @@ def load_backbone(
     """
     arrays = {name: array for name, array in npz.read(path).items() if not is_unused(name)}
     name_of: Any = torchvision_name
-    if "conv1.bias" in arrays:
+    if is_fused(arrays):
         name_of = functools.partial(fused_name, torchvision_name)
     filled_params, problems = fill(params, arrays, name_of)
     filled_stats, more = fill(batch_stats, arrays, name_of)

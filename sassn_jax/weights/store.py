@@ -20,6 +20,8 @@ Tree = Mapping[str, Any]
 SUFFIX = ".safetensors"
 KEY = "sassn_jax"  # in the file's metadata
 REQUIRED = {"network", "model", "image", "num_classes", "fused"}
+# What `model` says at least, by network.
+OF_MODEL: dict[str, set[str]] = {"generator": {"backbone", "layout"}, "discriminator": set()}
 
 
 def write(path: str | os.PathLike[str], variables: Tree, about: Mapping[str, Any]) -> None:
@@ -80,7 +82,9 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
         if not (
             isinstance(about, dict)
             and about.keys() >= REQUIRED
+            and about["network"] in OF_MODEL
             and isinstance(about["model"], dict)
+            and about["model"].keys() >= OF_MODEL[about["network"]]
             and isinstance(about["image"], dict)
         ):
             raise ValueError("not one of experiments.import_weights or experiments.export")

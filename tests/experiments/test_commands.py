@@ -190,6 +190,22 @@ def test_exported_and_imported_files(finished, tmp_path):
     assert result.returncode == 2
     assert "steps (3,) has no place" in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
+    np.savez(source, **{"conv1.weight": arrays["conv1.weight"], "steps": arrays["steps"]})
+    result = run("import_weights", *flags)
+    assert result.returncode == 2
+    *listed, line = result.stderr.splitlines()
+    assert listed == [
+        "conv1.bias (64,) is missing",
+        *(
+            f"{name}.{leaf} {shape} is missing"
+            for name, inputs, outputs in zip(names[1:], widths[1:-1], widths[2:], strict=True)
+            for leaf, shape in (("bias", (outputs,)), ("weight", (outputs, inputs, 4, 4)))
+        ),
+        "steps (3,) has no place",
+    ]
+    assert line.startswith("import_weights: ")
+    assert "10 differ: conv1.bias" in line
+    np.savez(source, **arrays)
     result = run("import_weights", *flags, "--allow=steps")
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{output}: discriminator, 10 arrays\nleft out: steps (3,)\n"

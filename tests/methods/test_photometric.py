@@ -5,8 +5,23 @@ import colorsys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from sassn_jax.methods.photometric import blur, photometric, shift_hue
+from sassn_jax.data import Normalize
+from sassn_jax.methods.photometric import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_saturation,
+    blur,
+    from_rgb,
+    photometric,
+    shift_hue,
+    to_rgb,
+)
+
+LUMA = np.array([299, 587, 114]) / 1000
+BGR = Normalize("bgr", (104.0, 117.0, 123.0), (57.0, 56.0, 55.0))
+RGB = Normalize("rgb", (122.5, 116.5, 104.0), (1.0, 1.0, 1.0))
 
 
 def draw_images(*shape):
@@ -52,3 +67,32 @@ def test_each_image_has_its_own_colours_and_the_key_decides():
         assert np.abs(views[i] - views[j]).max() > 1
     np.testing.assert_array_equal(change(jax.random.key(0), images), views)
     assert np.abs(change(jax.random.key(1), images) - views).max() > 1
+
+
+def factors(*values):
+    return jnp.asarray(values, jnp.float32).reshape(-1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("operation", "other"),
+    [
+        (adjust_brightness, lambda image: 0),
+        (adjust_contrast, lambda image: (image @ LUMA).mean()),
+        (adjust_saturation, lambda image: (image @ LUMA)[..., None]),
+    ],
+)
+def test_blends_of_color_jitter(operation, other):
+    """`factor` of the image and `1 - factor` of another, as torchvision has it."""
+    rgb = draw_images(3, 5, 7)
+    got = jax.jit(operation)(jnp.asarray(rgb, jnp.float32), factors(0.5, 1.0, 1.5))
+    for image, result, factor in zip(rgb, got, (0.5, 1.0, 1.5), strict=True):
+        expected = np.clip(factor * image + (1 - factor) * other(image), 0, 255)
+        np.testing.assert_allclose(result, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("normalize", [RGB, BGR])
+def test_normalization_is_undone_and_done_again(normalize):
+    rgb = draw_images(3, 5, 7).astype("float32")
+    images = np.stack([normalize(image) for image in rgb])
+    np.testing.assert_allclose(to_rgb(jnp.asarray(images), normalize), rgb, atol=1e-3)
+    np.testing.assert_allclose(from_rgb(jnp.asarray(rgb), normalize), images, atol=1e-4)

@@ -6,8 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.linen import Dropout
 
+from sassn_jax.models.attention import PositionAttention
 from sassn_jax.models.generator import Generator
+from sassn_jax.models.heads import DeepLabV2Head
+from sassn_jax.models.layers import resize_bilinear
 from tests.trees import assert_trees_close, random_variables
 
 from .test_layers import draw
@@ -214,3 +218,38 @@ def test_remat_changes_what_is_kept_and_nothing_else(images):
     for x, y in zip(remat, plain, strict=True):
         assert_trees_close({"": x}, {"": y}, 1e-5)
     assert jax.tree.structure(remat) == jax.tree.structure(plain)
+
+
+def test_a_perturbed_group_loses_whole_channels_before_the_head(images, initial):
+    """What is left of them is doubled; other groups' logits stay as they are."""
+    generator = make(("layer4",), norm="frozen")
+    variables = without_attention(initial, ("layer4",))
+
+    @jax.jit
+    def apply(key, images):
+        return generator.apply(
+            variables,
+            images,
+            train=True,
+            groups=2,
+            perturbed_group=1,
+            rngs={"dropout": key},
+            mutable=["intermediates"],
+            capture_intermediates=lambda module, _: isinstance(module, PositionAttention | Dropout),
+        )
+
+    got, found = apply(jax.random.key(0), images)
+    features, dropped = (
+        np.asarray(found["intermediates"][name]["__call__"][0])
+        for name in ("attention4", "Dropout_0")
+    )
+    kept = np.any(dropped[1] != 0, axis=(0, 1))
+    assert 0.4 < kept[np.any(features[1] != 0, axis=(0, 1))].mean() < 0.6
+    expected = np.where(kept, 2 * features[1], 0)
+    np.testing.assert_allclose(dropped[1], expected, rtol=1e-6)
+    head = DeepLabV2Head(5, (1, 2))
+    coarse = head.apply(
+        {"params": variables["params"]["head"]}, jnp.stack([features[0], jnp.asarray(expected)])
+    )
+    np.testing.assert_allclose(got, resize_bilinear(coarse, images.shape[1:3]), atol=1e-5)
+    assert np.any(apply(jax.random.key(1), images)[0][1] != got[1])

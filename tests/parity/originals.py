@@ -77,25 +77,32 @@ class Trunk(nn.Module):
 
 
 class SumOfClassifiers(nn.Module):
-    def __init__(self, inputs, classes, rates):
+    """Has a classifier for each rate, and evaluates only the first few."""
+
+    def __init__(self, inputs, classes, rates, evaluated):
         super().__init__()
+        self.evaluated = evaluated
         self.conv2d_list = nn.ModuleList(
             nn.Conv2d(inputs, classes, 3, padding=rate, dilation=rate) for rate in rates
         )
 
     def forward(self, x):
-        return sum(conv(x) for conv in self.conv2d_list)
+        return sum(conv(x) for conv in self.conv2d_list[: self.evaluated])
 
 
 class AdvSemiSegGenerator(Trunk):
-    """DeepLabv2 with scale and shift of the norms fixed; all four branches in use."""
+    """DeepLabv2 with scale and shift of the norms fixed.
 
-    def __init__(self, stem, width, blocks, classes, rates=(6, 12, 18, 24)):
+    Its head has four branches, of which AdvSemiSeg's code evaluates two: `return` stands in the
+    loop over them. Where that has been mended it evaluates all four.
+    """
+
+    def __init__(self, stem, width, blocks, classes, evaluated=2):
         super().__init__(stem, width, blocks, caffe=True)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.requires_grad_(False)
-        self.layer5 = SumOfClassifiers(32 * width, classes, rates)
+        self.layer5 = SumOfClassifiers(32 * width, classes, (6, 12, 18, 24), evaluated)
 
     def forward(self, images):
         logits = self.layer5(self.stages(images)[1])

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sassn_jax import methods
+from sassn_jax import data, methods
+from sassn_jax.data import Dataset, DatasetInfo, scenes
 from sassn_jax.errors import InputError
 from sassn_jax.training import config as configuration
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
@@ -77,7 +78,7 @@ def test_it_predicts_and_scores_as_the_run_does(workdir, exported):
     ("change", "parts"),
     [
         ({}, {"backbone", "attention3", "attention4", "head"}),
-        ({"model.aspp_rates": (1,)}, {"backbone", "attention3", "attention4", "head"}),
+        ({"model.aspp_rates": (1,)}, {"backbone", "attention3", "attention4"}),
         ({"model.aspp_rates": (2, 1)}, {"backbone", "attention3", "attention4"}),
         ({"model.attention": ("layer4",), "model.qk_reduction": 4}, {"backbone", "head"}),
         ({"classes": 3}, {"backbone", "attention3", "attention4"}),
@@ -107,6 +108,35 @@ def test_training_starts_from_the_parts_that_fit(exported, change, parts):
                 for key in path:
                     expected = expected[key.key]
                 np.testing.assert_array_equal(x, expected)
+
+
+def test_neither_is_scored_on_other_classes(workdir, exported, monkeypatch):
+    """Of which there may be as many, so that nothing else would fail."""
+    names = tuple(f"street {i}" for i in range(8))
+    streets = Dataset(DatasetInfo("camvid", names, np.zeros((8, 3), np.uint8)), {})
+    monkeypatch.setitem(data._LOADERS, "camvid", lambda data_dir: streets)
+    for run in (workdir, exported):
+        with pytest.raises(
+            InputError,
+            match=r"dataset='camvid': expected the classes that the network was trained on, which "
+            r"are those of scenes \(class 0 is street 0 in it and meadow in the network\)",
+        ):
+            evaluate_run(run, "train", overrides={"dataset": "camvid"})
+    assert not list(workdir.parent.rglob("*eval_train.json"))
+
+
+def test_an_export_needs_no_dataset(workdir, tmp_path, monkeypatch):
+    def load(name, data_dir):
+        raise InputError("not prepared here")
+
+    monkeypatch.setattr("sassn_jax.data.load", load)
+    about = export_run(workdir, tmp_path / "model.safetensors")
+    assert about["classes"]["names"] == scenes.CLASS_NAMES
+    run = load_run(tmp_path / "model.safetensors")
+    assert run.predict(np.zeros((33, 40, 3), np.uint8)).shape == (33, 40)
+    assert load_run(workdir).info.class_names == scenes.CLASS_NAMES
+    with pytest.raises(InputError, match="not prepared here"):
+        evaluate_run(workdir)
 
 
 def test_weights_of_another_network_cannot_be_evaluated(exported, tmp_path):

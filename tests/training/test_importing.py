@@ -2,9 +2,11 @@
 
 import functools
 import json
+import zipfile
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -109,7 +111,7 @@ def test_a_fused_file_starts_a_run_as_it_did_unconverted(arrays, tmp_path, outpu
     variables = jax.jit(functools.partial(generator.init, train=False))(jax.random.key(0), images)
     converted, unconverted = (
         pretrained.load(generator.make_backbone(), variables, images)
-        for pretrained in (Pretrained(str(output)), Pretrained(str(source), image_std=(57,) * 3))
+        for pretrained in (Pretrained(str(output)), Pretrained(str(source)))
     )
     jax.tree.map(np.testing.assert_array_equal, converted, unconverted)
 
@@ -124,6 +126,100 @@ def test_a_trunk_of_other_shapes_is_refused(trunk, tmp_path, output):
     )
     with pytest.raises(InputError, match=r"holds no trunk of the shapes of model\.backbone"):
         Pretrained(str(output)).parts(shapes)
+
+
+def with_head(arrays, branches=4, classes=3):
+    """A file of AdvSemiSeg's generator; each branch has numbers of its own."""
+    head = {}
+    for i in range(branches):
+        name = f"layer5.conv2d_list.{i}"
+        head[f"{name}.weight"] = np.full((classes, 512, 3, 3), i, np.float32)
+        head[f"{name}.bias"] = np.full(classes, i, np.float32)
+    return {**arrays, **head}
+
+
+@pytest.mark.parametrize(
+    ("options", "rates"), [({}, (6, 12)), ({"all_branches": True}, (6, 12, 18, 24))]
+)
+def test_branches_of_a_head(arrays, tmp_path, output, options, rates):
+    """As AdvSemiSeg's code evaluates them, and as all of them were trained elsewhere."""
+    source = save(with_head(arrays), tmp_path / "a.npz")
+    imported = import_weights(source, "deeplabv2_resnet_tiny", output, **options)
+    variables, about = store.read(output)
+    assert about["model"]["head"] == "deeplabv2"
+    assert tuple(about["model"]["aspp_rates"]) == rates
+    biases = {name: x["bias"].tolist() for name, x in variables["params"]["head"].items()}
+    assert biases == {f"conv{i}": [i] * 3 for i in range(len(rates))}
+    dead = {f"layer5.conv2d_list.{i}.{x}" for i in range(len(rates), 4) for x in ("bias", "weight")}
+    assert {line.split()[0] for line in imported.left_out} == dead
+    assert all("AdvSemiSeg's code never evaluates it" in line for line in imported.left_out)
+
+    # A run takes the head only where it computes what it did there.
+    for others in ((6, 12), (6, 12, 18, 24)):
+        generator = Generator(3, "resnet_tiny", attention=(), aspp_rates=others)
+        init = functools.partial(generator.init, train=False)
+        shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 33, 33, 3)))
+        parts = Pretrained(str(output), "deeplabv2", others).parts(shapes)
+        assert parts == (("backbone", "head") if others == rates else ("backbone",))
+
+
+def test_a_branch_that_is_evaluated_cannot_be_left_out(arrays, tmp_path, output):
+    two = save(with_head(arrays, branches=2), tmp_path / "two.npz")
+    import_weights(two, "deeplabv2_resnet_tiny", output)
+    with pytest.raises(InputError, match=r"4 differ: layer5\.conv2d_list\.2\..* is missing"):
+        import_weights(two, "deeplabv2_resnet_tiny", output, all_branches=True)
+    five = save(with_head(arrays, branches=5), tmp_path / "five.npz")
+    with pytest.raises(InputError, match=r"2 differ: layer5\.conv2d_list\.4\..* has no place"):
+        import_weights(five, "deeplabv2_resnet_tiny", output)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.astype(np.int64), "is of int64, expected floating-point numbers"),
+        (lambda x: x.astype(str), "is of <U32, expected floating-point numbers"),
+        (lambda x: x.astype(complex), "is of complex128, expected floating-point numbers"),
+        (lambda x: np.where(np.arange(len(x)) == 3, np.nan, x), "holds NaN"),
+        (lambda x: np.where(np.arange(len(x)) == 3, 1e39, x.astype(float)), ".*infinite in"),
+    ],
+)
+def test_numbers_that_no_network_can_have_are_refused(arrays, tmp_path, output, change, message):
+    arrays["layer2.0.bn1.running_var"] = change(arrays["layer2.0.bn1.running_var"])
+    with pytest.raises(InputError, match=rf"1 differ: layer2\.0\.bn1\.running_var {message}"):
+        import_weights(save(arrays, tmp_path / "a.npz"), "resnet_tiny", output)
+    assert not output.exists()
+
+
+def test_bfloat16_is_taken(arrays, tmp_path, output):
+    """Written by PyTorch; NumPy does not count it among its floating-point types."""
+    small = {name: np.ascontiguousarray(x).astype(ml_dtypes.bfloat16) for name, x in arrays.items()}
+    safetensors.numpy.save_file(small, tmp_path / "theirs.safetensors")
+    import_weights(tmp_path / "theirs.safetensors", "resnet_tiny", output)
+    kernel = store.read(output)[0]["params"]["backbone"]["conv1"]["kernel"]
+    assert kernel.dtype == np.float32
+    expected = small["conv1.weight"].astype(np.float32)
+    np.testing.assert_array_equal(kernel, expected.transpose(2, 3, 1, 0))
+
+
+def test_the_source_is_never_overwritten(arrays, tmp_path):
+    source = tmp_path / "theirs.safetensors"
+    contiguous = {name: np.ascontiguousarray(x) for name, x in arrays.items()}
+    safetensors.numpy.save_file(contiguous, source)
+    before = source.read_bytes()
+    (tmp_path / "link.safetensors").symlink_to(source)
+    for name in ("theirs.safetensors", "link.safetensors", f"../{tmp_path.name}/{source.name}"):
+        with pytest.raises(InputError, match=r"output=.*: is the source itself; choose another"):
+            import_weights(source, "resnet_tiny", tmp_path / name)
+    assert source.read_bytes() == before
+
+
+def test_every_difference_is_told(arrays, tmp_path, output):
+    source = save({"conv1.weight": arrays["conv1.weight"]}, tmp_path / "a.npz")
+    with pytest.raises(InputError, match=r"bn1\.running_mean .* is missing; .*\.\.\.") as error:
+        import_weights(source, "resnet_tiny", output)
+    assert len(error.value.details) == len(arrays) - 1
+    assert f"{len(arrays) - 1} differ: {error.value.details[0]}; " in str(error.value)
+    assert str(error.value).count(" is missing") == 6
 
 
 @pytest.mark.parametrize("wrapper", ["module.", "Scale."])
@@ -165,11 +261,19 @@ def test_what_is_missing_cannot_be_allowed(arrays, tmp_path, output):
     [
         ({"architecture": "vgg"}, r"architecture='vgg': expected one of resnet101, .*discrimin"),
         ({"convention": "keras"}, r"convention='keras': expected one of advsemiseg, caffe"),
+        (
+            {"architecture": "discriminator", "convention": "caffe"},
+            r"convention='caffe': a discriminator takes no images and has none; leave it out",
+        ),
+        ({"all_branches": True}, r"all_branches: resnet_tiny has no such branches; expected deepl"),
         ({"allow": "("}, r"allow='\(': expected a regular expression"),
         ({"output": "ours.npz"}, r"expected a name that ends in \.safetensors"),
         ({"source": "theirs.h5"}, r"theirs\.h5': expected a file of \.pth, \.pt, \.npz"),
         ({"source": "theirs.pth"}, r"theirs\.pth.*No such file"),
-        ({"architecture": "deeplabv3_resnet_tiny"}, r"no kernel classifier\.4\.weight"),
+        (
+            {"architecture": "deeplabv3_resnet_tiny"},
+            r"npz': has no kernel classifier\.4\.weight",
+        ),
         ({"architecture": "deeplabv2_resnet_tiny"}, r"no kernel layer5\.conv2d_list\.0\.weight"),
         ({"architecture": "discriminator"}, r"1 differ|conv2\.weight .* is missing"),
     ],
@@ -225,10 +329,58 @@ def test_a_run_refuses_weights_of_another_network(arrays, tmp_path, output):
         configuration.resolve(config)
     about = {**store.read_about(output), "network": "discriminator", "model": {}}
     store.write(output, {"params": {"a": np.ones(3)}}, about)
-    with pytest.raises(InputError, match="are of a discriminator"):
+    with pytest.raises(InputError, match=r"model\.weights=.*: holds a discriminator; expected"):
         configuration.resolve(config)
 
 
-def test_other_weights_leave_a_config_alone():
+def test_no_weights_leave_a_config_alone():
     config = tiny_config("supervised")
     assert configuration.resolve(config) is config
+
+
+@pytest.mark.parametrize("name", ["r.pth", "r.pt", "r.onnx", "r.npz", "r.PTH", "r.h5", "r"])
+@pytest.mark.parametrize("backbone", ["resnet_tiny", "resnet50_thin"])
+def test_a_run_takes_other_projects_files_only_imported(tmp_path, name, backbone):
+    config = tiny_config("supervised")
+    config.model.backbone = backbone
+    config.model.weights = str(tmp_path / name)
+    with zipfile.ZipFile(config.model.weights, "w") as archive:  # what PyTorch writes is one
+        archive.writestr("r/data.pkl", b"a pickle")
+    with pytest.raises(InputError, match=r"model\.weights=.*experiments\.import_weights") as error:
+        configuration.resolve(config)
+    assert "\n" not in str(error.value)
+
+
+def test_a_pth_file_that_is_called_npz_is_refused(tmp_path, output):
+    with zipfile.ZipFile(tmp_path / "r.npz", "w") as archive:
+        archive.writestr("r/data.pkl", b"a pickle")
+    with pytest.raises(InputError, match=r"plain arrays \(r/data\.pkl in it is no array\)"):
+        import_weights(tmp_path / "r.npz", "resnet_tiny", output)
+
+
+def test_a_run_knows_what_an_unconverted_file_was_trained_on(tmp_path):
+    """Whatever the config says: else torchvision's trunk would be fed images of Caffe's."""
+    config = tiny_config("supervised")
+    config.model.backbone = "resnet50_thin"
+    config.model.weights = str(tmp_path / "thin.npz")
+    config.model.layout = "torchvision"
+    config.image.mean = (1.0, 2.0, 3.0)
+    np.savez(config.model.weights, **{"conv1.weight": np.ones(3), "conv1.bias": np.ones(3)})
+    resolved = configuration.resolve(config)
+    assert resolved.model.layout == "caffe"
+    assert resolved.image.to_dict() == {
+        "channel_order": "bgr",
+        "mean": (104.0, 117.0, 123.0),
+        "std": (57.0, 57.0, 57.0),
+    }
+    config.model.backbone = "resnet101"
+    with pytest.raises(InputError, match=r"model\.weights=.*experiments\.import_weights"):
+        configuration.resolve(config)
+
+
+def test_a_run_from_before_weights_told_their_images_goes_on(tmp_path):
+    config = tiny_config("supervised")
+    before = config.to_dict()
+    before["model"]["weights_std"] = (1.0, 1.0, 1.0)
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    configuration.check_workdir(config, tmp_path)

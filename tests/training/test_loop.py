@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sassn_jax.data import scenes
 from sassn_jax.errors import InputError, TrainingError
 from sassn_jax.files import occupied
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
@@ -198,14 +199,34 @@ def test_a_run_is_scored_in_other_ways_on_request(workdir):
     assert evaluate_run(workdir) == whole
 
 
-def test_a_run_is_not_scored_on_a_dataset_of_other_classes(workdir, monkeypatch):
+def test_a_run_is_only_scored_and_gone_on_with_on_the_classes_that_it_began_with(
+    workdir, monkeypatch
+):
     config = tiny_config("supervised")
     config.num_steps = 1
     train_and_evaluate(config, workdir)
-    monkeypatch.setattr("sassn_jax.data.scenes.CLASS_NAMES", tuple("abcdefghi"))
-    monkeypatch.setattr("sassn_jax.data.scenes.PALETTE", np.zeros((9, 3), np.uint8))
-    with pytest.raises(InputError, match=r"holds another network: .*head.* the number of classes"):
-        evaluate_run(workdir)
+    written = json.loads((workdir / "classes.json").read_text())
+    assert written["names"] == list(scenes.CLASS_NAMES)
+    assert (written["palette"], written["ignore_label"]) == (scenes.PALETTE.tolist(), 255)
+
+    # As many classes, and one more; the same number is not noticed by the network's shapes.
+    for names in (scenes.CLASS_NAMES[::-1], (*scenes.CLASS_NAMES, "dog")):
+        with monkeypatch.context() as patch:
+            patch.setattr("sassn_jax.data.scenes.CLASS_NAMES", names)
+            patch.setattr("sassn_jax.data.scenes.PALETTE", np.zeros((len(names), 3), np.uint8))
+            with pytest.raises(InputError, match=r"dataset='scenes': expected the classes that"):
+                evaluate_run(workdir)
+            with pytest.raises(InputError, match=r"classes\.json: the run began with other class"):
+                train_and_evaluate(config, workdir)
+            if len(names) == len(scenes.CLASS_NAMES):
+                continue
+            (workdir / "classes.json").unlink()  # as of a run from before there was this file
+            with pytest.raises(InputError, match=r"holds another network: .*number of classes"):
+                evaluate_run(workdir)
+    score = evaluate_run(workdir)
+    train_and_evaluate(config, workdir)
+    assert json.loads((workdir / "classes.json").read_text()) == written
+    assert evaluate_run(workdir) == score
 
 
 def test_a_wrong_way_to_score_is_named(workdir):
@@ -254,6 +275,10 @@ def test_a_loss_that_is_not_finite_stops_the_run(workdir):
         ("optimizer.discriminator_betas", (0.9,), "optimizer.discriminator_betas="),
         ("loss.lambda_semi", -0.1, "loss.lambda_semi=-0.1: expected a number of at least 0"),
         ("loss.semi_threshold", 7.0, "loss.semi_threshold=7.0: expected a number from 0 to 1"),
+        ("cutmix.ema_decay", 1.0, "cutmix.ema_decay=1.0: expected a number of at least 0 and bel"),
+        ("cutmix.threshold", 1.5, "cutmix.threshold=1.5: expected a number from 0 to 1"),
+        ("unimatch.threshold", -1.0, "unimatch.threshold=-1.0: expected a number from 0 to 1"),
+        ("unimatch.lambda_strong", -1.0, "unimatch.lambda_strong=-1.0: expected a number of at"),
         ("eval.pad_to", (505,), r"eval.pad_to=.*\(\), or height and width, each at least 1 pixel"),
         ("eval.window", (0, 3), r"eval.window=\(0, 3\): expected \(\), or height and width"),
         ("eval.stride", (3, 3), r"eval.stride=\(3, 3\): expected .*; \(\) if that is \(\)"),

@@ -1,3 +1,6 @@
+import io
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -62,3 +65,39 @@ def test_pickles_are_refused(tmp_path):
     np.savez(path, a=np.array([{"code": "could run"}], dtype=object))
     with pytest.raises(InputError, match="allow_pickle"):
         npz.read(path)
+
+
+def test_names_are_known_without_reading(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, **{"conv1.weight": np.ones(3), "pickled": np.array([{}], dtype=object)})
+    assert npz.names(path) == ["conv1.weight", "pickled"]
+    with pytest.raises(InputError, match=r"nowhere\.npz.*no such file"):
+        npz.names(tmp_path / "nowhere.npz")
+
+
+def test_other_files_in_a_zip_are_refused(tmp_path):
+    """As of every `.pth` that PyTorch writes today, whatever it is called."""
+    path = tmp_path / "weights.npz"
+    np.savez(path, a=np.ones(3))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("archive/data.pkl", b"a pickle")
+    with pytest.raises(InputError, match=r"plain arrays \(archive/data\.pkl in it is no array\)"):
+        npz.read(path)
+
+
+# Offsets in a member's two headers, of the compression method and of the flags.
+@pytest.mark.parametrize(
+    ("local", "central", "value", "message"),
+    [(8, 10, 97, "compression method"), (6, 8, 1, "encrypted, password required")],
+)
+def test_what_python_cannot_unpack_is_refused(tmp_path, local, central, value, message):
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.ones(3))
+    content = bytearray(buffer.getvalue())
+    content[content.index(b"PK\3\4") + local] = value
+    content[content.index(b"PK\1\2") + central] = value
+    path = tmp_path / "weights.npz"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        npz.read(path)
+    assert "\n" not in str(error.value)

@@ -7,7 +7,7 @@ from sassn_jax.weights import store
 
 ABOUT = {
     "network": "generator",
-    "model": {"backbone": "resnet_tiny"},
+    "model": {"backbone": "resnet_tiny", "layout": "caffe"},
     "image": {"channel_order": "bgr", "mean": [1.0, 2.0, 3.0], "std": [1.0, 1.0, 1.0]},
     "num_classes": 3,
     "fused": False,
@@ -54,6 +54,18 @@ def test_a_file_that_says_nothing_of_its_network_is_refused(path, about):
     with pytest.raises(InputError, match=r"ours\.safetensors.*expected a \.safetensors file"):
         store.read(path)
     assert set(store.read_arrays(path)) == {"a"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model": {"backbone": "resnet_tiny"}}, {"model": {}}, {"network": "unet"}, {"network": []}],
+)
+def test_a_file_that_leaves_something_out_is_refused(path, change):
+    store.write(path, {"params": {"a": np.ones(3)}}, {**ABOUT, **change})
+    with pytest.raises(InputError, match=r"not one of experiments\.import_weights|unhashable"):
+        store.read_about(path)
+    store.write(path, {"params": {}}, {**ABOUT, "network": "discriminator", "model": {}})
+    assert store.read_about(path)["model"] == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"12345678 and more", b"\xff" * 64])

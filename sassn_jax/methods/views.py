@@ -1,0 +1,116 @@
+"""Views of unlabelled images, for a prediction to stay the same in, made on the device."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Shaped
+
+from sassn_jax.data import Normalize
+from sassn_jax.methods.photometric import blur_some, from_rgb, grey, jitter, to_rgb
+
+# UniMatch's strong views, in its `dataset/semi.py` and `dataset/transform.py`.
+JITTERED = 0.8  # share of images
+JITTER = 0.5  # of brightness, contrast and saturation: factors from 0.5 to 1.5
+HUE = 0.25  # of the colour circle, either way
+GREYED = 0.2  # share of images
+BOXED = 0.5  # share of images
+BOX_AREA = (0.02, 0.4)  # of the image
+BOX_ASPECT = (0.3, 1 / 0.3)
+
+
+def half_boxes(rng: jax.Array, count: int, size: tuple[int, int]) -> Bool[Array, "B H W"]:
+    """Draws a box of half the area for each image, as CutMix for segmentation does.
+
+    The height is `0.5 ** u` of the image's with u from U(0, 1), the width makes the area a half.
+    Both are rounded to pixels, so that the area is off by at most `(H + W) / 2 + 1 / 4` pixels.
+
+    Args:
+      rng: of this draw.
+      count: of images.
+      size: height and width of an image, in pixels.
+
+    Returns:
+      True inside the box, which lies inside the image.
+    """
+    side_rng, place_rng = jax.random.split(rng)
+    heights = 0.5 ** jax.random.uniform(side_rng, (count,))
+    return _place_boxes(place_rng, heights, 0.5 / heights, size)
+
+
+def random_boxes(rng: jax.Array, count: int, size: tuple[int, int]) -> Bool[Array, "B H W"]:
+    """Draws a box of `BOX_AREA` for every image or, half of the time, none, as UniMatch does.
+
+    The aspect, height over width in shares of the image's, is uniform in `BOX_ASPECT`, as far as a
+    box of that area fits. UniMatch draws aspect and corner until the box fits, and so comes to
+    elongated boxes somewhat less often.
+
+    Args:
+      rng: of this draw.
+      count: of images.
+      size: height and width of an image, in pixels.
+
+    Returns:
+      True inside the box, which lies inside the image.
+    """
+    area_rng, aspect_rng, place_rng, any_rng = jax.random.split(rng, 4)
+    area = jax.random.uniform(area_rng, (count,), minval=BOX_AREA[0], maxval=BOX_AREA[1])
+    lowest, highest = jnp.maximum(BOX_ASPECT[0], area), jnp.minimum(BOX_ASPECT[1], 1 / area)
+    aspect = jax.random.uniform(aspect_rng, (count,), minval=lowest, maxval=highest)
+    boxes = _place_boxes(place_rng, jnp.sqrt(area * aspect), jnp.sqrt(area / aspect), size)
+    return boxes & jax.random.bernoulli(any_rng, BOXED, (count, 1, 1))
+
+
+def mix(x: Shaped[Array, "B H W *C"], boxes: Bool[Array, "B H W"]) -> Shaped[Array, "B H W *C"]:
+    """Pastes what the next image of the batch has in the box of each; the last takes the first's.
+
+    The only image of a batch of one is its own partner and comes back as it was.
+
+    Args:
+      x: images, labels, probabilities or anything else that has a value for each pixel.
+      boxes: True where the other image's are to be.
+    """
+    boxes = boxes.reshape(*boxes.shape, *(1 for _ in x.shape[3:]))
+    return jnp.where(boxes, jnp.roll(x, -1, axis=0), x)
+
+
+def strong_view(
+    rng: jax.Array, images: Float[Array, "B H W 3"], normalize: Normalize
+) -> Float[Array, "B H W 3"]:
+    """Changes colours and sharpness of each image at random, as UniMatch does.
+
+    Colours are jittered, then made grey, then blurred, each in its share of the images. Values are
+    not rounded in between.
+
+    Args:
+      rng: of this view.
+      images: normalized.
+      normalize: that was applied to them.
+
+    Returns:
+      The images, normalized again.
+    """
+    jitter_rng, is_jittered_rng, is_grey_rng, blur_rng = jax.random.split(rng, 4)
+
+    def sometimes(rng: jax.Array, share: float, new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(jax.random.bernoulli(rng, share, (len(images), 1, 1, 1)), new, old)
+
+    x = to_rgb(images, normalize)
+    x = sometimes(is_jittered_rng, JITTERED, jitter(jitter_rng, x, JITTER, HUE), x)
+    x = sometimes(is_grey_rng, GREYED, grey(x), x)
+    return from_rgb(blur_some(blur_rng, x), normalize)
+
+
+def _place_boxes(
+    rng: jax.Array,
+    heights: Float[Array, " B"],
+    widths: Float[Array, " B"],
+    size: tuple[int, int],
+) -> Bool[Array, "B H W"]:
+    """Rounds boxes, given in shares of the image, to pixels, and places them at random inside."""
+    inside = []
+    for share, side, key in zip((heights, widths), size, jax.random.split(rng), strict=True):
+        length = jnp.round(share * side)
+        start = jnp.round((side - length) * jax.random.uniform(key, share.shape))
+        pixels = jnp.arange(side) - start[:, None]
+        inside.append((pixels >= 0) & (pixels < length[:, None]))
+    rows, columns = inside
+    return rows[:, :, None] & columns[:, None, :]

@@ -1,0 +1,54 @@
+"""A run of a method with a teacher."""
+
+import jax
+import numpy as np
+import pytest
+
+from sassn_jax.training import evaluate_run as scoring
+from sassn_jax.training.evaluate_run import evaluate_run, load_run
+from sassn_jax.training.exporting import export_run
+from sassn_jax.training.loop import train_and_evaluate
+from tests.training.conftest import tiny_config
+
+from .test_loop import assert_equal_bits, rows_of
+
+pytestmark = pytest.mark.usefixtures("few_images", "fast_compile")
+
+
+def test_a_run_with_a_teacher_is_resumed_scored_and_exported(workdir, monkeypatch):
+    """The whole way of the teacher, which is what predicts."""
+    from sassn_jax.training import loop
+
+    config = tiny_config("cutmix")
+
+    def stop(self, step, values, log=loop.Loop._log):
+        log(self, step, values)
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "_log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(config, workdir)
+    state = train_and_evaluate(config, workdir)
+    assert int(state.step) == 8
+    assert_equal_bits(train_and_evaluate(config, workdir), state)  # from the last checkpoint
+    assert {"loss/consistency", "consistency/kept"} <= rows_of(workdir)[0].keys()
+
+    student = jax.tree.leaves(state.generator.variables)
+    teacher = jax.tree.leaves(state.teacher)
+    assert any(np.any(x != y) for x, y in zip(student, teacher, strict=True))
+    exported = workdir.with_name("model.safetensors")
+    export_run(workdir, exported)
+    for run in (load_run(workdir), load_run(exported)):
+        assert_equal_bits(jax.device_get(run.variables), jax.device_get(state.teacher))
+
+    scored = []
+
+    def evaluate(predict, variables, *args, evaluate=scoring.evaluate, **kwargs):
+        scored.append(variables)
+        return evaluate(predict, variables, *args, **kwargs)
+
+    monkeypatch.setattr(scoring, "evaluate", evaluate)
+    assert evaluate_run(workdir)["miou"] == pytest.approx(rows_of(workdir)[-1]["val/miou"])
+    assert_equal_bits(jax.device_get(scored[0]), jax.device_get(state.teacher))

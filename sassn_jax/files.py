@@ -3,12 +3,12 @@
 import contextlib
 import fcntl
 import json
-import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sassn_jax.errors import InputError
+from sassn_jax.errors import OccupiedError
 
 
 @contextlib.contextmanager
@@ -22,8 +22,12 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to, and renames it to `path` if that succeeds."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Gives a path beside `path` to write to, and renames it to `path` if that succeeds.
+
+    Its name is one that no process of any host has; who writes makes the file, so that its mode is
+    that of other files.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with naming(path):
             yield beside
@@ -45,13 +49,13 @@ def occupied(folder: Path) -> Iterator[None]:
     A file system that has no locks keeps nobody out.
 
     Raises:
-      InputError: if another process is in it.
+      OccupiedError: if another process is in it.
     """
     with open(folder / ".lock", "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
+            raise OccupiedError(
                 f"{folder}: another process is training there; wait for it, or choose another "
                 "--workdir"
             ) from None

@@ -30,7 +30,11 @@ def test_a_file_has_the_mode_of_others(tmp_path):
 
 
 def test_an_error_leaves_nothing(tmp_path):
-    with pytest.raises(OSError, match=r"\[Errno 28\] .*/a'"), replacing(tmp_path / "a") as beside:
-        beside.touch()
-        raise OSError(28, "No space left on device")
+    def write():
+        with replacing(tmp_path / "a") as beside:
+            beside.touch()
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"\[Errno 28\] .*/a'"):
+        write()
     assert list(tmp_path.iterdir()) == []

@@ -1,8 +1,11 @@
 """Runs cells one after the other, each by one process of all that work in a folder."""
 
+import contextlib
 import datetime
 import gc
 import importlib.metadata
+import json
+import os
 import platform
 import signal
 import time
@@ -14,7 +17,7 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments.reproduction import results
-from experiments.reproduction.cells import Cell, Recipe
+from experiments.reproduction.cells import RANDOM, Cell, Recipe
 from experiments.reproduction.claims import STALE_AFTER, Claim, Claims
 from sassn_jax.errors import InputError, OccupiedError
 from sassn_jax.files import write_json
@@ -123,7 +126,7 @@ class _Call:
         result, before = self._result(cell), self.results_before[cell]
         if result is None or result == before:
             return False
-        tried = result["attempts"] - (before or {}).get("attempts", 0)
+        tried = result.get("attempts", 1) - (before or {}).get("attempts", 0)
         return result["error_kind"] in FINAL or tried >= ATTEMPTS
 
     def _try(self, cell: Cell, place: str) -> bool:
@@ -177,7 +180,14 @@ def _check_folder(workdir: Path, cell: Cell, recipe: Recipe) -> None:
         config = resolve(recipe.config(cell))
     except ValueError:  # the run will say so, and be the only one that fails
         return
-    check_workdir(config, results.folder_of(workdir, cell))
+    folder = results.folder_of(workdir, cell)
+    check_workdir(config, folder)
+    before, now = results.read(folder) or {}, json.loads(json.dumps(config.eval.to_dict()))
+    if results.is_finished(before) and before.get("eval", now) != now:
+        raise InputError(
+            f"{folder}: was scored with eval={before['eval']}, now {now}; choose another "
+            f"--workdir, or remove {results.FILE} there, and it is scored anew"
+        )
 
 
 def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
@@ -198,10 +208,16 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
         "labels": cell.labels,
         "discriminator_lr": cell.discriminator_lr,
         "seed": cell.seed,
+        "changes": recipe.changes,
         "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
     }
     try:
         config = recipe.config(cell)
+        recipe.require_weights(config)
+        result |= {
+            "weights": Path(config.model.weights).name or RANDOM,
+            "eval": config.eval.to_dict(),
+        }
         result |= _train_and_score(workdir, config, SCORED_ON.get(cell.dataset, "test"))
         result |= {"health": results.last_health(workdir), **_environment()}
     except OccupiedError:
@@ -223,19 +239,38 @@ def _train_and_score(workdir: Path, config: ConfigDict, split: str) -> dict[str,
         with Checkpoints(workdir, read_only=True) as checkpoints:
             resumed_at = checkpoints.latest_step or 0
     train_and_evaluate(config, workdir)
-    return {"resumed_at": resumed_at, **evaluate_run(workdir, split)}
+    scoring = {  # which may be another than that of the call in which the training began
+        "data_dir": config.data_dir,
+        "eval_batch_size": config.eval_batch_size,
+        **{f"eval.{name}": value for name, value in config.eval.items()},
+    }
+    scores = evaluate_run(workdir, split, overrides=scoring)
+    scores.pop("overrides")  # `eval` has them
+    return {"resumed_at": resumed_at, **scores}
 
 
 def _environment() -> dict[str, Any]:
     devices = jax.devices()
     return {
-        "device": devices[0].device_kind,
+        "device": _processor() if devices[0].platform == "cpu" else devices[0].device_kind,
         "devices": len(devices),
         "versions": {
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in PACKAGES},
         },
     }
+
+
+def _processor() -> str:
+    """Model of the CPU, and how many of its cores this process may use."""
+    model = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):  # off Linux
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        model = next(names, model)
+    usable = getattr(os, "sched_getaffinity", None)  # on Linux
+    cores = len(usable(0)) if usable else os.cpu_count()
+    return f"{model} ({cores} cores)"
 
 
 def _outcome(result: dict[str, Any]) -> str:

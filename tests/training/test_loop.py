@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.errors import InputError, OccupiedError, TrainingError
 from sassn_jax.files import occupied
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
@@ -337,7 +337,7 @@ def test_evaluating_what_is_not_there(workdir, tmp_path):
 def test_two_runs_do_not_share_a_workdir(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
-    with occupied(workdir), pytest.raises(InputError, match=r"run: another process is training"):
+    with occupied(workdir), pytest.raises(OccupiedError, match=r"run: another process is training"):
         train_and_evaluate(tiny_config(), workdir)
     assert [path.name for path in workdir.iterdir()] == [".lock"]
     with occupied(workdir):  # as soon as the other is gone

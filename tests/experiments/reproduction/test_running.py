@@ -43,7 +43,7 @@ def test_processes_share_the_cells(tmp_path):
 @pytest.fixture
 def stub(monkeypatch):
     """Stands in for training: notes the calls, and raises what it is told to, once each."""
-    calls, errors = [], []
+    calls, errors, scored_with = [], [], {}
 
     def train_and_evaluate(config, workdir):
         calls.append((config.method, config.seed))
@@ -51,13 +51,17 @@ def stub(monkeypatch):
             raise error
 
     monkeypatch.setattr(running, "train_and_evaluate", train_and_evaluate)
-    scores = {"split": "test", "step": 6, "miou": 0.5, "iou": {"wall": 0.5}}
-    monkeypatch.setattr(running, "evaluate_run", lambda workdir, split: scores)
-    return calls, errors
+
+    def evaluate_run(workdir, split, overrides):
+        scored_with.update(overrides)
+        return {"split": split, "miou": 0.5, "iou": {"wall": 0.5}, "overrides": overrides}
+
+    monkeypatch.setattr(running, "evaluate_run", evaluate_run)
+    return calls, errors, scored_with
 
 
 def test_a_failed_cell_is_recorded_and_tried_again(tmp_path, stub, said):
-    calls, errors = stub
+    calls, errors, _ = stub
     cells = [Cell("scenes", method, "1/8", 0) for method in ("sa", "sn", "unheard_of", "sassn")]
     errors += [TrainingError("step 3: a loss is nan"), MemoryError(), None]
     assert run_cells(tmp_path, cells, RECIPE, said.append) == 3
@@ -96,7 +100,7 @@ def fail_elsewhere(folder, **result):
     ],
 )
 def test_what_others_have_failed_in_meanwhile(tmp_path, stub, said, meanwhile, tried):
-    calls, _ = stub
+    calls, _, _ = stub
     cells = [Cell("scenes", "sa", "1/8", seed) for seed in (0, 1)]
     folder = results.folder_of(tmp_path, cells[1])
     fail_elsewhere(folder)
@@ -111,7 +115,7 @@ def test_what_others_have_failed_in_meanwhile(tmp_path, stub, said, meanwhile, t
 
 
 def test_a_machine_that_fails_at_everything_stops(tmp_path, stub, said):
-    calls, errors = stub
+    calls, errors, _ = stub
     cells = [Cell("scenes", "sa", "1/8", seed) for seed in range(8)]
     diverged = TrainingError("step 3: a loss is nan")
     errors += [MemoryError(), OSError(), diverged, MemoryError(), MemoryError(), OSError()]
@@ -153,7 +157,7 @@ def test_what_fails_after_the_training_is_a_failure_of_one_cell(tmp_path, stub, 
 
 
 def test_a_folder_that_a_halted_owner_still_holds_is_waited_for(tmp_path, stub, said, monkeypatch):
-    calls, errors = stub
+    calls, errors, _ = stub
     errors.append(OccupiedError("cells: another process is training there"))
     monkeypatch.setattr(running, "STALE_AFTER", 0.2)
     monkeypatch.setattr(running, "LOOK_EVERY", 0.05)
@@ -173,7 +177,7 @@ def test_a_folder_that_a_halted_owner_still_holds_is_waited_for(tmp_path, stub, 
 
 def test_who_finished_is_believed_where_its_file_is_not_seen(tmp_path, stub, said, monkeypatch):
     """As on NFS, which may know for a while that there was no such file."""
-    calls, _ = stub
+    calls, _, _ = stub
     monkeypatch.setattr(running, "LOOK_EVERY", 0.0)
     theirs = Claims(tmp_path / running.CLAIMS).acquire(CELL.name)
 
@@ -195,10 +199,10 @@ def test_nothing_is_recorded_in_a_cell_that_another_has_taken_over(tmp_path, stu
     monkeypatch.setattr(running, "LOOK_EVERY", 0.0)
     folder = results.folder_of(tmp_path, CELL)
 
-    def evaluate_run(workdir, split):
+    def evaluate_run(workdir, split, overrides):
         (tmp_path / running.CLAIMS / f"{CELL.name}.2").write_text('{"released": true}')
         fail_elsewhere(folder, error_kind="InputError")
-        return {"split": split, "miou": 0.5}
+        return {"split": split, "miou": 0.5, "overrides": overrides}
 
     monkeypatch.setattr(running, "evaluate_run", evaluate_run)
     assert run_cells(tmp_path, [CELL], RECIPE, print) == 1
@@ -238,6 +242,31 @@ def test_two_cells_do_not_share_a_name(tmp_path, stub):
     with pytest.raises(InputError, match="labels 1/8 and 1-8 would share the folder scenes_sa_1-8"):
         run_cells(tmp_path, cells, RECIPE, print)
     assert stub[0] == []
+
+
+def test_scores_are_of_this_calls_eval(tmp_path, stub):
+    """Also where the training began with another, or with the data in another place."""
+    folder = results.folder_of(tmp_path, CELL)
+    assert run_cells(tmp_path, [CELL], RECIPE, print) == 0
+    (folder / "config.json").write_text(json.dumps(RECIPE.config(CELL).to_dict()))
+    mirrored = Recipe("scenes", "DATA", overrides={**TINY, "eval.mirror": True})
+    with pytest.raises(InputError, match=r"was scored with eval=.*'mirror': False.*remove result"):
+        run_cells(tmp_path, [CELL], mirrored, print)
+    (folder / "result.json").unlink()
+    assert run_cells(tmp_path, [CELL], mirrored, print) == 0
+    result = results.read(folder)
+    assert result["eval"]["mirror"] is True
+    assert stub[2]["eval.mirror"] is True
+    assert stub[2]["data_dir"] == "DATA"
+
+
+def test_a_cell_without_its_weights_fails_alone(tmp_path, stub, said):
+    cells = [Cell("voc", method, "1", 0) for method in ("fcn8s", "sassn")]
+    recipe = Recipe("voc", weights={"resnet101": "random"}, overrides=TINY)
+    assert run_cells(tmp_path, cells, recipe, said.append) == 1
+    result = results.read(results.folder_of(tmp_path, cells[0]))
+    assert result["error"].startswith("--weights: none for vgg16; add vgg16=FILE")
+    assert stub[0] == [("sassn", 0)]
 
 
 def test_a_cell_of_another_config_is_an_error_and_stays_as_it_is(tmp_path, stub):
@@ -299,3 +328,6 @@ def test_a_cell_that_was_stopped_goes_on(tmp_path, monkeypatch, said):
     assert result["health"]["loss/cross_entropy"] > 0
     assert not any(name.startswith("val") for name in result["health"])
     assert result.keys() >= {"miou", "iou", "seconds", "device", "versions"}
+    assert result["device"].endswith(f" ({len(os.sched_getaffinity(0))} cores)")
+    assert (result["weights"], result["changes"]["num_steps"]) == ("random", 6)
+    assert result["eval"]["mirror"] is False

@@ -7,7 +7,8 @@
 distance (what attention sees far away); the last two are of scenes. The runs are in DIR/cells, and
 tables that have one in common share it. Any number of processes may work in one DIR, on any number
 of hosts. The same command goes on where it was stopped, and tries again what failed; the exit code
-is 1 if something did. DIR/table_NAME.md, .csv and .png have the result.
+is 1 if something did. What the paper compares does not start from random weights unless --weights
+says so. DIR/table_NAME.md, .csv and .png have the result.
 """
 
 import sys
@@ -28,7 +29,9 @@ _CELLS = flags.DEFINE_list("cells", [], "Names of the cells to run, with * and ?
 _LABELS = flags.DEFINE_list("labels", [], "Fractions of labels in place of the table's.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where experiments.prepare put the dataset.")
 _WEIGHTS = flags.DEFINE_list(
-    "weights", [], "File that the recipe's backbone starts from; BACKBONE=FILE for another one."
+    "weights",
+    [],
+    "File that the recipe's backbone starts from; BACKBONE=FILE for another one; random for none.",
 )
 _SET = flags.DEFINE_multi_string("set", [], "field=value of configs/common.py, for all cells.")
 _REPORT = flags.DEFINE_bool("report", False, "Whether to write the report alone and run nothing.")
@@ -48,15 +51,16 @@ def main() -> None:
     recipe = Recipe(
         dataset, _DATA_DIR.value, parse_weights(_WEIGHTS.value), parse_overrides(_SET.value)
     )
-    report.check(workdir, table, dataset)
+    if not _REPORT.value:
+        recipe.check(_LABELS.value, cells)
+    report.check(workdir, table, dataset, None if _REPORT.value else recipe.changes)
     say = Console(highlight=False, soft_wrap=True).print
     failed = 0
     if not _REPORT.value:
-        recipe.check(_LABELS.value)
         failed = run_cells(workdir, cells, recipe, say)
     report.write_report(workdir, table, dataset, say)
     if failed:
-        say(f"{failed} of {len(cells)} cells failed; the same command tries them again")
+        say(f"{failed} of {len(cells)} cells are not finished; the same command tries them again")
         sys.exit(1)
 
 

@@ -20,5 +20,9 @@ class InputError(ValueError):
         self.details = tuple(details)
 
 
+class OccupiedError(InputError):
+    """Another process is at work in a folder, and will not be for ever."""
+
+
 class TrainingError(RuntimeError):
     """A run cannot go on, for a reason that its message gives in one line."""

@@ -4,11 +4,12 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sassn_jax.errors import InputError
+from sassn_jax.errors import OccupiedError
 
 
 @contextlib.contextmanager
@@ -22,8 +23,12 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to, and renames it to `path` if that succeeds."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    """Gives a path beside `path` to write to, and renames it to `path` if that succeeds.
+
+    Its name is one that no process of any host has; who writes makes the file, so that its mode is
+    that of other files.
+    """
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with naming(path):
             yield beside
@@ -50,7 +55,7 @@ def occupied(folder: Path, doing: str, flag: str) -> Iterator[None]:
       flag: by which a user chose the folder, likewise.
 
     Raises:
-      InputError: if another process is in it.
+      OccupiedError: if another process is in it.
     """
     path = folder / ".lock"
     while True:
@@ -58,7 +63,7 @@ def occupied(folder: Path, doing: str, flag: str) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise InputError(
+                raise OccupiedError(
                     f"{folder}: another process is {doing}; wait for it, or choose another {flag}"
                 ) from None
             except OSError:

@@ -2,9 +2,11 @@
 
 import ast
 import dataclasses
+import hashlib
 import importlib
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,21 @@ from sassn_jax.training import config as configuration
 
 CONFIGS = ("voc", "cityscapes", "camvid", "scenes")
 FULL_SIZE = ("voc", "cityscapes")  # the paper's, whose recipes know both heads
-MADE_OF = ("dataset", "method", "labels", "seed", "data_dir", "model.weights")
+MADE_OF = (
+    "dataset",
+    "method",
+    "labels",
+    "seed",
+    "data_dir",
+    "model.weights",
+    # What one method has and another has not.
+    "model.attention",
+    "model.spectral_norm",
+    "model.head",
+    "model.backbone",
+    "loss.discriminator_fake",
+)
+RANDOM = "random"  # in the place of a file of weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +58,9 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its folder: `voc_sassn_1-8_seed0`; tables that have a cell in common share its run."""
-        labels = Path(self.labels).stem if Path(self.labels).is_file() else self.labels
+        labels, path = self.labels, Path(self.labels)
+        if path.is_file():  # two of them may have one name, and one may change
+            labels = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
         parts = [self.dataset, self.method, self.head, re.sub(r"[^\w.]+", "-", labels)]
         if self.discriminator_lr != 1:
             parts.append(f"dlr{self.discriminator_lr}")
@@ -56,7 +74,8 @@ class Recipe:
     Attributes:
       dataset: one of `CONFIGS`, whose file is the recipe.
       data_dir: where the dataset was prepared.
-      weights: files to start from by backbone, `""` for that of the recipe.
+      weights: files to start from by backbone, `""` for that of the recipe; or `RANDOM`, which
+        under `""` is for all that have no other.
       overrides: other values of fields, by dotted name.
     """
 
@@ -65,17 +84,44 @@ class Recipe:
     weights: Mapping[str, str] = dataclasses.field(default_factory=dict)
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def check(self, labels: Iterable[str] = ()) -> None:
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Overrides that matter to what comes of a run, as they read back from JSON."""
+        how = [name for name in configuration.UNBINDING if not name.startswith("eval.")]
+        changes = {name: self.overrides[name] for name in sorted(self.overrides.keys() - set(how))}
+        return json.loads(json.dumps(changes))
+
+    def check(self, labels: Iterable[str] = (), cells: Sequence[Cell] = ()) -> None:
         """Checks what is wrong for all cells or for none.
 
         Raises:
-          InputError: if a field or its value is, the dataset is not there, or a choice of labels.
+          InputError: if a field or its value is, the dataset is not there, or a choice of labels;
+            if not one of the cells has weights to start from.
         """
         config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
         configuration.validate(config)
         ids = data.load(config.dataset, config.data_dir).splits["train"].ids
         for choice in labels:
             data.choose_labeled(ids, choice, 0)
+        missing = [cell for cell in cells if not self._has_weights(self.config(cell))]
+        if missing and len(missing) == len(cells):
+            self.require_weights(self.config(missing[0]))
+
+    def require_weights(self, config: ConfigDict) -> None:
+        """Checks that a network which the paper compares does not start from random by oversight.
+
+        Raises:
+          InputError: if it has no file, and nobody has asked for that.
+        """
+        if not self._has_weights(config):
+            backbone = config.model.backbone
+            raise InputError(
+                f"--weights: none for {backbone}; add {backbone}=FILE, or {backbone}={RANDOM}"
+            )
+
+    def _has_weights(self, config: ConfigDict) -> bool:
+        asked = RANDOM in (self.weights.get(""), self.weights.get(config.model.backbone))
+        return bool(config.model.weights) or asked or self.dataset not in FULL_SIZE
 
     def config(self, cell: Cell) -> ConfigDict:
         """Returns the config of a cell.
@@ -97,7 +143,8 @@ class Recipe:
         _update(config, self.overrides)
         backbone = config.model.backbone
         unnamed = self.weights.get("", "") if backbone == own_backbone else ""
-        config.model.weights = self.weights.get(backbone, unnamed)
+        weights = self.weights.get(backbone, unnamed)
+        config.model.weights = "" if weights == RANDOM else weights
         config.optimizer.discriminator_lr *= cell.discriminator_lr
         return config
 
@@ -142,13 +189,17 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
 def parse_weights(files: Iterable[str]) -> dict[str, str]:
     """Reads `FILE`, for the backbone of the recipe, and `BACKBONE=FILE` for another.
 
+    `random` stands for no file.
+
     Raises:
       InputError: where there is no such file.
     """
     weights: dict[str, str] = {}
     for word in files:
         name, _, path = word.rpartition("=")
-        if not Path(path).is_file():
-            raise InputError(f"--weights={word}: no such file; expected FILE, or BACKBONE=FILE")
+        if path != RANDOM and not Path(path).is_file():
+            raise InputError(
+                f"--weights={word}: no such file; expected FILE, BACKBONE=FILE, or {RANDOM}"
+            )
         weights[name] = path
     return weights

@@ -8,7 +8,8 @@ gives to one process only. The owner is who made the highest number.
 A claim is stale if its process is gone, where that can be seen from the same machine; or if an
 observer has seen the same content for `STALE_AFTER` seconds of its own clock, so that clocks of
 hosts need not agree. An owner that was halted for so long hears of its successor at the next beat,
-and stops.
+and stops. What a release says of the outcome is known to all who see it, while NFS may hide a new
+file from those who have looked for it before.
 
 Assumed of the file system, and true of local ones, of NFS from version 3 on, of Lustre, GPFS and
 SMB: exclusive creation succeeds for one process of all hosts, and who opens a file sees what was
@@ -31,6 +32,7 @@ BEAT_EVERY = 20.0  # seconds
 STALE_AFTER = 300.0
 _SIZE = 512  # bytes of a claim, so that it is overwritten in place
 _RELEASED = "released"
+_OUTCOME = "outcome"
 
 
 class Claims:
@@ -54,6 +56,13 @@ class Claims:
             return None
         return Claim(self._folder, name, number + 1)
 
+    def ended(self, name: str) -> tuple[int, str]:
+        """Returns the number of a cell's last claim, and the outcome that its owner has left."""
+        number = _highest(self._folder, name)
+        if not number:
+            return 0, ""
+        return number, _parse((self._folder / f"{name}.{number}").read_bytes()).get(_OUTCOME, "")
+
     def _is_free(self, path: Path) -> bool:
         """Whether a claim is released or stale."""
         content = path.read_bytes()
@@ -61,23 +70,23 @@ class Claims:
         before, since = self._seen.get(path, (None, now))
         if content != before:
             self._seen[path] = (content, since := now)
-        try:
-            owner: dict[str, Any] = json.loads(content)
-        except ValueError:  # half of it is there: its owner is writing, or died in that
-            owner = {}
-        gone = owner.get("machine") == _machine() and not _is_running(owner["pid"])
+        owner = _parse(content)
+        here = _machine()
+        gone = here is not None and owner.get("machine") == here and not _is_running(owner["pid"])
         return _RELEASED in owner or gone or now - since >= STALE_AFTER
 
 
 class Claim:
     """A claim that this process has made; it is kept fresh within a `with` block.
 
-    If another process takes it over, `lost` is set and the main thread is interrupted as by Ctrl-C.
+    If another process takes it over, `lost` is set and the main thread is interrupted as by Ctrl-C:
+    by SIGINT, which must not be ignored. `outcome` is a word that the release leaves to others.
     """
 
     def __init__(self, folder: Path, name: str, number: int):
         """Begins to be kept fresh on entering."""
         self.lost = False
+        self.outcome = ""
         self._folder, self._name, self._number = folder, name, number
         self._path = folder / f"{name}.{number}"
         self._beats = 0
@@ -96,6 +105,12 @@ class Claim:
         self._thread.join()
         with contextlib.suppress(OSError):  # it then becomes stale
             self._write(released=True)
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt if another process has it, without waiting for the next beat."""
+        if self._is_lost():
+            self.lost = True
+            raise KeyboardInterrupt
 
     def _keep(self) -> None:
         while not self._ended.wait(BEAT_EVERY):
@@ -126,7 +141,7 @@ class Claim:
             "beats": self._beats,
         }
         if released:
-            content[_RELEASED] = True
+            content |= {_RELEASED: True, _OUTCOME: self.outcome}
         with open(self._path, "r+b") as file:
             file.write(json.dumps(content).ljust(_SIZE - 1).encode() + b"\n")
 
@@ -137,13 +152,24 @@ def _highest(folder: Path, name: str) -> int:
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
-def _machine() -> str:
-    """Where process ids mean the same: this boot of this host, and Linux's namespace of ids."""
-    name = socket.gethostname()
-    with contextlib.suppress(OSError):
+def _parse(content: bytes) -> dict[str, Any]:
+    """What a claim says; nothing where half of it is there: its owner is writing, or died so."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        return {}
+
+
+def _machine() -> str | None:
+    """Where process ids mean the same: this boot of this host, and Linux's namespace of ids.
+
+    None off Linux, where it cannot be told: hosts may have one name.
+    """
+    try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        name = f"{name} {boot} {os.readlink('/proc/self/ns/pid')}"
-    return name
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
 
 
 def _main_thread() -> int:

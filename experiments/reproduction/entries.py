@@ -34,6 +34,7 @@ HEADINGS = (
     "steps",
     "minutes_a_run",
     "hardware",
+    "weights",
     "discriminator_loss",
     "discriminator_loss_spread",
     "share_healthy",
@@ -110,6 +111,11 @@ class Entry:
         }
         return ", ".join(sorted(kinds))
 
+    @property
+    def weights(self) -> str:
+        """Name of the file that the runs started from, or `random`; several where runs differ."""
+        return ", ".join(sorted({run.get("weights", "unknown") for run in self.finished}))
+
 
 def _percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
@@ -168,6 +174,7 @@ def _about(dataset: str, entry: Entry) -> dict[str, Any]:
         "steps": entry.steps,
         "minutes_a_run": _known(entry.minutes),
         "hardware": entry.hardware,
+        "weights": entry.weights,
         "discriminator_loss": _known(loss.mean),
         "discriminator_loss_spread": _known(loss.spread),
         "share_healthy": _known(results.share_healthy(entry.runs)) if loss.count else "",

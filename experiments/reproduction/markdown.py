@@ -14,7 +14,7 @@ from experiments.reproduction.entries import (
 )
 from experiments.reproduction.tables import Table
 
-ABOUT = ("steps", "minutes a run", "hardware")
+ABOUT = ("steps", "minutes a run", "hardware", "weights")
 
 
 def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
@@ -48,7 +48,7 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
             + ("; the paper's number, and ours less it." if compared else "."),
             _grid(table, entries, lambda entry: _compared(entry, _digits(table))),
         ]
-    parts += _failures(entries)
+    parts += _recipes(entries) + _failures(entries)
     parts += [f"[{i}] {note.text}" for i, note in enumerate(table.notes, 1)]
     if notes and not compared:
         parts.append("Not the data of the paper, whose numbers would say nothing here.")
@@ -67,6 +67,23 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Returns a table of Markdown, all but its first column to the right."""
     marks = [":--", *["--:"] * (len(headings) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, marks, *rows))
+
+
+def _recipes(entries: Sequence[Entry]) -> list[str]:
+    """A line for each recipe, with the cells that it made, unless all are of the config's own."""
+    cells: dict[str, list[str]] = {}
+    for entry in entries:
+        for run in entry.finished:
+            changes = ", ".join(
+                f"{field}={value}" for field, value in run.get("changes", {}).items()
+            )
+            cells.setdefault(changes, []).append(run["cell"])
+    if len(cells) == 1:
+        return [f"All with {changes}." for changes in cells if changes]
+    return [
+        f"With {changes or 'what the config has'}: {', '.join(names)}"
+        for changes, names in cells.items()
+    ]
 
 
 def _failures(entries: Sequence[Entry]) -> list[str]:
@@ -96,7 +113,7 @@ def _grid(table: Table, entries: Sequence[Entry], show: Callable[[Entry], str]) 
 
 
 def _about(entries: Sequence[Entry]) -> list[str]:
-    """Steps, mean time and hardware of a row's runs, each once."""
+    """Steps, mean time, hardware and weights of a row's runs, each once."""
     minutes = [f"{entry.minutes:.1f}" for entry in entries if math.isfinite(entry.minutes)]
 
     def unique(texts: Iterable[str]) -> str:
@@ -107,6 +124,7 @@ def _about(entries: Sequence[Entry]) -> list[str]:
         unique(entry.steps for entry in entries),
         shown,
         unique(entry.hardware for entry in entries),
+        unique(entry.weights for entry in entries),
     ]
 
 

@@ -30,11 +30,13 @@ def draw_figures(workdir: Path, dataset: str, labels: Sequence[str]) -> list[Pat
     """
     fewer = [choice for choice in labels if choice != "1"] or list(labels)
     figures = {
-        "figure_3.png": {
+        f"figure_3_{dataset}.png": {
             "full" if choice == "1" else choice: Cell(dataset, "sassn", choice, 0)
             for choice in labels
         },
-        "figure_4.png": {method: Cell(dataset, method, fewer[-1], 0) for method in COMPARED},
+        f"figure_4_{dataset}.png": {
+            method: Cell(dataset, method, fewer[-1], 0) for method in COMPARED
+        },
     }
     written = []
     for name, columns in figures.items():

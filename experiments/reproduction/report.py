@@ -1,8 +1,9 @@
 """Writes what is known of a table: as text, as numbers for programs, and as figures."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from experiments.paper_tables import FRACTIONS
 from experiments.reproduction import distance, figures
@@ -16,13 +17,28 @@ from sassn_jax.files import replacing
 Say = Callable[[str], None]
 
 
-def check(workdir: Path, table: Table, dataset: str) -> None:
+def check(
+    workdir: Path, table: Table, dataset: str, changes: Mapping[str, Any] | None = None
+) -> None:
     """Checks that a report can be written before the runs are made for it.
 
+    Args:
+      workdir: of the cells.
+      table: which one.
+      dataset: of its cells.
+      changes: the recipe's that the runs are to be made by; None if there will be none.
+
     Raises:
-      InputError: if Matplotlib is missing, or the folder has the report of another dataset.
+      InputError: if Matplotlib is missing, the folder has the report of another dataset, or cells
+        of another recipe, which must not stand in one table.
     """
     figures.check_installed()
+    for run in (run for entry in gather(workdir, table, dataset) for run in entry.finished):
+        if changes is not None and run.get("changes", changes) != changes:
+            raise InputError(
+                f"{workdir}: {run['cell']} was made with --set of {run['changes']}, now it is "
+                f"{dict(changes)}; choose another --workdir"
+            )
     path = _path(workdir, table, ".csv")
     if table.name in CLAIMS or not path.exists():
         return

@@ -85,12 +85,18 @@ def finished(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def last_health(workdir: Path) -> dict[str, float | None]:
-    """Returns the last value of each metric of the training; None for one that is not finite."""
+    """Returns the last value of each metric of the training; None for one that is not finite.
+
+    A line that was cut short, as by a full disk, is passed over.
+    """
     values: dict[str, float | None] = {}
     path = workdir / METRICS
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
             values.update({k: v for k, v in row.items() if not k.startswith("val")})
     return values
 

@@ -8,7 +8,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sassn_jax.data import scenes
-from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.errors import InputError, OccupiedError, TrainingError
 from sassn_jax.files import occupied
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
@@ -359,7 +359,7 @@ def test_two_runs_do_not_share_a_workdir(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
     lock = occupied(workdir, "training there", "--workdir")
-    with lock, pytest.raises(InputError, match=r"run: another process is training there; wait"):
+    with lock, pytest.raises(OccupiedError, match=r"run: another process is training there; wait"):
         train_and_evaluate(tiny_config(), workdir)
     assert list(workdir.iterdir()) == []
     with occupied(workdir, "training there", "--workdir"):  # as soon as the other is gone

@@ -25,6 +25,8 @@ def result_of(cell, miou, **other):
         "seconds": 60.0,
         "device": "cpu",
         "devices": 2,
+        "weights": "random",
+        "changes": {},
         "health": {"loss/discriminator": 0.3},
         **other,
     }

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from experiments.reproduction import running
 from experiments.reproduction.cells import Cell, Recipe
-from sassn_jax.files import write_json
 
 CELLS = [Cell("scenes", "sassn", "1/8", seed) for seed in range(6)]
 
@@ -18,12 +17,9 @@ def main(workdir: Path, log: Path) -> None:
     def run_cell(folder, cell, recipe):
         began = time.time()
         time.sleep(0.15)
-        folder.mkdir(parents=True, exist_ok=True)
-        result = {"miou": 0.5, "split": "test", "seconds": 0.15}
         with log.open("a") as file:
             file.write(json.dumps([cell.name, began, time.time()]) + "\n")
-        write_json(folder / "result.json", result)
-        return result
+        return {"miou": 0.5, "split": "test", "seconds": 0.15}
 
     running.run_cell = run_cell
     running.LOOK_EVERY = 0.05

@@ -90,6 +90,26 @@ def test_a_process_of_this_machine_that_is_gone_is_not_waited_for(tmp_path):
     assert Claims(tmp_path).acquire(NAME) is not None
 
 
+def test_off_linux_a_claim_ends_by_its_age_alone(tmp_path, now, monkeypatch):
+    """Where hosts may have one name, and another's process ids say nothing."""
+    monkeypatch.setattr(claims, "_machine", lambda: None)
+    write(tmp_path, 1, machine=None, pid=2**22 + 1)  # above Linux's limit
+    observer = Claims(tmp_path)
+    assert observer.acquire(NAME) is None
+    now[0] = claims.STALE_AFTER
+    assert observer.acquire(NAME) is not None
+
+
+def test_a_release_tells_of_the_outcome(tmp_path):
+    observer = Claims(tmp_path)
+    assert observer.ended(NAME) == (0, "")
+    for number, outcome in enumerate(("failed", "finished", ""), 1):
+        with observer.acquire(NAME) as claim:
+            assert observer.ended(NAME) == (number, "")
+            claim.outcome = outcome
+        assert observer.ended(NAME) == (number, outcome)
+
+
 @pytest.mark.parametrize("how", ["taken over", "removed"])
 def test_who_loses_a_claim_is_interrupted(tmp_path, monkeypatch, how):
     monkeypatch.setattr(claims, "BEAT_EVERY", 0.02)

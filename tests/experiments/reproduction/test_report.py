@@ -64,12 +64,14 @@ def test_a_table_beside_the_papers_numbers(tmp_path):
     cells = line_of(text, "Ours (SA+SN)").split(" | ")
     assert cells[3] == "77.00 ± 2.65 (3); paper 76.3 (+0.70)"
     assert cells[1] == "paper 71.8"
-    assert cells[5:] == ["10", "1.0", "2 x cpu |"]
+    assert cells[5:] == ["10", "1.0", "2 x cpu", "random |"]
     assert "75.90 (1), 1 failed; paper 75.9 (+0.00)" in line_of(text, "Ours (SA)")
     assert "| 2 failed |" in line_of(text, "SN alone")
     assert "Failed: voc_sn_1-2_seed0, voc_sn_1-2_seed1: boom" in text
-    assert line_of(text, "s4GAN") == "| s4GAN |  |  |  |  |  |  |  |"
+    assert line_of(text, "s4GAN") == "| s4GAN |  |  |  |  |  |  |  |  |"
     assert "paper 67.2 [1]" in line_of(text, "FCN-8s")
+    assert "paper 71.4" in line_of(text, "Mittal et al. [3]")
+    assert "[3] As Mittal et al. publish it, the mean of three splits" in text
     assert "[1] A score on VOC 2012's test split." in text
 
     write_csv(tmp_path / "table.csv", "voc", entries, per_class=False)
@@ -81,6 +83,7 @@ def test_a_table_beside_the_papers_numbers(tmp_path):
     assert float(line["spread"]) == pytest.approx(math.sqrt(7), abs=1e-6)
     assert float(line["difference"]) == pytest.approx(0.7)
     assert (line["runs"], line["failed"], line["paper"]) == ("3", "0", "76.3")
+    assert (line["weights"], lines["sn", "1/2"]["weights"]) == ("random", "")
     assert (lines["sn", "1/2"]["mean"], lines["sn", "1/2"]["failed"]) == ("", "2")
 
 
@@ -140,9 +143,9 @@ def test_stability_has_three_tables(tmp_path):
     table = fill(tmp_path, "stability", "scenes", {"sn": [0.5, 0.7], "advsemiseg": [0.4]})
     text = write_table(table, "scenes", gather(tmp_path, table, "scenes"))
     assert [line for line in text.splitlines() if line.startswith("| SN |")] == [
-        "| SN | 60.00 ± 14.14 (2) |  |  |  | 10 | 1.0 | 2 x cpu |",
-        "| SN | 0.300 ± 0.000 (2) |  |  |  | 10 | 1.0 | 2 x cpu |",
-        "| SN | 100% |  |  |  | 10 | 1.0 | 2 x cpu |",
+        "| SN | 60.00 ± 14.14 (2) |  |  |  | 10 | 1.0 | 2 x cpu | random |",
+        "| SN | 0.300 ± 0.000 (2) |  |  |  | 10 | 1.0 | 2 x cpu | random |",
+        "| SN | 100% |  |  |  | 10 | 1.0 | 2 x cpu | random |",
     ]
     assert "|  | 1 x | 3 x | 10 x | 30 x |" in text
 
@@ -162,6 +165,32 @@ def test_a_report_of_another_dataset_is_kept(tmp_path, monkeypatch):
     report.check(tmp_path, table, "camvid")
     with pytest.raises(InputError, match=r"table_5.csv: is of camvid, not voc; choose another"):
         report.check(tmp_path, table, "voc")
+
+
+def test_recipes_do_not_stand_in_one_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "check_installed", lambda: None)
+    table = fill(tmp_path, "5", "voc", {"sn": [0.5]})
+    cell = table.cell("voc", table.rows[0], table.columns[0], 0)
+    assert "config has" not in write_table(table, "voc", gather(tmp_path, table, "voc"))
+    report.check(tmp_path, table, "voc", {})
+    leave(tmp_path, cell, result_of(cell, 0.5, changes={"num_steps": 7}))
+    for changes in ({}, {"num_steps": 7}):
+        with pytest.raises(
+            InputError, match=r"_1-2_seed0 was made with --set of \{.*choose another"
+        ):
+            report.check(tmp_path, table, "voc", changes)
+    report.check(tmp_path, table, "voc")
+    text = write_table(table, "voc", gather(tmp_path, table, "voc"))
+    assert "With num_steps=7: voc_advsemiseg_1-2_seed0\n" in text
+    assert "With what the config has: voc_sn_1-2_seed0\n" in text
+
+
+def test_a_recipe_of_all_runs_is_named_once(tmp_path):
+    table = tables.TABLES["5"]
+    cell = table.cell("voc", table.rows[0], table.columns[0], 0)
+    leave(tmp_path, cell, result_of(cell, 0.5, changes={"num_steps": 7}))
+    text = write_table(table, "voc", gather(tmp_path, table, "voc"))
+    assert "\nAll with num_steps=7.\n" in text
 
 
 @needs_matplotlib

@@ -19,10 +19,10 @@ def test_cells_of_the_papers_tables():
     counts = {
         name: len(table.cells(table.datasets[0], 3)) // 3 for name, table in tables.TABLES.items()
     }
-    # Of Table II: two rows at Full alone, seven of four, three of three.
+    # Of Tables I and II: two rows at Full alone, seven of four, four of three.
     assert counts == {
-        "1": 2 + 6 * 4 + 4 * 3,
-        "2": 2 + 7 * 4 + 3 * 3,
+        "1": 2 + 7 * 4 + 4 * 3,
+        "2": 2 + 7 * 4 + 4 * 3,
         "3": 3 * 4,
         "4": 4 * 4,
         "5": 8 * 2,
@@ -31,6 +31,28 @@ def test_cells_of_the_papers_tables():
     }
     cells = [cell for table in tables.TABLES.values() for cell in table.cells(table.datasets[0], 2)]
     assert len({cell.name for cell in cells}) == len(set(cells))
+
+
+@pytest.mark.parametrize(("name", "unprinted"), [("1", "mittal"), ("2", "cutmix")])
+def test_tables_i_and_ii_have_all_systems(name, unprinted):
+    rows = {row.method: row for row in tables.TABLES[name].rows}
+    assert rows.keys() == {
+        "fcn8s",
+        "dilation",
+        "cutmix",
+        "mittal",
+        "supervised",
+        "advsemiseg",
+        "advsemiseg_code",
+        "sa",
+        "sn",
+        "sassn",
+        "s4gan",
+        "unimatch",
+        "unimatch_sassn",
+    }
+    printed = {"fcn8s", "dilation", "cutmix", "mittal", "supervised", "advsemiseg", "sa", "sassn"}
+    assert {method for method, row in rows.items() if row.paper} == printed - {unprinted}
 
 
 def test_tables_have_runs_in_common():
@@ -53,6 +75,17 @@ def test_the_ablation_has_every_subset_of_the_components():
         shown["SN"] = model.spectral_norm
         assert row.title == (", ".join(name for name in shown if shown[name]) or "none")
     assert len(built) == len(rows) == 8
+
+
+def test_a_file_of_labels_is_named_by_what_is_in_it(tmp_path):
+    paths = [tmp_path / name / "chosen.txt" for name in ("one", "two", "three")]
+    for path, ids in zip(paths, ("a b", "a c", "a b"), strict=True):
+        path.parent.mkdir()
+        path.write_text(ids)
+    one, two, three = (Cell("scenes", "sa", str(path), 0).name for path in paths)
+    assert one.startswith("scenes_sa_chosen-")
+    assert one.endswith("_seed0")
+    assert one == three != two
 
 
 def test_labels_take_the_place_of_a_tables_own():
@@ -88,6 +121,50 @@ def test_weights_are_a_backbones(tmp_path):
     for backbone, expected in (("resnet50", str(two)), ("resnet101", "")):
         recipe = Recipe("camvid", weights=weights, overrides={"model.backbone": backbone})
         assert recipe.config(cell).model.weights == expected
+
+
+@pytest.mark.parametrize("dataset", CONFIGS)
+def test_what_the_paper_compares_does_not_start_from_random_by_oversight(dataset, tmp_path):
+    file = tmp_path / "some.safetensors"
+    file.touch()
+    own, vgg = Cell(dataset, "sassn", "1/8", 0), Cell(dataset, "fcn8s", "1", 0)
+    given = {
+        (): (False, False),
+        (str(file),): (True, False),
+        (f"vgg16={file}",): (False, True),
+        ("vgg16=random",): (False, True),
+        (str(file), "vgg16=random"): (True, True),
+        ("random",): (True, True),
+        ("random", f"vgg16={file}"): (True, True),
+    }
+    for words, allowed in given.items():
+        recipe = Recipe(dataset, weights=parse_weights(words))
+        for cell, is_allowed in zip((own, vgg), allowed, strict=True):
+            config = recipe.config(cell)
+            assert config.model.weights in ("", str(file))
+            if is_allowed or dataset in ("camvid", "scenes"):
+                recipe.require_weights(config)
+                continue
+            backbone = config.model.backbone
+            message = f"--weights: none for {backbone}; add {backbone}=FILE, or {backbone}=random"
+            with pytest.raises(InputError, match=f"^{message}$"):
+                recipe.require_weights(config)
+
+
+def test_changes_are_overrides_that_matter():
+    overrides = {"num_steps": 5, "eval.scales": (1.0, 2.0), "checkpoint_every": 3}
+    assert Recipe("voc", "DATA", overrides=overrides).changes == {
+        "eval.scales": [1.0, 2.0],
+        "num_steps": 5,
+    }
+
+
+@pytest.mark.parametrize("field", ["attention", "spectral_norm", "head", "backbone", "weights"])
+def test_what_methods_set_is_not_set_for_all(field):
+    with pytest.raises(InputError, match="a cell is made of this"):
+        parse_overrides([f"model.{field}=1"])
+    with pytest.raises(InputError, match="a cell is made of this"):
+        parse_overrides(["loss.discriminator_fake=both"])
 
 
 def test_overrides_are_values_or_words():

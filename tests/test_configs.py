@@ -40,6 +40,7 @@ def test_is_valid_for_every_method(name, method):
     configuration.validate(config)
     assert (config.method, config.labels) == (method, "1/4")
     built = methods.create(config, CLASSES)
+    assert built.takes_valid == (method in ("cutmix", "unimatch", "unimatch_sassn"))
     has_spectral_norm = method.endswith("sn")
     assert config.model.attention == SITES.get(method.removesuffix("_sn"), ())
     if methods.METHODS[method] is Supervised:
@@ -79,6 +80,8 @@ def test_shapes(name, method):
         "image": jax.ShapeDtypeStruct((*size, 3), "float32"),
         "label": jax.ShapeDtypeStruct(size, "int32"),
     }
+    if built.takes_valid:
+        half["valid"] = jax.ShapeDtypeStruct(size, "bool")
     state = jax.eval_shape(built.init, jax.random.key(0), {"labeled": half})
     batches = [{"labeled": half}]
     if built.unlabeled_from is not None:

@@ -95,6 +95,7 @@ def set_up(config: ConfigDict) -> Setup:
             mirror=config.augment.mirror,
             normalize=make_normalize(config),
             ignore_label=dataset.info.ignore_label,
+            mark_filled=method.takes_valid,
         ),
         batch_size=config.batch_size,
         seed=config.seed,

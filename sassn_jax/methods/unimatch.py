@@ -90,7 +90,7 @@ class WeakToStrong:
             look_rng, box_rng = jax.random.split(view_rng)
             boxes = random_boxes(box_rng, len(images), images.shape[1:3])
             views.append(mix(strong_view(look_rng, images, self.normalize), boxes))
-            targets.append(tuple(mix(x, boxes) for x in (target, confidence, valid)))
+            targets.append((mix(target, boxes), mix(confidence, boxes), mix(valid, boxes)))
         last_pass = state.replace(
             rng=pass_rng, generator=state.generator.replace(collections=collections)
         )
@@ -159,7 +159,7 @@ class UniMatch(Supervised):
 
 @dataclasses.dataclass(frozen=True)
 class AdversarialUniMatch(Adversarial):
-    """The paper's method, and what `consistency` adds to G's objective from `semi_start` on.
+    """The paper's method, and what `consistency` adds to G's objective from `unlabeled_from` on.
 
     Equation (1) counts in full, not half as the supervised loss does in UniMatch, so that the
     paper's weights and learning rates stay right. D knows nothing of the strong views.

@@ -13,6 +13,7 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.inference import Inference
 from sassn_jax.methods import METHODS
+from sassn_jax.methods.adversarial import LossWeights
 from sassn_jax.methods.cutmix import CutMixWeights
 from sassn_jax.methods.mittal import ClassifierSettings
 from sassn_jax.methods.s4gan import S4GANWeights
@@ -40,8 +41,9 @@ UNBINDING = (
     "eval.scales",
     "eval.mirror",
 )
-# Sections that came later; a run or a file from before has what they then were.
+# Sections that came later, or have fields that did; a run or a file from before has their defaults.
 LATER: dict[str, Callable[[], Any]] = {
+    "loss": LossWeights,
     "eval": Inference,
     "s4gan": S4GANWeights,
     "classifier": ClassifierSettings,
@@ -61,6 +63,7 @@ def validate(config: ConfigDict) -> None:
     perturbs = _get(config, "method") in ("unimatch", "unimatch_sassn")  # features of a ResNet
     rules = {
         "method": one_of(METHODS),
+        "unlabeled": one_of(("rest", "all")),
         "model.backbone": Rule(
             lambda x: x in BACKBONES and not (on_vgg and perturbs),
             f"one of {', '.join(ARCHITECTURES if perturbs else BACKBONES)}"
@@ -75,6 +78,7 @@ def validate(config: ConfigDict) -> None:
         "model.dtype": one_of(("float32", "bfloat16")),
         "image.channel_order": one_of(("rgb", "bgr")),
         "loss.discriminator_fake": one_of(("labeled", "both")),
+        "loss.adv_from_start": BOOLEAN,
         "optimizer.name": one_of(("sgd", "adam", "adamw")),
         "model.attention": Rule(
             lambda x: set(x) <= set(() if on_vgg else ATTENTION_SITES),
@@ -110,7 +114,7 @@ def validate(config: ConfigDict) -> None:
             lambda x: len(x) > 0 and all(0 < factor < math.inf for factor in x),
             "at least one factor, each above 0",
         ),
-        "eval.mirror": Rule(lambda x: isinstance(x, bool), "True or False"),
+        "eval.mirror": BOOLEAN,
         "image.mean": Rule(lambda x: len(x) == 3 and all(map(math.isfinite, x)), "three numbers"),
         "image.std": THREE_ABOVE_0,
         "model.weights_std": THREE_ABOVE_0,
@@ -206,6 +210,7 @@ def fits(stride: Sequence[Any], window: Sequence[int]) -> bool:
     )
 
 
+BOOLEAN = Rule(lambda x: isinstance(x, bool), "True or False")
 AT_LEAST_0 = Rule(lambda x: isinstance(x, int) and x >= 0, "a whole number of at least 0")
 AT_LEAST_1 = Rule(lambda x: isinstance(x, int) and x >= 1, "a whole number of at least 1")
 THREE_ABOVE_0 = Rule(
@@ -282,9 +287,12 @@ def read(workdir: Path) -> ConfigDict:
 
 
 def with_later_sections(fields: Mapping[str, Any]) -> ConfigDict:
-    """Returns a config as it was written, with the sections that there were not yet."""
-    later = {name: dataclasses.asdict(section()) for name, section in LATER.items()}
-    return ConfigDict({**later, **fields})
+    """Returns a config as it was written, with the sections and fields that there were not yet."""
+    later = {
+        name: {**dataclasses.asdict(section()), **fields.get(name, {})}
+        for name, section in LATER.items()
+    }
+    return ConfigDict({"unlabeled": "rest", **fields, **later})
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:

@@ -5,22 +5,20 @@ import copy
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from sassn_jax.data import Normalize
 from sassn_jax.methods import NetworkState, TrainState
 from sassn_jax.methods.cutmix import CutMix, CutMixWeights
 from sassn_jax.methods.unimatch import UniMatch, UniMatchWeights, WeakToStrong
-from sassn_jax.models.generator import Generator
-from sassn_jax.optimizers import generator_optimizer
+from tests.methods.conftest import TinyGenerator
 from tests.parity.test_step import CLASSES, SIZE, make_batch, to_torch_batch
 from tests.trees import assert_trees_close, random_variables
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
-RATES = {"learning_rate": 0.1, "num_steps": 10}
 BRIGHTER = (2.0, 0.5)  # what the strong views are, in place of chance
-TINY = {"stage_sizes": (1, 1, 1, 1), "stem_width": 16, "widths": (16, 32, 64, 128)}
 EMA = 0.9
 
 
@@ -33,9 +31,13 @@ def boxes():
 
 def both(torch, reference, norm, seed):
     """The same network twice, with the same variables."""
-    ours = Generator(CLASSES, backbone="resnet_tiny", aspp_rates=(2, 4), attention=(), norm=norm)
+    ours = TinyGenerator(CLASSES, norm=norm)
     variables = random_variables(ours, jnp.zeros((1, *SIZE, 3)), seed=seed, train=False)
-    theirs = reference.Generator(CLASSES, rates=(2, 4), attention=(), norm=norm, **TINY)
+    theirs = torch.nn.Sequential()
+    theirs.add_module("conv", torch.nn.Conv2d(3, 16, 5, padding=2, bias=False))
+    theirs.add_module("bn", reference.networks.Norm(16, norm))
+    theirs.add_module("relu", torch.nn.ReLU())
+    theirs.add_module("head", torch.nn.Conv2d(16, CLASSES, 1))
     stats = {"stats": variables["batch_stats"]}
     reference.to_torch(theirs, variables["params"], stats)
     return ours, variables, theirs
@@ -93,7 +95,7 @@ def test_cutmix(torch, reference, monkeypatch):
     confidence = targets.amax(1)
     threshold = in_the_widest_gap(confidence)
 
-    optimizer = reference.make_players(student, None, reference.Settings(**RATES))
+    optimizer = torch.optim.SGD(student.parameters(), 0.1)
     student.train()
     labels = theirs["labeled"]["label"]
     entropy = torch.nn.functional.cross_entropy(
@@ -103,7 +105,7 @@ def test_cutmix(torch, reference, monkeypatch):
     share = (confidence >= threshold).float().mean()
     consistency = (distance * mixed(torch, valid, inside) * share).mean()
     (entropy + 3 * consistency).backward()
-    optimizer.generator_optimizer.step()
+    optimizer.step()
     followed = copy.deepcopy(teacher)
     for mine, its in zip(followed.parameters(), student.parameters(), strict=True):
         mine.data.mul_(EMA).add_((1 - EMA) * its.data)
@@ -111,7 +113,7 @@ def test_cutmix(torch, reference, monkeypatch):
     monkeypatch.setattr("sassn_jax.methods.cutmix.half_boxes", lambda *_: jnp.asarray(inside))
     method = CutMix(
         ours,
-        generator_optimizer(name="sgd", **RATES),
+        optax.sgd(0.1),
         weights=CutMixWeights(EMA, lambda_consistency=3.0, threshold=threshold),
     )
     new, metrics = take_a_step(method, variables, batch, of_teacher)
@@ -135,7 +137,7 @@ def test_unimatch(torch, reference, monkeypatch):
         confidence, target = theirs.eval()(images).softmax(1).max(1)
     threshold = in_the_widest_gap(confidence)
 
-    optimizer = reference.make_players(theirs, None, reference.Settings(**RATES))
+    optimizer = torch.optim.SGD(theirs.parameters(), 0.1)
     theirs.train()
     functional = torch.nn.functional
     supervised = functional.cross_entropy(
@@ -156,7 +158,7 @@ def test_unimatch(torch, reference, monkeypatch):
     ]
     total = (supervised + 0.4 * sum(strong) + 0.7 * features) / 2
     total.backward()
-    optimizer.generator_optimizer.step()
+    optimizer.step()
 
     module, views, places = "sassn_jax.methods.unimatch", iter(BRIGHTER), iter(drawn)
     monkeypatch.setattr(f"{module}.strong_view", lambda _, x, __: next(views) * x)
@@ -164,7 +166,7 @@ def test_unimatch(torch, reference, monkeypatch):
     monkeypatch.setattr("sassn_jax.models.generator.PERTURBATION", 0.0)
     method = UniMatch(
         ours,
-        generator_optimizer(name="sgd", train_norm=True, **RATES),
+        optax.sgd(0.1),
         consistency=WeakToStrong(UniMatchWeights(threshold, 0.4, 0.7), Normalize()),
     )
     new, metrics = take_a_step(method, variables, batch)

@@ -6,12 +6,14 @@
 
 `s4gan` and `mittal` are trained by Mittal et al.'s recipe: 8 crops of 256x512 in place of 2 images.
 `backbone=deeplabv3` takes the other head. `experiments.import_weights` makes the file of weights.
-`cutmix` and `unimatch` are trained as their authors train them, on the paper's networks; UniMatch
-on the paper's images too, where its authors cut 801x801 pixels out of 1024x2048, and without the
-hard example mining of their cross entropy.
+`cutmix` and `unimatch` are trained as their authors train them, on the paper's networks, where
+CutMix's authors have two of the head's four branches, `--config.model.aspp_rates="(6, 12)"`.
+UniMatch cuts 512x1024 pixels out of the paper's images, scaled, where its authors cut 801x801 out
+of 1024x2048, and goes without the hard example mining of their cross entropy.
 
 `method=dilation` is Dilation10 here, as published for Cityscapes, though on images of twice this
-size. How FCN-8s was trained on Cityscapes was not published: `method=fcn8s` does as for VOC.
+size, and not in stages: it has the paper's batch of 2 and 40,000 steps here. How FCN-8s was trained
+on Cityscapes was not published: `method=fcn8s` does as for VOC.
 """
 
 from ml_collections import ConfigDict
@@ -33,6 +35,7 @@ RECIPES = {
     "cutmix": {
         "batch_size": 4,
         "crop_size": (256, 512),
+        "unlabeled": "all",
         "model.norm": "frozen",
         "optimizer.name": "adam",
         "optimizer.lr": 3e-6,  # 3e-5 for new layers
@@ -40,8 +43,9 @@ RECIPES = {
         "optimizer.poly_power": 0.0,
     },
     "unimatch": {
-        "num_steps": 240 * 2975 // 8,  # 240 epochs; the authors count unlabelled images alone
+        "num_steps": 240 * 2975 // 8,
         "batch_size": 8,
+        "augment.scale": (0.5, 2.0),
         "model.norm": "batch",
         "unimatch.threshold": 0.0,  # every pixel teaches
         "optimizer.lr": 5e-3,
@@ -49,6 +53,8 @@ RECIPES = {
         "optimizer.new_layer_multiplier": 1.0,
     },
 }
+# 240 epochs of the unlabelled images, by `labels`; with others, such as a file, of all images.
+UNIMATCH_STEPS = {"1/8": 240 * 2604 // 8, "1/4": 240 * 2232 // 8, "1/2": 240 * 1488 // 8}
 
 
 def get_config(argument: str | None = None) -> ConfigDict:
@@ -61,4 +67,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.augment.scale = (1.0, 1.0)
     config.eval_batch_size = 2
     config.update_from_flattened_dict(RECIPES.get(config.method, {}))
+    if config.method == "unimatch":
+        config.num_steps = UNIMATCH_STEPS.get(config.labels, config.num_steps)
     return config

@@ -1,6 +1,7 @@
 """Every config is built for every method, and its shapes checked without data."""
 
 import importlib
+from fractions import Fraction
 from pathlib import Path
 
 import jax
@@ -40,6 +41,7 @@ def test_is_valid_for_every_method(name, method):
     configuration.validate(config)
     assert (config.method, config.labels) == (method, "1/4")
     built = methods.create(config, CLASSES)
+    assert built.takes_valid == (method in ("cutmix", "unimatch", "unimatch_sassn"))
     has_spectral_norm = method.endswith("sn")
     assert config.model.attention == SITES.get(method.removesuffix("_sn"), ())
     if methods.METHODS[method] is Supervised:
@@ -49,7 +51,9 @@ def test_is_valid_for_every_method(name, method):
     else:
         assert built.discriminator.spectral_norm == has_spectral_norm
         assert built.weights.discriminator_fake == FAKES.get(method, "labeled")
-        assert 0 < built.unlabeled_from < config.num_steps
+        assert 0 < built.weights.semi_start < config.num_steps
+        from_start = method == "advsemiseg_code"
+        assert built.unlabeled_from == (0 if from_start else built.weights.semi_start)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,6 +83,8 @@ def test_shapes(name, method):
         "image": jax.ShapeDtypeStruct((*size, 3), "float32"),
         "label": jax.ShapeDtypeStruct(size, "int32"),
     }
+    if built.takes_valid:
+        half["valid"] = jax.ShapeDtypeStruct(size, "bool")
     state = jax.eval_shape(built.init, jax.random.key(0), {"labeled": half})
     batches = [{"labeled": half}]
     if built.unlabeled_from is not None:
@@ -206,7 +212,7 @@ def test_recipes_of_cutmix_and_unimatch():
         assert (config.num_steps, config.batch_size) == (40_000, batch_size)
         assert (optimizer.name, optimizer.weight_decay, optimizer.poly_power) == ("adam", 0, 0)
         assert (optimizer.lr, optimizer.new_layer_multiplier) == (3e-6, 10)
-        assert config.model.norm == "frozen"
+        assert (config.model.norm, config.unlabeled) == ("frozen", "all")
     for name, rate, multiplier, threshold in (
         ("voc", 1e-3, 10, 0.95),
         ("cityscapes", 5e-3, 1, 0),
@@ -216,6 +222,7 @@ def test_recipes_of_cutmix_and_unimatch():
         assert (config.batch_size, optimizer.name, optimizer.lr_batch_size) == (8, "sgd", 8)
         assert (optimizer.lr, optimizer.new_layer_multiplier) == (rate, multiplier)
         assert config.unimatch.threshold == threshold
+        assert (config.augment.scale, config.unlabeled) == ((0.5, 2.0), "rest")
     for name in ("camvid", "scenes", "demo"):
         recipes = {
             (config.optimizer.name, config.optimizer.lr, config.num_steps, config.model.norm)
@@ -227,12 +234,63 @@ def test_recipes_of_cutmix_and_unimatch():
         assert len(recipes) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "images", "epochs"), [("voc", 10582, 80), ("cityscapes", 2975, 240)]
+)
+@pytest.mark.parametrize("labels", ["1/8", "1/4", "1/2"])
+def test_unimatch_goes_through_the_unlabelled_images_so_often(name, images, epochs, labels):
+    config = get_config(name, f"method=unimatch,labels={labels}")
+    unlabeled = images - int(images * Fraction(labels))
+    assert config.num_steps == epochs * unlabeled // config.batch_size
+    rest = get_config(name, "method=unimatch,labels=1/30")
+    assert rest.num_steps == epochs * images // config.batch_size
+
+
+def test_advsemisegs_code_on_voc():
+    """Batch, decay, head, D's fakes and when unlabelled images begin to take part."""
+    config = get_config("voc", "method=advsemiseg_code")
+    assert (config.batch_size, config.optimizer.weight_decay) == (10, 5e-4)
+    assert config.model.aspp_rates == (6, 12)
+    assert (config.loss.discriminator_fake, config.loss.adv_from_start) == ("both", True)
+    assert config.loss.semi_start == 5000
+
+
+def test_a_bad_choice_of_unlabelled_images_is_named():
+    config = get_config("scenes")
+    config.unlabeled = "some"
+    with pytest.raises(InputError, match="unlabeled='some': expected one of rest, all"):
+        configuration.validate(config)
+
+
+@pytest.mark.parametrize(
+    ("norm", "classifiers"),
+    [("batch_frozen_affine", "batch"), ("batch", "batch"), ("frozen", "frozen")],
+)
+def test_all_of_mittals_classifier_is_trained_unless_frozen(norm, classifiers):
+    """At its published rate for 96 images a step, here 16."""
+    config = get_config("voc", "method=mittal")
+    config.model.norm = norm
+    config.classifier.weight_decay = 0.0
+    built = methods.create(config, CLASSES)
+    assert built.classifier.norm == classifiers
+    params = {"backbone": {"bn1": {"scale": jnp.zeros(1)}, "conv1": {"kernel": jnp.zeros(1)}}}
+    optimizer = built.classifier_optimizer
+    gradient = jax.tree.map(jnp.ones_like, params)
+    update, _ = optimizer.update(gradient, optimizer.init(params), params)
+    first = -1.9 * 3e-2 * 16 / 96  # of Nesterov's momentum
+    np.testing.assert_allclose(update["backbone"]["conv1"]["kernel"], first, rtol=1e-5)
+    np.testing.assert_allclose(
+        update["backbone"]["bn1"]["scale"], 0 if norm == "frozen" else first, rtol=1e-5
+    )
+
+
 def test_common_is_the_papers_recipe():
     """Section V of the paper, and what AdvSemiSeg's code adds to it."""
     config = importlib.import_module("configs.common").base_config(None)
     assert config.model.backbone == "resnet101"
     assert config.crop_size == (321, 321)
     assert (config.batch_size, config.num_steps) == (8, 20_000)
+    assert config.unlabeled == "rest"
     optimizer, loss = config.optimizer, config.loss
     assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (2.5e-4, 0.9, 1e-4)
     assert (optimizer.discriminator_lr, optimizer.discriminator_betas) == (1e-4, (0.9, 0.99))

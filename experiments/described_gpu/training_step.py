@@ -76,7 +76,7 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
             mesh,
             jit_step(method, mesh),
             state,
-            _batch(config, mesh, unlabeled=unlabeled),
+            _batch(config, mesh, unlabeled=unlabeled, valid=method.takes_valid),
             dump=dump,
             # Untimed, XLA may take tiles for Triton's matmuls that do not exist.
             options={"xla_gpu_enable_triton_gemm": False},
@@ -104,11 +104,15 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
     )
 
 
-def _batch(config: ConfigDict, mesh: Mesh, *, unlabeled: bool) -> methods.Batch:
+def _batch(
+    config: ConfigDict, mesh: Mesh, *, unlabeled: bool, valid: bool = False
+) -> methods.Batch:
     """Shapes of a batch, split over a mesh."""
     size = (config.batch_size, *config.crop_size)
     half = {
         "image": jax.ShapeDtypeStruct((*size, 3), "float32", sharding=parallel.split(mesh)),
         "label": jax.ShapeDtypeStruct(size, "int32", sharding=parallel.split(mesh)),
     }
+    if valid:
+        half["valid"] = jax.ShapeDtypeStruct(size, "bool", sharding=parallel.split(mesh))
     return {"labeled": half, "unlabeled": half} if unlabeled else {"labeled": half}

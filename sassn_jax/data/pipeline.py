@@ -49,6 +49,7 @@ def train_batches(
       An iterator over `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`, where
       `image` is float32 `[B, h, w, 3]` and `label` int32 `[B, h, w]`. `unlabeled` is absent before
       `unlabeled_from`, and where there is no such image; its `label` serves diagnostics alone.
+      What else `transform` gives of an example is there too.
 
     Raises:
       ValueError: where there is no labelled image.

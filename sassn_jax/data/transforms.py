@@ -47,6 +47,7 @@ class TrainTransform:
       mirror: whether to mirror left to right, half of the time.
       normalize: applied to the image.
       ignore_label: fills the mask.
+      mark_filled: whether to say which pixels are the image's.
     """
 
     crop_size: tuple[int, int]
@@ -54,6 +55,7 @@ class TrainTransform:
     mirror: bool = True
     normalize: Normalize = Normalize()
     ignore_label: int = IGNORE_LABEL
+    mark_filled: bool = False
 
     def __call__(
         self, example: Mapping[str, Any], rng: np.random.Generator
@@ -65,7 +67,8 @@ class TrainTransform:
           rng: of this example.
 
         Returns:
-          `image` float32 `[h, w, 3]` and `label` int32 `[h, w]`, all ignore where there was none.
+          `image` float32 `[h, w, 3]` and `label` int32 `[h, w]`, all ignore where there was none;
+          with `mark_filled` also `valid` bool `[h, w]`, False where the rest was filled.
         """
         image, label = example["image"], example.get("label")
         # Always four draws, so that no setting disturbs the randomness of another.
@@ -86,10 +89,13 @@ class TrainTransform:
             label = _nearest(label, rows, columns)
         if self.mirror and draw_mirror < 0.5:
             image, label = image[:, ::-1], label[:, ::-1]
-        return {
+        arrays = {
             "image": pad(image, self.crop_size, 0.0),
             "label": pad(label, self.crop_size, self.ignore_label),
         }
+        if self.mark_filled:
+            arrays["valid"] = pad(np.ones(image.shape[:2], bool), self.crop_size, False)
+        return arrays
 
 
 def _sample(size: int, scaled: int, crop: int, draw: float) -> np.ndarray:

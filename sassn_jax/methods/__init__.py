@@ -6,13 +6,14 @@ from sassn_jax.data import Normalize
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
 from sassn_jax.methods.cutmix import CutMix, CutMixWeights
 from sassn_jax.methods.method import Batch, Method, NetworkState, TrainState, Variables
-from sassn_jax.methods.mittal import ClassifierSettings, Mittal
+from sassn_jax.methods.mittal import PUBLISHED_BATCH, ClassifierSettings, Mittal
 from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.methods.unimatch import AdversarialUniMatch, UniMatch, UniMatchWeights, WeakToStrong
 from sassn_jax.models.classifier import Classifier
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.image_discriminator import ImageDiscriminator
+from sassn_jax.models.layers import Norm
 from sassn_jax.models.networks import create_network
 from sassn_jax.optimizers import (
     classifier_optimizer,
@@ -111,22 +112,26 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
 
 def _with_classifier(s4gan: S4GAN, config: ConfigDict) -> Mittal:
     model, settings = config.model, ClassifierSettings(**config.classifier)
+    norm: Norm = (
+        "frozen" if model.norm == "frozen" else "batch"
+    )  # the published one trains all of it
+    rate_scale = 2 * config.batch_size / PUBLISHED_BATCH
     return Mittal(
         **vars(s4gan),
         classifier=Classifier(
             num_classes=s4gan.generator.num_classes,
             backbone=model.backbone,
-            norm=model.norm,
+            norm=norm,
             layout=model.layout,
             dtype=model.dtype,
             remat=model.remat,
         ),
         classifier_optimizer=classifier_optimizer(
-            learning_rate=settings.lr,
-            final_learning_rate=settings.final_lr,
+            learning_rate=rate_scale * settings.lr,
+            final_learning_rate=rate_scale * settings.final_lr,
             num_steps=config.num_steps,
             weight_decay=settings.weight_decay,
-            train_norm=model.norm == "batch",
+            train_norm=norm == "batch",
         ),
         settings=settings,
         normalize=_normalize(config),

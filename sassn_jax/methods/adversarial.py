@@ -32,6 +32,8 @@ class LossWeights:
       lambda_semi: weight of equation (4).
       semi_threshold: confidence of D above which a pixel teaches G, T_semi.
       semi_start: first step that takes unlabelled images.
+      adv_from_start: whether they take part adversarially from step 0 on, and in equation (4) alone
+        from `semi_start` (AdvSemiSeg's code).
       discriminator_fake: predictions that D learns from: of the `labeled` images (the paper), or of
         `both` halves of the batch (AdvSemiSeg's code).
     """
@@ -41,6 +43,7 @@ class LossWeights:
     lambda_semi: float = 0.1
     semi_threshold: float = 0.2
     semi_start: int = 5000
+    adv_from_start: bool = False
     discriminator_fake: Literal["labeled", "both"] = "labeled"
 
 
@@ -58,9 +61,9 @@ class Forward(struct.PyTreeNode):
 class Adversarial(Supervised):
     """G learns from labels, from D, and from its own predictions where D trusts them.
 
-    A batch without `unlabeled` is a step before `semi_start`; the two compile separately. Gradients
-    of both players are taken at the same parameters. D's spectral norm iterates once a step, in D's
-    own pass; G sees D with the stored vectors.
+    A batch without `unlabeled` is a step before `unlabeled_from`; the two compile separately.
+    Gradients of both players are taken at the same parameters. D's spectral norm iterates once a
+    step, in D's own pass; G sees D with the stored vectors.
 
     Attributes:
       discriminator: D.
@@ -75,7 +78,7 @@ class Adversarial(Supervised):
     @property
     def unlabeled_from(self) -> int | None:
         """First step that takes unlabelled images."""
-        return self.weights.semi_start
+        return 0 if self.weights.adv_from_start else self.weights.semi_start
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0."""
@@ -126,7 +129,9 @@ class Adversarial(Supervised):
         objective += self.weights.lambda_adv_labeled * adversarial
         metrics["loss/adversarial_labeled"] = adversarial
         if forward.unlabeled_logits is not None:
-            semi, semi_metrics = self._unlabeled_objective(forward, batch["unlabeled"]["label"])
+            semi, semi_metrics = self._unlabeled_objective(
+                forward, batch["unlabeled"]["label"], state.step
+            )
             objective += semi
             metrics |= semi_metrics
         metrics["loss/generator"] = objective
@@ -193,7 +198,7 @@ class Adversarial(Supervised):
         return forward, collections
 
     def _unlabeled_objective(
-        self, forward: Forward, labels: jax.Array
+        self, forward: Forward, labels: jax.Array, step: jax.Array
     ) -> tuple[Float[Array, ""], Metrics]:
         """What unlabelled images add to equation (1); `labels` serve a metric alone."""
         logits, confidence_logits = forward.unlabeled_logits, forward.unlabeled_confidence_logits
@@ -202,10 +207,10 @@ class Adversarial(Supervised):
         self_training, keep = losses.self_training_loss(
             logits, jax.nn.sigmoid(confidence_logits), self.weights.semi_threshold
         )
-        objective = (
-            self.weights.lambda_adv_unlabeled * adversarial
-            + self.weights.lambda_semi * self_training
-        )
+        semi = self.weights.lambda_semi * self_training
+        if self.weights.adv_from_start:  # else there are no such batches before
+            semi = jnp.where(step >= self.weights.semi_start, semi, 0)
+        objective = self.weights.lambda_adv_unlabeled * adversarial + semi
         return objective, {
             "loss/adversarial_unlabeled": adversarial,
             "loss/self_training": self_training,

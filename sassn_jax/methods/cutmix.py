@@ -55,6 +55,11 @@ class CutMix(Supervised):
         """All steps take unlabelled images."""
         return 0
 
+    @property
+    def takes_valid(self) -> bool:
+        """There is nothing to agree on in what was filled in."""
+        return True
+
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0; the teacher begins as the student does."""
         state = super().init(rng, batch)
@@ -78,7 +83,7 @@ class CutMix(Supervised):
         objective, (collections, metrics) = super().objective(params, state, batch)
         if "unlabeled" not in batch:
             return objective, (collections, metrics)
-        images, labels = batch["unlabeled"]["image"], batch["unlabeled"]["label"]
+        images, labels, valid = (batch["unlabeled"][name] for name in ("image", "label", "valid"))
         rng = jax.random.fold_in(state.rng, state.step)
         box_rng, teacher_rng, student_rng = jax.random.split(rng, 3)
         boxes = half_boxes(box_rng, len(images), images.shape[1:3])
@@ -90,7 +95,7 @@ class CutMix(Supervised):
         )
         logits, _, collections = self.forward(params, second_pass, mix(images, boxes))
         consistency, confident = consistency_loss(
-            jax.nn.softmax(logits), targets, self.weights.threshold
+            jax.nn.softmax(logits), targets, mix(valid, boxes), self.weights.threshold
         )
         objective += self.weights.lambda_consistency * consistency
         return objective, (
@@ -124,17 +129,21 @@ class CutMix(Supervised):
 
 
 def consistency_loss(
-    probabilities: Float[Array, "B H W C"], targets: Float[Array, "B H W C"], threshold: float
+    probabilities: Float[Array, "B H W C"],
+    targets: Float[Array, "B H W C"],
+    valid: Bool[Array, "B H W"],
+    threshold: float,
 ) -> tuple[Float[Array, ""], Bool[Array, "B H W"]]:
     """How far predictions are from their targets, times the share of confident targets.
 
     The share scales the loss as a whole: pixels with an unsure target take part as all others do.
-    So do those that were filled in where an image was smaller than the crop, which nothing tells
-    from others here; the authors leave them out.
+    Pixels that were filled in count as equal. Distance and share are nevertheless means over all
+    pixels, these included, in the authors' code and here.
 
     Args:
       probabilities: of the student.
       targets: of the teacher. Treated as constants.
+      valid: pixels that were not filled in.
       threshold: largest probability from which a target is confident.
 
     Returns:
@@ -143,5 +152,5 @@ def consistency_loss(
     """
     targets = jax.lax.stop_gradient(targets)
     confident = jnp.max(targets, axis=-1) >= threshold
-    distance = jnp.sum(jnp.square(probabilities - targets), axis=-1)
+    distance = jnp.where(valid, jnp.sum(jnp.square(probabilities - targets), axis=-1), 0)
     return jnp.mean(distance) * jnp.mean(confident.astype(distance.dtype)), confident

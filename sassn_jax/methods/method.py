@@ -83,7 +83,9 @@ class Method(Protocol):
     """A way to learn from `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`.
 
     Images are normalized float32 `[B, H, W, 3]`, labels int32 `[B, H, W]`, 255 for ignored pixels.
-    `unlabeled` is there only from `unlabeled_from` on; its labels serve the metrics alone.
+    `unlabeled` is there only from `unlabeled_from` on; its labels serve the metrics alone. For a
+    method that `takes_valid` it has `valid` bool `[B, H, W]` too, False where a crop is larger than
+    its image and was filled.
     """
 
     @property
@@ -93,6 +95,10 @@ class Method(Protocol):
     @property
     def unlabeled_from(self) -> int | None:
         """First step that takes unlabelled images, None for a method that takes none."""
+
+    @property
+    def takes_valid(self) -> bool:
+        """Whether unlabelled images come with their `valid` pixels, which others are spared."""
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0, for batches like this one."""

@@ -23,6 +23,7 @@ from sassn_jax.methods.teacher import moving_average
 from sassn_jax.models.classifier import Classifier
 
 PART = "classifier"  # what the teacher is among the parts of the segmentation network
+PUBLISHED_BATCH = 16 + 80  # labelled and unlabelled images a step, which the learning rates are for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +31,9 @@ class ClassifierSettings:
     """The numbers of the classifier: the fields of `config.classifier`.
 
     Attributes:
-      lr: learning rate at step 0, of SGD with Nesterov's momentum.
-      final_lr: that at the last step; a cosine leads there.
+      lr: learning rate at step 0, of SGD with Nesterov's momentum, for `PUBLISHED_BATCH` images a
+        step; with fewer it is lower in proportion (Goyal et al. 2017, section 2.1).
+      final_lr: that at the last step, in proportion too; a cosine leads there.
       weight_decay: on everything trained.
       ema: how much of the teacher stays in a step, from a thousand steps on.
       consistency: weight of the distance from the teacher, once it is ramped up.
@@ -57,9 +59,16 @@ class Mittal(S4GAN):
     The classifier learns which classes the labels have, and to agree with its own moving average,
     the teacher. The student sees images with jittered colours, some blurred, the teacher plain ones
     as in evaluation. Statistics of normalization are averaged like parameters. The student takes a
-    batch in pieces as G does. In the published code the labelled images are plain for the student
-    too and not part of the consistency, the teacher normalizes by batch statistics of its own, and
-    the branch has batches and a run of its own.
+    batch in pieces as G does. The published code differs:
+
+    - the student sees labelled images plain too, and they are not part of the consistency;
+    - the teacher normalizes by batch statistics of its own;
+    - the branch has batches and a run of its own;
+    - it sees whole images, squeezed to 320x320 pixels, in training and in prediction, where here it
+      sees what G does: crops, and in prediction an image with its padding, which may hide a class
+      from it or show it one.
+
+    Everything in the classifier is trained, normalization included, unless `model.norm` is frozen.
 
     Attributes:
       classifier: the student's network and the teacher's.

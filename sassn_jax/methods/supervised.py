@@ -46,6 +46,11 @@ class Supervised:
         """No step takes unlabelled images."""
         return None
 
+    @property
+    def takes_valid(self) -> bool:
+        """Labels say where they are ignored."""
+        return False
+
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0."""
         init_rng, rng = jax.random.split(rng)
@@ -212,6 +217,7 @@ def self_training_health(
     labels: Int[Array, "B H W"],
     ignore_label: int,
     name: str = "self_training",
+    valid: Bool[Array, "B H W"] | None = None,
 ) -> Metrics:
     """Returns the share of pixels that are kept to learn from, and how much of it is right.
 
@@ -221,10 +227,13 @@ def self_training_health(
       labels: of the images, where they are known; they serve this alone.
       ignore_label: where they are not.
       name: that the metrics begin with.
+      valid: pixels that the share is of, None for all.
     """
     known = keep & (labels != ignore_label)
     right = masked_mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32), known)
     return {
-        f"{name}/kept": jnp.mean(keep.astype(jnp.float32)),
+        f"{name}/kept": masked_mean(
+            keep.astype(jnp.float32), jnp.ones_like(keep) if valid is None else valid
+        ),
         f"{name}/precision": jnp.where(jnp.any(known), right, jnp.nan),
     }

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 from einops import rearrange
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax.data import Normalize
+from sassn_jax.losses import masked_mean
 from sassn_jax.methods.adversarial import Adversarial, Forward
 from sassn_jax.methods.halves import separate
 from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
@@ -46,6 +47,9 @@ class WeakToStrong:
       batch, and the targets with them: `mix` and `random_boxes`;
     - for the weak view, half of the channels of its features dropped before the head.
 
+    Pixels that were filled in, because an image was smaller than the crop, teach nothing, wherever
+    they are pasted; `valid` of the batch tells them.
+
     UniMatch predicts in evaluation mode only what is pasted in, and draws that from a second batch;
     its other targets are of the pass that learns. With `model.norm = frozen` these are the same.
 
@@ -74,19 +78,19 @@ class WeakToStrong:
           batch: with an unlabelled half.
           collections: of G as its passes for other images in this step have left them.
         """
-        images, labels = batch["unlabeled"]["image"], batch["unlabeled"]["label"]
+        images, labels, valid = (batch["unlabeled"][name] for name in ("image", "label", "valid"))
         rng = jax.random.fold_in(state.rng, state.step)
         pass_rng, *view_rngs = jax.random.split(rng, 3)
         # Not of `params`: no gradient flows through the targets.
         probabilities = method.predict(state.generator.variables, images)
         target, confidence = jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1)
 
-        views, targets = [images], [(target, confidence)]
+        views, targets = [images], [(target, confidence, valid)]
         for view_rng in view_rngs:
             look_rng, box_rng = jax.random.split(view_rng)
             boxes = random_boxes(box_rng, len(images), images.shape[1:3])
             views.append(mix(strong_view(look_rng, images, self.normalize), boxes))
-            targets.append((mix(target, boxes), mix(confidence, boxes)))
+            targets.append((mix(target, boxes), mix(confidence, boxes), mix(valid, boxes)))
         last_pass = state.replace(
             rng=pass_rng, generator=state.generator.replace(collections=collections)
         )
@@ -103,7 +107,7 @@ class WeakToStrong:
         )
         loss = self.weights.lambda_strong * (strong1 + strong2)
         loss += self.weights.lambda_features * features
-        keep = confidence >= self.weights.threshold
+        keep = valid & (confidence >= self.weights.threshold)
         return loss, (
             collections,
             {
@@ -111,7 +115,7 @@ class WeakToStrong:
                 "loss/strong2": strong2,
                 "loss/features": features,
                 **self_training_health(
-                    keep, probabilities, labels, method.ignore_label, "consistency"
+                    keep, probabilities, labels, method.ignore_label, "consistency", valid
                 ),
             },
         )
@@ -134,6 +138,11 @@ class UniMatch(Supervised):
         """All steps take unlabelled images."""
         return 0
 
+    @property
+    def takes_valid(self) -> bool:
+        """There is nothing to agree on in what was filled in."""
+        return True
+
     def objective(
         self, params: Variables, state: TrainState, batch: Batch
     ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
@@ -150,7 +159,7 @@ class UniMatch(Supervised):
 
 @dataclasses.dataclass(frozen=True)
 class AdversarialUniMatch(Adversarial):
-    """The paper's method, and what `consistency` adds to G's objective from `semi_start` on.
+    """The paper's method, and what `consistency` adds to G's objective from `unlabeled_from` on.
 
     Equation (1) counts in full, not half as the supervised loss does in UniMatch, so that the
     paper's weights and learning rates stay right. D knows nothing of the strong views.
@@ -160,6 +169,11 @@ class AdversarialUniMatch(Adversarial):
     """
 
     consistency: WeakToStrong = dataclasses.field(kw_only=True)
+
+    @property
+    def takes_valid(self) -> bool:
+        """The consistency is of what was not filled in; equation (1) knows of no such pixels."""
+        return True
 
     def generator_objective(
         self, params: Variables, state: TrainState, batch: Batch
@@ -181,19 +195,19 @@ def pseudo_label_loss(
     logits: Float[Array, "B H W C"],
     target: Int[Array, "B H W"],
     confidence: Float[Array, "B H W"],
+    valid: Bool[Array, "B H W"],
     threshold: float,
 ) -> Float[Array, ""]:
-    """Cross entropy to a target where that is confident, over the number of all pixels.
+    """Cross entropy to a target where that is confident, over the number of all valid pixels.
 
-    The fewer are confident, the less it counts, in contrast to equation (4) of the paper. UniMatch
-    leaves out pixels that were filled in where an image was smaller than the crop; nothing tells
-    them from others here.
+    The fewer are confident, the less it counts, in contrast to equation (4) of the paper.
 
     Args:
       logits: unnormalized.
       target: class of each pixel.
       confidence: in that class, a probability.
+      valid: pixels that were not filled in where an image was smaller than the crop.
       threshold: pixels with at least this confidence take part.
     """
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-    return jnp.mean(jnp.where(confidence >= threshold, cross_entropy, 0))
+    return masked_mean(jnp.where(confidence >= threshold, cross_entropy, 0), valid)

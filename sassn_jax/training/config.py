@@ -13,6 +13,7 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.inference import Inference
 from sassn_jax.methods import METHODS
+from sassn_jax.methods.adversarial import LossWeights
 from sassn_jax.methods.cutmix import CutMixWeights
 from sassn_jax.methods.mittal import ClassifierSettings
 from sassn_jax.methods.s4gan import S4GANWeights
@@ -42,8 +43,9 @@ UNBINDING = (
     "eval.scales",
     "eval.mirror",
 )
-# Sections that came later; a run or a file from before has what they then were.
+# Sections that came later, or have fields that did; a run or a file from before has their defaults.
 LATER: dict[str, Callable[[], Any]] = {
+    "loss": LossWeights,
     "eval": Inference,
     "s4gan": S4GANWeights,
     "classifier": ClassifierSettings,
@@ -67,6 +69,7 @@ def validate(config: ConfigDict) -> None:
     weights_of = (store.SUFFIX, npz.SUFFIX) if backbone == CAFFE_TRUNK else (store.SUFFIX,)
     rules = {
         "method": one_of(METHODS),
+        "unlabeled": one_of(("rest", "all")),
         "model.backbone": Rule(
             lambda x: x in BACKBONES and not (on_vgg and perturbs),
             f"one of {', '.join(ARCHITECTURES if perturbs else BACKBONES)}"
@@ -81,6 +84,7 @@ def validate(config: ConfigDict) -> None:
         "model.dtype": one_of(("float32", "bfloat16")),
         "image.channel_order": one_of(("rgb", "bgr")),
         "loss.discriminator_fake": one_of(("labeled", "both")),
+        "loss.adv_from_start": BOOLEAN,
         "optimizer.name": one_of(("sgd", "adam", "adamw")),
         "model.attention": Rule(
             lambda x: set(x) <= set(() if on_vgg else ATTENTION_SITES),
@@ -117,7 +121,7 @@ def validate(config: ConfigDict) -> None:
             lambda x: len(x) > 0 and all(0 < factor < math.inf for factor in x),
             "at least one factor, each above 0",
         ),
-        "eval.mirror": Rule(lambda x: isinstance(x, bool), "True or False"),
+        "eval.mirror": BOOLEAN,
         "image.mean": Rule(lambda x: len(x) == 3 and all(map(math.isfinite, x)), "three numbers"),
         "image.std": THREE_ABOVE_0,
         "optimizer.discriminator_betas": Rule(
@@ -236,6 +240,7 @@ def fits(stride: Sequence[Any], window: Sequence[int]) -> bool:
     )
 
 
+BOOLEAN = Rule(lambda x: isinstance(x, bool), "True or False")
 AT_LEAST_0 = Rule(lambda x: isinstance(x, int) and x >= 0, "a whole number of at least 0")
 AT_LEAST_1 = Rule(lambda x: isinstance(x, int) and x >= 1, "a whole number of at least 1")
 THREE_ABOVE_0 = Rule(
@@ -313,8 +318,11 @@ def read(workdir: Path) -> ConfigDict:
 
 def with_later_sections(fields: Mapping[str, Any]) -> ConfigDict:
     """Returns a config as it was written, with what there was not yet, without what is no more."""
-    later = {name: dataclasses.asdict(section()) for name, section in LATER.items()}
-    config = ConfigDict({**later, **fields})
+    later = {
+        name: {**dataclasses.asdict(section()), **fields.get(name, {})}
+        for name, section in LATER.items()
+    }
+    config = ConfigDict({"unlabeled": "rest", **fields, **later})
     if FORMER in config.get("model", ()):
         del config.model[FORMER]
     return config

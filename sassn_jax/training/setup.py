@@ -116,9 +116,10 @@ def set_up(config: ConfigDict) -> Setup:
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
     train = dataset.splits["train"]
     split = data.choose_labeled(train.ids, config.labels, config.seed)
+    unlabeled = train.ids if config.unlabeled == "all" else split.unlabeled
     batches = data.train_batches(
         data.subset(train, split.labeled),
-        None if method.unlabeled_from is None else data.subset(train, split.unlabeled),
+        None if method.unlabeled_from is None else data.subset(train, unlabeled),
         unlabeled_from=method.unlabeled_from or 0,
         transform=TrainTransform(
             crop_size=tuple(config.crop_size),
@@ -126,6 +127,7 @@ def set_up(config: ConfigDict) -> Setup:
             mirror=config.augment.mirror,
             normalize=make_normalize(config),
             ignore_label=dataset.info.ignore_label,
+            mark_filled=method.takes_valid,
         ),
         batch_size=config.batch_size,
         seed=config.seed,

@@ -112,6 +112,21 @@ def test_a_mirrored_image_is_padded_on_the_same_sides():
     assert (out["label"][:, 9:] == 255).all()
 
 
+@pytest.mark.parametrize("draw", [0.1, 0.9])
+def test_which_pixels_are_filled_is_said_where_asked_for(draw):
+    one = {"image": np.full((5, 9, 3), 7, np.uint8)}  # no mask, nor a pixel that looks filled
+    out = transform(one, (0.0, 0.5, 0.5, draw), crop_size=(8, 7), mark_filled=True)
+    assert out["valid"].dtype == bool
+    assert out["valid"].shape == (8, 7)
+    np.testing.assert_array_equal(out["valid"], out["image"][..., 0] == 7)
+    assert out["valid"].sum() == 5 * 7
+    half = transform(one, crop_size=(8, 7), scale=(0.5, 0.5), mark_filled=True)
+    assert half["valid"].sum() == half["valid"][:2, :4].sum() == 2 * 4
+    whole = transform(one, crop_size=(5, 9), mark_filled=True)
+    assert whole["valid"].all()
+    assert "valid" not in transform(one, crop_size=(8, 7))
+
+
 def test_mirroring_can_be_turned_off():
     one = example(5, 9)
     out = transform(one, (0.0, 0.0, 0.0, 0.1), crop_size=(5, 9), mirror=False)

@@ -20,15 +20,21 @@ SIZE = (33, 40)
 
 
 def make_batch(batch_size=2, seed=0):
-    """Both halves, the labels of each with some pixels to ignore."""
+    """Both halves, the labels of each with some pixels to ignore, some of them filled in."""
     rng = np.random.default_rng(seed)
 
     def half():
         labels = rng.integers(0, CLASSES, (batch_size, *SIZE))
         labels[0, :9] = 255
         labels[-1, :, 31:] = 255
+        valid = np.ones(labels.shape, bool)
+        valid[-1, :, 31:] = False
         images = rng.normal(size=(batch_size, *SIZE, 3))
-        return {"image": jnp.asarray(images, "float32"), "label": jnp.asarray(labels, "int32")}
+        return {
+            "image": jnp.asarray(images, "float32"),
+            "label": jnp.asarray(labels, "int32"),
+            "valid": jnp.asarray(valid),
+        }
 
     return {"labeled": half(), "unlabeled": half()}
 

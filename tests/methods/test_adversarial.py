@@ -13,7 +13,15 @@ from sassn_jax.methods.adversarial import Forward
 from sassn_jax.models.layers import resize_bilinear
 from tests.trees import assert_trees_close
 
-from .conftest import CLASSES, SIZE, kernel_matrix, make_adversarial, make_batch
+from .conftest import (
+    CLASSES,
+    SIZE,
+    TinyGenerator,
+    kernel_matrix,
+    make_adversarial,
+    make_batch,
+    tiny_state,
+)
 
 WEIGHTS = {"lambda_adv_labeled": 0.3, "lambda_adv_unlabeled": 0.2, "lambda_semi": 0.5}
 
@@ -180,6 +188,26 @@ def test_step_is_the_papers(state, method, step, threshold, batch_size, has_unla
         assert_trees_close(taken, gradient, 2e-3)
     assert_trees_close(new.generator.collections["batch_stats"], stats, 1e-4)
     assert_trees_close(new.discriminator.collections["spectral"], spectral, 1e-4)
+
+
+def test_as_in_advsemisegs_code_only_self_training_waits(state):
+    """Unlabelled images take part adversarially before `semi_start`, and D sees them."""
+    plain = make_adversarial(semi_start=8, adv_from_start=True, **WEIGHTS, semi_threshold=0.1)
+    method = dataclasses.replace(plain, generator=TinyGenerator(CLASSES))
+    assert method.unlabeled_from == 0
+    objective = jax.jit(method.generator_objective)
+    batch, student = make_batch(), tiny_state(method.generator)  # at step 7
+    for step, semi in ((student.step, 0), (student.step + 1, method.weights.lambda_semi)):
+        now = student.replace(step=step, discriminator=state.discriminator)
+        loss, (_, _, metrics) = objective(student.generator.params, now, batch)
+        assert metrics["loss/self_training"] > 0
+        expected = (
+            metrics["loss/cross_entropy"]
+            + method.weights.lambda_adv_labeled * metrics["loss/adversarial_labeled"]
+            + method.weights.lambda_adv_unlabeled * metrics["loss/adversarial_unlabeled"]
+            + semi * metrics["loss/self_training"]
+        )
+        np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
 def test_labels_of_unlabeled_images_change_a_metric_alone(state, step):

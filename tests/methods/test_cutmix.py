@@ -75,7 +75,9 @@ def written_out(method, state, batch, boxes):
         partners = jnp.concatenate([unmixed[1:], unmixed[:1]])
         targets = unmixed * (1 - inside) + partners * inside
         mixed, stats = predict(params, stats, first * (1 - inside) + second * inside)
-        distance = jnp.mean(jnp.sum((mixed - targets) ** 2, axis=-1))
+        filled = ~batch["unlabeled"]["valid"]
+        filled = jnp.where(boxes, jnp.concatenate([filled[1:], filled[:1]]), filled)
+        distance = jnp.mean(jnp.sum((mixed - targets) ** 2, axis=-1) * ~filled)
         share = jnp.mean(jnp.max(targets, axis=-1) >= WEIGHTS.threshold)
         return supervised + 3.0 * distance * share, (stats, targets, share)
 
@@ -87,24 +89,29 @@ def test_consistency_loss_of_numpy():
     rng = np.random.default_rng(0)
     maps = rng.dirichlet(np.full(5, 0.3), (2, 2, 7, 9))  # two sets of maps, in float64
     predictions, targets = maps.astype(np.float32)
-    loss, confident = jax.jit(functools.partial(consistency_loss, threshold=0.7))(*maps)
+    valid = rng.random((2, 7, 9)) < 0.6
+    loss_of = jax.jit(functools.partial(consistency_loss, threshold=0.7))
+    loss, confident = loss_of(*maps, valid)
     trusted = targets.max(axis=-1) >= 0.7
     assert 0.3 < trusted.mean() < 0.7
-    expected = ((maps[0] - maps[1]) ** 2).sum(axis=-1).mean() * trusted.mean()
+    expected = (((maps[0] - maps[1]) ** 2).sum(axis=-1) * valid).mean() * trusted.mean()
     np.testing.assert_array_equal(confident, trusted)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
-    gradient = jax.grad(lambda p, t: consistency_loss(p, t, 0.7)[0], argnums=(0, 1))
+    gradient = jax.grad(lambda p, t: loss_of(p, t, valid)[0], argnums=(0, 1))
     of_predictions, of_targets = gradient(jnp.asarray(predictions), jnp.asarray(targets))
-    expected = 2 * (maps[0] - maps[1]) * trusted.mean() / trusted.size
+    expected = 2 * (maps[0] - maps[1]) * valid[..., None] * trusted.mean() / trusted.size
     np.testing.assert_allclose(of_predictions, expected, rtol=1e-4, atol=1e-9)
     assert np.all(of_targets == 0)
 
 
 def test_no_confident_target_no_loss():
     maps = jnp.full((1, 3, 4, 2), 0.5)
-    loss, confident = consistency_loss(maps * 0, maps, 0.51)
+    everywhere = jnp.ones((1, 3, 4), bool)
+    loss, confident = consistency_loss(maps * 0, maps, everywhere, 0.51)
     assert loss == 0
     assert not np.any(confident)
+    assert consistency_loss(maps * 0, maps, everywhere, 0.5)[0] == 0.5
+    assert consistency_loss(maps * 0, maps, ~everywhere, 0.5)[0] == 0  # all of it filled in
 
 
 def test_moving_average_over_steps():

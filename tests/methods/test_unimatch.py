@@ -56,6 +56,7 @@ def known_views(monkeypatch):
 def written_out(method, state, batch, boxes):
     """Objective, gradient, statistics after all passes, the weak view's probabilities."""
     labels, images = batch["labeled"]["label"], batch["unlabeled"]["image"]
+    valid = batch["unlabeled"]["valid"]
 
     def paste(x):
         return jnp.where(boxes.reshape(*boxes.shape, *[1] * (x.ndim - 3)), x[::-1], x)
@@ -80,11 +81,12 @@ def written_out(method, state, batch, boxes):
 
         of_label = log_probability(batch["labeled"]["image"], labels)
         supervised = -jnp.mean(of_label, where=labels != 255)
-        of_weak = log_probability(images, target)
-        features = -jnp.mean(of_weak * (confidence >= WEIGHTS.threshold))
+        of_weak = log_probability(images, target) * (confidence >= WEIGHTS.threshold)
+        features = -jnp.mean(of_weak, where=valid)
         sure = paste(confidence) >= WEIGHTS.threshold
         strong = [
-            -jnp.mean(log_probability(paste(2 * images), paste(target)) * sure) for _ in range(2)
+            -jnp.mean(log_probability(paste(2 * images), paste(target)) * sure, where=paste(valid))
+            for _ in range(2)
         ]
         return (supervised + 0.4 * sum(strong) + 0.7 * features) / 2, (stats, weak)
 
@@ -107,12 +109,12 @@ def test_pseudo_label_loss_of_numpy():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 7, 9, 5))
     target, confidence = rng.integers(0, 5, (2, 7, 9)), rng.random((2, 7, 9))
-    got = pseudo_label_loss(
-        jnp.asarray(logits, jnp.float32), jnp.asarray(target), jnp.asarray(confidence), 0.7
-    )
+    valid = rng.random((2, 7, 9)) < 0.6
+    arrays = (jnp.asarray(x) for x in (logits.astype(np.float32), target, confidence, valid))
+    got = pseudo_label_loss(*arrays, 0.7)
     log_sum = np.log(np.exp(logits).sum(axis=-1))
     cross_entropy = log_sum - np.take_along_axis(logits, target[..., None], -1)[..., 0]
-    expected = cross_entropy[confidence >= 0.7].sum() / target.size
+    expected = cross_entropy[(confidence >= 0.7) & valid].sum() / valid.sum()
     np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
@@ -128,10 +130,11 @@ def test_step_is_the_authors(method, plain_state, step, known_views):
     assert_trees_close(taken, gradient, 1e-4)
     assert_trees_close(new.generator.collections["batch_stats"], stats, 1e-4)
 
-    labels = np.asarray(batch["unlabeled"]["label"])
+    labels, valid = (np.asarray(batch["unlabeled"][name]) for name in ("label", "valid"))
     sure = np.max(weak, axis=-1) >= WEIGHTS.threshold
     assert 0.2 < sure.mean() < 0.8
-    np.testing.assert_allclose(metrics["consistency/kept"], sure.mean(), atol=2 / sure.size)
+    kept = sure[valid].mean()
+    np.testing.assert_allclose(metrics["consistency/kept"], kept, atol=2 / sure.size)
     right = (np.argmax(weak, axis=-1) == labels)[sure & (labels != 255)].mean()
     np.testing.assert_allclose(metrics["consistency/precision"], right, atol=1e-3)
 
@@ -152,6 +155,15 @@ def test_labels_that_are_all_ignored_give_a_finite_step(plain_state, step):
     batch["labeled"]["label"] = jnp.full_like(batch["labeled"]["label"], 255)
     new, metrics = step(plain_state, batch)
     assert metrics["loss/cross_entropy"] == 0
+    assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(new.generator))
+
+
+def test_a_batch_that_is_all_filled_in_teaches_nothing(plain_state, step):
+    batch = make_batch()
+    batch["unlabeled"]["valid"] = jnp.zeros_like(batch["unlabeled"]["valid"])
+    new, metrics = step(plain_state, batch)
+    for name in ("loss/strong1", "loss/strong2", "loss/features", "consistency/kept"):
+        assert metrics[name] == 0
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(new.generator))
 
 

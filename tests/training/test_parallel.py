@@ -6,11 +6,15 @@ import numpy as np
 import optax
 import pytest
 
+from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.methods import NetworkState, TrainState
+from sassn_jax.methods.cutmix import CutMix, CutMixWeights
 from sassn_jax.methods.supervised import Supervised
+from sassn_jax.methods.unimatch import UniMatch, UniMatchWeights, WeakToStrong
 from sassn_jax.models.generator import Generator
 from sassn_jax.training import parallel
+from tests.methods.conftest import CLASSES, TinyGenerator, make_batch, tiny_state
 from tests.trees import random_variables
 
 pytestmark = pytest.mark.skipif(jax.device_count() != 2, reason="written for two devices")
@@ -74,4 +78,32 @@ def test_two_devices_take_the_step_of_one():
     for x, y in zip(
         jax.tree.leaves(shared.generator), jax.tree.leaves(alone.generator), strict=True
     ):
+        np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.usefixtures("fast_compile")
+@pytest.mark.parametrize("kind", [CutMix, UniMatch])
+def test_two_devices_paste_from_each_others_images(kind, monkeypatch):
+    """One image each: the box, its target and what is filled there are the other device's."""
+    # Colours take long to compile, and change each image by itself.
+    monkeypatch.setattr("sassn_jax.methods.unimatch.strong_view", lambda _, images, __: 2 * images)
+    parts = {
+        CutMix: {"weights": CutMixWeights(threshold=0.5)},
+        UniMatch: {"consistency": WeakToStrong(UniMatchWeights(threshold=0.3), Normalize())},
+    }
+    method = kind(TinyGenerator(CLASSES), optax.sgd(0.1), **parts[kind])
+    state, batch = tiny_state(method.generator), make_batch()
+    if kind is CutMix:
+        teacher = jax.tree.map(lambda x: 1.1 * x, state.generator.variables)
+        state = state.replace(teacher=teacher)
+    step = jax.jit(method.step)
+    alone, metrics_alone = step(state, batch)
+    mesh = parallel.make_mesh(2)
+    shared, metrics = step(
+        jax.device_put(state, parallel.replicated(mesh)), parallel.put_batch(batch, mesh)
+    )
+    for name, value in metrics_alone.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-3, err_msg=name)
+    trees = ((tree.generator, tree.teacher) for tree in (shared, alone))
+    for x, y in zip(*map(jax.tree.leaves, trees), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)

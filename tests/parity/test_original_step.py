@@ -1,4 +1,4 @@
-"""Five training steps of AdvSemiSeg's own networks, from weights that `import_weights` read."""
+"""Training steps of AdvSemiSeg's own networks, from weights that `import_weights` read."""
 
 import importlib
 
@@ -17,9 +17,8 @@ from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
 from tests.parity.test_originals import imported, randomize
 from tests.trees import to_nchw
 
-STEPS = 5
-# AdvSemiSeg's, but for a run so short that the schedules show, and a decay so large that it shows
-# too. What threshold divides the pixels depends on the network.
+# AdvSemiSeg's, but for a run so short that the schedules show, a decay so large that it shows too,
+# and a threshold that divides the pixels.
 SETTINGS = {
     "num_steps": 10,
     "learning_rate": 2.5e-4,
@@ -28,7 +27,11 @@ SETTINGS = {
     "lambda_adv_labeled": 0.01,
     "lambda_adv_unlabeled": 0.001,
     "lambda_semi": 0.1,
+    "semi_threshold": 0.4,
 }
+# For ResNet-101 with random weights the usual rate is too high: the loss rises fivefold in five
+# steps, and roundings grow up to a thousandfold in one, in PyTorch as in ours.
+PUBLISHED = SETTINGS | {"learning_rate": 2.5e-6, "semi_threshold": 0.47}
 
 # Theirs on the left, ours on the right.
 NAMES = {
@@ -73,26 +76,25 @@ def to_torch(batch, dtype, torch):
     }
 
 
-def make_method(model, classes, threshold):
+def make_method(model, classes, settings):
     """Ours, by the same settings."""
-    num_steps = SETTINGS["num_steps"]
+    num_steps = settings["num_steps"]
     return Adversarial(
         generator=Generator(classes, attention=(), **model),
         generator_optimizer=generator_optimizer(
             name="sgd",
-            learning_rate=SETTINGS["learning_rate"],
-            weight_decay=SETTINGS["weight_decay"],
+            learning_rate=settings["learning_rate"],
+            weight_decay=settings["weight_decay"],
             num_steps=num_steps,
         ),
         discriminator=Discriminator(),
         discriminator_optimizer=discriminator_optimizer(
-            learning_rate=SETTINGS["discriminator_learning_rate"], num_steps=num_steps
+            learning_rate=settings["discriminator_learning_rate"], num_steps=num_steps
         ),
         weights=LossWeights(
             semi_start=0,
             discriminator_fake="both",
-            semi_threshold=threshold,
-            **{name: SETTINGS[name] for name in SETTINGS if name.startswith("lambda")},
+            **{name: settings[name] for name in settings if name.startswith(("lambda", "semi"))},
         ),
     )
 
@@ -117,8 +119,9 @@ def our_losses(method, variables, batches, dtype):
         yield {name: float(value) for name, value in metrics.items()}
 
 
-def check_five_steps(trunk, size, classes, batch_size, threshold, dtype, folder, torch, modules):
+def check_steps(trunk, size, classes, batch_size, settings, precision, folder, torch, modules):
     """Every loss of every step within a thousandth of theirs."""
+    dtype, steps = precision
     originals, original_step = modules
     architecture = ARCHITECTURES[trunk]
     generator = originals.AdvSemiSegGenerator(
@@ -130,19 +133,18 @@ def check_five_steps(trunk, size, classes, batch_size, threshold, dtype, folder,
     g_variables, about = imported(generator.state_dict(), f"deeplabv2_{trunk}", folder, torch)
     d_variables, _ = imported(discriminator.state_dict(), "discriminator", folder, torch)
     model = {**about["model"], "aspp_rates": tuple(about["model"]["aspp_rates"])}
-    batches = [make_batch(step, batch_size, size, classes) for step in range(STEPS)]
+    batches = [make_batch(step, batch_size, size, classes) for step in range(steps)]
 
     training = original_step.Training(
         *(player.to(getattr(torch, dtype)) for player in (generator, discriminator)),
-        **SETTINGS,
-        semi_threshold=threshold,
+        **settings,
     )
     theirs = [training.step(to_torch(batch, dtype, torch), i) for i, batch in enumerate(batches)]
     del training, generator, discriminator  # gigabytes, before ours come
     with jax.enable_x64(dtype == "float64"):
-        method = make_method(model, classes, threshold)
+        method = make_method(model, classes, settings)
         ours = list(our_losses(method, (g_variables, d_variables), batches, dtype))
-    for step in range(STEPS):
+    for step in range(steps):
         for name, want in theirs[step].items():
             got = ours[step][NAMES[name]]
             print(f"{step} {name}: {want:.6f}, ours {got / want - 1:+.1e}")
@@ -153,12 +155,12 @@ def check_five_steps(trunk, size, classes, batch_size, threshold, dtype, folder,
 
 def test_five_steps_of_small_networks(tmp_path, torch, originals, original_step):
     modules = (originals, original_step)
-    check_five_steps("resnet_tiny", (65, 97), 5, 2, 0.4, "float32", tmp_path, torch, modules)
+    check_steps("resnet_tiny", (65, 97), 5, 2, SETTINGS, ("float32", 5), tmp_path, torch, modules)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_five_steps_of_the_published_networks(dtype, tmp_path, torch, originals, original_step):
-    """Minutes."""
+@pytest.mark.parametrize("precision", [("float32", 1), ("float64", 5)])
+def test_steps_of_the_published_networks(precision, tmp_path, torch, originals, original_step):
+    """Minutes. In float32 the first step alone: what comes later magnifies its roundings."""
     modules = (originals, original_step)
-    check_five_steps("resnet101", (321, 321), 21, 1, 0.47, dtype, tmp_path, torch, modules)
+    check_steps("resnet101", (321, 321), 21, 1, PUBLISHED, precision, tmp_path, torch, modules)

@@ -111,6 +111,8 @@ def _torch_obstacle(config: Any) -> str | None:
         return "its side has the head deeplabv2 only"
     if config.optimizer.name != "sgd":
         return "its side has the optimizer sgd only (--config.optimizer.name=sgd)"
+    if config.method != "supervised" and config.loss.adv_from_start:
+        return "its side takes unlabelled images from loss.semi_start on (no loss.adv_from_start)"
     if config.method != "supervised" and config.loss.semi_start >= config.num_steps:
         return "its side wants a step with unlabelled images (loss.semi_start below num_steps)"
     if config.method != "supervised" and config.labels == "1":
@@ -136,7 +138,7 @@ def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[An
         discriminator_learning_rate=config.optimizer.discriminator_lr,
         discriminator_betas=tuple(config.optimizer.discriminator_betas),
         poly_power=config.optimizer.poly_power,
-        **config.loss,
+        **{name: value for name, value in config.loss.items() if name != "adv_from_start"},
     )
 
     def make_step(memory_format: torch.memory_format) -> Callable[[Any], None]:

@@ -34,9 +34,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 parity: setup
 	$(RUN) -m pip install --quiet --disable-pip-version-check torch==2.13.0
 
-# Two processes, each on one core: more threads than cores would wait for each other.
+# Two processes, each on one core: more threads than cores would wait for each other. Programs are
+# compiled for a run or a few: fewer passes over them save more than they cost.
 test: export OMP_NUM_THREADS = 1
-test: export XLA_FLAGS = --xla_cpu_multi_thread_eigen=false
+test: export XLA_FLAGS = --xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=1 \
+  --xla_llvm_disable_expensive_passes=true
 test: setup
 	$(RUN) -m pytest --numprocesses=2 --dist=loadscope --cov=sassn_jax --cov-report=term-missing:skip-covered --cov-fail-under=90
 

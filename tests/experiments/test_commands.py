@@ -34,7 +34,6 @@ def start(verb: str, *flags: str, cache: bool = True, **kwargs) -> subprocess.Po
     environment = {
         **os.environ,
         "JAX_ENABLE_COMPILATION_CACHE": str(cache).lower(),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
         "JAX_PLATFORMS": "cpu",
     }
     return subprocess.Popen(

@@ -23,6 +23,8 @@ from .conftest import (
     tiny_state,
 )
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 WEIGHTS = {"lambda_adv_labeled": 0.3, "lambda_adv_unlabeled": 0.2, "lambda_semi": 0.5}
 
 
@@ -302,7 +304,7 @@ def test_confidence_is_a_probability_for_each_pixel(method, state):
     assert jnp.all((got > 0) & (got < 1))
 
 
-def test_init(fast_compile):
+def test_init():
     method, batch = make_adversarial(semi_start=12), make_batch()
     assert method.unlabeled_from == 12
     state = method.init(jax.random.key(1), batch)
@@ -320,7 +322,6 @@ def test_init(fast_compile):
     assert np.any(kernels[0] != kernels[2])
 
 
-@pytest.mark.usefixtures("fast_compile")
 def test_the_attention_kernels_give_the_step_of_the_reference(state, method):
     """Interpreted on a CPU. The steps are long, so that gradients show among parameters."""
     optimizers = dict.fromkeys(("generator_optimizer", "discriminator_optimizer"), optax.sgd(100.0))
@@ -389,7 +390,6 @@ def test_deeplabv3_with_an_auxiliary_head_learns_by_both(monkeypatch):
     assert np.abs(later - logits).max() > 1e-3
 
 
-@pytest.mark.usefixtures("fast_compile")
 def test_a_batch_in_pieces_is_the_batch(state, method):
     """Both players' gradients and all metrics; a piece holds images of both halves."""
     batch = jax.tree.map(lambda *x: jnp.concatenate(x), make_batch(), make_batch(seed=1))

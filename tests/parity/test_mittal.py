@@ -182,7 +182,7 @@ def without_chance(monkeypatch):
     )
 
 
-@pytest.mark.usefixtures("without_chance", "fast_compile")
+@pytest.mark.usefixtures("without_chance")
 def test_three_steps_of_all_networks(torch, reference):
     generator = Generator(
         CLASSES, backbone="resnet_tiny", aspp_rates=(2, 4), norm=NORM, attention=()

@@ -19,22 +19,18 @@ from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store
 from tests.training.conftest import FEW_IMAGES, tiny_config
 
-pytestmark = pytest.mark.usefixtures("few_images", "fast_compile")
+pytestmark = pytest.mark.usefixtures("few_images")
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     """A run of two steps."""
     workdir = tmp_path_factory.mktemp("trained") / "run"
-    optimizations = "jax_disable_most_optimizations"
-    before = jax.config.read(optimizations)
     config = tiny_config("sa")
     config.num_steps = config.eval_every = 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
-        jax.config.update(optimizations, True)
         train_and_evaluate(config, workdir)
-        jax.config.update(optimizations, before)
     return workdir
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -14,7 +15,7 @@ from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import FEW_IMAGES, tiny_config
 
-pytestmark = pytest.mark.usefixtures("few_images", "fast_compile")
+pytestmark = pytest.mark.usefixtures("few_images")
 
 
 def rows_of(workdir: Path) -> list[dict]:
@@ -36,14 +37,30 @@ def assert_equal_bits(a, b) -> None:
 def whole(tmp_path_factory):
     """A run that nothing disturbed: its last state and its workdir."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    optimizations = "jax_disable_most_optimizations"
-    before = jax.config.read(optimizations)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
-        jax.config.update(optimizations, True)
         state = train_and_evaluate(tiny_config(), workdir)
-        jax.config.update(optimizations, before)
     return state, workdir
+
+
+@pytest.fixture(scope="module")
+def supervised(tmp_path_factory):
+    """A run of two supervised steps: its config, its last state and its workdir."""
+    workdir = tmp_path_factory.mktemp("supervised") / "run"
+    config = tiny_config("supervised")
+    config.num_steps = 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
+        state = train_and_evaluate(config, workdir)
+    return config, state, workdir
+
+
+@pytest.fixture
+def supervised_run(supervised, workdir):
+    """The same, the config and the workdir as a copy."""
+    config, state, original = supervised
+    shutil.copytree(original, workdir)
+    return config.copy_and_resolve_references(), state, workdir
 
 
 def test_a_run_leaves_what_its_docstring_says(whole):
@@ -90,10 +107,8 @@ def test_a_run_leaves_what_its_docstring_says(whole):
     assert (picture.height, picture.width) == (3 * 96 + 2 * 4, 4 * 96 + 3 * 4)
 
 
-def test_supervised_run_has_no_discriminator(workdir):
-    config = tiny_config("supervised")
-    config.num_steps = 2
-    state = train_and_evaluate(config, workdir)
+def test_supervised_run_has_no_discriminator(supervised):
+    _, state, workdir = supervised
     assert state.discriminator is None
     assert "loss/discriminator" not in rows_of(workdir)[0]
 
@@ -101,7 +116,7 @@ def test_supervised_run_has_no_discriminator(workdir):
 def test_all_labels_leave_nothing_unlabeled(workdir):
     config = tiny_config("advsemiseg")
     config.labels = "1"
-    config.num_steps = 6
+    config.num_steps, config.loss.semi_start = 2, 0
     train_and_evaluate(config, workdir)
     assert all("loss/self_training" not in row for row in rows_of(workdir))
 
@@ -144,10 +159,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(whole, workdir, monkeypatch):
     assert steps[-1] == 8
 
 
-def test_a_finished_run_is_left_alone(workdir):
-    config = tiny_config("supervised")
-    config.num_steps = 2
-    first = train_and_evaluate(config, workdir)
+def test_a_finished_run_is_left_alone(supervised_run):
+    config, first, workdir = supervised_run
     rows = rows_of(workdir)
     assert_equal_bits(first, train_and_evaluate(config, workdir))
     assert rows_of(workdir) == rows
@@ -167,10 +180,8 @@ def test_best_checkpoint_is_kept(workdir, monkeypatch):
     assert kept == [2, 6, 8]
 
 
-def test_evaluation_of_a_run_matches_its_own(workdir):
-    config = tiny_config("supervised")
-    config.num_steps = 2
-    state = train_and_evaluate(config, workdir)
+def test_evaluation_of_a_run_matches_its_own(supervised_run):
+    _, state, workdir = supervised_run
     written = json.loads((workdir / "eval_val.json").read_text())
     assert evaluate_run(workdir, "val") == written
     test = evaluate_run(workdir, "test")
@@ -200,11 +211,9 @@ def test_a_run_is_scored_in_other_ways_on_request(workdir):
 
 
 def test_a_run_is_only_scored_and_gone_on_with_on_the_classes_that_it_began_with(
-    workdir, monkeypatch
+    supervised_run, monkeypatch
 ):
-    config = tiny_config("supervised")
-    config.num_steps = 1
-    train_and_evaluate(config, workdir)
+    config, _, workdir = supervised_run
     written = json.loads((workdir / "classes.json").read_text())
     assert written["names"] == list(scenes.CLASS_NAMES)
     assert (written["palette"], written["ignore_label"]) == (scenes.PALETTE.tolist(), 255)
@@ -229,10 +238,8 @@ def test_a_run_is_only_scored_and_gone_on_with_on_the_classes_that_it_began_with
     assert evaluate_run(workdir) == score
 
 
-def test_a_wrong_way_to_score_is_named(workdir):
-    config = tiny_config("supervised")
-    config.num_steps = 1
-    train_and_evaluate(config, workdir)
+def test_a_wrong_way_to_score_is_named(supervised):
+    workdir = supervised[2]
     for window, stride in [((8, 8), ()), ((8, 8), (8, 9)), ((8, 8), (0, 1)), ((), (8, 8))]:
         with pytest.raises(
             InputError, match=r"eval.stride=.*at most that of eval.window"
@@ -297,10 +304,8 @@ def test_a_bad_field_is_named_and_nothing_is_written(workdir, field, value, mess
     assert not workdir.exists()
 
 
-def test_workdir_of_another_config_is_refused(workdir):
-    config = tiny_config("supervised")
-    config.num_steps = 1
-    train_and_evaluate(config, workdir)
+def test_workdir_of_another_config_is_refused(supervised_run):
+    config, _, workdir = supervised_run
     config.optimizer.lr = 0.5
     with pytest.raises(InputError, match=r"another config \(optimizer.lr was 0.003, is 0.5\)"):
         train_and_evaluate(config, workdir)
@@ -343,12 +348,10 @@ def test_a_gradient_that_is_not_finite_is_not_saved(workdir, monkeypatch):
     assert load_run(workdir).step == 2
 
 
-def test_evaluating_what_is_not_there(workdir, tmp_path):
+def test_evaluating_what_is_not_there(supervised, tmp_path):
     with pytest.raises(InputError, match=r"no config.json; expected the --workdir of a run"):
         evaluate_run(tmp_path)
-    config = tiny_config("supervised")
-    config.num_steps = 1
-    train_and_evaluate(config, workdir)
+    workdir = supervised[2]
     with pytest.raises(InputError, match="split='tset': expected one of train, val, test"):
         evaluate_run(workdir, "tset")
     with pytest.raises(InputError, match="checkpoint='worst': expected one of latest, best"):

@@ -112,7 +112,9 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
         print(sys.modules["__main__"].__doc__, flags.FLAGS.main_module_help(), sep="\n")
         sys.exit(0)
     for argument in arguments:
-        flag, _, value = argument.partition("=")
+        flag, equals, value = argument.partition("=")
+        if flag == "--config" and not equals:
+            _stop(f"--config: expected --config=FILE, such as {_config_files()}", 2)
         path = Path(value.partition(":")[0])
         if flag == "--config" and (path.suffix != ".py" or not path.is_file()):
             _stop(f"{argument}: expected a file such as {_config_files()}, then :key=value,...", 2)
@@ -136,6 +138,8 @@ def _config_files() -> str:
 
 def _first_cause(error: Exception, fields: str = "configs/common.py") -> str:
     """What went wrong, out of what absl and ml_collections wrap around it."""
+    if "has no attribute 'get_config'" in str(error):
+        return "--config: the file has no get_config; expected a function as in configs/scenes.py"
     if isinstance(error, KeyError | AttributeError):
         field = re.findall(r"\w+", str(error))[0]
         guess = re.search(r'Did you mean "(\w+)"', str(error))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from sassn_jax.data import DatasetInfo, Normalize, Source
 from sassn_jax.data.transforms import pad
@@ -49,35 +50,72 @@ def evaluate(
     )
     matrix = ConfusionMatrix.empty(info.num_classes)
     done = 0
-    images_a_batch = 1 if inference.window else batch_size
-    for batch in _batches(source, info, normalize, inference, images_a_batch):
-        probabilities = predict_images(
-            predict,
-            variables,
-            jnp.asarray(batch.images),
-            batch.sizes,
-            batch.label_sizes,
-            inference,
-            batch_size=batch_size,
-        )
+    for batch, probabilities in predict_source(
+        predict,
+        variables,
+        source,
+        info,
+        normalize=normalize,
+        batch_size=batch_size,
+        inference=inference,
+    ):
         predictions = jnp.argmax(probabilities, axis=-1)
         # An image a call, so that float32 counts stay exact.
-        labels = jnp.asarray(batch.labels)[: batch.real]
+        labels = jnp.asarray(batch.labels)[: len(batch.indices)]
         for label, prediction in zip(labels, predictions, strict=False):
             matrix = matrix.merge(jax.device_get(count(label[None], prediction[None])))
-        done += batch.real
+        done += len(batch.indices)
         on_images(done)
     return matrix
 
 
-class _Batch(NamedTuple):
-    """Images `[B, H, W, 3]`, labels `[B, h, w]`, their sizes, and how many of them are real."""
+class Batch(NamedTuple):
+    """Images of a source whose canvases are of one size.
 
+    Attributes:
+      indices: of the images in their source; the last image is there again and again until the
+        batch is full.
+      images: normalized, `[B, H, W, 3]`.
+      labels: `[B, h, w]`, ignored around each label.
+      sizes: of the images.
+      label_sizes: of the labels.
+    """
+
+    indices: tuple[int, ...]
     images: np.ndarray
     labels: np.ndarray
     sizes: Sizes
     label_sizes: Sizes
-    real: int
+
+
+def predict_source(
+    predict: Predict,
+    variables: Any,
+    source: Source,
+    info: DatasetInfo,
+    *,
+    normalize: Normalize,
+    batch_size: int,
+    inference: Inference,
+) -> Iterator[tuple[Batch, Float[Array, "B h w C"]]]:
+    """Yields every image of a source with its class probabilities, in the order of `Batch.indices`.
+
+    Args: as for `evaluate`. Probabilities are in the sizes of the labels.
+    """
+    images_a_batch = 1 if inference.window else batch_size
+    for batch in _batches(source, info, normalize, inference, images_a_batch):
+        yield (
+            batch,
+            predict_images(
+                predict,
+                variables,
+                jnp.asarray(batch.images),
+                batch.sizes,
+                batch.label_sizes,
+                inference,
+                batch_size=batch_size,
+            ),
+        )
 
 
 def _batches(
@@ -86,16 +124,16 @@ def _batches(
     normalize: Normalize,
     inference: Inference,
     batch_size: int,
-) -> Iterator[_Batch]:
+) -> Iterator[Batch]:
     """Yields images with their labels, those together that are padded to the same size."""
     stack = functools.partial(_stack, batch_size=batch_size, ignore_label=info.ignore_label)
-    waiting: dict[tuple[Size, Size], list[tuple[np.ndarray, np.ndarray]]] = {}
+    waiting: dict[tuple[Size, Size], list[tuple[int, np.ndarray, np.ndarray]]] = {}
     for index in range(len(source)):
         example = source[index]
         image, label = normalize(example["image"]), example["label"].astype(np.int32)
         canvases = inference.canvas(image.shape[:2]), inference.canvas(label.shape)
         alike = waiting.setdefault(canvases, [])
-        alike.append((image, label))
+        alike.append((index, image, label))
         if len(alike) == batch_size:
             yield stack(waiting.pop(canvases), canvases)
     for canvases, alike in waiting.items():
@@ -103,17 +141,18 @@ def _batches(
 
 
 def _stack(
-    pairs: list[tuple[np.ndarray, np.ndarray]],
+    examples: list[tuple[int, np.ndarray, np.ndarray]],
     canvases: tuple[Size, Size],
     batch_size: int,
     ignore_label: int,
-) -> _Batch:
-    images, labels = zip(*pairs + [pairs[-1]] * (batch_size - len(pairs)), strict=True)
+) -> Batch:
+    full = examples + [examples[-1]] * (batch_size - len(examples))
+    indices, images, labels = zip(*full, strict=True)
     canvas, label_canvas = canvases
-    return _Batch(
+    return Batch(
+        indices[: len(examples)],
         np.stack([pad(image, canvas, 0.0) for image in images]),
         np.stack([pad(label, label_canvas, ignore_label) for label in labels]),
         Sizes(canvas, tuple(image.shape[:2] for image in images)),
         Sizes(label_canvas, tuple(label.shape for label in labels)),
-        len(pairs),
     )

@@ -41,7 +41,7 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     host_batch = setup.batches[first]
     batch = parallel.put_batch(host_batch, setup.mesh)
     rivals: dict[str, Callable[[Any], None]] = {}
-    obstacle = _torch_obstacle(config)
+    obstacle = _torch_obstacle(config, has_unlabeled="unlabeled" in host_batch)
     if obstacle is None:
         rivals["torch"] = _torch_step(config, setup, state, host_batch)
 
@@ -93,7 +93,7 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     return result
 
 
-def _torch_obstacle(config: Any) -> str | None:
+def _torch_obstacle(config: Any, *, has_unlabeled: bool) -> str | None:
     """Returns why PyTorch cannot run the same step beside ours, None if it can."""
     import jax
 
@@ -115,8 +115,12 @@ def _torch_obstacle(config: Any) -> str | None:
         return "its side takes unlabelled images from loss.semi_start on (no loss.adv_from_start)"
     if config.method != "supervised" and config.loss.semi_start >= config.num_steps:
         return "its side wants a step with unlabelled images (loss.semi_start below num_steps)"
-    if config.method != "supervised" and config.labels == "1":
+    if config.method != "supervised" and not has_unlabeled:
         return "its side wants unlabelled images (labels below 1)"
+    if config.model.dtype != "float32" or config.model.remat or config.accumulation > 1:
+        return (
+            "its side computes in float32, at once, and keeps all (no dtype, remat, accumulation)"
+        )
     return None
 
 

@@ -11,7 +11,16 @@ from sassn_jax.data.classes import (
     read_classes,
     write_classes,
 )
-from sassn_jax.data.dataset import IGNORE_LABEL, Dataset, DatasetInfo, Example, Source, subset
+from sassn_jax.data.dataset import (
+    IGNORE_LABEL,
+    UNLABELED,
+    Dataset,
+    DatasetInfo,
+    Example,
+    Joined,
+    Source,
+    subset,
+)
 from sassn_jax.data.pipeline import BatchIterator, train_batches
 from sassn_jax.data.splits import Split, choose_labeled, read_split, write_split
 from sassn_jax.data.transforms import Normalize, TrainTransform
@@ -34,10 +43,12 @@ _PUBLISHED_CLASSES: dict[str, tuple[str, ...]] = {
 
 __all__ = [
     "IGNORE_LABEL",
+    "UNLABELED",
     "BatchIterator",
     "Dataset",
     "DatasetInfo",
     "Example",
+    "Joined",
     "Normalize",
     "Source",
     "Split",

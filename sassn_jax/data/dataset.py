@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from sassn_jax.errors import InputError
 
 IGNORE_LABEL = 255
+UNLABELED = "unlabeled"  # the split of training images without masks, where there are any
 
 
 class Example(TypedDict):
@@ -73,7 +74,11 @@ def voc_color(number: int) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset: its info, and a source for each split (`train`, `val`, `test`)."""
+    """A dataset: its info, and a source for each split.
+
+    They are `train`, `val` and `test`, and `unlabeled` where there are training images without
+    masks.
+    """
 
     info: DatasetInfo
     splits: Mapping[str, Source]
@@ -102,6 +107,32 @@ class Subset:
 
     def __getitem__(self, index: int, /) -> Example:
         return self.source[self.indices[index]]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """The images of several sources, one after the other.
+
+    Attributes:
+      sources: whose ids differ.
+    """
+
+    sources: tuple[Source, ...]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The images' names in order."""
+        return tuple(id_ for source in self.sources for id_ in source.ids)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sources))
+
+    def __getitem__(self, index: int, /) -> Example:
+        for source in self.sources:
+            if index < len(source):
+                return source[index]
+            index -= len(source)
+        raise IndexError(f"{index} more than the {len(self)} images")
 
 
 def subset(source: Source, ids: Iterable[str]) -> Subset:

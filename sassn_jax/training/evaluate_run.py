@@ -164,7 +164,7 @@ def evaluate_run(
         other classes than the run's network.
     """
     run = load_run(workdir, checkpoint, overrides)
-    splits = run.dataset.splits
+    splits = {name: source for name, source in run.dataset.splits.items() if name != data.UNLABELED}
     if split not in splits:
         raise InputError(f"split={split!r}: expected one of {', '.join(splits)}")
     source = splits[split]

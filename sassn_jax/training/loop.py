@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
 from sassn_jax.errors import TrainingError
-from sassn_jax.evaluation import evaluate
+from sassn_jax.evaluation import evaluate, predict_source
 from sassn_jax.files import occupied, write_json
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
@@ -105,7 +104,11 @@ class Loop:
         """Compiles nothing yet: that happens at the first call."""
         self.config, self.workdir, self.setup = config, workdir, setup
         self.writer, self.reporter = writer, reporter
-        self.normalize = make_normalize(config)
+        self.scoring: Any = {
+            "normalize": make_normalize(config),
+            "batch_size": config.eval_batch_size,
+            "inference": make_inference(config),
+        }
         self.train_step = jit_step(setup.method, setup.mesh)
         self.predict = jax.jit(setup.method.predict)
         self.confidence = jax.jit(setup.method.confidence)
@@ -136,8 +139,8 @@ class Loop:
         for name, value in values.items():
             if name.startswith(MUST_BE_FINITE) and not math.isfinite(value):
                 raise TrainingError(
-                    f"step {step}: {name} is {value}; the run was stopped and its last checkpoint "
-                    "kept. Try a lower optimizer.lr, or optimizer.discriminator_lr if it is D's"
+                    f"step {step}: {name} is {value}; the run was stopped. Try a lower "
+                    "optimizer.lr, or optimizer.discriminator_lr if it is D's, in another workdir"
                 )
         self.writer.scalars(step, values)
         self.reporter.values(step, {name: values[name] for name in SHOWN if name in values})
@@ -149,16 +152,8 @@ class Loop:
         def show(done: int) -> None:
             self.reporter.values(step, {"images validated": done})
 
-        matrix = evaluate(
-            self.predict,
-            self.setup.method.inference_variables(state),
-            source,
-            info,
-            normalize=self.normalize,
-            batch_size=self.config.eval_batch_size,
-            inference=make_inference(self.config),
-            on_images=show,
-        )
+        variables = self.setup.method.inference_variables(state)
+        matrix = evaluate(self.predict, variables, source, info, **self.scoring, on_images=show)
         self.writer.scalars(step, scores(matrix, info.class_names))
         self.writer.picture(step, "val", self._picture(state))
         miou = matrix.miou()
@@ -173,23 +168,26 @@ class Loop:
     def _picture(self, state: TrainState) -> np.ndarray:
         """Rows of input, truth, prediction and, where there is a D, its confidence."""
         source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
+        source = data.subset(source, source.ids[:PICTURED])
         variables = self.setup.method.inference_variables(state)
-        rows = []
-        for index in range(min(PICTURED, len(source))):
-            example = source[index]
-            images = jnp.asarray(self.normalize(example["image"])[None])
-            probabilities = self.predict(variables, images)
+        rows = {}
+        # In the batches in which images are scored: others would be compiled anew.
+        for batch, probabilities in predict_source(
+            self.predict, variables, source, info, **self.scoring
+        ):
             confidence = self.confidence(state, probabilities)
-            rows.append(
-                picture_row(
-                    example,
-                    np.asarray(probabilities[0].argmax(-1)),
+            predictions = np.asarray(probabilities.argmax(-1))
+            for place, index in enumerate(batch.indices):
+                height, width = batch.label_sizes.images[place]
+                rows[index] = picture_row(
+                    source[index],
+                    predictions[place, :height, :width],
                     info,
-                    None if confidence is None else np.asarray(confidence[0]),
+                    None if confidence is None else np.asarray(confidence[place, :height, :width]),
                 )
-            )
+        in_order = [rows[index] for index in sorted(rows)]
         # Images of another size than the first cannot stand in one table with it.
-        return tile([row for row in rows if row[0].shape == rows[0][0].shape])
+        return tile([row for row in in_order if row[0].shape == in_order[0][0].shape])
 
 
 def scores(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:

@@ -116,6 +116,10 @@ def set_up(config: ConfigDict) -> Setup:
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
     train = dataset.splits["train"]
     split = data.choose_labeled(train.ids, config.labels, config.seed)
+    if data.UNLABELED in dataset.splits:
+        without_masks = dataset.splits[data.UNLABELED]
+        split = split._replace(unlabeled=(*split.unlabeled, *without_masks.ids))
+        train = data.Joined((train, without_masks))
     unlabeled = train.ids if config.unlabeled == "all" else split.unlabeled
     batches = data.train_batches(
         data.subset(train, split.labeled),

@@ -3,8 +3,10 @@
 import contextlib
 import json
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Integer, UInt8
@@ -24,7 +26,10 @@ class Writer:
 
     def __init__(self, workdir: Path, start_step: int):
         """Opens the files of a run that goes on after `start_step` steps."""
-        import tensorboardX  # here, because it imports torch where that is installed
+        # Here, because it imports torch where that is installed. Not its SummaryWriter: that writes
+        # in a thread, which dies on a full disk without a word to this one.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
 
         self._workdir = workdir
         path = workdir / "metrics.jsonl"
@@ -34,30 +39,43 @@ class Writer:
             with replacing(path) as beside:
                 beside.write_text("".join(f"{row}\n" for row in kept))
         self._lines = path.open("a")
-        self._events = tensorboardX.SummaryWriter(str(workdir), purge_step=start_step + 1)
+        self._events = EventsWriter(str(workdir / "events"))
+        # TensorBoard then hides what an earlier file has of later steps.
+        self._add_event(start_step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
-        self._lines.close()
-        # On a full disk closing fails too; what stopped the run is what the user should hear of.
-        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
-            self._events.close()
+        for file in (self._lines, self._events):
+            # On a full disk closing fails too; what stopped the run is what a user should hear of.
+            with contextlib.suppress(OSError) if kind else naming(self._workdir):
+                file.close()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes values of a step; what is not finite is null in JSON."""
+        from tensorboardX import summary
+
         row = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with naming(self._workdir):
             self._lines.write(json.dumps({"step": step, **row}) + "\n")
             self._lines.flush()
             for name, value in values.items():
-                self._events.add_scalar(name, value, step)
+                self._add_event(step, summary=summary.scalar(name, value))
             self._events.flush()
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """Writes a picture of a step."""
-        self._events.add_image(name, image, step, dataformats="HWC")
+        from tensorboardX import summary
+
+        with naming(self._workdir):
+            self._add_event(step, summary=summary.image(name, image, dataformats="HWC"))
+            self._events.flush()
+
+    def _add_event(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
 
 
 def _step_of(row: str) -> float:

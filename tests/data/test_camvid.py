@@ -61,6 +61,31 @@ def test_what_was_prepared_is_what_was_there(source, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_images_without_masks(source, tmp_path):
+    (source / "unlabeled.txt").write_text("plain\n")
+    (source / "images" / "plain.jpg").write_bytes((source / "images" / "val_0.jpg").read_bytes())
+    camvid.prepare(source, tmp_path / "data")
+    splits = data.load("camvid", tmp_path / "data").splits
+    assert {name: len(split) for name, split in splits.items()} == {
+        "train": 3,
+        "val": 2,
+        "test": 1,
+        "unlabeled": 1,
+    }
+    one = splits["unlabeled"][0]
+    assert one["id"] == "plain"
+    assert one["label"].shape == one["image"].shape[:2]
+    assert (one["label"] == data.IGNORE_LABEL).all()
+
+
+def test_an_image_in_two_lists_is_refused(source, tmp_path):
+    with (source / "train.txt").open("a") as file:
+        file.write("test_0\n")
+    with pytest.raises(InputError, match=r"train\.txt: 'test_0' is in test\.txt too; expected"):
+        camvid.prepare(source, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
 def test_preparing_again_changes_nothing(source, tmp_path):
     camvid.prepare(source, tmp_path / "data")
     before = {

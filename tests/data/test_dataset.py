@@ -21,6 +21,17 @@ def test_a_subset_of_unknown_ids_is_refused():
         data.subset(numbered(9), ["image_0", "image_9"])
 
 
+def test_joined_sources_are_one_after_the_other():
+    parts = numbered(3), numbered(2)
+    joined = data.Joined(parts)
+    assert joined.ids == (*parts[0].ids, *parts[1].ids)
+    assert len(joined) == 5
+    for index, (part, place) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]):
+        np.testing.assert_array_equal(joined[index]["image"], parts[part][place]["image"])
+    with pytest.raises(IndexError):
+        joined[5]
+
+
 def test_an_unknown_dataset_is_refused_with_those_that_there_are():
     with pytest.raises(InputError, match=r"'voc'.*camvid, scenes"):
         data.load("voc")

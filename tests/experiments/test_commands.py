@@ -20,13 +20,13 @@ from experiments import command
 ROOT = Path(__file__).parents[2]
 TINY = (
     "--config=configs/scenes.py:method=sassn,labels=1/8",
-    "--config.num_steps=12",
+    "--config.num_steps=6",
     "--config.batch_size=2",
     "--config.crop_size=(32, 32)",
     "--config.log_every=1",
-    "--config.eval_every=12",
+    "--config.eval_every=6",
     "--config.checkpoint_every=2",
-    "--config.loss.semi_start=4",
+    "--config.loss.semi_start=2",
 )
 
 
@@ -35,6 +35,7 @@ def start(verb: str, *flags: str, cache: bool = True, **kwargs) -> subprocess.Po
         **os.environ,
         "JAX_ENABLE_COMPILATION_CACHE": str(cache).lower(),
         "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": "1",
     }
     return subprocess.Popen(
         [sys.executable, "-m", f"experiments.{verb}", *flags],
@@ -66,7 +67,7 @@ def last_bits(workdir: Path) -> list[np.ndarray]:
     from sassn_jax.training.evaluate_run import load_run
 
     state = load_run(workdir).state
-    assert int(state.step) == 12
+    assert int(state.step) == 6
     return [np.asarray(x) for x in jax.tree.leaves((state.generator, state.discriminator))]
 
 
@@ -74,7 +75,7 @@ def last_bits(workdir: Path) -> list[np.ndarray]:
 def test_a_killed_run_ends_bit_identical(finished, tmp_path, workers):
     workdir = tmp_path / "run"
     flags = (*TINY, f"--config.loader_workers={workers}", f"--workdir={workdir}")
-    step = random.randint(1, 11)
+    step = random.randint(1, 5)
     process = start("train", *flags, start_new_session=True)
     try:
         written = workdir / "metrics.jsonl"
@@ -126,6 +127,8 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
         ),
         ("train", ["--config=configs/scenes.py:mehtod=sa"], "'mehtod=sa': expected method=..."),
         ("train", ["--config=configs/scene.py"], "expected a file such as configs/camvid.py, "),
+        ("train", ["--config", "configs/scenes.py"], "--config: expected --config=FILE, such as "),
+        ("train", ["--config=configs/common.py"], "the file has no get_config"),
         ("train", ["--config=README.md"], "--config=README.md: expected a file such as configs/"),
         (
             "train",
@@ -171,7 +174,7 @@ def test_exported_and_imported_files(finished, tmp_path):
     output = tmp_path / "model.safetensors"
     result = run("export", f"--workdir={finished}", f"--output={output}")
     assert result.returncode == 0, result.stderr
-    assert result.stdout == f"{output}: step 12, 8 classes\n"
+    assert result.stdout == f"{output}: step 6, 8 classes\n"
     result = run("evaluate", f"--workdir={output}", "--split=test")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "model_eval_test.json").exists()

@@ -145,12 +145,8 @@ def gradient_taken(before, after):
     return jax.tree.map(lambda x, y: np.float64(x) - np.float64(y), before, after)
 
 
-@functools.partial(jax.jit, static_argnames=("method", "fake_from"))
 def papers_step(method, state, spectral, threshold, batch, fake_from):
-    """Losses and gradients of both players, and G's statistics.
-
-    Compiled for the sake of time alone: operation by operation it takes a minute.
-    """
+    """Losses and gradients of both players, and G's statistics."""
     paper = Paper(method, state, threshold)
     (g_loss, stats), g_gradient = jax.value_and_grad(paper.generator_loss, has_aux=True)(
         state.generator.params, batch
@@ -161,15 +157,9 @@ def papers_step(method, state, spectral, threshold, batch, fake_from):
     return (g_loss, g_gradient, stats), (d_loss, d_gradient)
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "has_unlabeled", "fake_from"),
-    [(1, False, ("labeled",)), (2, True, ("labeled", "unlabeled"))],
-)
-def test_step_is_the_papers(state, method, step, threshold, batch_size, has_unlabeled, fake_from):
-    """Before `semi_start`, on a batch of one, and after it."""
-    batch = jax.tree.map(lambda x: x[:batch_size], make_batch())
-    if not has_unlabeled:
-        del batch["unlabeled"]
+def check_step(papers_step, step, method, state, threshold, batch):
+    """Losses, gradients, and the collections after a step, against the paper's."""
+    fake_from = tuple(batch)
     spectral = iterated(state.discriminator)
     (g_loss, g_gradient, stats), (d_loss, d_gradient) = papers_step(
         method, state, spectral, threshold, batch, fake_from
@@ -180,7 +170,7 @@ def test_step_is_the_papers(state, method, step, threshold, batch_size, has_unla
     assert new.step == state.step + 1
     np.testing.assert_allclose(metrics["loss/generator"], g_loss, rtol=1e-4)
     np.testing.assert_allclose(metrics["loss/discriminator"], d_loss, rtol=1e-4)
-    if has_unlabeled:
+    if "unlabeled" in batch:
         assert 0.3 < metrics["self_training/kept"] < 0.7
     for before, after, gradient in (
         (state.generator, new.generator, g_gradient),
@@ -190,6 +180,34 @@ def test_step_is_the_papers(state, method, step, threshold, batch_size, has_unla
         assert_trees_close(taken, gradient, 2e-3)
     assert_trees_close(new.generator.collections["batch_stats"], stats, 1e-4)
     assert_trees_close(new.discriminator.collections["spectral"], spectral, 1e-4)
+
+
+def test_step_is_the_papers(state, method, step, threshold):
+    """After `semi_start`. The paper's is compiled too: operation by operation it takes a minute."""
+    compiled = jax.jit(papers_step, static_argnames=("method", "fake_from"))
+    check_step(compiled, step, method, state, threshold, make_batch())
+
+
+@pytest.mark.parametrize(("batch_size", "has_unlabeled"), [(1, False), (2, True)])
+def test_step_of_a_small_network_is_the_papers(state, method, batch_size, has_unlabeled):
+    """The paper's operation by operation; before `semi_start`, on a batch of one, and after it."""
+    batch = jax.tree.map(lambda x: x[:batch_size], make_batch())
+    small = dataclasses.replace(method, generator=TinyGenerator(CLASSES))
+    student = tiny_state(small.generator).replace(discriminator=state.discriminator)
+    paper = Paper(small, student)
+    maps, _ = paper.predict(
+        student.generator.params,
+        student.generator.collections["batch_stats"],
+        batch["unlabeled"]["image"],
+    )
+    d = student.discriminator
+    confidence = paper.confidence(d.params, d.collections["spectral"], maps)
+    threshold = dividing_threshold(confidence)
+    weights = dataclasses.replace(method.weights, semi_threshold=threshold)
+    small = dataclasses.replace(small, weights=weights)
+    if not has_unlabeled:
+        del batch["unlabeled"]
+    check_step(papers_step, jax.jit(small.step), small, student, threshold, batch)
 
 
 def test_as_in_advsemisegs_code_only_self_training_waits(state):

@@ -173,11 +173,11 @@ def check_generator(network, trunk, size, classes, folder, torch, originals, mos
 @pytest.mark.parametrize(
     ("network", "size"),
     [
-        ("deeplabv2", (65, 49)),
         ("deeplabv2", (64, 96)),
-        ("deeplabv2 of four branches", (64, 96)),
-        ("deeplabv3", (65, 49)),
+        ("deeplabv2 of four branches", (65, 49)),
         ("deeplabv3", (64, 96)),
+        pytest.param("deeplabv2", (65, 49), marks=pytest.mark.slow),
+        pytest.param("deeplabv3", (65, 49), marks=pytest.mark.slow),
     ],
 )
 def test_a_small_generator(network, size, tmp_path, torch, originals):

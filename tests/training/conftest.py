@@ -23,10 +23,16 @@ def tiny_config(method: str = "sassn") -> ConfigDict:
     return config
 
 
+def make_runs_small(patch: pytest.MonkeyPatch) -> None:
+    """Leaves `scenes` so few images that scoring takes no time, and a run one of the devices."""
+    patch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
+    patch.setattr("jax.device_count", lambda: 1)
+
+
 @pytest.fixture
-def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves the splits of `scenes` so few images that scoring them takes no time."""
-    monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
+def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for a test."""
+    make_runs_small(monkeypatch)
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.exporting import export_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store
-from tests.training.conftest import FEW_IMAGES, tiny_config
+from tests.training.conftest import make_runs_small, tiny_config
 
-pytestmark = pytest.mark.usefixtures("few_images")
+pytestmark = pytest.mark.usefixtures("small_runs")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def workdir(tmp_path_factory):
     config = tiny_config("sa")
     config.num_steps = config.eval_every = 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
+        make_runs_small(patch)
         train_and_evaluate(config, workdir)
     return workdir
 

@@ -301,7 +301,7 @@ def test_strides_of_an_onnx_file_must_be_the_conventions(arrays, tmp_path, outpu
     assert_trunk(output, {name: x["backbone"] for name, x in store.read(expected)[0].items()})
 
 
-@pytest.mark.usefixtures("few_images", "fast_compile")
+@pytest.mark.usefixtures("small_runs", "fast_compile")
 def test_a_run_takes_images_and_layout_from_its_weights(arrays, trunk, tmp_path, output, capsys):
     import_weights(save(arrays, tmp_path / "a.npz"), "resnet_tiny", output)
     config = tiny_config("supervised")

@@ -13,9 +13,9 @@ from sassn_jax.errors import InputError, OccupiedError, TrainingError
 from sassn_jax.files import occupied
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
-from tests.training.conftest import FEW_IMAGES, tiny_config
+from tests.training.conftest import make_runs_small, tiny_config
 
-pytestmark = pytest.mark.usefixtures("few_images")
+pytestmark = pytest.mark.usefixtures("small_runs")
 
 
 def rows_of(workdir: Path) -> list[dict]:
@@ -38,7 +38,7 @@ def whole(tmp_path_factory):
     """A run that nothing disturbed: its last state and its workdir."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
+        make_runs_small(patch)
         state = train_and_evaluate(tiny_config(), workdir)
     return state, workdir
 
@@ -50,7 +50,7 @@ def supervised(tmp_path_factory):
     config = tiny_config("supervised")
     config.num_steps = 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
+        make_runs_small(patch)
         state = train_and_evaluate(config, workdir)
     return config, state, workdir
 

@@ -16,7 +16,7 @@ from sassn_jax.training.loop import Loop, train_and_evaluate
 from tests.training.conftest import tiny_config
 from tests.training.test_loop import assert_equal_bits, rows_of
 
-pytestmark = pytest.mark.usefixtures("few_images")
+pytestmark = pytest.mark.usefixtures("small_runs")
 
 
 def config_of_a_run():

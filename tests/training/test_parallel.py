@@ -10,9 +10,11 @@ from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.methods import NetworkState, TrainState
 from sassn_jax.methods.cutmix import CutMix, CutMixWeights
+from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.methods.unimatch import UniMatch, UniMatchWeights, WeakToStrong
 from sassn_jax.models.generator import Generator
+from sassn_jax.models.image_discriminator import ImageDiscriminator
 from sassn_jax.training import parallel
 from tests.methods.conftest import CLASSES, TinyGenerator, make_batch, tiny_state
 from tests.trees import random_variables
@@ -105,5 +107,31 @@ def test_two_devices_paste_from_each_others_images(kind, monkeypatch):
     for name, value in metrics_alone.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-3, err_msg=name)
     trees = ((tree.generator, tree.teacher) for tree in (shared, alone))
+    for x, y in zip(*map(jax.tree.leaves, trees), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.usefixtures("fast_compile")
+def test_two_devices_match_the_features_of_all_images():
+    """Feature matching is of the means over the images of both."""
+    method = S4GAN(
+        generator=TinyGenerator(CLASSES),
+        generator_optimizer=optax.sgd(0.1),
+        discriminator=ImageDiscriminator(),
+        discriminator_optimizer=optax.sgd(0.1),
+        weights=S4GANWeights(threshold=0.0),
+    )
+    batch = make_batch()
+    state = jax.jit(method.init)(jax.random.key(0), batch)
+    step = jax.jit(method.step)
+    alone, metrics_alone = step(state, batch)
+    mesh = parallel.make_mesh(2)
+    shared, metrics = step(
+        jax.device_put(state, parallel.replicated(mesh)), parallel.put_batch(batch, mesh)
+    )
+    assert metrics["loss/feature_matching"] > 0
+    for name, value in metrics_alone.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-3, err_msg=name)
+    trees = ((tree.generator.params, tree.discriminator.params) for tree in (shared, alone))
     for x, y in zip(*map(jax.tree.leaves, trees), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)

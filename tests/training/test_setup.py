@@ -5,9 +5,10 @@ import pytest
 
 from sassn_jax import data
 from sassn_jax.training.setup import set_up
+from tests.data.sources import noise
 from tests.training.conftest import tiny_config
 
-pytestmark = pytest.mark.usefixtures("few_images")
+pytestmark = pytest.mark.usefixtures("small_runs")
 
 
 @pytest.mark.parametrize(("unlabeled", "shown"), [("rest", 28), ("all", 32)])
@@ -33,6 +34,27 @@ def test_with_all_labels_too():
     assert set(set_up(config).batches[0]) == {"labeled"}
     config.unlabeled = "all"
     assert set(set_up(config).batches[0]) == {"labeled", "unlabeled"}
+
+
+@pytest.mark.parametrize(("unlabeled", "shown"), [("rest", 28 + 5), ("all", 32 + 5)])
+def test_images_without_masks_are_never_labelled(monkeypatch, unlabeled, shown):
+    whole = data.load("scenes")
+    splits = {**whole.splits, data.UNLABELED: noise(5)}
+    monkeypatch.setattr(data, "load", lambda *_: data.Dataset(whole.info, splits))
+    read = []
+
+    def train_batches(*sources, train_batches=data.train_batches, **options):
+        read.extend(sources)
+        return train_batches(*sources, **options)
+
+    monkeypatch.setattr(data, "train_batches", train_batches)
+    config = tiny_config("cutmix")
+    config.unlabeled = unlabeled
+    split = set_up(config).split
+    assert len(split.labeled) == 4
+    assert set(splits[data.UNLABELED].ids) < set(split.unlabeled)
+    assert [len(source) for source in read] == [4, shown]
+    assert read[1][shown - 1]["id"] == splits[data.UNLABELED].ids[-1]
 
 
 def test_batches_say_what_is_filled_where_the_method_takes_it():

@@ -1,7 +1,10 @@
 """What a run writes for people and for programs."""
 
+import gc
 import json
 import math
+import re
+import resource
 
 import numpy as np
 import pytest
@@ -59,6 +62,30 @@ def test_lines_are_there_before_the_run_ends(tmp_path):
     with Writer(tmp_path, 0) as writer:
         writer.scalars(1, {"loss": 0.5})
         assert rows_of(tmp_path) == [{"step": 1, "loss": 0.5}]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("what", ["scalars", "picture"])
+def test_a_full_disk_is_heard_of_at_once(tmp_path, what):
+    """A limit on the size of files stands in for one."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    many = {f"loss/{i}": float(i) for i in range(5000)}
+
+    def write():
+        with Writer(tmp_path, 0) as writer:
+            if what == "scalars":
+                writer.scalars(1, many)
+            else:
+                writer.picture(1, "val", noise)
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        gc.collect()  # the file that could not be written
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])

@@ -12,7 +12,7 @@ from tests.training.conftest import tiny_config
 
 from .test_loop import assert_equal_bits, rows_of
 
-pytestmark = pytest.mark.usefixtures("few_images")
+pytestmark = pytest.mark.usefixtures("small_runs")
 
 
 def test_a_run_with_a_teacher_is_resumed_scored_and_exported(workdir, monkeypatch):

@@ -18,7 +18,7 @@ from sassn_jax.weights.vgg import torchvision_name
 from tests.training.conftest import tiny_config
 from tests.trees import random_variables
 
-pytestmark = pytest.mark.usefixtures("few_images")
+pytestmark = pytest.mark.usefixtures("small_runs")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from sassn_jax.files import write_json
 from sassn_jax.training.loop import Loop
 from tests.experiments.reproduction.conftest import TINY
 from tests.experiments.reproduction.shared_cells import CELLS
-from tests.training.conftest import FEW_IMAGES
+from tests.training.conftest import make_runs_small
 
 ROOT = Path(__file__).parents[3]
 RECIPE = Recipe("scenes", overrides=TINY)
@@ -305,7 +305,7 @@ def test_who_loses_its_claim_leaves_the_cell_to_the_other(tmp_path, monkeypatch,
 
 @pytest.mark.usefixtures("fast_compile")
 def test_a_cell_that_was_stopped_goes_on(tmp_path, monkeypatch, said):
-    monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
+    make_runs_small(monkeypatch)
     log = Loop._log
 
     def stop(self, step, values):

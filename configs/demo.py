@@ -3,8 +3,8 @@
 python -m experiments.train --config=configs/demo.py:method=sassn,labels=1/8 --workdir=runs/one
 
 IoU of the look-alike pair on the test split, one seed: 0.70, where advsemiseg reaches 0.35. Two to
-three minutes on two cores. Unlabelled images come late, at 150 of 250 steps: the steps before are cheap,
-and it is in them that attention learns.
+three minutes on two cores. Unlabelled images come late, at 150 of 250 steps: the steps before are
+cheap, and it is in them that attention learns.
 """
 
 from ml_collections import ConfigDict

@@ -14,7 +14,7 @@ from sassn_jax.errors import InputError
 from sassn_jax.methods.cutmix import CutMixWeights
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.methods.unimatch import UniMatchWeights
-from sassn_jax.training import config as configuration
+from sassn_jax.training import validation
 from sassn_jax.training.setup import make_normalize
 
 FOLDER = Path(__file__).parents[1] / "configs"
@@ -38,7 +38,7 @@ def test_there_are_configs():
 @pytest.mark.parametrize("name", NAMES)
 def test_is_valid_for_every_method(name, method):
     config = get_config(name, f"method={method},labels=1/4")
-    configuration.validate(config)
+    validation.validate(config)
     assert (config.method, config.labels) == (method, "1/4")
     built = methods.create(config, CLASSES)
     assert built.takes_valid == (method in ("cutmix", "unimatch", "unimatch_sassn"))
@@ -142,14 +142,14 @@ def test_deeplabv3_needs_two_images_at_once(name, switches, valid):
     config = get_config(name, "backbone=deeplabv3")
     config.update_from_flattened_dict(switches)
     if valid:
-        configuration.validate(config)
+        validation.validate(config)
     else:
         expected = f"accumulation={config.accumulation}: expected a whole number that divides "
         with pytest.raises(InputError, match=f"{expected}.* into pieces of 2 images or more"):
-            configuration.validate(config)
+            validation.validate(config)
     config = get_config(name)
     config.update_from_flattened_dict(switches)
-    configuration.validate(config)
+    validation.validate(config)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_bad_choice_of_unlabelled_images_is_named():
     config = get_config("scenes")
     config.unlabeled = "some"
     with pytest.raises(InputError, match="unlabeled='some': expected one of rest, all"):
-        configuration.validate(config)
+        validation.validate(config)
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_features_of_a_vgg_are_not_perturbed(method):
     config = get_config("scenes", f"method={method}")
     config.model.update({"backbone": "vgg16", "head": "fcn8s", "attention": ()})
     with pytest.raises(InputError, match=f"'vgg16': expected one of .* with method='{method}'"):
-        configuration.validate(config)
+        validation.validate(config)
 
 
 @pytest.mark.parametrize("channel_order", ["rgb", "bgr"])

@@ -16,7 +16,8 @@ from experiments.described_gpu.gpus import Gpu
 from experiments.described_gpu.training_step import Step
 from sassn_jax import data, methods
 from sassn_jax.errors import InputError
-from sassn_jax.training.config import least_images, resolve
+from sassn_jax.training.config import resolve
+from sassn_jax.training.validation import least_images
 
 GIB = 2**30
 # Of a card's memory; XLA, too, aims at this. The rest is for CUDA, its libraries' code, and cuDNN's

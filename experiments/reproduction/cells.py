@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from sassn_jax import data
 from sassn_jax.errors import InputError
 from sassn_jax.training import config as configuration
+from sassn_jax.training import validation
 
 CONFIGS = ("voc", "cityscapes", "camvid", "scenes")
 FULL_SIZE = ("voc", "cityscapes")  # the paper's, whose recipes know both heads
@@ -99,7 +100,7 @@ class Recipe:
             if not one of the cells has weights to start from.
         """
         config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
-        configuration.validate(config)
+        validation.validate(config)
         ids = data.load(config.dataset, config.data_dir).splits["train"].ids
         for choice in labels:
             data.choose_labeled(ids, choice, 0)

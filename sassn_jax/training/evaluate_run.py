@@ -22,6 +22,7 @@ from sassn_jax.files import write_json
 from sassn_jax.inference import Predict
 from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.training import config as configuration
+from sassn_jax.training import validation
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.setup import CLASSES, abstract_state, make_inference, make_normalize
 from sassn_jax.weights import store
@@ -103,7 +104,7 @@ def load_run(
     trained_on = config.dataset
     config.update_from_flattened_dict(dict(overrides))
     config.model.weights = ""  # the checkpoint has them
-    configuration.validate(config)
+    validation.validate(config)
     if (workdir / CLASSES).exists():
         info = data.read_classes(workdir / CLASSES, trained_on)
     else:  # a run from before there was this file
@@ -129,7 +130,7 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     info = data.parse_classes(config.dataset, about["classes"], path)
     config.update_from_flattened_dict(dict(overrides))
     config.model.weights = ""  # the file has them
-    configuration.validate(config)
+    validation.validate(config)
     method = methods.create(config, info.num_classes, info.ignore_label)
     wanted = method.inference_variables(abstract_state(method, config))
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):

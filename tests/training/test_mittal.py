@@ -10,6 +10,7 @@ import pytest
 from sassn_jax import methods
 from sassn_jax.errors import InputError
 from sassn_jax.training import config as configuration
+from sassn_jax.training import validation
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.exporting import export_run
 from sassn_jax.training.loop import Loop, train_and_evaluate
@@ -74,7 +75,7 @@ def test_a_bad_field_is_named(field, value, message):
     config = config_of_a_run()
     config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=message):
-        configuration.validate(config)
+        validation.validate(config)
 
 
 def test_a_config_from_before_these_methods_is_read_as_it_was(workdir):
@@ -84,5 +85,5 @@ def test_a_config_from_before_these_methods_is_read_as_it_was(workdir):
         del config[section]
     del config["loss"]["adv_from_start"], config["unlabeled"]
     before = configuration.with_later_sections(config)
-    configuration.validate(before)
+    validation.validate(before)
     assert before.to_dict() == now.to_dict()

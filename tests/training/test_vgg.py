@@ -8,7 +8,7 @@ from flax import traverse_util
 from configs import scenes
 from sassn_jax.errors import InputError
 from sassn_jax.models.fcn8s import FCN8s
-from sassn_jax.training import config as configuration
+from sassn_jax.training import validation
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.exporting import export_run
 from sassn_jax.training.importing import import_weights
@@ -104,8 +104,8 @@ def test_a_run_from_such_a_file_to_a_file_of_its_own(imported, trunk, tmp_path, 
 )  # fmt: skip
 def test_a_combination_that_cannot_be_is_named(method, field, value, message):
     config = scenes.get_config(f"method={method}")
-    configuration.validate(config)
+    validation.validate(config)
     config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=message) as error:
-        configuration.validate(config)
+        validation.validate(config)
     assert "\n" not in str(error.value)

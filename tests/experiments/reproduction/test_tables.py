@@ -11,7 +11,7 @@ from experiments.reproduction.cells import (
     parse_weights,
 )
 from sassn_jax.errors import InputError
-from sassn_jax.training import config as configuration
+from sassn_jax.training import validation
 from tests.experiments.reproduction.conftest import TINY
 
 
@@ -101,11 +101,11 @@ def test_labels_take_the_place_of_a_tables_own():
 def test_configs_of_cells(dataset):
     recipe = Recipe(dataset, overrides={"num_steps": 7, "eval.scales": (0.5, 1.0)})
     plain = recipe.config(Cell(dataset, "supervised", "1/4", 2))
-    configuration.validate(plain)
+    validation.validate(plain)
     assert (plain.seed, plain.labels, plain.num_steps) == (2, "1/4", 7)
     assert plain.eval.scales == (0.5, 1.0)
     other = recipe.config(Cell(dataset, "sassn", "1", 0, head="deeplabv3", discriminator_lr=10))
-    configuration.validate(other)
+    validation.validate(other)
     assert (other.model.head, other.model.spectral_norm) == ("deeplabv3", True)
     assert other.optimizer.discriminator_lr == pytest.approx(1e-3)
     rates = {"voc": (12, 24, 36), "cityscapes": (12, 24, 36)}

@@ -41,7 +41,7 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     host_batch = setup.batches[first]
     batch = parallel.put_batch(host_batch, setup.mesh)
     rivals: dict[str, Callable[[Any], None]] = {}
-    obstacle = _torch_obstacle(config, has_unlabeled="unlabeled" in host_batch)
+    obstacle = torch_obstacle(config, has_unlabeled="unlabeled" in host_batch)
     if obstacle is None:
         rivals["torch"] = _torch_step(config, setup, state, host_batch)
 
@@ -93,7 +93,7 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     return result
 
 
-def _torch_obstacle(config: Any, *, has_unlabeled: bool) -> str | None:
+def torch_obstacle(config: Any, *, has_unlabeled: bool) -> str | None:
     """Returns why PyTorch cannot run the same step beside ours, None if it can."""
     import jax
 

@@ -10,18 +10,19 @@ from absl import flags
 
 from experiments import command
 from sassn_jax import data
-from sassn_jax.data import camvid, cityscapes, voc2012_aug
+from sassn_jax.data import camvid, cityscapes, folder, voc2012_aug
 from sassn_jax.errors import InputError
 
 _PREPARE: dict[str, Callable[[str, str, Callable[[int, int], None]], bool]] = {
     "camvid": camvid.prepare,
+    folder.NAME: folder.prepare,
     "voc2012_aug": voc2012_aug.prepare,
     **{name: functools.partial(cityscapes.prepare, name=name) for name in cityscapes.VARIANTS},
 }
 
 _DATASET = flags.DEFINE_string("dataset", None, f"One of {', '.join(_PREPARE)}.")
 _SOURCE = flags.DEFINE_string(
-    "source", None, "Folder of the dataset as published; docs/datasets.md says what it must hold."
+    "source", None, "Folder of the dataset as it comes; docs/datasets.md says what it must hold."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder for prepared datasets.")
 

@@ -21,7 +21,7 @@ from experiments import command
 
 _TABLE = flags.DEFINE_string("table", None, "1, 2, 3, 4, 5, stability or distance.", required=True)
 _DATASET = flags.DEFINE_string(
-    "dataset", "", "voc, cityscapes, camvid or scenes; the paper's if empty."
+    "dataset", "", "voc, cityscapes, camvid, scenes or folder; the paper's if empty."
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds each cell is run with.", 1)

@@ -70,7 +70,7 @@ def test_defaults_to_the_papers_method_with_an_eighth_of_the_labels(name):
             ("scenes", method)
             for method in ("supervised", "advsemiseg", "fcn8s", "dilation", "mittal", "cutmix")
         ),
-        *((name, "sassn") for name in NAMES),
+        *((name, "sassn") for name in NAMES if name != "folder"),  # which is voc's
         ("scenes", "unimatch_sassn"),
     ],
 )

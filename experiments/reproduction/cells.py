@@ -17,8 +17,8 @@ from sassn_jax.errors import InputError
 from sassn_jax.training import config as configuration
 from sassn_jax.training import validation
 
-CONFIGS = ("voc", "cityscapes", "camvid", "scenes")
-FULL_SIZE = ("voc", "cityscapes")  # the paper's, whose recipes know both heads
+CONFIGS = ("voc", "cityscapes", "camvid", "scenes", "folder")
+FULL_SIZE = ("voc", "cityscapes", "folder")  # whose recipes know both heads
 MADE_OF = (
     "dataset",
     "method",
@@ -33,6 +33,7 @@ MADE_OF = (
     "model.backbone",
     "loss.discriminator_fake",
 )
+SCORED_ON = {"voc": "val", "cityscapes": "val"}  # as in the paper; test elsewhere
 RANDOM = "random"  # in the place of a file of weights
 
 
@@ -101,9 +102,14 @@ class Recipe:
         """
         config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
         validation.validate(config)
-        ids = data.load(config.dataset, config.data_dir).splits["train"].ids
+        splits = data.load(config.dataset, config.data_dir).splits
         for choice in labels:
-            data.choose_labeled(ids, choice, 0)
+            data.choose_labeled(splits["train"].ids, choice, 0)
+        if (split := scored_split(self.dataset)) not in splits:
+            raise InputError(
+                f"--dataset={self.dataset}: has no split {split!r} to score runs on; add its list "
+                "and prepare it anew"
+            )
         missing = [cell for cell in cells if not self._has_weights(self.config(cell))]
         if missing and len(missing) == len(cells):
             self.require_weights(self.config(missing[0]))
@@ -148,6 +154,11 @@ class Recipe:
         config.model.weights = "" if weights == RANDOM else weights
         config.optimizer.discriminator_lr *= cell.discriminator_lr
         return config
+
+
+def scored_split(dataset: str) -> str:
+    """The split that a table's runs are scored on, by name of a config's file."""
+    return SCORED_ON.get(dataset, "test")
 
 
 def _update(config: ConfigDict, overrides: Mapping[str, Any]) -> None:

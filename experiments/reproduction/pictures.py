@@ -7,8 +7,7 @@ import numpy as np
 
 from experiments.pictures import write_headed_table
 from experiments.reproduction import results
-from experiments.reproduction.cells import Cell
-from experiments.reproduction.running import SCORED_ON
+from experiments.reproduction.cells import Cell, scored_split
 from sassn_jax.training.evaluate_run import load_run
 from sassn_jax.training.summaries import picture_row
 
@@ -43,7 +42,7 @@ def draw_figures(workdir: Path, dataset: str, labels: Sequence[str]) -> list[Pat
         runs = {heading: _first_finished(workdir, cell) for heading, cell in columns.items()}
         known = {heading: run for heading, run in runs.items() if run is not None}
         if known:
-            _draw(workdir / name, known, SCORED_ON.get(dataset, "test"))
+            _draw(workdir / name, known, scored_split(dataset))
             written.append(workdir / name)
     return written
 

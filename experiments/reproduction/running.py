@@ -17,7 +17,7 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments.reproduction import results
-from experiments.reproduction.cells import RANDOM, Cell, Recipe
+from experiments.reproduction.cells import RANDOM, Cell, Recipe, scored_split
 from experiments.reproduction.claims import STALE_AFTER, Claim, Claims
 from sassn_jax.errors import InputError, OccupiedError
 from sassn_jax.files import write_json
@@ -32,7 +32,6 @@ FINAL = ("TrainingError", "InputError")  # what would come of it anywhere
 ATTEMPTS = 3  # at a cell that fails for something else, by all processes
 FAILURES_IN_A_ROW = 3  # of such, after which a process stops
 LOOK_EVERY = 10.0  # seconds between looks at what other processes run
-SCORED_ON = {"voc": "val", "cityscapes": "val"}  # as in the paper; test elsewhere
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 Say = Callable[[str], None]
@@ -218,7 +217,7 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
             "weights": Path(config.model.weights).name or RANDOM,
             "eval": config.eval.to_dict(),
         }
-        result |= _train_and_score(workdir, config, SCORED_ON.get(cell.dataset, "test"))
+        result |= _train_and_score(workdir, config, scored_split(cell.dataset))
         result |= {"health": results.last_health(workdir), **_environment()}
     except OccupiedError:
         raise

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from pathlib import Path
 
-from sassn_jax.data import camvid, cityscapes, scenes, voc2012_aug
+from sassn_jax.data import camvid, cityscapes, folder, scenes, voc2012_aug
 from sassn_jax.data.classes import (
     describe_classes,
     parse_classes,
@@ -28,6 +28,7 @@ from sassn_jax.errors import InputError
 
 _LOADERS: dict[str, Callable[[str | Path | None], Dataset]] = {
     "camvid": camvid.load,
+    folder.NAME: folder.load,
     "scenes": scenes.load,
     "voc2012_aug": voc2012_aug.load,
     **{name: functools.partial(cityscapes.load, name=name) for name in cityscapes.VARIANTS},
@@ -71,7 +72,8 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Loads a dataset.
 
     Args:
-      name: `scenes`, `camvid`, `voc2012_aug`, `cityscapes` or `cityscapes_512x1024`.
+      name: `scenes`, `camvid`, `folder` (of one's own), `voc2012_aug`, `cityscapes` or
+        `cityscapes_512x1024`.
       data_dir: where `experiments.prepare` put it; `scenes` needs none.
 
     Raises:
@@ -88,9 +90,14 @@ def published_classes(name: str) -> tuple[str, ...]:
       name: as for `load`.
 
     Raises:
-      InputError: where there is no such dataset.
+      InputError: where there is no such dataset, or it is one's own.
     """
     _check_name(name)
+    if name not in _PUBLISHED_CLASSES:
+        raise InputError(
+            f"dataset={name!r}: its classes are in its files alone; expected one of "
+            f"{', '.join(_PUBLISHED_CLASSES)}, with as many classes as yours or more"
+        )
     return _PUBLISHED_CLASSES[name]
 
 

@@ -1,11 +1,11 @@
-"""CamVid: street scenes (Brostow et al. 2009), from a folder as `camvid_layout` describes it."""
+"""CamVid: street scenes (Brostow et al. 2009), from a folder as `folder.py` describes it."""
 
 import os
 from collections.abc import Callable
 
 from sassn_jax.data import records
-from sassn_jax.data.camvid_layout import read_layout
 from sassn_jax.data.dataset import Dataset
+from sassn_jax.data.folder import read_layout
 
 # The colours of the 11 classes, as the SegNet tutorial shows them.
 COLORS = {

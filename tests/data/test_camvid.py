@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from sassn_jax import data
-from sassn_jax.data import camvid
+from sassn_jax.data import camvid, folder
 from sassn_jax.errors import InputError
 
 CLASSES = ("Sky", "Road", "Llama")
@@ -61,21 +61,23 @@ def test_what_was_prepared_is_what_was_there(source, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_images_without_masks(source, tmp_path):
+def test_a_folder_of_ones_own(source, tmp_path):
+    """Without images to test on, and with some that have no mask."""
+    (source / "test.txt").unlink()
     (source / "unlabeled.txt").write_text("plain\n")
     (source / "images" / "plain.jpg").write_bytes((source / "images" / "val_0.jpg").read_bytes())
-    camvid.prepare(source, tmp_path / "data")
-    splits = data.load("camvid", tmp_path / "data").splits
-    assert {name: len(split) for name, split in splits.items()} == {
-        "train": 3,
-        "val": 2,
-        "test": 1,
-        "unlabeled": 1,
-    }
+    folder.prepare(source, tmp_path / "data")
+    dataset = data.load("folder", tmp_path / "data")
+    assert dataset.info.class_names == CLASSES
+    splits = dataset.splits
+    sizes = {"train": 3, "val": 2, "unlabeled": 1}
+    assert {name: len(split) for name, split in splits.items()} == sizes
     one = splits["unlabeled"][0]
     assert one["id"] == "plain"
     assert one["label"].shape == one["image"].shape[:2]
     assert (one["label"] == data.IGNORE_LABEL).all()
+    with pytest.raises(InputError, match=r"holds no prepared folder; prepare it: .*dataset=folder"):
+        data.load("folder", tmp_path)
 
 
 def test_an_image_in_two_lists_is_refused(source, tmp_path):
@@ -133,8 +135,8 @@ def missing_image(root):
 
 
 def missing_list(root):
-    (root / "test.txt").unlink()
-    return "test.txt"
+    (root / "val.txt").unlink()
+    return "val.txt"
 
 
 def missing_classes(root):

@@ -33,7 +33,7 @@ def test_joined_sources_are_one_after_the_other():
 
 
 def test_an_unknown_dataset_is_refused_with_those_that_there_are():
-    with pytest.raises(InputError, match=r"'voc'.*camvid, scenes"):
+    with pytest.raises(InputError, match=r"'voc'.*camvid, folder, scenes"):
         data.load("voc")
 
 
@@ -47,8 +47,13 @@ def test_published_classes_are_known_without_files(name, count):
 
 def test_published_classes_are_those_of_the_dataset():
     assert data.published_classes("scenes") == data.load("scenes").info.class_names
-    with pytest.raises(InputError, match=r"'voc'.*camvid, scenes"):
+    with pytest.raises(InputError, match=r"'voc'.*camvid, folder, scenes"):
         data.published_classes("voc")
+
+
+def test_classes_of_ones_own_are_in_ones_own_files():
+    with pytest.raises(InputError, match=r"dataset='folder': its classes are in its files alone"):
+        data.published_classes("folder")
 
 
 def test_num_classes_leaves_out_the_ignore_label():

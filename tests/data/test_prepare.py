@@ -59,7 +59,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(source, tmp_path):
         ((), "--dataset"),
         (
             ("--dataset=voc", "--source=a", "--data_dir=b"),
-            "camvid, voc2012_aug, cityscapes, cityscapes_512x1024",
+            "camvid, folder, voc2012_aug, cityscapes, cityscapes_512x1024",
         ),
         (("--dataset=voc2012_aug", "--source=a", "--data_dir=b"), "a/VOCdevkit/VOC2012: no such"),
         (("--dataset=cityscapes_512x1024", "--source=a", "--data_dir=b"), "a/leftImg8bit: no such"),
@@ -74,12 +74,12 @@ def test_missing_and_unknown_values_say_what_is_allowed(flags, named):
 
 STOPPED = """
 import runpy, sys
-from sassn_jax.data import camvid_layout
+from sassn_jax.data import folder
 
 def read(self, split, id_):
     raise KeyboardInterrupt
 
-camvid_layout.CamvidLayout.read = read
+folder.FolderLayout.read = read
 sys.argv[0] = "prepare.py"
 runpy.run_module("experiments.prepare", run_name="__main__", alter_sys=False)
 """

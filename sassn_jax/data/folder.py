@@ -1,21 +1,23 @@
-"""A plain folder of images and masks, as CamVid comes.
+"""Images and masks of one's own, in a plain folder.
 
 classes.txt                    class names, one a line, in order of class id
-train.txt, val.txt, test.txt   image ids, one a line
-unlabeled.txt                  perhaps more ids, of training images without a mask
+train.txt, val.txt             ids of images with masks, one a line
+test.txt                       the same, if there are images to test on
+unlabeled.txt                  the same of training images without masks, if there are any
 images/ID.jpg                  RGB
 labels/ID.png                  one channel of class ids; 255 = ignore
 """
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED
+from sassn_jax.data import records
+from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED, Dataset
 from sassn_jax.data.images import (
     check_label,
     encode_png,
@@ -26,11 +28,27 @@ from sassn_jax.data.images import (
 )
 from sassn_jax.errors import InputError
 
-SPLITS = ("train", "val", "test")
+NAME = "folder"
+SPLITS = ("train", "val")
+OPTIONAL_SPLITS = ("test", UNLABELED)
+
+
+def prepare(
+    source: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> bool:
+    """Writes such a folder's images and masks under `data_dir`, as `records.prepare` does."""
+    return records.prepare(NAME, read_layout(source), data_dir, progress)
+
+
+def load(data_dir: str | os.PathLike[str] | None) -> Dataset:
+    """The dataset that `prepare` wrote; InputError where there is none."""
+    return records.load(NAME, data_dir, {})
 
 
 @dataclass(frozen=True)
-class CamvidLayout:
+class FolderLayout:
     """What a folder's lists say.
 
     Attributes:
@@ -66,7 +84,7 @@ class CamvidLayout:
         return image_file, label_file
 
 
-def read_layout(root: str | os.PathLike[str]) -> CamvidLayout:
+def read_layout(root: str | os.PathLike[str]) -> FolderLayout:
     """Reads the lists of a folder; looks at no image.
 
     Raises:
@@ -80,12 +98,13 @@ def read_layout(root: str | os.PathLike[str]) -> CamvidLayout:
     if len(names) > IGNORE_LABEL:
         raise InputError(f"{root / 'classes.txt'}: {len(names)} classes; at most {IGNORE_LABEL}")
     splits = {split: read_list(root / f"{split}.txt", "image ids") for split in SPLITS}
-    if (root / f"{UNLABELED}.txt").exists():
-        splits[UNLABELED] = read_list(root / f"{UNLABELED}.txt", "image ids")
+    for split in OPTIONAL_SPLITS:
+        if (root / f"{split}.txt").exists():
+            splits[split] = read_list(root / f"{split}.txt", "image ids")
     for one, other in itertools.combinations(splits, 2):
         if twice := sorted(set(splits[one]) & set(splits[other])):
             raise InputError(
                 f"{root / one}.txt: {twice[0]!r} is in {other}.txt too{name_several(twice)}; "
                 "expected each image in one list"
             )
-    return CamvidLayout(root, names, splits)
+    return FolderLayout(root, names, splits)

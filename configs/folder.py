@@ -6,7 +6,8 @@
 
 `labels=1` takes all masks; the images of the folder's `unlabeled.txt` have none. See
 docs/datasets.md for the folder. Nobody has tuned this for your images: `crop_size`, `num_steps` and
-`optimizer.lr` come first, and `labels=` of a method without D tells what the masks alone give.
+`optimizer.lr` come first, and `method=supervised` tells what the masks alone give. Images may be of
+any sizes, and are scored by windows as large as the crops.
 """
 
 from ml_collections import ConfigDict
@@ -19,4 +20,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config = voc.get_config(argument)
     config.dataset = "folder"
     config.eval.pad_to = ()
+    config.eval.window = config.crop_size
+    config.eval.stride = tuple(2 * side // 3 for side in config.crop_size)
     return config

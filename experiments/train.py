@@ -26,7 +26,7 @@ def main() -> None:
 
     workdir = command.required(_WORKDIR)
     train_and_evaluate(_CONFIG.value, workdir)
-    print(f"score it: python -m experiments.evaluate --workdir={workdir} (--split=test, if any)")
+    print(f"score it: python -m experiments.evaluate --workdir={workdir}")
     print(f"curves and pictures: tensorboard --logdir={workdir}")
 
 

@@ -15,6 +15,24 @@ from sassn_jax.inference import Inference, Predict, Size, Sizes, predict_images
 from sassn_jax.metrics import ConfusionMatrix, count_pairs
 
 
+class Batch(NamedTuple):
+    """Images of a source whose canvases are of one size.
+
+    Attributes:
+      indices: of the images in their source. There may be fewer than B: the last is then repeated.
+      images: normalized, `[B, H, W, 3]`.
+      labels: `[B, h, w]`, ignored around each label.
+      sizes: of the images.
+      label_sizes: of the labels.
+    """
+
+    indices: tuple[int, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    sizes: Sizes
+    label_sizes: Sizes
+
+
 def evaluate(
     predict: Predict,
     variables: Any,
@@ -24,7 +42,7 @@ def evaluate(
     normalize: Normalize,
     batch_size: int,
     inference: Inference = Inference(),  # noqa: B008 (it cannot be changed)
-    on_images: Callable[[int], None] = lambda done: None,
+    on_batch: Callable[[Batch, Float[Array, "B h w C"]], None] = lambda batch, probabilities: None,
 ) -> ConfusionMatrix:
     """Predicts every image of a source and compares with its label.
 
@@ -40,7 +58,7 @@ def evaluate(
       batch_size: images a call, or windows of an image where there are windows; images of one size
         are gathered, the last of a size padded.
       inference: how images are shown to the network.
-      on_images: told after each batch how many images are done.
+      on_batch: told of each batch, and of its class probabilities in the sizes of its labels.
 
     Returns:
       Pixels counted by class of label and prediction.
@@ -49,73 +67,24 @@ def evaluate(
         count_pairs, num_classes=info.num_classes, ignore_label=info.ignore_label
     )
     matrix = ConfusionMatrix.empty(info.num_classes)
-    done = 0
-    for batch, probabilities in predict_source(
-        predict,
-        variables,
-        source,
-        info,
-        normalize=normalize,
-        batch_size=batch_size,
-        inference=inference,
-    ):
+    images_a_batch = 1 if inference.window else batch_size
+    for batch in _batches(source, info, normalize, inference, images_a_batch):
+        probabilities = predict_images(
+            predict,
+            variables,
+            jnp.asarray(batch.images),
+            batch.sizes,
+            batch.label_sizes,
+            inference,
+            batch_size=batch_size,
+        )
         predictions = jnp.argmax(probabilities, axis=-1)
         # An image a call, so that float32 counts stay exact.
         labels = jnp.asarray(batch.labels)[: len(batch.indices)]
         for label, prediction in zip(labels, predictions, strict=False):
             matrix = matrix.merge(jax.device_get(count(label[None], prediction[None])))
-        done += len(batch.indices)
-        on_images(done)
+        on_batch(batch, probabilities)
     return matrix
-
-
-class Batch(NamedTuple):
-    """Images of a source whose canvases are of one size.
-
-    Attributes:
-      indices: of the images in their source; the last image is there again and again until the
-        batch is full.
-      images: normalized, `[B, H, W, 3]`.
-      labels: `[B, h, w]`, ignored around each label.
-      sizes: of the images.
-      label_sizes: of the labels.
-    """
-
-    indices: tuple[int, ...]
-    images: np.ndarray
-    labels: np.ndarray
-    sizes: Sizes
-    label_sizes: Sizes
-
-
-def predict_source(
-    predict: Predict,
-    variables: Any,
-    source: Source,
-    info: DatasetInfo,
-    *,
-    normalize: Normalize,
-    batch_size: int,
-    inference: Inference,
-) -> Iterator[tuple[Batch, Float[Array, "B h w C"]]]:
-    """Yields every image of a source with its class probabilities, in the order of `Batch.indices`.
-
-    Args: as for `evaluate`. Probabilities are in the sizes of the labels.
-    """
-    images_a_batch = 1 if inference.window else batch_size
-    for batch in _batches(source, info, normalize, inference, images_a_batch):
-        yield (
-            batch,
-            predict_images(
-                predict,
-                variables,
-                jnp.asarray(batch.images),
-                batch.sizes,
-                batch.label_sizes,
-                inference,
-                batch_size=batch_size,
-            ),
-        )
 
 
 def _batches(

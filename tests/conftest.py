@@ -1,9 +1,9 @@
-"""What every test runs under: two CPU devices, and shapes and types checked at every call."""
+"""What all tests run under: two CPU devices, and shapes and types checked at every call."""
 
 import os
 from pathlib import Path
 
-# In the environment, before jax is imported, so that commands run by a test see the same machine.
+# In the environment, before jax is imported, so that commands run by a test find the same cache.
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax")

@@ -93,11 +93,27 @@ def test_compiles_once_for_each_size_of_image():
     assert sorted(traced) == [(3, 3, 3, 3), (3, 5, 7, 3), (3, 6, 4, 3)]
 
 
-def test_tells_how_many_images_are_done():
+def test_tells_which_images_are_done():
     told = []
-    score(Toy(SIZES), batch_size=3, on_images=told.append)
-    assert told[-1] == len(SIZES)
-    assert told == sorted(told)
+    score(Toy(SIZES), batch_size=3, on_batch=lambda batch, _: told.extend(batch.indices))
+    assert sorted(told) == list(range(len(SIZES)))
+
+
+@pytest.mark.parametrize("fields", [{}, {"pad_to": (8, 8)}, {"scales": (1.0, 1.0)}], ids=str)
+def test_tells_what_is_predicted_of_an_image(fields):
+    """At its place in a batch of images that are padded, or of one size."""
+    source, seen = Toy(SIZES), {}
+
+    def keep(batch, probabilities):
+        for place, index in enumerate(batch.indices):
+            height, width = batch.label_sizes.images[place]
+            seen[index] = np.asarray(probabilities)[place, :height, :width]
+
+    score(source, batch_size=3, inference=Inference(**fields), on_batch=keep)
+    assert len(seen) == len(SIZES)
+    for index, probabilities in seen.items():
+        classes = source[index]["image"][..., 0]
+        np.testing.assert_array_equal(probabilities.argmax(-1), classes)
 
 
 def test_no_images():
@@ -197,8 +213,13 @@ def test_windows_take_one_image_at_a_time():
     """All classes of several large images would not fit in memory."""
     told = []
     inference = Inference(window=(4, 5), stride=(2, 3))
-    score(Toy(SIZES), batch_size=3, on_images=told.append, inference=inference)
-    assert told == list(range(1, len(SIZES) + 1))
+    score(
+        Toy(SIZES),
+        batch_size=3,
+        on_batch=lambda batch, _: told.append(batch.indices),
+        inference=inference,
+    )
+    assert sorted(told) == [(index,) for index in range(len(SIZES))]
 
 
 @pytest.mark.parametrize("fields", [{}, {"pad_to": (9, 9)}, {"mirror": True}], ids=str)

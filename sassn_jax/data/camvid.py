@@ -29,7 +29,7 @@ def prepare(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bool:
     """Writes a folder of images and masks under `data_dir`, as `records.prepare` does."""
-    return records.prepare("camvid", read_layout(source), data_dir, progress)
+    return records.prepare("camvid", read_layout(source, tested=True), data_dir, progress)
 
 
 def load(data_dir: str | os.PathLike[str] | None) -> Dataset:

@@ -43,7 +43,7 @@ class CheckedParts:
           check: reads and checks the two.
           on_image: called after each of them.
         """
-        stamps = [[id_, *map(_stamp, sources(id_))] for id_ in ids]
+        stamps = [[id_, *map(stamp, sources(id_))] for id_ in ids]
         digest = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
         path = self.folder / f"{digest[:32]}_{len(ids)}.zip"
         if (found := _read_part(path, ids)) is not None:
@@ -74,16 +74,7 @@ class CheckedParts:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _read_part(path: Path, ids: Sequence[str]) -> list[Files] | None:
-    """What is in a part; None where it is not there, or damaged, as by a power cut."""
-    try:
-        with zipfile.ZipFile(path) as part:
-            return [(part.read(f"{id_}/image"), part.read(f"{id_}/mask")) for id_ in ids]
-    except Exception:  # a damaged one fails in too many ways to name
-        return None
-
-
-def _stamp(path: Traversable) -> tuple[str, int, int]:
+def stamp(path: Traversable) -> tuple[str, int, int]:
     """Name and size of a file, and its time or, in an archive, sum; zeros where it is missing."""
     with contextlib.suppress(OSError, KeyError):  # whoever reads it tells what is wrong
         if isinstance(path, zipfile.Path):
@@ -92,3 +83,12 @@ def _stamp(path: Traversable) -> tuple[str, int, int]:
         stat = Path(str(path)).stat()
         return str(path), stat.st_size, stat.st_mtime_ns
     return str(path), 0, 0
+
+
+def _read_part(path: Path, ids: Sequence[str]) -> list[Files] | None:
+    """What is in a part; None where it is not there, or damaged, as by a power cut."""
+    try:
+        with zipfile.ZipFile(path) as part:
+            return [(part.read(f"{id_}/image"), part.read(f"{id_}/mask")) for id_ in ids]
+    except Exception:  # a damaged one fails in too many ways to name
+        return None

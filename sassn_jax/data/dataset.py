@@ -128,11 +128,13 @@ class Joined:
         return sum(map(len, self.sources))
 
     def __getitem__(self, index: int, /) -> Example:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{index=}: there are {len(self)} images")
         for source in self.sources:
             if index < len(source):
-                return source[index]
+                break
             index -= len(source)
-        raise IndexError(f"{index} more than the {len(self)} images")
+        return source[index]
 
 
 def subset(source: Source, ids: Iterable[str]) -> Subset:

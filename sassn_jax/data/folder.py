@@ -84,8 +84,12 @@ class FolderLayout:
         return image_file, label_file
 
 
-def read_layout(root: str | os.PathLike[str]) -> FolderLayout:
+def read_layout(root: str | os.PathLike[str], *, tested: bool = False) -> FolderLayout:
     """Reads the lists of a folder; looks at no image.
+
+    Args:
+      root: the folder.
+      tested: whether there must be a list `test.txt`.
 
     Raises:
       InputError: where the folder or a list is missing or empty, or an id is named twice, be it in
@@ -99,7 +103,7 @@ def read_layout(root: str | os.PathLike[str]) -> FolderLayout:
         raise InputError(f"{root / 'classes.txt'}: {len(names)} classes; at most {IGNORE_LABEL}")
     splits = {split: read_list(root / f"{split}.txt", "image ids") for split in SPLITS}
     for split in OPTIONAL_SPLITS:
-        if (root / f"{split}.txt").exists():
+        if (root / f"{split}.txt").exists() or (tested and split == "test"):
             splits[split] = read_list(root / f"{split}.txt", "image ids")
     for one, other in itertools.combinations(splits, 2):
         if twice := sorted(set(splits[one]) & set(splits[other])):

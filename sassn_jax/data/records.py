@@ -1,6 +1,7 @@
 """Datasets that TFDS wrote once as ArrayRecord files, read without TensorFlow."""
 
 import contextlib
+import hashlib
 import io
 import os
 import shutil
@@ -14,7 +15,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from sassn_jax.data.checked_parts import CheckedParts
+from sassn_jax.data.checked_parts import CheckedParts, stamp
 from sassn_jax.data.dataset import Dataset, DatasetInfo, Example, voc_color
 from sassn_jax.data.images import decode_image, decode_label
 from sassn_jax.errors import InputError
@@ -72,11 +73,12 @@ def prepare(
     """
     if is_prepared(name, data_dir):
         builder = _builder(name, data_dir)
-        prepared = builder.info.metadata["ids"]
-        if {split: list(ids) for split, ids in layout.splits.items()} != prepared:
+        prepared = dict(builder.info.metadata)
+        # Of one that was prepared before this was kept, only the lists are compared.
+        if any(prepared.get(key, value) != value for key, value in describe(layout).items()):
             raise InputError(
-                f"{os.fspath(data_dir)}: holds {name} from a source with other images; choose "
-                f"another --data_dir, or remove {builder.data_path}"
+                f"{os.fspath(data_dir)}: holds {name} from a source with other classes, images or "
+                f"masks; choose another --data_dir, or remove {builder.data_path}"
             )
         return False
     total = sum(map(len, layout.splits.values()))
@@ -86,6 +88,7 @@ def prepare(
         name,
         data_dir,
         layout=layout,
+        description=describe(layout),
         parts=parts,
         progress=lambda: progress(next(done), total),
     )
@@ -100,6 +103,25 @@ def prepare(
             folder.rmdir()
             folder.parent.rmdir()
     return True
+
+
+def describe(layout: Layout) -> dict[str, Any]:
+    """What is kept of a source beside its records, as JSON can hold it.
+
+    Returns:
+      `class_names`; `ids` of the images of each split, so that nobody need read all to know their
+      names; and `files`, a sum of the names and sizes of the files that they are made from.
+    """
+    files = hashlib.sha256()
+    for split, ids in layout.splits.items():
+        for id_ in ids:
+            for path in layout.paths(split, id_):
+                files.update(f"{path.name} {stamp(path)[1]}\n".encode())
+    return {
+        "class_names": list(layout.class_names),
+        "ids": {split: list(ids) for split, ids in layout.splits.items()},
+        "files": files.hexdigest(),
+    }
 
 
 def is_prepared(name: str, data_dir: str | os.PathLike[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -25,6 +26,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         name: str,
         data_dir: str,
         layout: Any = None,
+        description: Mapping[str, Any] = MappingProxyType({}),
         parts: Any = None,
         progress: Callable[[], None] = lambda: None,
     ):
@@ -34,11 +36,13 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
           name: of the dataset.
           data_dir: where prepared datasets are.
           layout: what `download_and_prepare` writes, a `records.Layout`.
+          description: of it, what `records.describe` gives.
           parts: of it that have been checked, `CheckedParts`.
           progress: called after each image.
         """
         self.name = name
-        self._layout, self._parts, self._progress = layout, parts, progress
+        self._layout, self._description = layout, description
+        self._parts, self._progress = parts, progress
         self.is_reading = False  # the source; else an error is one of writing
         super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -60,9 +64,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
     ) -> Mapping[str, Sequence[Callable[[], Iterator]]]:
         del dl_manager
         splits = self._layout.splits
-        self.info.metadata["class_names"] = list(self._layout.class_names)
-        # Beside the records, so that nobody need read all images to know their names.
-        self.info.metadata["ids"] = {split: list(ids) for split, ids in splits.items()}
+        self.info.metadata.update(self._description)
         return {
             split: [
                 functools.partial(self._examples, split, ids[i : i + _SHARD_LENGTH])

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from sassn_jax import data, methods
 from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.errors import InputError
-from sassn_jax.evaluation import evaluate
+from sassn_jax.evaluation import Batch, evaluate
 from sassn_jax.files import write_json
 from sassn_jax.inference import Predict
 from sassn_jax.methods import Method, TrainState, Variables
@@ -168,7 +168,13 @@ def evaluate_run(
     splits = {name: source for name, source in run.dataset.splits.items() if name != data.UNLABELED}
     if split not in splits:
         raise InputError(f"split={split!r}: expected one of {', '.join(splits)}")
-    source = splits[split]
+    source, done = splits[split], 0
+
+    def count(batch: Batch, _: jax.Array) -> None:
+        nonlocal done
+        done += len(batch.indices)
+        on_images(done, len(source))
+
     matrix = evaluate(
         jax.jit(run.method.predict),
         run.variables,
@@ -177,7 +183,7 @@ def evaluate_run(
         normalize=make_normalize(run.config),
         batch_size=run.config.eval_batch_size,
         inference=make_inference(run.config),
-        on_images=lambda done: on_images(done, len(source)),
+        on_batch=count,
     )
     result = {
         "split": split,

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
 from sassn_jax.errors import TrainingError
-from sassn_jax.evaluation import evaluate, predict_source
+from sassn_jax.evaluation import Batch, evaluate
 from sassn_jax.files import occupied, write_json
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
@@ -104,11 +104,7 @@ class Loop:
         """Compiles nothing yet: that happens at the first call."""
         self.config, self.workdir, self.setup = config, workdir, setup
         self.writer, self.reporter = writer, reporter
-        self.scoring: Any = {
-            "normalize": make_normalize(config),
-            "batch_size": config.eval_batch_size,
-            "inference": make_inference(config),
-        }
+        self.normalize = make_normalize(config)
         self.train_step = jit_step(setup.method, setup.mesh)
         self.predict = jax.jit(setup.method.predict)
         self.confidence = jax.jit(setup.method.confidence)
@@ -148,14 +144,34 @@ class Loop:
     def _evaluate(self, step: int, state: TrainState, *, is_last: bool) -> float:
         """Scores the validation split; at the last step, `eval_val.json` keeps the score."""
         source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
+        rows: dict[int, list[np.ndarray]] = {}
+        done = 0
 
-        def show(done: int) -> None:
+        def look(batch: Batch, probabilities: jax.Array) -> None:
+            nonlocal done
+            done += len(batch.indices)
             self.reporter.values(step, {"images validated": done})
+            for place, index in enumerate(batch.indices):
+                if index < PICTURED:
+                    height, width = batch.label_sizes.images[place]
+                    one = probabilities[place, :height, :width]
+                    rows[index] = self._picture(state, source[index], one)
 
-        variables = self.setup.method.inference_variables(state)
-        matrix = evaluate(self.predict, variables, source, info, **self.scoring, on_images=show)
+        matrix = evaluate(
+            self.predict,
+            self.setup.method.inference_variables(state),
+            source,
+            info,
+            normalize=self.normalize,
+            batch_size=self.config.eval_batch_size,
+            inference=make_inference(self.config),
+            on_batch=look,
+        )
         self.writer.scalars(step, scores(matrix, info.class_names))
-        self.writer.picture(step, "val", self._picture(state))
+        # Images of another size than the first cannot stand in one table with it.
+        size = rows[0][0].shape
+        table = tile([rows[index] for index in sorted(rows) if rows[index][0].shape == size])
+        self.writer.picture(step, "val", table)
         miou = matrix.miou()
         self.reporter.say(
             f"step {step}: val mIoU {miou:.4f}, pixel accuracy {matrix.pixel_accuracy():.4f}"
@@ -165,29 +181,17 @@ class Loop:
             write_json(self.workdir / "eval_val.json", result)
         return miou
 
-    def _picture(self, state: TrainState) -> np.ndarray:
-        """Rows of input, truth, prediction and, where there is a D, its confidence."""
-        source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
-        source = data.subset(source, source.ids[:PICTURED])
-        variables = self.setup.method.inference_variables(state)
-        rows = {}
-        # In the batches in which images are scored: others would be compiled anew.
-        for batch, probabilities in predict_source(
-            self.predict, variables, source, info, **self.scoring
-        ):
-            confidence = self.confidence(state, probabilities)
-            predictions = np.asarray(probabilities.argmax(-1))
-            for place, index in enumerate(batch.indices):
-                height, width = batch.label_sizes.images[place]
-                rows[index] = picture_row(
-                    source[index],
-                    predictions[place, :height, :width],
-                    info,
-                    None if confidence is None else np.asarray(confidence[place, :height, :width]),
-                )
-        in_order = [rows[index] for index in sorted(rows)]
-        # Images of another size than the first cannot stand in one table with it.
-        return tile([row for row in in_order if row[0].shape == in_order[0][0].shape])
+    def _picture(
+        self, state: TrainState, example: data.Example, probabilities: jax.Array
+    ) -> list[np.ndarray]:
+        """Input, truth, prediction and, where there is a D, its confidence."""
+        confidence = self.confidence(state, probabilities[None])
+        return picture_row(
+            example,
+            np.asarray(probabilities.argmax(-1)),
+            self.setup.dataset.info,
+            None if confidence is None else np.asarray(confidence[0]),
+        )
 
 
 def scores(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:

@@ -64,8 +64,8 @@ class Setup:
         split, classes, info = workdir / SPLIT, workdir / CLASSES, self.dataset.info
         if split.exists() and data.read_split(split) != self.split:
             raise InputError(
-                f"{split}: the run began with other labelled images than the config and the data "
-                "give now; restore them, or choose another --workdir"
+                f"{split}: the run began with other labelled or unlabelled images than the config "
+                "and the data give now; restore them, or choose another --workdir"
             )
         if classes.exists() and (
             data.read_classes(classes, info.name).class_names != info.class_names

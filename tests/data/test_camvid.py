@@ -7,29 +7,9 @@ import pytest
 from PIL import Image
 
 from sassn_jax import data
-from sassn_jax.data import camvid, folder
+from sassn_jax.data import camvid
 from sassn_jax.errors import InputError
-
-CLASSES = ("Sky", "Road", "Llama")
-
-
-@pytest.fixture
-def source(tmp_path):
-    """A folder in CamVid's layout: 3 training images, 2 and 1 others, none of the same size."""
-    root = tmp_path / "source"
-    (root / "images").mkdir(parents=True)
-    (root / "labels").mkdir()
-    (root / "classes.txt").write_text("\n".join(CLASSES) + "\n")
-    rng = np.random.default_rng(0)
-    for split, count in {"train": 3, "val": 2, "test": 1}.items():
-        ids = [f"{split}_{i}" for i in reversed(range(count))]
-        (root / f"{split}.txt").write_text("\n".join(ids) + "\n")
-        for i, id_ in enumerate(ids):
-            image = rng.integers(0, 256, (20 + i, 31, 3), np.uint8)
-            label = rng.choice(np.array([0, 1, 2, 255], np.uint8), (20 + i, 31))
-            Image.fromarray(image).save(root / "images" / f"{id_}.jpg")
-            Image.fromarray(label).save(root / "labels" / f"{id_}.png")
-    return root
+from tests.data.conftest import CLASSES
 
 
 def files(folder):
@@ -61,25 +41,6 @@ def test_what_was_prepared_is_what_was_there(source, tmp_path, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_of_ones_own(source, tmp_path):
-    """Without images to test on, and with some that have no mask."""
-    (source / "test.txt").unlink()
-    (source / "unlabeled.txt").write_text("plain\n")
-    (source / "images" / "plain.jpg").write_bytes((source / "images" / "val_0.jpg").read_bytes())
-    folder.prepare(source, tmp_path / "data")
-    dataset = data.load("folder", tmp_path / "data")
-    assert dataset.info.class_names == CLASSES
-    splits = dataset.splits
-    sizes = {"train": 3, "val": 2, "unlabeled": 1}
-    assert {name: len(split) for name, split in splits.items()} == sizes
-    one = splits["unlabeled"][0]
-    assert one["id"] == "plain"
-    assert one["label"].shape == one["image"].shape[:2]
-    assert (one["label"] == data.IGNORE_LABEL).all()
-    with pytest.raises(InputError, match=r"holds no prepared folder; prepare it: .*dataset=folder"):
-        data.load("folder", tmp_path)
-
-
 def test_an_image_in_two_lists_is_refused(source, tmp_path):
     with (source / "train.txt").open("a") as file:
         file.write("test_0\n")
@@ -104,7 +65,7 @@ def test_a_source_with_other_images_is_refused(source, tmp_path):
     camvid.prepare(source, tmp_path / "data")
     ids = (source / "train.txt").read_text().split()
     (source / "train.txt").write_text("\n".join(ids[1:]) + "\n")
-    with pytest.raises(InputError, match="holds camvid from a source with other images"):
+    with pytest.raises(InputError, match="holds camvid from a source with other classes"):
         camvid.prepare(source, tmp_path / "data")
 
 
@@ -135,8 +96,8 @@ def missing_image(root):
 
 
 def missing_list(root):
-    (root / "val.txt").unlink()
-    return "val.txt"
+    (root / "test.txt").unlink()
+    return "test.txt"
 
 
 def missing_classes(root):

@@ -227,5 +227,5 @@ def test_another_dataset_in_the_same_folder_stays(tmp_path):
 
 def test_a_source_with_other_images_is_refused(tmp_path):
     records.prepare("numbered", Numbered(), tmp_path)
-    with pytest.raises(InputError, match="holds numbered from a source with other images"):
+    with pytest.raises(InputError, match="holds numbered from a source with other classes, images"):
         records.prepare("numbered", Numbered(4), tmp_path)

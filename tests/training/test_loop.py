@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from sassn_jax import data
 from sassn_jax.data import scenes
 from sassn_jax.errors import InputError, OccupiedError, TrainingError
 from sassn_jax.files import occupied
@@ -327,7 +328,7 @@ def test_a_run_does_not_go_on_with_other_labels(workdir, tmp_path):
     train_and_evaluate(config, workdir)
     before = (workdir / "split.json").read_text()
     ids.write_text("train_0003\ntrain_0002\n")
-    with pytest.raises(InputError, match=r"split.json: the run began with other labelled images"):
+    with pytest.raises(InputError, match=r"split.json: the run began with other labelled or"):
         train_and_evaluate(config, workdir)
     assert (workdir / "split.json").read_text() == before
 
@@ -348,12 +349,18 @@ def test_a_gradient_that_is_not_finite_is_not_saved(workdir, monkeypatch):
     assert load_run(workdir).step == 2
 
 
-def test_evaluating_what_is_not_there(supervised, tmp_path):
+def test_evaluating_what_is_not_there(supervised, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"no config.json; expected the --workdir of a run"):
         evaluate_run(tmp_path)
     workdir = supervised[2]
     with pytest.raises(InputError, match="split='tset': expected one of train, val, test"):
         evaluate_run(workdir, "tset")
+    whole = data.load("scenes")
+    splits = {**whole.splits, data.UNLABELED: whole.splits["train"]}
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "load", lambda *_: data.Dataset(whole.info, splits))
+        with pytest.raises(InputError, match="split='unlabeled': expected one of train, val, test"):
+            evaluate_run(workdir, "unlabeled")
     with pytest.raises(InputError, match="checkpoint='worst': expected one of latest, best"):
         evaluate_run(workdir, checkpoint="worst")
 

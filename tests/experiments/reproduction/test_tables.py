@@ -11,6 +11,7 @@ from experiments.reproduction.cells import (
     parse_overrides,
     parse_weights,
 )
+from sassn_jax import data
 from sassn_jax.errors import InputError
 from sassn_jax.training import validation
 from tests.experiments.reproduction.conftest import TINY
@@ -221,3 +222,11 @@ def test_cells_are_chosen_by_their_names():
         "voc_sa2_sn_1-2_seed1",
     ]
     assert tables.select(cells, []) == cells
+
+
+def test_a_dataset_without_the_split_that_is_scored_is_refused(monkeypatch):
+    whole = data.load("scenes")
+    splits = {name: split for name, split in whole.splits.items() if name != "test"}
+    monkeypatch.setattr(data, "load", lambda *_: data.Dataset(whole.info, splits))
+    with pytest.raises(InputError, match="--dataset=scenes: has no split 'test' to score runs on"):
+        Recipe("scenes").check()

@@ -1,0 +1,26 @@
+"""A folder as datasets of one's own, and CamVid, are laid out."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = ("Sky", "Road", "Llama")
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A folder of 3 training images, 2 and 1 others, none of the same size."""
+    root = tmp_path / "source"
+    (root / "images").mkdir(parents=True)
+    (root / "labels").mkdir()
+    (root / "classes.txt").write_text("\n".join(CLASSES) + "\n")
+    rng = np.random.default_rng(0)
+    for split, count in {"train": 3, "val": 2, "test": 1}.items():
+        ids = [f"{split}_{i}" for i in reversed(range(count))]
+        (root / f"{split}.txt").write_text("\n".join(ids) + "\n")
+        for i, id_ in enumerate(ids):
+            image = rng.integers(0, 256, (20 + i, 31, 3), np.uint8)
+            label = rng.choice(np.array([0, 1, 2, 255], np.uint8), (20 + i, 31))
+            Image.fromarray(image).save(root / "images" / f"{id_}.jpg")
+            Image.fromarray(label).save(root / "labels" / f"{id_}.png")
+    return root

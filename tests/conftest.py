@@ -28,9 +28,7 @@ UNMEASURED = (
     "tests/pallas_kernels/",
     "tests/parity/",
     "tests/test_configs.py",
-    "tests/training/test_mittal.py",
     "tests/training/test_teacher.py",
-    "tests/training/test_unimatch.py",
 )
 
 

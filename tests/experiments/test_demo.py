@@ -21,7 +21,7 @@ def test_the_table_and_the_picture(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(demo_config, "get_config", config)
     monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", {"train": 32, "val": 2, "test": 16})
-    monkeypatch.setattr(demo, "METHODS", ("supervised", "sassn"))
+    monkeypatch.setattr(demo, "METHODS", ("supervised", "advsemiseg"))
     flags.FLAGS.mark_as_parsed()
     monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(tmp_path))
 

@@ -28,6 +28,7 @@ def config_of_a_run():
     return config
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_and_is_scored_and_exported(workdir, tmp_path, monkeypatch):
     whole = train_and_evaluate(config_of_a_run(), workdir)
     stopped = tmp_path / "stopped"

@@ -8,15 +8,14 @@ from sassn_jax.training import evaluate_run as scoring
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.exporting import export_run
 from sassn_jax.training.loop import train_and_evaluate
-from tests.training.conftest import tiny_config
+from tests.training.conftest import FEW_IMAGES, tiny_config
 
 from .test_loop import assert_equal_bits, rows_of
 
-pytestmark = pytest.mark.usefixtures("small_runs")
-
 
 def test_a_run_with_a_teacher_is_resumed_scored_and_exported(workdir, monkeypatch):
-    """The whole way of the teacher, which is what predicts."""
+    """The whole way of the teacher, which is what predicts; on both devices."""
+    monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
     from sassn_jax.training import loop
 
     config = tiny_config("cutmix")

@@ -5,17 +5,19 @@ import shutil
 
 import jax
 import numpy as np
+import pytest
 
 from sassn_jax.training.evaluate_run import evaluate_run
 from sassn_jax.training.exporting import export_run
 from sassn_jax.training.loop import Loop, train_and_evaluate
-from tests.training.conftest import FEW_IMAGES, tiny_config
+from tests.training.conftest import tiny_config
 from tests.training.test_loop import assert_equal_bits, rows_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_runs")]
 
 
 def test_a_run_goes_on_and_is_scored_and_exported(workdir, tmp_path, monkeypatch):
-    """On both devices, and in bfloat16, which has to stay finite."""
-    monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
+    """In bfloat16, which has to stay finite."""
     config = tiny_config("unimatch_sassn")
     config.num_steps = config.eval_every = 2
     config.log_every = config.checkpoint_every = 1

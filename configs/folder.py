@@ -5,9 +5,10 @@
         --config.data_dir=DATA --config.model.weights=FILE.safetensors --workdir=runs/mine
 
 `labels=1` takes all masks; the images of the folder's `unlabeled.txt` have none. See
-docs/datasets.md for the folder. Nobody has tuned this for your images: `crop_size`, `num_steps` and
-`optimizer.lr` come first, and `method=supervised` tells what the masks alone give. Images may be of
-any sizes, and are scored by windows as large as the crops.
+docs/datasets.md for the folder. Nobody has tuned this for your images: `crop_size`, `num_steps`
+with `loss.semi_start` (the step from which unlabelled images take part) and `optimizer.lr` come
+first, and `method=supervised` tells what the masks alone give. Images may be of any sizes, and are
+scored by windows of 321x321 (`eval.window`, `eval.stride`).
 """
 
 from ml_collections import ConfigDict

@@ -114,7 +114,7 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
     for argument in arguments:
         flag, equals, value = argument.partition("=")
         if flag == "--config" and not equals:
-            _stop(f"--config: expected --config=FILE, such as {_config_files()}", 2)
+            _stop(f"--config: expected =FILE after it, such as --config={_config_files()}", 2)
         path = Path(value.partition(":")[0])
         if flag == "--config" and (path.suffix != ".py" or not path.is_file()):
             _stop(f"{argument}: expected a file such as {_config_files()}, then :key=value,...", 2)

@@ -5,6 +5,7 @@ python -m experiments.prepare --dataset=camvid --source=FOLDER --data_dir=FOLDER
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 
 from absl import flags
 
@@ -38,7 +39,8 @@ def main() -> None:
         wrote = _PREPARE[name](source, data_dir, show)
     dataset = data.load(name, data_dir)
     counts = ", ".join(f"{len(images)} {split}" for split, images in dataset.splits.items())
-    what = "prepared" if wrote else "had been prepared already (remove it to do so again):"
+    folder = Path(data_dir) / name
+    what = "prepared" if wrote else f"had been prepared already (remove {folder} to do so again):"
     print(
         f"{data_dir}: {what} {dataset.info.name}, {dataset.info.num_classes} classes, "
         f"images: {counts}"

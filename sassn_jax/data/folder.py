@@ -4,7 +4,7 @@ classes.txt                    class names, one a line, in order of class id
 train.txt, val.txt             ids of images with masks, one a line
 test.txt                       the same, if there are images to test on
 unlabeled.txt                  the same of training images without masks, if there are any
-images/ID.jpg                  RGB
+images/ID.jpg or ID.png        RGB
 labels/ID.png                  one channel of class ids; 255 = ignore
 """
 
@@ -64,6 +64,8 @@ class FolderLayout:
     def paths(self, split: str, id_: str) -> tuple[Path, Path]:
         """The files of an image and its mask; the image's alone where it has none."""
         image_path = self.root / "images" / f"{id_}.jpg"
+        if not image_path.exists() and image_path.with_suffix(".png").exists():
+            image_path = image_path.with_suffix(".png")
         if split == UNLABELED:
             return image_path, image_path
         return image_path, self.root / "labels" / f"{id_}.png"

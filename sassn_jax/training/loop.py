@@ -79,6 +79,11 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
             f"{len(setup.split.labeled)} images labelled, {len(setup.split.unlabeled)} not; "
             f"{rest}; {workdir}"
         )
+        if (setup.method.unlabeled_from or 0) >= config.num_steps:
+            reporter.say(
+                f"no step takes unlabelled images: loss.semi_start={config.loss.semi_start}, "
+                f"num_steps={config.num_steps}"
+            )
         if start == 0 and parts:
             reporter.say(f"{', '.join(parts)} from {config.model.weights}")
         if start < config.num_steps:

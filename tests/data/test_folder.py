@@ -40,3 +40,14 @@ def test_another_folder_with_the_same_names_is_refused(source, tmp_path, what):
             Image.fromarray(np.zeros_like(np.asarray(image))).save(source / what)
     with pytest.raises(InputError, match="from a source with other classes, images or masks"):
         folder.prepare(source, tmp_path / "data")
+
+
+def test_images_may_be_png(source, tmp_path):
+    path = source / "images" / "val_0.jpg"
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    Image.fromarray(pixels).save(path.with_suffix(".png"))
+    path.unlink()
+    folder.prepare(source, tmp_path / "data")
+    val = data.load("folder", tmp_path / "data").splits["val"]
+    np.testing.assert_array_equal(val[list(val.ids).index("val_0")]["image"], pixels)

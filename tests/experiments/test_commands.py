@@ -127,7 +127,11 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
         ),
         ("train", ["--config=configs/scenes.py:mehtod=sa"], "'mehtod=sa': expected method=..."),
         ("train", ["--config=configs/scene.py"], "expected a file such as configs/camvid.py, "),
-        ("train", ["--config", "configs/scenes.py"], "--config: expected --config=FILE, such as "),
+        (
+            "train",
+            ["--config", "configs/scenes.py"],
+            "--config: expected =FILE after it, such as --config=configs/",
+        ),
         ("train", ["--config=configs/common.py"], "the file has no get_config"),
         ("train", ["--config=README.md"], "--config=README.md: expected a file such as configs/"),
         (

@@ -122,6 +122,20 @@ def test_all_labels_leave_nothing_unlabeled(workdir):
     assert all("loss/self_training" not in row for row in rows_of(workdir))
 
 
+def test_a_run_too_short_for_unlabeled_images_says_so(workdir, monkeypatch, capsys):
+    def step(self, step, *_, **__):
+        raise TrainingError("far enough")
+
+    monkeypatch.setattr("sassn_jax.training.loop.Loop.run", step)
+    config = tiny_config("advsemiseg")
+    config.loss.semi_start = config.num_steps
+    with pytest.raises(TrainingError):
+        train_and_evaluate(config, workdir)
+    assert "no step takes unlabelled images: loss.semi_start=8, num_steps=8" in "".join(
+        capsys.readouterr()
+    )
+
+
 def test_one_seed_gives_one_result(whole, workdir):
     assert_equal_bits(whole[0], train_and_evaluate(tiny_config(), workdir))
 

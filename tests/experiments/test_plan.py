@@ -192,7 +192,7 @@ def test_weights_need_not_be_there():
 @pytest.mark.parametrize(
     ("switches", "devices", "message"),
     [
-        ({"dataset": "coco"}, 1, "dataset='coco': expected one of camvid, scenes"),
+        ({"dataset": "coco"}, 1, "dataset='coco': expected one of camvid, folder"),
         ({"model__dtype": "float16"}, 1, "model.dtype='float16': expected one of"),
         ({}, 3, "--num_gpus=3: expected a number that, times accumulation=1, divides batch_size=8"),
         ({"accumulation": 4}, 4, "--num_gpus=4: expected a number that, times accumulation=4"),

@@ -60,10 +60,10 @@ def make_batch(seed):
     return {"labeled": half(), "unlabeled": half()}
 
 
-def to_torch_batch(batch, torch):
+def to_torch_batch(batch, torch, dtype="float32"):
     return {
         name: {
-            "image": to_nchw(half["image"], torch).double(),
+            "image": to_nchw(half["image"], torch).to(getattr(torch, dtype)),
             "label": torch.from_numpy(half["label"]).long(),
         }
         for name, half in batch.items()
@@ -106,19 +106,26 @@ def networks(reference, norm):
     return *ours, theirs.double(), their_discriminator.double()
 
 
-def assert_moved_alike(network, module, reference, start_params):
-    """Parameters by how far they went, all arrays as vectors."""
+def assert_moved_alike(network, module, reference, start_params, in_float32=False):
+    """Parameters by how far they went, all arrays as vectors.
+
+    In float32 Adam makes a full step even of a rounding error, so that a single element may differ.
+    """
+    of_move, of_size, of_collections = (
+        (0.01, 1e-6, 1e-3) if in_float32 else (TOLERANCE, 0, TOLERANCE)
+    )
 
     def distance(x, y):
         return np.linalg.norm(np.asarray(x) - np.asarray(y))
 
     def check_move(path, ours, theirs, begin):
         error, moved = distance(ours, theirs), distance(theirs, begin)
-        assert error <= TOLERANCE * moved, (jax.tree_util.keystr(path), error, moved)
+        bound = of_move * moved + of_size * np.linalg.norm(theirs)
+        assert error <= bound, (jax.tree_util.keystr(path), error, bound)
 
     def check(path, ours, theirs):
         error, size = distance(ours, theirs), np.linalg.norm(theirs)
-        assert error <= TOLERANCE * size, (jax.tree_util.keystr(path), error, size)
+        assert error <= of_collections * size, (jax.tree_util.keystr(path), error, size)
 
     their_params = reference.from_torch(module, network.params)
     jax.tree_util.tree_map_with_path(check_move, network.params, their_params, start_params)
@@ -163,7 +170,9 @@ def test_three_steps_of_both_players(torch, reference, float64, norm, fake, semi
 
     for step in range(3):
         batch = make_batch(step)
-        their_losses = reference.train_step(players, to_torch_batch(batch, torch), settings, step)
+        their_losses = reference.train_step(
+            players, to_torch_batch(batch, torch, "float64"), settings, step
+        )
         if step < method.unlabeled_from:
             del batch["unlabeled"]
         state, metrics = our_step(state, to_float64(batch))

@@ -39,8 +39,8 @@ def main() -> None:
         wrote = _PREPARE[name](source, data_dir, show)
     dataset = data.load(name, data_dir)
     counts = ", ".join(f"{len(images)} {split}" for split, images in dataset.splits.items())
-    folder = Path(data_dir) / name
-    what = "prepared" if wrote else f"had been prepared already (remove {folder} to do so again):"
+    old = Path(data_dir) / name
+    what = "prepared" if wrote else f"had been prepared already (remove {old} to do so again):"
     print(
         f"{data_dir}: {what} {dataset.info.name}, {dataset.info.num_classes} classes, "
         f"images: {counts}"

@@ -118,9 +118,7 @@ def torch_obstacle(config: Any, *, has_unlabeled: bool) -> str | None:
     if config.method != "supervised" and not has_unlabeled:
         return "its side wants unlabelled images (labels below 1)"
     if config.model.dtype != "float32" or config.model.remat or config.accumulation > 1:
-        return (
-            "its side computes in float32, at once, and keeps all (no dtype, remat, accumulation)"
-        )
+        return "its side is plain: no other model.dtype, no model.remat, no accumulation"
     return None
 
 

@@ -42,7 +42,7 @@ def main() -> None:
     # After the flags: JAX takes seconds.
     from experiments.reproduction import report, tables
     from experiments.reproduction.cells import Recipe, parse_overrides, parse_weights
-    from experiments.reproduction.running import run_cells
+    from experiments.reproduction.scheduling import run_cells
 
     workdir = Path(command.required(_WORKDIR))
     table, dataset = tables.find(command.required(_TABLE), _DATASET.value)
@@ -58,7 +58,7 @@ def main() -> None:
     failed = 0
     if not _REPORT.value:
         failed = run_cells(workdir, cells, recipe, say)
-    report.write_report(workdir, table, dataset, say)
+    report.write_report(workdir, table, dataset, say, _DATA_DIR.value)
     if failed:
         say(f"{failed} of {len(cells)} cells are not finished; the same command tries them again")
         sys.exit(1)

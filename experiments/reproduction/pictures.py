@@ -16,13 +16,16 @@ WIDTH = 240  # pixels that a picture has at the least
 COMPARED = ("advsemiseg", "sa", "sn", "sassn")  # in Figure 4
 
 
-def draw_figures(workdir: Path, dataset: str, labels: Sequence[str]) -> list[Path]:
+def draw_figures(
+    workdir: Path, dataset: str, labels: Sequence[str], data_dir: str = ""
+) -> list[Path]:
     """Draws Figure 3 (sassn by labels) and Figure 4 (methods, with half of the labels).
 
     Args:
       workdir: of the cells; of each the first seed is taken, and one that is not there left out.
       dataset: one of `cells.CONFIGS`.
       labels: of Figure 3; of those the last below 1 is Figure 4's.
+      data_dir: where the dataset is now; where the runs had it if empty.
 
     Returns:
       The files written: none of a figure with no cell.
@@ -42,7 +45,7 @@ def draw_figures(workdir: Path, dataset: str, labels: Sequence[str]) -> list[Pat
         runs = {heading: _first_finished(workdir, cell) for heading, cell in columns.items()}
         known = {heading: run for heading, run in runs.items() if run is not None}
         if known:
-            _draw(workdir / name, known, scored_split(dataset))
+            _draw(workdir / name, known, scored_split(dataset), data_dir)
             written.append(workdir / name)
     return written
 
@@ -53,10 +56,10 @@ def _first_finished(workdir: Path, cell: Cell) -> Path | None:
     return workdir / results.FOLDER / finished[0]["cell"] if finished else None
 
 
-def _draw(path: Path, folders: dict[str, Path], split: str) -> None:
+def _draw(path: Path, folders: dict[str, Path], split: str, data_dir: str) -> None:
     rows: list[list[np.ndarray]] = [[] for _ in range(PICTURED)]
     for folder in folders.values():
-        run = load_run(folder)
+        run = load_run(folder, overrides={"data_dir": data_dir} if data_dir else {})
         source = run.dataset.splits[split]
         for index, row in zip(_spread(len(source)), rows, strict=False):
             example = source[index]

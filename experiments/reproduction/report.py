@@ -49,7 +49,7 @@ def check(
         raise InputError(f"{path}: is of {names}, not {dataset}; choose another --workdir")
 
 
-def write_report(workdir: Path, table: Table, dataset: str, say: Say) -> None:
+def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: str = "") -> None:
     """Writes `table_NAME.md`, `.csv` and `.png`, and the paper's Figures 3 and 4.
 
     Args:
@@ -57,6 +57,7 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say) -> None:
       table: which one.
       dataset: of its cells.
       say: is told of the files.
+      data_dir: where the dataset is now; where the runs had it if empty.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     entries = gather(workdir, table, dataset)
@@ -76,7 +77,7 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say) -> None:
     labels = tuple(dict.fromkeys(column.labels for column in table.columns))
     if set(labels) < set(FRACTIONS):  # of a table with two of them: the figure has all four
         labels = FRACTIONS
-    for path in draw_figures(workdir, dataset, labels):
+    for path in draw_figures(workdir, dataset, labels, data_dir):
         say(str(path))
 
 

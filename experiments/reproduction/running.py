@@ -1,15 +1,11 @@
-"""Runs cells one after the other, each by one process of all that work in a folder."""
+"""Runs one cell: trains and scores it, and says what came of it."""
 
 import contextlib
 import datetime
-import gc
 import importlib.metadata
-import json
 import os
 import platform
-import signal
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,175 +14,12 @@ from ml_collections import ConfigDict
 
 from experiments.reproduction import results
 from experiments.reproduction.cells import RANDOM, Cell, Recipe, scored_split
-from experiments.reproduction.claims import STALE_AFTER, Claim, Claims
-from sassn_jax.errors import InputError, OccupiedError
-from sassn_jax.files import write_json
+from sassn_jax.errors import OccupiedError
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.config import check_workdir, resolve
 from sassn_jax.training.evaluate_run import evaluate_run
 from sassn_jax.training.loop import train_and_evaluate
 
-CLAIMS = "claims"
-FINISHED, FAILED = "finished", "failed"  # outcomes that a released claim tells of
-FINAL = ("TrainingError", "InputError")  # what would come of it anywhere
-ATTEMPTS = 3  # at a cell that fails for something else, by all processes
-FAILURES_IN_A_ROW = 3  # of such, after which a process stops
-LOOK_EVERY = 10.0  # seconds between looks at what other processes run
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
-
-Say = Callable[[str], None]
-
-
-def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) -> int:
-    """Runs what is not finished, and waits for what other processes run.
-
-    A cell that fails is recorded, and tried again by the next call. In this one it is left to other
-    processes, whose machine may be able to do it, unless it failed for what holds anywhere. One
-    whose process dies is taken over, and goes on from its checkpoint.
-
-    From here on SIGINT interrupts the main thread, which must be the caller.
-
-    Args:
-      workdir: may be shared by any number of processes on any number of hosts; see `claims`.
-      cells: those wanted.
-      recipe: what they share.
-      say: is told which cell it is.
-
-    Returns:
-      How many of the cells are not finished: they have failed, or this process has given up.
-
-    Raises:
-      InputError: if the folder holds such a cell of another config, or two cells have one name.
-    """
-    by_name = {cell.name: cell for cell in cells}
-    for cell in cells:
-        if by_name[cell.name] != cell:
-            raise InputError(
-                f"labels {cell.labels} and {by_name[cell.name].labels} would share the folder "
-                f"{cell.name}; expected one of the two"
-            )
-        _check_folder(workdir, cell, recipe)
-    # A script's `&` starts processes that ignore it, and who loses a claim is told by it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    call = _Call(workdir, cells, recipe, say)
-    call.run()
-    return sum(not call.is_finished(cell) for cell in cells)
-
-
-class _Call:
-    """What one process knows of the cells that it was called for."""
-
-    def __init__(self, workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say):
-        """Notes what there is already, to tell it from what other processes do meanwhile."""
-        self.workdir, self.cells, self.recipe, self.say = workdir, cells, recipe, say
-        self.claims = Claims(workdir / CLAIMS)
-        self.results_before = {cell: self._result(cell) for cell in cells}
-        self.ended_before = {cell: self.claims.ended(cell.name) for cell in cells}
-        self.failed: set[Cell] = set()  # by this process
-        self.in_a_row = 0  # of those, the last ones, for what may be the fault of this machine
-        self.occupied_until: dict[Cell, float] = {}
-        self.began = time.monotonic()
-
-    def run(self) -> None:
-        """Runs cells until all are settled, or until this machine seems unfit for them."""
-        remaining, waiting = list(self.cells), ""
-        while remaining:
-            left = len(remaining)
-            for cell in list(remaining):
-                place = f"{len(self.cells) - len(remaining) + 1} of {len(self.cells)}"
-                if self._is_settled(cell) or self._try(cell, place):
-                    remaining.remove(cell)
-                if self.in_a_row >= FAILURES_IN_A_ROW:
-                    self.say(
-                        f"{self.in_a_row} cells in a row have failed, as they would if something "
-                        "is wrong with this machine; the rest is left to others"
-                    )
-                    return
-            if remaining and len(remaining) == left:
-                names = ", ".join(cell.name for cell in remaining)
-                if names != waiting:
-                    self.say(f"waiting for other processes, which run {names}")
-                waiting = names
-                time.sleep(LOOK_EVERY)
-
-    def is_finished(self, cell: Cell) -> bool:
-        """Whether there are scores, or a process that had the claim meanwhile says so."""
-        ended = self.claims.ended(cell.name)
-        told = ended != self.ended_before[cell] and ended[1] == FINISHED
-        return told or results.is_finished(self._result(cell))
-
-    def _result(self, cell: Cell) -> dict[str, Any] | None:
-        return results.read(results.folder_of(self.workdir, cell))
-
-    def _is_settled(self, cell: Cell) -> bool:
-        """Whether a cell is finished, or has failed and should not be tried again in this call."""
-        if cell in self.failed or self.is_finished(cell):
-            return True
-        result, before = self._result(cell), self.results_before[cell]
-        if result is None or result == before:
-            return False
-        tried = result.get("attempts", 1) - (before or {}).get("attempts", 0)
-        return result["error_kind"] in FINAL or tried >= ATTEMPTS
-
-    def _try(self, cell: Cell, place: str) -> bool:
-        """Runs a cell unless another process has it; False if it is still to be done."""
-        if time.monotonic() < self.occupied_until.get(cell, 0.0):
-            return False
-        claim = self.claims.acquire(cell.name)
-        if claim is None:
-            return False
-        self.say(f"{cell.name}: {place}, {_minutes(self.began)} so far")
-        try:
-            with claim:
-                if not self._is_settled(cell):  # nobody was quicker
-                    self._run(cell, claim)
-        except OccupiedError as error:  # by who had the claim, was halted, and may yet go on
-            self.say(f"{cell.name}: {error}")
-            self.occupied_until[cell] = time.monotonic() + STALE_AFTER
-            return False
-        except KeyboardInterrupt:
-            if not claim.lost:
-                raise
-            self.say(f"{cell.name}: this process stood still for so long that another took it over")
-            return False
-        finally:
-            gc.collect()  # what the run has left on the device, before the next one needs it
-        return True
-
-    def _run(self, cell: Cell, claim: Claim) -> None:
-        folder = results.folder_of(self.workdir, cell)
-        _check_folder(self.workdir, cell, self.recipe)
-        attempts = (self._result(cell) or {}).get("attempts", 0) + 1
-        result = run_cell(folder, cell, self.recipe) | {"attempts": attempts}
-        claim.check()  # the file is the new owner's if there is one
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / results.FILE, result)
-        except OSError as error:
-            result |= _failure(error)
-        self.say(f"{cell.name}: {_outcome(result)}")
-        if results.is_finished(result):
-            claim.outcome = FINISHED
-            self.in_a_row = 0
-            return
-        claim.outcome = FAILED
-        self.failed.add(cell)
-        self.in_a_row = 0 if result["error_kind"] in FINAL else self.in_a_row + 1
-
-
-def _check_folder(workdir: Path, cell: Cell, recipe: Recipe) -> None:
-    try:
-        config = resolve(recipe.config(cell))
-    except ValueError:  # the run will say so, and be the only one that fails
-        return
-    folder = results.folder_of(workdir, cell)
-    check_workdir(config, folder)
-    before, now = results.read(folder) or {}, json.loads(json.dumps(config.eval.to_dict()))
-    if results.is_finished(before) and before.get("eval", now) != now:
-        raise InputError(
-            f"{folder}: was scored with eval={before['eval']}, now {now}; choose another "
-            f"--workdir, or remove {results.FILE} there, and it is scored anew"
-        )
 
 
 def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
@@ -222,11 +55,12 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
     except OccupiedError:
         raise
     except Exception as error:  # whatever it is, the other cells can do without this one
-        result |= _failure(error)
+        result |= failure(error)
     return result | {"seconds": time.perf_counter() - began}
 
 
-def _failure(error: Exception) -> dict[str, str]:
+def failure(error: Exception) -> dict[str, str]:
+    """Returns what is recorded of a cell that failed."""
     reason = " ".join(str(error).split()) or "no reason given"
     return {"error": reason[:500], "error_kind": type(error).__name__}
 
@@ -270,15 +104,3 @@ def _processor() -> str:
     usable = getattr(os, "sched_getaffinity", None)  # on Linux
     cores = len(usable(0)) if usable else os.cpu_count()
     return f"{model} ({cores} cores)"
-
-
-def _outcome(result: dict[str, Any]) -> str:
-    if not results.is_finished(result):
-        return f"failed: {result['error']}"
-    miou = result["miou"]
-    score = "no mIoU" if miou is None else f"mIoU {100 * miou:.2f} on {result['split']}"
-    return f"{score}, {result['seconds'] / 60:.1f} min"
-
-
-def _minutes(began: float) -> str:
-    return f"{(time.monotonic() - began) / 60:.0f} min"

@@ -2,6 +2,8 @@
 
 import pytest
 
+from experiments.reproduction import running
+
 TINY = {
     "num_steps": 6,
     "batch_size": 2,
@@ -36,3 +38,23 @@ def result_of(cell, miou, **other):
 def said():
     """What a command says, as a list to append to."""
     return []
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    """Stands in for training: notes the calls, and raises what it is told to, once each."""
+    calls, errors, scored_with = [], [], {}
+
+    def train_and_evaluate(config, workdir):
+        calls.append((config.method, config.seed))
+        if errors and (error := errors.pop(0)) is not None:
+            raise error
+
+    monkeypatch.setattr(running, "train_and_evaluate", train_and_evaluate)
+
+    def evaluate_run(workdir, split, overrides):
+        scored_with.update(overrides)
+        return {"split": split, "miou": 0.5, "iou": {"wall": 0.5}, "overrides": overrides}
+
+    monkeypatch.setattr(running, "evaluate_run", evaluate_run)
+    return calls, errors, scored_with

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.reproduction import running
+from experiments.reproduction import scheduling
 from experiments.reproduction.cells import Cell, Recipe
 
 CELLS = [Cell("scenes", "sassn", "1/8", seed) for seed in range(6)]
@@ -21,13 +21,13 @@ def main(workdir: Path, log: Path) -> None:
             file.write(json.dumps([cell.name, began, time.time()]) + "\n")
         return {"miou": 0.5, "split": "test", "seconds": 0.15}
 
-    running.run_cell = run_cell
-    running.LOOK_EVERY = 0.05
+    scheduling.run_cell = run_cell
+    scheduling.LOOK_EVERY = 0.05
     # All begin together, whatever it took them to start.
     (workdir / f"ready_{log.name}").touch()
     while len(list(workdir.glob("ready_*"))) < 2:
         time.sleep(0.01)
-    assert running.run_cells(workdir, CELLS, Recipe("scenes"), lambda text: None) == 0
+    assert scheduling.run_cells(workdir, CELLS, Recipe("scenes"), lambda text: None) == 0
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ from tests.experiments.reproduction.conftest import result_of
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    """Folders of finished cells, whose networks say what their seed is."""
+    """Folders of finished cells, whose networks say what their seed is; their data are in NOW."""
 
-    def load_run(folder):
+    def load_run(folder, overrides):
+        assert overrides == {"data_dir": "NOW"}
+
         def predict(image):
             return np.full(image.shape[:2], int(folder.name[-1]))
 
@@ -44,7 +46,7 @@ def test_columns_are_the_runs_that_are_there(tmp_path, runs, monkeypatch):
         shown[path.name] = headings, rows, enlarged
 
     monkeypatch.setattr(pictures, "write_headed_table", write)
-    written = pictures.draw_figures(tmp_path, "scenes", ("1/8", "1/4", "1/2", "1"))
+    written = pictures.draw_figures(tmp_path, "scenes", ("1/8", "1/4", "1/2", "1"), "NOW")
     assert written == [tmp_path / "figure_3_scenes.png", tmp_path / "figure_4_scenes.png"]
     headings, rows, enlarged = shown["figure_3_scenes.png"]
     assert headings == ("input", "truth", "1/8", "1/2", "full")

@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help setup parity test test-slow test-full-size lint demo demo-seeds lock plan gpu-check \
+.PHONY: help setup cuda parity test test-slow test-full-size lint demo demo-seeds lock plan gpu-check \
   gpu-environment
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "                 minutes; FLAGS='--gpus=h100 --shapes=camvid_sa1' for a part); run where one is"
 	@echo "make lint        ruff and mypy"
 	@echo "make setup       .venv alone"
+	@echo "make cuda        JAX for NVIDIA GPUs into .venv"
 	@echo "make parity      PyTorch into .venv, so that the tests against it run"
 	@echo "make lock        requirements.lock anew from pyproject.toml"
 
@@ -30,6 +31,10 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# The plugin of the version of JAX that is there; the driver must know CUDA 13.
+cuda: setup
+	$(RUN) -m pip install --quiet --disable-pip-version-check 'jax[cuda13]'
 
 parity: setup
 	$(RUN) -m pip install --quiet --disable-pip-version-check torch==2.13.0

@@ -2,9 +2,10 @@
 
     make plan FLAGS='--config=configs/NAME.py --gpu=NAME [--num_gpus=8] [--output=FILE.json]'
 
-The training step is compiled for the GPU, which need not be there; no data and no weights are
-needed. If it does not fit, bfloat16, rematerialisation and accumulation are tried, the cheapest
-first, until it does; the exit code is 1 if it never does.
+The training step is compiled for the GPU, which need not be there. No weights are needed, and no
+data, but that of one's own (configs/folder.py) the classes must be known. If it does not fit,
+bfloat16, rematerialisation and accumulation are tried, the cheapest first, until it does; the exit
+code is 1 if it never does.
 """
 
 import sys
@@ -35,6 +36,9 @@ def main() -> None:
     if _GPU.value not in described_gpu.GPUS:
         names = ", ".join(described_gpu.GPUS)
         raise InputError(f"--gpu={_GPU.value}: expected one of {names}")
+    output = Path(_OUTPUT.value)
+    if not output.parent.is_dir():
+        raise InputError(f"--output={output}: there is no folder {output.parent}; make it first")
     config = planning.check(_CONFIG.value, _NUM_GPUS.value)
     described_gpu.find_compiler()
     plan = planning.make_plan(config, described_gpu.GPUS[_GPU.value], _NUM_GPUS.value)
@@ -43,7 +47,7 @@ def main() -> None:
     for line in planning.remarks(plan):
         console.print(line)
     if _OUTPUT.value:
-        write_json(Path(_OUTPUT.value), planning.figures(plan))
+        write_json(output, planning.figures(plan))
     if not plan.fits:
         sys.exit(1)
 

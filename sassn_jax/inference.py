@@ -1,7 +1,7 @@
 """Class probabilities of whole images: at once or by windows, at several scales, mirrored.
 
-All of it happens in arrays of few shapes, so that a network that is jitted compiles few times: once
-for each scale of each canvas, or once in all for windows.
+All of it happens in arrays of few shapes, so that little is compiled: a jitted network once for
+each scale of each canvas, or once in all for windows; what surrounds it once for each canvas.
 """
 
 import dataclasses
@@ -41,9 +41,18 @@ class Inference:
     scales: tuple[float, ...] = (1.0,)
     mirror: bool = False
 
-    def canvas(self, size: Size) -> Size:
-        """Returns the height and width that an image of this size is padded to."""
+    def padded(self, size: Size) -> Size:
+        """Returns the height and width that an image of this size is shown with."""
         return _at_least(size, self.pad_to)
+
+    def canvas(self, size: Size) -> Size:
+        """Returns the height and width of the array for an image of this size.
+
+        Windows do not mind how much lies around what is shown: images of many sizes share one.
+        """
+        height, width = self.padded(size)
+        down, across = self.stride or (1, 1)
+        return -(-height // down) * down, -(-width // across) * across
 
 
 class Sizes(NamedTuple):
@@ -93,11 +102,24 @@ def predict_images(
     views = list(itertools.product(inference.scales, mirrors))
 
     def predict_view(scale: float, mirror: bool) -> jax.Array:
-        view = _scale(sizes, scale, inference.window)
+        view = Sizes(
+            _at_least(_scaled(sizes.canvas, scale), inference.window),
+            tuple(_scaled(size, scale) for size in sizes.images),
+        )
         shown = _resample(images, sizes, view, mirror=mirror, aligned=False)
         if inference.window:
             probabilities = jnp.stack(
-                [_slide(predict, variables, image, inference, batch_size) for image in shown]
+                [
+                    _slide(
+                        predict,
+                        variables,
+                        image,
+                        _at_least(_scaled(inference.padded(size), scale), inference.window),
+                        inference,
+                        batch_size,
+                    )
+                    for image, size in zip(shown, sizes.images, strict=True)
+                ]
             )
         else:
             probabilities = predict(variables, shown)
@@ -111,25 +133,25 @@ def _at_least(size: Size, minimum: tuple[int, ...]) -> Size:
     return max(height, size[0]), max(width, size[1])
 
 
-def _scale(sizes: Sizes, factor: float, window: tuple[int, ...]) -> Sizes:
-    def scaled(size: Size) -> Size:
-        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-
-    return Sizes(_at_least(scaled(sizes.canvas), window), tuple(map(scaled, sizes.images)))
+def _scaled(size: Size, factor: float) -> Size:
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 def _slide(
     predict: Predict,
     variables: Any,
     image: Float[Array, "H W 3"],
+    extent: Size,
     inference: Inference,
     batch_size: int,
 ) -> Float[Array, "H W C"]:
-    """The mean over windows; one image at a time, since all classes of a large one fill memory."""
+    """The mean over windows; one image at a time, since all classes of a large one fill memory.
+
+    They slide over as much of the array as `extent` says.
+    """
     height, width = inference.window
     rows, columns = (
-        _starts(*sides)
-        for sides in zip(image.shape[:2], inference.window, inference.stride, strict=True)
+        _starts(*sides) for sides in zip(extent, inference.window, inference.stride, strict=True)
     )
     corners = np.array(list(itertools.product(rows, columns)), np.int32)
     coverage = np.zeros((*image.shape[:2], 1), np.float32)
@@ -145,7 +167,7 @@ def _slide(
         if first == 0:
             total = jnp.zeros((*image.shape[:2], probabilities.shape[-1]))
         total = _add_windows(total, probabilities, batch, weights)
-    return total / coverage
+    return total / np.maximum(coverage, 1)
 
 
 def _starts(size: int, window: int, stride: int) -> list[int]:

@@ -188,9 +188,16 @@ def test_compiles_once_for_each_shape(fields, shapes):
     assert traced == shapes
 
 
-def test_padded_images_of_new_sizes_compile_nothing():
+@pytest.mark.parametrize(
+    ("fields", "before", "after"),
+    [
+        ({"pad_to": (11, 13)}, [(5, 7), (6, 4)], [(11, 3), (9, 9), (1, 13), (2, 2)]),
+        ({"window": (5, 6), "stride": (4, 5)}, [(8, 15)], [(5, 11), (7, 14), (8, 15)]),
+    ],
+)
+def test_images_of_new_sizes_compile_nothing(fields, before, after):
     """Neither the network nor what surrounds it, down to single operations."""
-    inference = Inference(pad_to=(11, 13), scales=(0.5, 1.0), mirror=True)
+    inference = Inference(**fields, scales=(0.5, 1.0), mirror=True)
     predict = jax.jit(read_off)
     compiled = []
 
@@ -200,10 +207,10 @@ def test_padded_images_of_new_sizes_compile_nothing():
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
-        score(Toy([(5, 7), (6, 4)]), predict=predict, inference=inference)
+        score(Toy(before), predict=predict, inference=inference)
         assert compiled
         compiled.clear()
-        score(Toy([(11, 3), (9, 9), (1, 13), (2, 2)]), predict=predict, inference=inference)
+        score(Toy(after), predict=predict, inference=inference)
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert not compiled

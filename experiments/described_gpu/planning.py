@@ -23,6 +23,7 @@ GIB = 2**30
 # Of a card's memory; XLA, too, aims at this. The rest is for CUDA, its libraries' code, and cuDNN's
 # workspace.
 USABLE = 0.8
+POOL = 0.75  # of a card's memory: what JAX takes for itself
 
 Switches = Mapping[str, Any]  # fields of a config, and the values that they get
 
@@ -83,7 +84,7 @@ def check(config: ConfigDict, devices: int) -> ConfigDict:
     if weights.is_file():  # it says how the network is laid out
         config = resolve(config)
     config = resolve(override(config, {"model.weights": ""}))
-    data.published_classes(config.dataset)
+    data.class_names(config.dataset, config.data_dir)
     if devices < 1 or config.batch_size % (devices * config.accumulation):
         raise InputError(
             f"--num_gpus={devices}: expected a number that, times accumulation="
@@ -163,9 +164,18 @@ def count_semi_steps(config: ConfigDict) -> int:
     except (ValueError, ZeroDivisionError):  # a file of ids, or a mistake that training names
         all_labeled = False
     method = methods.create(config, num_classes=1)  # the number changes nothing of this
-    if method.unlabeled_from is None or all_labeled:
+    only_labeled = all_labeled and config.unlabeled == "rest" and not _has_unlabeled(config)
+    if method.unlabeled_from is None or only_labeled:
         return 0
     return max(0, config.num_steps - method.unlabeled_from)
+
+
+def _has_unlabeled(config: ConfigDict) -> bool:
+    """Whether the dataset has images without masks, as none has that is published."""
+    try:
+        return data.UNLABELED in data.load(config.dataset, config.data_dir).splits
+    except InputError:  # it has not been prepared here
+        return False
 
 
 def table(plan: Plan) -> Table:
@@ -212,7 +222,7 @@ def remarks(plan: Plan) -> list[str]:
         + ", ".join(f"{name} of {n:,} parameters" for name, n in step.parameters.items())
     ]
     if not plan.fits:
-        return [*lines, f"It does not fit, whatever of this is done. {_on_top()}"]
+        return [*lines, f"It does not fit, whatever of this is done. {_on_top(step, gpu)}"]
     if plan.best.switches:
         changed = (f"--config.{field}={value}" for field, value in plan.best.switches.items())
         lines.append(f"It does not fit as configured; it does with {' '.join(changed)}")
@@ -232,16 +242,18 @@ def remarks(plan: Plan) -> list[str]:
         f"sends for {1e3 * bounds['link']:.1f} ms.",
         f"{first_steps:,} steps without unlabelled images and {semi_steps:,} with them: at least "
         f"{format_duration(plan.least_seconds())}, input and evaluation not counted.",
-        _on_top(),
+        _on_top(step, gpu),
     ]
     return lines
 
 
-def _on_top() -> str:
+def _on_top(step: Step, gpu: Gpu) -> str:
+    taken = f"JAX takes {POOL:.0%} of a card unless XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise"
+    if fits(step, gpu) and step.memory > POOL * gpu.memory:
+        taken += ": set it to 0.9, since this run needs more"
     return (
         f"Up to {USABLE:.0%} of a card counts as fitting: on top come cuDNN's workspace, which is "
-        "chosen on the GPU, and what CUDA and the allocator hold. JAX takes 75% of a card unless "
-        "XLA_PYTHON_CLIENT_MEM_FRACTION says otherwise."
+        f"chosen on the GPU, and what CUDA and the allocator hold. {taken}."
     )
 
 

@@ -65,9 +65,10 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
       unlabeled: whether the batch has unlabelled images.
 
     Raises:
-      InputError: the compiler is not installed, or there is no such dataset.
+      InputError: the compiler is not installed; there is no such dataset, or it is one's own and
+        has not been prepared.
     """
-    method = methods.create(config, len(data.published_classes(config.dataset)))
+    method = methods.create(config, len(data.class_names(config.dataset, config.data_dir)))
     mesh = compiler.make_mesh(gpu, devices)
     state = jax.eval_shape(method.init, jax.random.key(0), _batch(config, mesh, unlabeled=False))
     with tempfile.TemporaryDirectory() as folder:

@@ -55,10 +55,10 @@ __all__ = [
     "Split",
     "TrainTransform",
     "choose_labeled",
+    "class_names",
     "describe_classes",
     "load",
     "parse_classes",
-    "published_classes",
     "read_classes",
     "read_split",
     "subset",
@@ -83,22 +83,20 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     return _LOADERS[name](data_dir)
 
 
-def published_classes(name: str) -> tuple[str, ...]:
-    """Names of the classes of a dataset as it is published, for which its files are not needed.
+def class_names(name: str, data_dir: str | Path | None = None) -> tuple[str, ...]:
+    """Names of a dataset's classes; of one that is published its files are not needed.
 
     Args:
       name: as for `load`.
+      data_dir: as for `load`; looked at for one's own alone.
 
     Raises:
-      InputError: where there is no such dataset, or it is one's own.
+      InputError: where there is no such dataset, or it is one's own and has not been prepared.
     """
     _check_name(name)
-    if name not in _PUBLISHED_CLASSES:
-        raise InputError(
-            f"dataset={name!r}: its classes are in its files alone; expected one of "
-            f"{', '.join(_PUBLISHED_CLASSES)}, with as many classes as yours or more"
-        )
-    return _PUBLISHED_CLASSES[name]
+    if name in _PUBLISHED_CLASSES:
+        return _PUBLISHED_CLASSES[name]
+    return load(name, data_dir).info.class_names
 
 
 def _check_name(name: str) -> None:

@@ -139,14 +139,19 @@ def read_layout(source: str | os.PathLike[str]) -> VocLayout:
     masks = _sbd_masks(voc, sbd, train | val)
     splits = {"train": tuple(sorted((train | set(masks)) - val)), "val": tuple(sorted(val))}
     for split, ids in splits.items():
+        named = f"the lists for {split}" + (" or among SBD's masks" if split == "train" else "")
+        check_folder(voc / "JPEGImages", ".jpg", ids, named, others=True)
+    for split, ids in splits.items():
         if len(ids) != SPLIT_SIZES[split]:
+            if len(ids) < SPLIT_SIZES[split]:
+                which = _name_missing(lists, sbd, train | val | set(masks))
+            else:
+                which = _name_extra(lists, ids) if split == "train" else ""
             raise InputError(
                 f"{source}: {len(ids)} images for {split}; expected {SPLIT_SIZES[split]}: VOC's "
                 f"lists have {len(train)} of 1464 for train and {len(val)} of 1449 for val, and "
-                f"{len(set(masks) - train - val)} of 9118 have a mask of SBD alone"
-                f"{_name_missing(lists, sbd, train | val | set(masks))}"
+                f"{len(set(masks) - train - val)} of 9118 have a mask of SBD alone{which}"
             )
-        check_folder(voc / "JPEGImages", ".jpg", ids, f"the lists for {split}", others=True)
     masks |= {id_: voc / "SegmentationClass" / f"{id_}.png" for id_ in train | val}
     return VocLayout(voc, masks, splits)
 
@@ -190,6 +195,15 @@ def _name_missing(lists: Path, sbd: Path, known: Collection[str]) -> str:
     if (lists / TRAINAUG).is_file():
         return ""
     return f"; which ones are missing can be told only with a list of all in {lists / TRAINAUG}"
+
+
+def _name_extra(lists: Path, ids: Collection[str]) -> str:
+    """Which training images there ought not to be: the end of a message."""
+    path = lists / TRAINAUG
+    if not path.is_file():
+        return f"; which ones are too many can be told only with a list of all in {path}"
+    extra = set(ids) - set(read_list(path, "image ids"))
+    return f"; not in {path}: {min(extra)}{name_several(extra)}" if extra else ""
 
 
 def read_sbd_label(path: Traversable) -> UInt8[np.ndarray, "H W"]:

@@ -92,11 +92,11 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
         raise InputError(f"{workdir}: is a file; expected a folder, or a name for a new one")
     if not (workdir / FILE).exists():
         return
-    before, now = _flat(read(workdir)), _flat(config)
+    before, now = _binding(read(workdir)), _binding(config)
     differing = [
         f"{field} was {before.get(field)!r}, is {now.get(field)!r}"
         for field in sorted(before.keys() | now.keys())
-        if before.get(field) != now.get(field) and field not in UNBINDING
+        if before.get(field) != now.get(field)
     ]
     if differing:
         more = f"; {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
@@ -137,6 +137,12 @@ def with_later_sections(fields: Mapping[str, Any]) -> ConfigDict:
     if FORMER in config.get("model", ()):
         del config.model[FORMER]
     return config
+
+
+def _binding(config: ConfigDict) -> dict[str, Any]:
+    """What must not change: a file of weights may stand in another folder, as on another host."""
+    fields = {name: value for name, value in _flat(config).items() if name not in UNBINDING}
+    return {**fields, "model.weights": Path(fields["model.weights"]).name}
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:

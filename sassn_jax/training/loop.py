@@ -77,7 +77,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
             rest = f"all {start} steps have been taken"
         reporter.say(
             f"{len(setup.split.labeled)} images labelled, {len(setup.split.unlabeled)} not; "
-            f"{rest}; {workdir}"
+            f"{rest} on {parallel.describe(setup.mesh)}; {workdir}"
         )
         if (setup.method.unlabeled_from or 0) >= config.num_steps:
             reporter.say(
@@ -87,7 +87,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
         if start == 0 and parts:
             reporter.say(f"{', '.join(parts)} from {config.model.weights}")
         if start < config.num_steps:
-            reporter.say("building and compiling comes first: on a CPU it may take minutes")
+            reporter.say("building and compiling comes first, which may take minutes")
         state = setup.initial_state(config.seed)
         if start:
             state = checkpoints.restore(state, start, setup.batches)

@@ -24,6 +24,12 @@ def make_mesh(batch_size: int, accumulation: int = 1) -> Mesh:
     return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
 
 
+def describe(mesh: Mesh) -> str:
+    """Names the devices of a mesh, such as `2 x NVIDIA H100 80GB HBM3`."""
+    kind = mesh.devices.flat[0].device_kind
+    return kind if mesh.size == 1 else f"{mesh.size} x {kind}"
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of what every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())

@@ -55,11 +55,9 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[np.lib.npyio.NpzFile]:
                 yield archive
             return
     except FileNotFoundError:
-        raise InputError(f"weights={os.fspath(path)!r}: no such file") from None
+        raise InputError(f"{os.fspath(path)}: no such file") from None
     except OSError as error:
         reason = error.strerror or str(error)
     except Exception as error:  # of many types: of zip files, of each compression, of NumPy
         reason = str(error).splitlines()[0] if str(error) else "empty"
-    raise InputError(
-        f"weights={os.fspath(path)!r}: expected a {SUFFIX} file of plain arrays ({reason})"
-    )
+    raise InputError(f"{os.fspath(path)}: expected a {SUFFIX} file of plain arrays ({reason})")

@@ -32,7 +32,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], str]:
         import onnx
     except ImportError:
         raise InputError(
-            f"weights={os.fspath(path)!r}: onnx is not installed; pip install 'sassn_jax[import]'"
+            f"{os.fspath(path)}: onnx is not installed; pip install 'sassn_jax[import]'"
         ) from None
     try:
         graph = onnx.load(path, load_external_data=False).graph
@@ -49,7 +49,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], str]:
     except Exception as error:  # protobuf's errors share no type
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     raise InputError(
-        f"weights={os.fspath(path)!r}: expected an ONNX file of a bottleneck ResNet with batch "
+        f"{os.fspath(path)}: expected an ONNX file of a bottleneck ResNet with batch "
         f"norm fused into its convolutions ({reason})"
     )
 

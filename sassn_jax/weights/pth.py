@@ -75,9 +75,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         reason = error.strerror or str(error)
     except Exception as error:  # a damaged pickle may raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise InputError(
-        f"weights={os.fspath(path)!r}: expected a state dict as torch.save writes it ({reason})"
-    )
+    raise InputError(f"{os.fspath(path)}: expected a state dict as torch.save writes it ({reason})")
 
 
 def _read_zip(file: io.BufferedIOBase) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:

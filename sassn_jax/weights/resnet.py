@@ -59,7 +59,7 @@ def load_backbone(
     problems += more + [f"{name} {array.shape} has no place" for name, array in arrays.items()]
     if problems:
         raise InputError(
-            f"weights={os.fspath(path)!r}: expected exactly the arrays of this backbone, under "
+            f"{os.fspath(path)}: expected exactly the arrays of this backbone, under "
             f"torchvision's names; {summary(problems)}"
         )
     scale_input(filled_params, image_std)

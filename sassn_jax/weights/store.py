@@ -109,6 +109,4 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
             yield file
     except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"weights={os.fspath(path)!r}: expected a {SUFFIX} file ({reason})"
-        ) from error
+        raise InputError(f"{os.fspath(path)}: expected a {SUFFIX} file ({reason})") from error

@@ -42,18 +42,18 @@ def test_an_unknown_dataset_is_refused_with_those_that_there_are():
     [("scenes", 8), ("camvid", 11), ("voc2012_aug", 21), ("cityscapes_512x1024", 19)],
 )
 def test_published_classes_are_known_without_files(name, count):
-    assert len(data.published_classes(name)) == count
+    assert len(data.class_names(name)) == count
 
 
 def test_published_classes_are_those_of_the_dataset():
-    assert data.published_classes("scenes") == data.load("scenes").info.class_names
+    assert data.class_names("scenes") == data.load("scenes").info.class_names
     with pytest.raises(InputError, match=r"'voc'.*camvid, folder, scenes"):
-        data.published_classes("voc")
+        data.class_names("voc")
 
 
-def test_classes_of_ones_own_are_in_ones_own_files():
-    with pytest.raises(InputError, match=r"dataset='folder': its classes are in its files alone"):
-        data.published_classes("folder")
+def test_classes_of_ones_own_are_in_ones_own_files(tmp_path):
+    with pytest.raises(InputError, match=r"data_dir=.*experiments\.prepare --dataset=folder"):
+        data.class_names("folder", tmp_path)
 
 
 def test_num_classes_leaves_out_the_ignore_label():

@@ -266,6 +266,41 @@ def test_bad_converted_masks_are_named(converted, tmp_path, damage):
     assert not (tmp_path / "data").exists()
 
 
+def extra_mask(root):
+    """Of no image."""
+    masks = root / VOC / "SegmentationClassAug"
+    (masks / "backup.png").write_bytes((masks / f"{TRAIN[0]}.png").read_bytes())
+    return f"{root / IMAGES / 'backup.jpg'}: no such file, but in the lists for train or among SBD"
+
+
+def extra_image(root):
+    """With a mask of SBD: only a list of all tells."""
+    extra_mask(root)
+    (root / IMAGES / "backup.jpg").write_bytes((root / IMAGES / f"{TRAIN[0]}.jpg").read_bytes())
+    return "which ones are too many can be told only with a list of all in"
+
+
+def extra_image_in_sbds_list(root):
+    (root / VOC / "ImageSets/Segmentation/trainaug.txt").write_text("\n".join(TRAIN[:-1]))
+    return f"trainaug.txt: {TRAIN[-1]}"
+
+
+@pytest.mark.parametrize("damage", [extra_mask, extra_image])
+def test_images_that_are_too_many_are_named(converted, tmp_path, damage):
+    reason = damage(converted)
+    with pytest.raises(InputError) as error:
+        voc2012_aug.prepare(converted, tmp_path / "data")
+    assert reason in str(error.value)
+
+
+def test_images_of_sbd_that_a_list_of_all_has_not_are_named(source, tmp_path, monkeypatch):
+    reason = extra_image_in_sbds_list(source)
+    monkeypatch.setattr(voc2012_aug, "SPLIT_SIZES", {"train": len(TRAIN) - 1, "val": len(VAL)})
+    with pytest.raises(InputError) as error:
+        voc2012_aug.prepare(source, tmp_path / "data")
+    assert reason in str(error.value)
+
+
 def test_several_missing_files_are_counted_and_the_first_are_named(source, tmp_path):
     for id_ in ("2009_000001", "2008_000002", "2008_000003", "2008_000009", "2008_000008"):
         (source / CLS / f"{id_}.mat").unlink()

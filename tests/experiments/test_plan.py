@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from rich.console import Console
 from experiments import described_gpu
 from experiments.described_gpu import planning, training_step
 from experiments.described_gpu.training_step import Step
+from sassn_jax import data
 from sassn_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -103,10 +105,21 @@ def test_every_alternative_is_a_valid_config(devices, head):
         ("method=supervised,labels=1/8", {}, 0),
         ("method=dilation,labels=1/8", {}, 0),
         ("method=sassn,labels=1/8", {"num_steps": 4000}, 0),
+        ("method=cutmix,labels=1", {}, 40_000),  # which takes all images without their labels too
+        ("method=sassn,labels=1", {"unlabeled": "all"}, 15_000),
     ],
 )
 def test_steps_with_unlabelled_images_are_counted(argument, switches, steps):
     assert planning.count_semi_steps(get_config("voc", argument, **switches)) == steps
+
+
+def test_images_without_masks_are_counted_among_the_unlabelled(monkeypatch):
+    """Also where all others are labelled."""
+    config = get_config("folder", "method=sassn,labels=1", data_dir="DATA")
+    for splits, steps in (({}, 0), ({data.UNLABELED: ()}, 15_000)):
+        prepared = types.SimpleNamespace(splits=splits)
+        monkeypatch.setattr(data, "load", lambda *_, prepared=prepared: prepared)
+        assert planning.count_semi_steps(config) == steps
 
 
 def test_a_run_takes_the_time_of_both_its_steps():
@@ -176,6 +189,13 @@ def test_what_fits_and_how_is_shown(compiled):
     assert "generator of 1,000 parameters" in text
 
 
+@pytest.mark.parametrize(("gib", "told"), [(9.0, False), (9.2, True)])
+def test_a_run_that_needs_more_than_jax_takes_by_itself_is_told_so(gib, told):
+    made = planning.Plan(get_config(), GPU, 1, (planning.Variant({}, step(gib)),), step())
+    assert made.fits
+    assert ("set it to 0.9" in planning.remarks(made)[-1]) == told
+
+
 def test_the_figures_are_there_for_programs(compiled):
     written = json.loads(json.dumps(planning.figures(planning.make_plan(get_config(), GPU, 1))))
     assert written["fits"] is True
@@ -224,6 +244,10 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         ),
         ((*TINY, "--gpu=v100"), "plan: --gpu=v100: expected one of h100, a100, rtx4090, rtx3060"),
         (("--gpu=h100",), "plan: --config: not given"),
+        (
+            (*TINY, "--gpu=h100", "--output=nowhere/plan.json"),
+            "plan: --output=nowhere/plan.json: there is no folder nowhere",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_code_2(arguments, message, tmp_path):

@@ -1,4 +1,4 @@
-"""The semi-supervised step against equations (1) to (5), computed from the paper alone."""
+"""The semi-supervised step against the paper's, and what surrounds it."""
 
 import dataclasses
 import functools
@@ -10,7 +10,6 @@ import optax
 import pytest
 
 from sassn_jax.methods.adversarial import Forward
-from sassn_jax.models.layers import resize_bilinear
 from tests.trees import assert_trees_close
 
 from .conftest import (
@@ -22,93 +21,9 @@ from .conftest import (
     make_batch,
     tiny_state,
 )
+from .papers_step import WEIGHTS, Paper, dividing_threshold, iterated, papers_step
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
-
-WEIGHTS = {"lambda_adv_labeled": 0.3, "lambda_adv_unlabeled": 0.2, "lambda_semi": 0.5}
-
-
-class Paper:
-    """One step as the paper writes it: a forward of a network for each batch of images."""
-
-    def __init__(self, method, state, threshold=None):
-        self.generator, self.discriminator = method.generator, method.discriminator
-        self.state, self.threshold = state, threshold
-
-    def predict(self, params, batch_stats, images):
-        """G's probabilities, and its batch statistics after this forward."""
-        logits, new = self.generator.apply(
-            {"params": params, "batch_stats": batch_stats},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-        )
-        return jax.nn.softmax(logits), new["batch_stats"]
-
-    def confidence(self, params, spectral, maps):
-        """D's probability for each pixel, with the singular vectors given."""
-        logits = self.discriminator.apply({"params": params, "spectral": spectral}, maps)
-        return jax.nn.sigmoid(resize_bilinear(logits, SIZE)[..., 0])
-
-    def generator_loss(self, params, batch):
-        """Equation (1), and G's statistics after it; D as it stands."""
-        d = self.state.discriminator
-        judge = functools.partial(self.confidence, d.params, d.collections["spectral"])
-        labels = batch["labeled"]["label"]
-        valid = labels != 255
-        probabilities, stats = self.predict(
-            params, self.state.generator.collections["batch_stats"], batch["labeled"]["image"]
-        )
-        of_label = jnp.sum(jax.nn.one_hot(labels, CLASSES) * probabilities, axis=-1)
-        log_of_label = jnp.log(jnp.where(valid, of_label, 1))
-        cross_entropy = -jnp.mean(log_of_label, where=valid)  # (2)
-        adversarial = -jnp.mean(jnp.log(judge(probabilities)), where=valid)  # (3)
-        loss = cross_entropy + WEIGHTS["lambda_adv_labeled"] * adversarial
-        if "unlabeled" in batch:
-            probabilities, stats = self.predict(params, stats, batch["unlabeled"]["image"])
-            confidence = judge(probabilities)
-            loss += WEIGHTS["lambda_adv_unlabeled"] * -jnp.mean(jnp.log(confidence))  # (3)
-            trusted = confidence > self.threshold
-            log_best = jnp.log(jnp.max(probabilities, axis=-1))
-            loss += WEIGHTS["lambda_semi"] * -jnp.mean(log_best, where=trusted)  # (4)
-        return loss, stats
-
-    def discriminator_loss(self, params, spectral, batch, fake_from):
-        """Equation (5), a pass of D for each kind of input."""
-        labels = batch["labeled"]["label"]
-        valid = labels != 255
-        stats = self.state.generator.collections["batch_stats"]
-        losses, masks = [], []
-        for half in fake_from:
-            fake, _ = self.predict(self.state.generator.params, stats, batch[half]["image"])
-            losses.append(-jnp.log(1 - self.confidence(params, spectral, fake)))
-            masks.append(valid if half == "labeled" else jnp.ones_like(valid))
-        on_fake = jnp.mean(jnp.concatenate(losses), where=jnp.concatenate(masks))
-        real = jax.nn.one_hot(labels, CLASSES)
-        on_real = jnp.mean(-jnp.log(self.confidence(params, spectral, real)), where=valid)
-        return (on_fake + on_real) / 2
-
-
-def iterated(discriminator):
-    """D's singular vectors after one power iteration, in NumPy."""
-    spectral = {}
-    for name, conv in discriminator.params.items():
-        matrix = kernel_matrix(conv["kernel"]).astype(np.float64)
-        v = matrix.T @ np.asarray(discriminator.collections["spectral"][name]["kernel_norm"]["u"])
-        v /= np.linalg.norm(v)
-        u = matrix @ v
-        u /= np.linalg.norm(u)
-        vectors = {"u": jnp.asarray(u, "float32"), "v": jnp.asarray(v, "float32")}
-        spectral[name] = {"kernel_norm": vectors}
-    return spectral
-
-
-def dividing_threshold(confidence):
-    """A confidence that about half of the pixels are above, and none near."""
-    values = np.sort(np.ravel(confidence))
-    middle = values[int(0.4 * len(values)) : int(0.6 * len(values))]
-    widest = np.argmax(np.diff(middle))
-    return float((middle[widest] + middle[widest + 1]) / 2)
 
 
 @pytest.fixture(scope="module")
@@ -145,23 +60,11 @@ def gradient_taken(before, after):
     return jax.tree.map(lambda x, y: np.float64(x) - np.float64(y), before, after)
 
 
-def papers_step(method, state, spectral, threshold, batch, fake_from):
-    """Losses and gradients of both players, and G's statistics."""
-    paper = Paper(method, state, threshold)
-    (g_loss, stats), g_gradient = jax.value_and_grad(paper.generator_loss, has_aux=True)(
-        state.generator.params, batch
-    )
-    d_loss, d_gradient = jax.value_and_grad(paper.discriminator_loss)(
-        state.discriminator.params, spectral, batch, fake_from
-    )
-    return (g_loss, g_gradient, stats), (d_loss, d_gradient)
-
-
-def check_step(papers_step, step, method, state, threshold, batch):
+def check_step(expected_step, step, method, state, threshold, batch):
     """Losses, gradients, and the collections after a step, against the paper's."""
     fake_from = tuple(batch)
     spectral = iterated(state.discriminator)
-    (g_loss, g_gradient, stats), (d_loss, d_gradient) = papers_step(
+    (g_loss, g_gradient, stats), (d_loss, d_gradient) = expected_step(
         method, state, spectral, threshold, batch, fake_from
     )
 

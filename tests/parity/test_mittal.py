@@ -81,96 +81,118 @@ class Torch:
         features = network["backbone"].stage(4, network["backbone"].stem_to_stage3(images))
         return network["linear"](features.mean((2, 3), keepdim=True)).flatten(1)
 
+    def scores(self, batch):
+        """D's probability that the unlabelled images' predictions are real [B]; moves G's norms."""
+        self.generator.train()
+        images, _ = scaled_alike(batch["unlabeled"]["image"], batch["labeled"]["image"])
+        score, _ = self.judge(self.generator(batch["unlabeled"]["image"]).softmax(1), images)
+        return score.sigmoid().tolist()
+
     def train(self, batch, step, threshold):
-        """One step of all; returns the losses by our names. No `threshold` gives D's scores."""
-        functional, settings = self.torch.nn.functional, self.settings
+        """One step of all; returns the losses by our names."""
         for name in ("generator", "discriminator"):
-            self.reference.set_learning_rates(self.optimizers[name], settings, step)
+            self.reference.set_learning_rates(self.optimizers[name], self.settings, step)
         half = (SETTINGS.lr - SETTINGS.final_lr) / 2
         rate = SETTINGS.final_lr + half * (1 + math.cos(math.pi * step / NUM_STEPS))
         self.optimizers["classifier"].param_groups[0]["lr"] = rate
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        images, labels = batch["labeled"]["image"], batch["labeled"]["label"]
-        unlabeled = batch["unlabeled"]["image"]
-        both = self.torch.cat([images, unlabeled])
-        low, high = both.min(), both.max()
-        scaled, scaled_unlabeled = ((x - low) / (high - low) for x in (images, unlabeled))
+        real = self.reference.step.one_hot(batch["labeled"]["label"], CLASSES, 255)
+        losses, fake = self.differentiate_generator(batch, real, threshold)
+        losses |= self.differentiate_discriminator(batch, real, fake)
+        losses |= self.differentiate_classifier(batch, real.amax((2, 3)), min(1.0, step / 2))
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        self.move_teacher(min(1 - 1 / (step + 2), SETTINGS.ema))
+        return {name: float(value.detach()) for name, value in losses.items()}
 
-        # G
+    def differentiate_generator(self, batch, real, threshold):
+        """G's losses, and what it makes of the unlabelled images."""
+        cross_entropy = self.torch.nn.functional.cross_entropy
+        images, unlabeled = batch["labeled"]["image"], batch["unlabeled"]["image"]
+        scaled, scaled_unlabeled = scaled_alike(images, unlabeled)
         self.generator.train()
-        cross_entropy = functional.cross_entropy(self.generator(images), labels, ignore_index=255)
+        labels_loss = cross_entropy(
+            self.generator(images), batch["labeled"]["label"], ignore_index=255
+        )
         logits = self.generator(unlabeled)
         fake = logits.softmax(1)
-        real = self.reference.step.one_hot(labels, CLASSES, 255)
         self.discriminator.requires_grad_(False)
         score, features = self.judge(fake, scaled_unlabeled)
-        if threshold is None:
-            return score.sigmoid().tolist()
         _, real_features = self.judge(real, scaled)
         matching = (real_features.mean(0) - features.mean(0)).abs().mean()
         kept = score.sigmoid() > threshold
         training = self.torch.zeros(())
         if kept.any():
-            own = logits[kept].detach().argmax(1)
-            training = functional.cross_entropy(logits[kept], own)
+            training = cross_entropy(logits[kept], logits[kept].detach().argmax(1))
         loss = (
-            cross_entropy
+            labels_loss
             + LAMBDAS["lambda_feature_matching"] * matching
             + LAMBDAS["lambda_self_training"] * training
         )
         loss.backward()
-
-        # D
-        self.discriminator.requires_grad_(True)
-        fake_score, _ = self.judge(fake.detach(), scaled_unlabeled)
-        real_score, _ = self.judge(real, scaled)
-        entropy = functional.binary_cross_entropy_with_logits
-        d_loss = (
-            entropy(fake_score, self.torch.zeros(2)) + entropy(real_score, self.torch.ones(2))
-        ) / 2
-        d_loss.backward()
-
-        # The student and the teacher
-        self.classifier.train()
-        student = [self.classify(self.classifier, self.fade(x)) for x in (images, unlabeled)]
-        occurring = real.amax((2, 3))
-        classification = entropy(student[0], occurring)
-        with self.torch.no_grad():
-            teacher = self.classify(self.teacher, both)
-        consistency = functional.cosine_embedding_loss(
-            self.torch.cat(student), teacher, self.torch.ones(4)
-        )
-        weight = min(1.0, step / 2)
-        (classification + weight * consistency).backward()
-
-        for optimizer in self.optimizers.values():
-            optimizer.step()
-        stays = min(1 - 1 / (step + 2), SETTINGS.ema)
-        mine, its = self.teacher.state_dict(), self.classifier.state_dict()
-        for name, x in mine.items():
-            if x.is_floating_point():
-                x.mul_(stays).add_((1 - stays) * its[name])
         losses = {
-            "loss/cross_entropy": cross_entropy,
+            "loss/cross_entropy": labels_loss,
             "loss/feature_matching": matching,
             "loss/self_training": training,
             "self_training/kept": kept.float().mean(),
             "loss/generator": loss,
-            "loss/discriminator": d_loss,
+        }
+        return losses, fake.detach()
+
+    def differentiate_discriminator(self, batch, real, fake):
+        """D's loss."""
+        images, unlabeled = scaled_alike(batch["labeled"]["image"], batch["unlabeled"]["image"])
+        self.discriminator.requires_grad_(True)
+        fake_score, _ = self.judge(fake, unlabeled)
+        real_score, _ = self.judge(real, images)
+        entropy = self.torch.nn.functional.binary_cross_entropy_with_logits
+        of_fake = entropy(fake_score, self.torch.zeros(2))
+        loss = (of_fake + entropy(real_score, self.torch.ones(2))) / 2
+        loss.backward()
+        return {
+            "loss/discriminator": loss,
             "confidence/fake": fake_score.sigmoid().mean(),
             "confidence/real": real_score.sigmoid().mean(),
+        }
+
+    def differentiate_classifier(self, batch, occurring, weight):
+        """The student's losses."""
+        functional = self.torch.nn.functional
+        images = batch["labeled"]["image"], batch["unlabeled"]["image"]
+        self.classifier.train()
+        student = [self.classify(self.classifier, self.fade(x)) for x in images]
+        classification = functional.binary_cross_entropy_with_logits(student[0], occurring)
+        with self.torch.no_grad():
+            teacher = self.classify(self.teacher, self.torch.cat(images))
+        consistency = functional.cosine_embedding_loss(
+            self.torch.cat(student), teacher, self.torch.ones(4)
+        )
+        (classification + weight * consistency).backward()
+        return {
             "loss/classification": classification,
             "loss/consistency": consistency,
             "classifier/consistency_weight": self.torch.tensor(weight),
         }
-        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def move_teacher(self, stays):
+        """Towards the student, running statistics too."""
+        mine, its = self.teacher.state_dict(), self.classifier.state_dict()
+        for name, x in mine.items():
+            if x.is_floating_point():
+                x.mul_(stays).add_((1 - stays) * its[name])
 
     def fade(self, images):
         """What the student sees."""
         mean, std = (self.torch.tensor(x).view(1, 3, 1, 1) for x in (NORMALIZE.mean, NORMALIZE.std))
         factors = self.torch.tensor(FADED[::-1]).view(1, 3, 1, 1)  # in the order of the images
         return ((images * std + mean) * factors - mean) / std
+
+
+def scaled_alike(images, others):
+    """Both from 0 to 1, by the least and the largest value of the two."""
+    low, high = min(images.min(), others.min()), max(images.max(), others.max())
+    return (images - low) / (high - low), (others - low) / (high - low)
 
 
 @pytest.fixture
@@ -201,8 +223,8 @@ def test_three_steps_of_all_networks(torch, reference):
             for name, x in variables.items()
         }
     )
-    scores = theirs.train(to_torch_batch(make_batch(0), torch), 0, None)
-    threshold = float(np.mean(scores))  # of two images one is kept at first
+    # Of two images one is kept at first.
+    threshold = float(np.mean(theirs.scores(to_torch_batch(make_batch(0), torch))))
     # That look has moved the running statistics of G.
     reference.to_torch(
         theirs.generator,

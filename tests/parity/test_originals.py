@@ -75,38 +75,46 @@ def gradients_of(module, torch):
     }
 
 
-def check_generator(network, trunk, size, classes, folder, torch, originals, most=None):
-    """Evaluation; then a pass in training: logits and statistics, and in float64 gradients too.
-
-    In float32 gradients tell little: a ReLU that rounding switches changes them by more.
+class Pair:
+    """One of `NETWORKS`, theirs and ours with the same random weights, and two images.
 
     Args:
-      network: one of `NETWORKS`.
+      network: its name.
       trunk: one of `ARCHITECTURES`.
       size: of the images, height and width.
       classes: of the output.
       folder: for files.
       torch: the module.
       originals: the module.
-      most: error of logits in float32 and training mode that none may have, whatever PyTorch's is.
     """
-    architecture, name = ARCHITECTURES[trunk], f"{network.split()[0]}_{trunk}"
-    theirs_class, their_options, norm, options = NETWORKS[network]
-    theirs = getattr(originals, theirs_class)(
-        architecture.stem, architecture.width, architecture.blocks, classes, **their_options
-    )
-    randomize(theirs, torch)
-    begin = {key: tensor.clone() for key, tensor in theirs.state_dict().items()}
-    variables, about = imported(begin, name, folder, torch, **options)
-    assert about["num_classes"] == classes
-    model = {**about["model"], "aspp_rates": tuple(about["model"]["aspp_rates"])}
-    assert model["aspp_rates"] == RATES[network]
-    ours = Generator(classes, attention=(), norm=norm, **model)
-    images, weights = normal(1, 2, *size, 3), normal(2, 2, *size, classes)
 
-    def forward(variables, images):
-        """Logits of both heads, and the batch statistics after this pass."""
-        logits, state = ours.apply(
+    def __init__(self, network, trunk, size, classes, folder, torch, originals):
+        architecture, self.torch = ARCHITECTURES[trunk], torch
+        their_class, their_options, norm, options = NETWORKS[network]
+        self.theirs = getattr(originals, their_class)(
+            architecture.stem, architecture.width, architecture.blocks, classes, **their_options
+        )
+        randomize(self.theirs, torch)
+        self.begin = {key: tensor.clone() for key, tensor in self.theirs.state_dict().items()}
+        name = f"{network.split()[0]}_{trunk}"
+        self.imported = lambda tensors: imported(tensors, name, folder, torch, **options)
+        self.variables, about = self.imported(self.begin)
+        assert about["num_classes"] == classes
+        model = {**about["model"], "aspp_rates": tuple(about["model"]["aspp_rates"])}
+        assert model["aspp_rates"] == RATES[network]
+        self.ours = Generator(classes, attention=(), norm=norm, **model)
+        self.images, self.weights = normal(1, 2, *size, 3), normal(2, 2, *size, classes)
+
+    def evaluated(self):
+        """Logits in evaluation mode, ours and theirs."""
+        ours = jax.jit(functools.partial(self.ours.apply, train=False))(self.variables, self.images)
+        with self.torch.no_grad():
+            theirs, *_ = self.theirs.eval()(to_nchw(self.images, self.torch))
+        return ours, to_nhwc(theirs)
+
+    def our_pass(self, variables, images):
+        """Logits of both heads in training mode, and the batch statistics after this pass."""
+        logits, state = self.ours.apply(
             variables,
             images,
             train=True,
@@ -115,56 +123,75 @@ def check_generator(network, trunk, size, classes, folder, torch, originals, mos
         )
         return [logits, *state.get("auxiliary", {}).get("logits", ())], state["batch_stats"]
 
-    def objective(outputs, weights):
-        return sum(f * (x * weights).mean() for f, x in zip((1, 0.5), outputs, strict=False))
+    def their_pass(self, dtype):
+        """Theirs from where ours begins, as tensors; the statistics under our names."""
+        self.theirs.load_state_dict(self.begin)
+        self.theirs.to(dtype).zero_grad()
+        images = to_nchw(self.images, self.torch).to(dtype)
+        outputs = [x for x in self.theirs.train()(images) if x is not None]
+        return outputs, self.imported(self.theirs.state_dict())[0]["batch_stats"]
 
-    def their_pass(dtype):
-        """Logits of a pass of theirs from where ours begins, and the statistics after it."""
-        theirs.load_state_dict(begin)
-        theirs.to(dtype).zero_grad()
-        outputs = [x for x in theirs.train()(to_nchw(images, torch).to(dtype)) if x is not None]
-        after, _ = imported(theirs.state_dict(), name, folder, torch, **options)
-        return outputs, after["batch_stats"]
-
-    def errors(outputs, exact):
-        pairs = zip(outputs, exact, strict=True)
-        return [np.abs(np.asarray(x) - y).max() / np.abs(y).max() for x, y in pairs]
-
-    evaluated = jax.jit(functools.partial(ours.apply, train=False))(variables, images)
-    with torch.no_grad():
-        want = to_nhwc(theirs.eval()(to_nchw(images, torch))[0])
-    assert max(errors([evaluated], [want])) < 1e-4
-    outputs, stats = jax.device_get(jax.jit(forward)(variables, images))
-    with torch.no_grad():
-        their_outputs, their_stats = their_pass(torch.float32)
-    their_outputs = list(map(to_nhwc, their_outputs))
-    assert_trees_close(stats, their_stats, 1e-3)
-
-    with jax.enable_x64(True):
-        double = functools.partial(jax.tree.map, lambda x: jnp.asarray(x, jnp.float64))
+    def our_gradients(self):
+        """Gradients, logits and statistics of a pass in float64."""
 
         @jax.jit
         def learn(params, variables, images, weights):
             def loss(params):
-                outputs, stats = forward({**variables, "params": params}, images)
+                outputs, stats = self.our_pass({**variables, "params": params}, images)
                 return objective(outputs, weights), (outputs, stats)
 
             return jax.grad(loss, has_aux=True)(params)
 
-        arguments = double((variables["params"], variables, images, weights))
-        gradients, (exact, exact_stats) = jax.device_get(learn(*arguments))
-    exact_tensors, their_exact_stats = their_pass(torch.float64)
-    their_exact = list(map(to_nhwc, exact_tensors))
+        with jax.enable_x64(True):
+            arguments = self.variables["params"], self.variables, self.images, self.weights
+            doubled = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), arguments)
+            gradients, (outputs, stats) = jax.device_get(learn(*doubled))
+        return gradients, outputs, stats
+
+    def their_gradients(self):
+        """As `our_gradients`."""
+        outputs, stats = self.their_pass(self.torch.float64)
+        objective(outputs, to_nchw(self.weights, self.torch)).backward()
+        gradients, _ = self.imported(gradients_of(self.theirs, self.torch))
+        return gradients["params"], [to_nhwc(x.detach()) for x in outputs], stats
+
+
+def objective(outputs, weights):
+    """The auxiliary head's counts half."""
+    return sum(f * (x * weights).mean() for f, x in zip((1, 0.5), outputs, strict=False))
+
+
+def errors(outputs, exact):
+    """The largest of each output, in units of its largest value."""
+    pairs = zip(outputs, exact, strict=True)
+    return [np.abs(np.asarray(x) - y).max() / np.abs(y).max() for x, y in pairs]
+
+
+def check_generator(pair, most=None):
+    """Evaluation; then a pass in training: logits and statistics, and in float64 gradients too.
+
+    In float32 gradients tell little: a ReLU that rounding switches changes them by more.
+
+    Args:
+      pair: of networks.
+      most: error of logits in float32 and training mode that none may have, whatever PyTorch's is.
+    """
+    ours, theirs = pair.evaluated()
+    assert max(errors([ours], [theirs])) < 1e-4
+    outputs, stats = jax.device_get(jax.jit(pair.our_pass)(pair.variables, pair.images))
+    with pair.torch.no_grad():
+        their_outputs, their_stats = pair.their_pass(pair.torch.float32)
+    assert_trees_close(stats, their_stats, 1e-3)
+
+    gradients, exact, exact_stats = pair.our_gradients()
+    their_gradients, their_exact, their_exact_stats = pair.their_gradients()
     assert max(errors(exact, their_exact)) < 1e-5
     assert_trees_close(exact_stats, their_exact_stats, 1e-5)
-    objective(exact_tensors, to_nchw(weights, torch)).backward()
-    their_gradients, _ = imported(gradients_of(theirs, torch), name, folder, torch, **options)
-    assert_trees_close(gradients, their_gradients["params"], 1e-5)
+    assert_trees_close(gradients, their_gradients, 1e-5)
     # In float32, a hundred layers of batch statistics magnify the roundings of either side.
-    for error, their_error in zip(
-        errors(outputs, their_exact), errors(their_outputs, their_exact), strict=True
-    ):
-        print(f"{network} {trunk} {size}: {error:.1e} in float32, PyTorch {their_error:.1e}")
+    in_float32 = errors(outputs, their_exact), errors(map(to_nhwc, their_outputs), their_exact)
+    for error, their_error in zip(*in_float32, strict=True):
+        print(f"logits in float32: {error:.1e} from exact, PyTorch's {their_error:.1e}")
         assert error < max(1e-4, 2 * their_error), (error, their_error)
         assert most is None or error < most
 
@@ -181,7 +208,7 @@ def check_generator(network, trunk, size, classes, folder, torch, originals, mos
     ],
 )
 def test_a_small_generator(network, size, tmp_path, torch, originals):
-    check_generator(network, "resnet_tiny", size, 5, tmp_path, torch, originals, most=MOST)
+    check_generator(Pair(network, "resnet_tiny", size, 5, tmp_path, torch, originals), most=MOST)
 
 
 @pytest.mark.slow
@@ -189,7 +216,7 @@ def test_a_small_generator(network, size, tmp_path, torch, originals):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_published_generator(network, size, tmp_path, torch, originals):
     """Minutes, and up to 14 GB of memory."""
-    check_generator(network, "resnet101", size, 21, tmp_path, torch, originals)
+    check_generator(Pair(network, "resnet101", size, 21, tmp_path, torch, originals))
 
 
 @pytest.mark.parametrize(

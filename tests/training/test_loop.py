@@ -12,6 +12,7 @@ from sassn_jax import data
 from sassn_jax.data import scenes
 from sassn_jax.errors import InputError, OccupiedError, TrainingError
 from sassn_jax.files import occupied
+from sassn_jax.training import config as configuration
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import make_runs_small, tiny_config
@@ -317,6 +318,18 @@ def test_a_bad_field_is_named_and_nothing_is_written(workdir, field, value, mess
         train_and_evaluate(config, workdir)
     assert "\n" not in str(caught.value)
     assert not workdir.exists()
+
+
+def test_the_file_of_weights_may_stand_in_another_folder(tmp_path):
+    """As on the host where a run goes on."""
+    config = tiny_config()
+    config.model.weights = "here/a.safetensors"
+    configuration.write(config, tmp_path)
+    config.model.weights = "there/a.safetensors"
+    configuration.check_workdir(config, tmp_path)
+    config.model.weights = "there/b.safetensors"
+    with pytest.raises(InputError, match=r"model.weights was 'a.safetensors', is 'b.safetensors'"):
+        configuration.check_workdir(config, tmp_path)
 
 
 def test_workdir_of_another_config_is_refused(supervised_run):

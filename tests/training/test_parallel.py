@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(jax.device_count() != 2, reason="written for two
 def test_each_device_takes_an_equal_share_of_a_batch():
     mesh = parallel.make_mesh(4)
     assert mesh.axis_names == ("data",)
+    assert parallel.describe(mesh) == "2 x cpu"
     batch = {"labeled": {"image": np.arange(4.0 * 3).reshape(4, 3), "label": np.arange(4)}}
     placed = parallel.put_batch(batch, mesh)
     shards = placed["labeled"]["image"].addressable_shards

@@ -1,6 +1,7 @@
 """What all commands share: a user's mistake is one line on standard error and exit code 2."""
 
 import _thread
+import collections
 import contextlib
 import functools
 import os
@@ -20,7 +21,7 @@ from rich.progress import Progress
 from sassn_jax.errors import InputError, TrainingError
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
-TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint"
+TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint, if there is one"
 LINE_EVERY = 15.0  # seconds between lines that tell of progress
 
 
@@ -122,12 +123,22 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
         rest = flags.FLAGS(arguments)
     except Exception as error:  # a config file is a program, and may fail in any way
         _stop(_first_cause(error), 2)
+    _check_tuples(arguments)
     words = rest[1:]
     if verbs and (len(words) != 1 or words[0] not in verbs):
         _stop(f"{' '.join(words)!r}: expected one of {', '.join(verbs)}, then flags", 2)
     if words and not verbs:
         _stop(f"{words[0]!r}: expected flags only, such as --workdir=DIR", 2)
     return rest
+
+
+def _check_tuples(arguments: Sequence[str]) -> None:
+    """Ends the program where a tuple of a config is given twice: ml_collections joins the two."""
+    names = (word.partition("=")[0].lstrip("-") for word in arguments if word.startswith("-"))
+    for name, count in collections.Counter(names).items():
+        is_tuple = name.startswith("config.") and isinstance(flags.FLAGS[name], flags.MultiFlag)
+        if is_tuple and count > 1:
+            _stop(f"--{name}: given {count} times; expected once, with all of its values", 2)
 
 
 def _config_files() -> str:

@@ -29,7 +29,9 @@ _ALL_BRANCHES = flags.DEFINE_boolean(
     "them. AdvSemiSeg's code and its descendants evaluate the first two alone.",
 )
 _ALLOW = flags.DEFINE_string(
-    "allow", "", "Regular expression: names of arrays of the source that may be left out."
+    "allow",
+    "",
+    "Regular expression of whole names of arrays that may be left out, such as aux\\..*",
 )
 
 

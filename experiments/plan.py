@@ -2,10 +2,10 @@
 
     make plan FLAGS='--config=configs/NAME.py --gpu=NAME [--num_gpus=8] [--output=FILE.json]'
 
-The training step is compiled for the GPU, which need not be there. No weights are needed, and no
-data, but that of one's own (configs/folder.py) the classes must be known. If it does not fit,
-bfloat16, rematerialisation and accumulation are tried, the cheapest first, until it does; the exit
-code is 1 if it never does.
+The training step is compiled for the GPU, which need not be there. Neither weights nor data are
+needed; one's own dataset (configs/folder.py) must be prepared, since it has the classes. If it does
+not fit, bfloat16, rematerialisation and accumulation are tried, the cheapest first, until it does;
+the exit code is 1 if it never does.
 """
 
 import sys

@@ -84,15 +84,17 @@ def import_weights(
         variables[collection], more = matching.fill(tree, left, target.name_of)
         problems += more
     dead = {name for name in left if re.fullmatch(target.dead, name)}
-    problems += [
+    homeless = [
         f"{name} {array.shape} has no place"
         for name, array in left.items()
         if not (resnet.is_unused(name) or name in dead or allowed.fullmatch(name))
     ]
+    problems += homeless
     if problems:
+        hint = ". What has no place can be left out by --allow=REGEX, which matches whole names"
         raise InputError(
             f"{str(source)!r}: expected exactly the arrays of {architecture}; "
-            f"{matching.summary(problems)}. What has no place can be left out by --allow=REGEX",
+            f"{matching.summary(problems)}{hint if homeless else ''}",
             details=problems if len(problems) > matching.SHOWN else (),
         )
     if target.about["fused"]:

@@ -151,6 +151,16 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
             "evaluate: --config has no field scale; see --help; did you mean scales?",
         ),
         ("evaluate", ["--config.eval.mirror=maybe"], "mirror"),
+        (
+            "train",
+            [*TINY, "--config.crop_size=(64, 64)"],
+            "train: --config.crop_size: given 2 times; expected once, with all of its values",
+        ),
+        (
+            "evaluate",
+            ["--config.eval.scales=(0.75, 1.0)", "--config.eval.scales", "(1.0,)"],
+            "evaluate: --config.eval.scales: given 2 times; expected once",
+        ),
         ("reproduce", ["--table=6"], "reproduce: --table=6: expected one of 1, 2, 3, 4, 5, "),
         (
             "reproduce",

@@ -8,6 +8,7 @@ images/ID.jpg or ID.png        RGB
 labels/ID.png                  one channel of class ids; 255 = ignore
 """
 
+import glob
 import itertools
 import os
 from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ from sassn_jax.errors import InputError
 NAME = "folder"
 SPLITS = ("train", "val")
 OPTIONAL_SPLITS = ("test", UNLABELED)
+IMAGE_SUFFIXES = (".jpg", ".png")
 
 
 def prepare(
@@ -87,15 +89,15 @@ class FolderLayout:
 
 
 def read_layout(root: str | os.PathLike[str], *, tested: bool = False) -> FolderLayout:
-    """Reads the lists of a folder; looks at no image.
+    """Reads the lists of a folder, and looks whether their files are there.
 
     Args:
       root: the folder.
       tested: whether there must be a list `test.txt`.
 
     Raises:
-      InputError: where the folder or a list is missing or empty, or an id is named twice, be it in
-        two lists.
+      InputError: where the folder, a list or a file of one is missing, a list is empty, or an id is
+        named twice, be it in two lists.
     """
     root = Path(root)
     if not root.is_dir():
@@ -113,4 +115,31 @@ def read_layout(root: str | os.PathLike[str], *, tested: bool = False) -> Folder
                 f"{root / one}.txt: {twice[0]!r} is in {other}.txt too{name_several(twice)}; "
                 "expected each image in one list"
             )
+    for split, ids in splits.items():
+        _check_files(root, split, ids, "images", IMAGE_SUFFIXES)
+        if split != UNLABELED:
+            _check_files(root, split, ids, "labels", (".png",))
     return FolderLayout(root, names, splits)
+
+
+def _check_files(
+    root: Path, split: str, ids: tuple[str, ...], folder: str, suffixes: tuple[str, ...]
+) -> None:
+    """Checks that each id of a list has a file of one of these suffixes in a folder."""
+    missing = [
+        id_ for id_ in ids if not any((root / folder / f"{id_}{end}").is_file() for end in suffixes)
+    ]
+    if not missing:
+        return
+    id_ = min(missing)
+    named = root / folder / id_
+    first, *others = (f"{named}{end}" for end in suffixes)
+    nor = "".join(f", nor {Path(other).name}" for other in others)
+    hint = ""
+    if named.is_file():
+        hint = f"; expected ids without {named.suffix}"
+    elif near := sorted(named.parent.glob(f"{glob.escape(named.name)}.*")):
+        hint = f"; rename or convert {near[0].name}"
+    raise InputError(
+        f"{first}: no such file{nor}, but {id_!r} is in {split}.txt{name_several(missing)}{hint}"
+    )

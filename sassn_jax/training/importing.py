@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,13 @@ from sassn_jax.training.targets import DISCRIMINATOR, NAMES, Arrays
 from sassn_jax.weights import fused, matching, npz, onnx, pth, resnet, store, vgg
 
 DEAD = "AdvSemiSeg's code never evaluates it, so that it was not trained"
+READERS: dict[str, Callable[[Path], Arrays]] = {
+    ".pth": pth.read,
+    ".pt": pth.read,
+    ".npz": npz.read,
+    store.SUFFIX: store.read_arrays,
+}
+SUFFIXES = (*READERS, ".onnx")
 WRAPPERS = ("module.", "Scale.")  # of DataParallel, and of DeepLab's training at several scales
 
 
@@ -26,7 +33,8 @@ class Imported:
     Attributes:
       about: what the file says of its network, see `weights.store.write`.
       taken: how many arrays of the source are in it.
-      left_out: name and shape of each that is not, and why, where nobody has asked for it.
+      left_out: name and shape of each that is not, and why, where nobody has asked for it; counters
+        of batches together.
     """
 
     about: dict[str, Any]
@@ -91,11 +99,17 @@ def import_weights(
     ]
     problems += homeless
     if problems:
-        hint = ". What has no place can be left out by --allow=REGEX, which matches whole names"
+        is_other = len(left) == len(arrays)  # and a list of all would not help
+        if is_other:
+            hint = f". None of its names is one of the network's{_common_prefix(arrays)}"
+        elif homeless:
+            hint = ". What has no place can be left out by --allow=REGEX, which matches whole names"
+        else:
+            hint = ""
         raise InputError(
             f"{str(source)!r}: expected exactly the arrays of {architecture}; "
-            f"{matching.summary(problems)}{hint if homeless else ''}",
-            details=problems if len(problems) > matching.SHOWN else (),
+            f"{matching.summary(problems)}{hint}",
+            details=() if is_other or len(problems) <= matching.SHOWN else problems,
         )
     if target.about["fused"]:
         std = target.about["image"]["std"]
@@ -106,11 +120,22 @@ def import_weights(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     about = {**target.about, "source": {"file": source.name, "sha256": digest}}
     store.write(output, variables, about)
-    left_out = tuple(
+    counters = [name for name in left if resnet.is_counter(name)]
+    left_out = [
         f"{name} {array.shape}" + (f": {DEAD}" if name in dead else "")
         for name, array in left.items()
-    )
-    return Imported(about, len(arrays) - len(left), left_out)
+        if name not in counters
+    ]
+    if counters:
+        left_out.append(f"{len(counters)} counters of batches, such as {counters[0]}")
+    return Imported(about, len(arrays) - len(left), tuple(left_out))
+
+
+def _common_prefix(names: Iterable[str]) -> str:
+    """What all names begin with, as a part of a message; nothing if there is no such module."""
+    characters = os.path.commonprefix(list(names))  # noqa: RUF071 (cut to whole modules below)
+    prefix, dot, _ = characters.rpartition(".")
+    return f"; they all begin with {prefix}{dot}, which is to be taken off" if dot else ""
 
 
 def _check(
@@ -122,6 +147,10 @@ def _check(
     allow: str,
 ) -> re.Pattern:
     """Checks what can be checked before anything is read; returns the pattern of `allow`."""
+    if source.suffix not in SUFFIXES:
+        raise InputError(f"{str(source)!r}: expected a file of {', '.join(SUFFIXES)}")
+    if not source.is_file():
+        raise InputError(f"{str(source)!r}: no such file")
     if architecture not in NAMES:
         raise InputError(f"architecture={architecture!r}: expected one of {', '.join(NAMES)}")
     if convention is not None and convention not in CONVENTIONS:
@@ -136,7 +165,7 @@ def _check(
             "it out"
         )
     store.check_name(output)
-    if output.exists() and source.exists() and output.samefile(source):
+    if output.exists() and output.samefile(source):
         raise InputError(f"output={str(output)!r}: is the source itself; choose another name")
     try:
         return re.compile(allow)
@@ -146,17 +175,14 @@ def _check(
 
 def _read(path: Path) -> tuple[Arrays, str | None]:
     """Returns the arrays of a file and, if it tells, the layout of its trunk."""
-    readers: dict[str, Callable[[Path], Arrays]] = {
-        ".pth": pth.read,
-        ".pt": pth.read,
-        ".npz": npz.read,
-        store.SUFFIX: store.read_arrays,
-    }
     if path.suffix == ".onnx":
         return onnx.read(path)
-    if path.suffix not in readers:
-        raise InputError(f"{str(path)!r}: expected a file of {', '.join([*readers, '.onnx'])}")
-    arrays = readers[path.suffix](path)
+    arrays = READERS[path.suffix](path)
+    if path.suffix == store.SUFFIX and store.is_ours(arrays):
+        raise InputError(
+            f"{str(path)!r}: is one of experiments.import_weights or experiments.export already; "
+            "give it as --config.model.weights"
+        )
     for wrapper in WRAPPERS:
         if all(name.startswith(wrapper) for name in arrays):
             arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}

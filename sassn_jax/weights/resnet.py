@@ -16,12 +16,16 @@ Tree = Mapping[str, Any]
 
 # Arrays of torchvision's ResNet and VGG that a segmentation network has no use for.
 UNUSED = ("fc.weight", "fc.bias", "classifier.6.weight", "classifier.6.bias")
-UNUSED_SUFFIX = "num_batches_tracked"
 
 
 def is_unused(name: str) -> bool:
     """Whether a segmentation network has no use for an array, by the name in torchvision."""
-    return name in UNUSED or name.rpartition(".")[2] == UNUSED_SUFFIX
+    return name in UNUSED or is_counter(name)
+
+
+def is_counter(name: str) -> bool:
+    """Whether an array counts the batches that a norm has seen, by its name in PyTorch."""
+    return name.rpartition(".")[2] == "num_batches_tracked"
 
 
 def load_backbone(

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,12 +101,19 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
 
 
+def is_ours(names: Iterable[str]) -> bool:
+    """Whether arrays are named as `write` names them."""
+    return all(name.startswith(("params/", "batch_stats/")) for name in names)
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Opens a file, and turns every failure in reading it into one line."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file
+    except FileNotFoundError:
+        raise InputError(f"{os.fspath(path)}: no such file; expected a {SUFFIX} file") from None
     except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{os.fspath(path)}: expected a {SUFFIX} file ({reason})") from error

@@ -51,3 +51,28 @@ def test_images_may_be_png(source, tmp_path):
     folder.prepare(source, tmp_path / "data")
     val = data.load("folder", tmp_path / "data").splits["val"]
     np.testing.assert_array_equal(val[list(val.ids).index("val_0")]["image"], pixels)
+
+
+def test_all_files_that_are_missing_are_told_of_at_once_with_the_list(source, tmp_path):
+    for id_ in ("train_0", "train_2"):
+        (source / "images" / f"{id_}.jpg").unlink()
+    with pytest.raises(InputError) as error:
+        folder.prepare(source, tmp_path / "data")
+    assert str(error.value) == (
+        f"{source / 'images' / 'train_0.jpg'}: no such file, nor train_0.png, but 'train_0' is in "
+        "train.txt (2 such: train_0, train_2)"
+    )
+
+
+@pytest.mark.parametrize("ending", [".JPG", ".jpeg", ".tif"])
+def test_an_image_of_another_ending_is_pointed_out(source, tmp_path, ending):
+    path = source / "images" / "val_1.jpg"
+    path.rename(path.with_suffix(ending))
+    with pytest.raises(InputError, match=f"in val.txt; rename or convert val_1{ending}$"):
+        folder.prepare(source, tmp_path / "data")
+
+
+def test_ids_with_an_ending_are_pointed_out(source, tmp_path):
+    (source / "val.txt").write_text("val_0.jpg\nval_1.jpg\n")
+    with pytest.raises(InputError, match=r"val_0.jpg, val_1.jpg\); expected ids without .jpg$"):
+        folder.prepare(source, tmp_path / "data")

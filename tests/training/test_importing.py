@@ -61,6 +61,7 @@ def test_a_trunk(arrays, trunk, tmp_path, output):
     extra = {
         "fc.weight": np.ones((10, 512), np.float32),
         "layer1.0.bn1.num_batches_tracked": np.array(7),
+        "layer1.0.bn2.num_batches_tracked": np.array(7),
     }
     source = save({**arrays, **extra}, tmp_path / "source.npz")
     imported = import_weights(source, "resnet_tiny", output)
@@ -68,7 +69,7 @@ def test_a_trunk(arrays, trunk, tmp_path, output):
     assert imported.taken == len(arrays)
     assert imported.left_out == (
         "fc.weight (10, 512)",
-        "layer1.0.bn1.num_batches_tracked ()",
+        "2 counters of batches, such as layer1.0.bn1.num_batches_tracked",
     )
     about = store.read_about(output)
     assert about["model"] == {"backbone": "resnet_tiny", "layout": "torchvision"}
@@ -246,6 +247,23 @@ def test_what_has_no_place_is_listed_unless_allowed(arrays, trunk, tmp_path, out
     assert_trunk(output, trunk)
 
 
+def test_a_common_prefix_is_named_and_no_list_given(arrays, tmp_path, output):
+    wrapped = {f"encoder.net.{name}": array for name, array in arrays.items()}
+    with pytest.raises(InputError, match=r"they all begin with encoder\.net\., which") as error:
+        import_weights(save(wrapped, tmp_path / "a.npz"), "resnet_tiny", output, allow=".*")
+    assert not error.value.details
+    with pytest.raises(InputError, match=r"None of its names is one of the network's$"):
+        import_weights(
+            save({"a.b": np.ones(1), "b": np.ones(1)}, tmp_path / "b.npz"), "resnet_tiny", output
+        )
+
+
+def test_a_file_of_ours_is_not_imported_again(arrays, tmp_path, output):
+    import_weights(save(arrays, tmp_path / "a.npz"), "resnet_tiny", output)
+    with pytest.raises(InputError, match=r"already; give it as --config\.model\.weights"):
+        import_weights(output, "resnet_tiny", tmp_path / "again.safetensors")
+
+
 def test_what_is_missing_cannot_be_allowed(arrays, tmp_path, output):
     shape = arrays.pop("layer2.0.conv2.weight").shape
     arrays["layer2.0.conv1.weight"] = np.ones((2, 2, 1, 1))
@@ -269,7 +287,7 @@ def test_what_is_missing_cannot_be_allowed(arrays, tmp_path, output):
         ({"allow": "("}, r"allow='\(': expected a regular expression"),
         ({"output": "ours.npz"}, r"expected a name that ends in \.safetensors"),
         ({"source": "theirs.h5"}, r"theirs\.h5': expected a file of \.pth, \.pt, \.npz"),
-        ({"source": "theirs.pth"}, r"theirs\.pth.*No such file"),
+        ({"source": "theirs.pth"}, r"theirs\.pth': no such file"),
         (
             {"architecture": "deeplabv3_resnet_tiny"},
             r"npz': has no kernel classifier\.4\.weight",

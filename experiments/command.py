@@ -162,7 +162,12 @@ def _first_cause(error: Exception, fields: str = "configs/common.py") -> str:
     missing = re.findall(r"Flag (--\w+) must have a value other than None", text)
     if missing:
         return f"{', '.join(missing)}: not given; see --help"
-    return text
+    wrong = re.fullmatch(
+        r"flag (--\S+=.*): (?:invalid literal for int|could not convert string).*", text
+    )
+    if wrong:
+        return f"{wrong[1]}: expected a {'whole ' if 'int()' in text else ''}number"
+    return text.removeprefix("flag ")
 
 
 def _stop(reason: object, code: int) -> NoReturn:

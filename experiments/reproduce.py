@@ -25,7 +25,9 @@ _DATASET = flags.DEFINE_string(
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds each cell is run with.", 1)
-_CELLS = flags.DEFINE_list("cells", [], "Names of the cells to run, with * and ?; all if empty.")
+_CELLS = flags.DEFINE_list(
+    "cells", [], "Names of the cells to run, with * and ?, such as *_sassn_1/8_*; all if empty."
+)
 _LABELS = flags.DEFINE_list("labels", [], "Fractions of labels in place of the table's.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where experiments.prepare put the dataset.")
 _WEIGHTS = flags.DEFINE_list(

@@ -98,7 +98,8 @@ class Recipe:
 
         Raises:
           InputError: if a field or its value is, the dataset is not there, or a choice of labels;
-            if not one of the cells has weights to start from.
+            if a file of weights is of another network, or not one of the cells has any to start
+            from.
         """
         config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
         validation.validate(config)
@@ -110,9 +111,12 @@ class Recipe:
                 f"--dataset={self.dataset}: has no split {split!r} to score runs on; add its list "
                 "and prepare it anew"
             )
-        missing = [cell for cell in cells if not self._has_weights(self.config(cell))]
-        if missing and len(missing) == len(cells):
-            self.require_weights(self.config(missing[0]))
+        configs = [self.config(cell) for cell in cells]
+        for one in {config.model.backbone: config for config in (config, *configs)}.values():
+            if one.model.weights:
+                configuration.about_weights(one)
+        if configs and not any(map(self._has_weights, configs)):
+            self.require_weights(configs[0])
 
     def require_weights(self, config: ConfigDict) -> None:
         """Checks that a network which the paper compares does not start from random by oversight.
@@ -171,8 +175,10 @@ def _update(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
             raise InputError(f"--set: there is no field {field}; see configs/common.py")
         try:
             part[name] = value
-        except (TypeError, ValueError) as error:
-            raise InputError(f"--set={field}={value}: {' '.join(str(error).split())}") from None
+        except (TypeError, ValueError):
+            raise InputError(
+                f"--set={field}={value}: expected a value of the kind of the recipe's {part[name]}"
+            ) from None
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:

@@ -113,20 +113,22 @@ class Table:
 def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
     """Returns the cells whose name matches one of the patterns, all where there are none.
 
+    A `/` is taken as names have it: `*_1/8_*` matches what `*_1-8_*` does.
+
     Raises:
       InputError: if a pattern matches nothing.
     """
-    for pattern in patterns:
-        if not any(fnmatch.fnmatchcase(cell.name, pattern) for cell in cells):
+    chosen = set()
+    for pattern in patterns or ["*"]:
+        as_named = pattern.replace("/", "-")
+        matching = {cell for cell in cells if fnmatch.fnmatchcase(cell.name, as_named)}
+        if not matching:
             raise InputError(
                 f"--cells={pattern}: matches none of the {len(cells)} cells, "
                 f"such as {cells[0].name}"
             )
-    return [
-        cell
-        for cell in cells
-        if not patterns or any(fnmatch.fnmatchcase(cell.name, p) for p in patterns)
-    ]
+        chosen |= matching
+    return [cell for cell in cells if cell in chosen]
 
 
 def find(name: str, dataset: str) -> tuple[Table, str]:

@@ -60,9 +60,23 @@ def resolve(config: ConfigDict) -> ConfigDict:
       InputError: naming the first field that is wrong, or if the file is of another network.
     """
     validate(config)
-    path = config.model.weights
-    if not path:
+    if not config.model.weights:
         return config
+    about = about_weights(config)
+    resolved = ConfigDict(config.to_dict())
+    resolved.model.layout = about["model"]["layout"]
+    resolved.image = ConfigDict(about["image"])
+    validate(resolved)
+    return resolved
+
+
+def about_weights(config: ConfigDict) -> dict[str, Any]:
+    """Returns what a config's file of weights says of itself, see `weights.store.write`.
+
+    Raises:
+      InputError: if it cannot be read, or is of another network.
+    """
+    path = config.model.weights
     about = about_npz(path) if Path(path).suffix == npz.SUFFIX else store.read_about(path)
     if about["network"] != "generator":
         raise InputError(
@@ -75,11 +89,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
             f"model.backbone={config.model.backbone!r}: the weights in {path} are of {backbone}; "
             "change one of the two"
         )
-    resolved = ConfigDict(config.to_dict())
-    resolved.model.layout = about["model"]["layout"]
-    resolved.image = ConfigDict(about["image"])
-    validate(resolved)
-    return resolved
+    return about
 
 
 def check_workdir(config: ConfigDict, workdir: Path) -> None:

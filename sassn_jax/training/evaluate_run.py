@@ -90,7 +90,7 @@ def load_run(
 
     Args:
       workdir: of the run, or the file.
-      checkpoint: `latest`, or `best` by mIoU on the validation split; a file holds only one.
+      checkpoint: `latest`, or `best` by mIoU on the validation split, which no file has.
       overrides: fields of its config that are to have other values, by dotted name.
 
     Raises:
@@ -99,6 +99,8 @@ def load_run(
     """
     workdir = Path(workdir)
     if workdir.suffix == store.SUFFIX:
+        if checkpoint != "latest":
+            raise InputError(f"{checkpoint=}: {workdir} holds one network; leave this out")
         return _load_exported(workdir, overrides)
     config = configuration.read(workdir)
     trained_on = config.dataset

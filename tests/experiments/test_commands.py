@@ -139,7 +139,16 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
             ["--config=configs/scenes.py", "--config.batchsize=2"],
             "--config has no field batchsize; see configs/common.py; did you mean batch_size?",
         ),
-        ("train", ["--config=configs/scenes.py", "--config.batch_size=two"], "batch_size"),
+        (
+            "train",
+            ["--config=configs/scenes.py", "--config.batch_size=two"],
+            "two: expected a whole number",
+        ),
+        (
+            "train",
+            ["--config=configs/scenes.py", "--config.optimizer.lr=a"],
+            "a: expected a number",
+        ),
         ("train", ["--config=configs/scenes.py", "--nonsense"], "nonsense"),
         ("train", ["--config=configs/scenes.py:labels=2"], "labels='2': expected a fraction"),
         ("train", ["--config=configs/camvid.py"], "experiments.prepare"),

@@ -54,6 +54,13 @@ def test_the_file_says_what_it_is(workdir, exported):
     assert about["network"] == "generator"
 
 
+def test_a_file_has_no_best_checkpoint(exported):
+    with pytest.raises(
+        InputError, match=r"checkpoint='best': .* holds one network; leave this out"
+    ):
+        load_run(exported, "best")
+
+
 def test_it_predicts_and_scores_as_the_run_does(workdir, exported):
     run, read = load_run(workdir), load_run(exported)
     jax.tree.map(np.testing.assert_array_equal, read.variables, run.variables)

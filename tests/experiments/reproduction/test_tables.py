@@ -14,6 +14,7 @@ from experiments.reproduction.cells import (
 from sassn_jax import data
 from sassn_jax.errors import InputError
 from sassn_jax.training import validation
+from sassn_jax.weights import store
 from tests.experiments.reproduction.conftest import TINY
 
 
@@ -153,6 +154,19 @@ def test_what_the_paper_compares_does_not_start_from_random_by_oversight(dataset
                 recipe.require_weights(config)
 
 
+def test_weights_of_another_trunk_are_refused_before_a_cell_runs(tmp_path):
+    about = {"network": "generator", "image": {}, "num_classes": None, "fused": False}
+    for backbone in ("resnet_tiny", "resnet50"):
+        model = {"backbone": backbone, "layout": "caffe"}
+        store.write(tmp_path / f"{backbone}.safetensors", {}, {**about, "model": model})
+    right, wrong = (str(tmp_path / f"{x}.safetensors") for x in ("resnet_tiny", "resnet50"))
+    cells = [Cell("scenes", "fcn8s", "1", 0)]
+    Recipe("scenes", weights={"": right}).check(cells=cells)
+    for weights in ({"": wrong}, {"": right, "vgg_tiny": wrong}):
+        with pytest.raises(InputError, match=r"resnet50\.safetensors are of resnet50; change one"):
+            Recipe("scenes", weights=weights).check(cells=cells)
+
+
 def test_changes_are_overrides_that_matter():
     overrides = {"num_steps": 5, "eval.scales": (1.0, 2.0), "checkpoint_every": 3}
     assert Recipe("voc", "DATA", overrides=overrides).changes == {
@@ -198,7 +212,10 @@ def test_overrides_are_values_or_words():
         (lambda: parse_weights(["none.npz"]), "--weights=none.npz: no such file"),
         (lambda: Recipe("scenes", overrides={"num_stepz": 3}).check(), "--set: there is no field"),
         (lambda: Recipe("scenes", overrides={"model.x.y": 3}).check(), "--set: there is no field"),
-        (lambda: Recipe("scenes", overrides={"num_steps": "x"}).check(), "--set=num_steps=x: "),
+        (
+            lambda: Recipe("scenes", overrides={"num_steps": "x"}).check(),
+            "--set=num_steps=x: expected a value",
+        ),
         (lambda: Recipe("scenes", overrides={"num_steps": 0}).check(), "num_steps=0: expected"),
         (lambda: Recipe("scenes", overrides=TINY).check(["1/0"]), "labels='1/0': expected"),
         (lambda: Recipe("camvid", "nowhere").check(), ""),
@@ -213,7 +230,7 @@ def test_mistakes_are_one_line(action, message):
 
 def test_cells_are_chosen_by_their_names():
     cells = tables.TABLES["5"].cells("voc", 2)
-    chosen = tables.select(cells, ["*_sa?_sn_1-2_*", "voc_sn_1_seed1"])
+    chosen = tables.select(cells, ["*_sa?_sn_1/2_*", "voc_sn_1_seed1"])
     assert [cell.name for cell in chosen] == [
         "voc_sa1_sn_1-2_seed0",
         "voc_sa2_sn_1-2_seed0",

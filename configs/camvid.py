@@ -6,7 +6,7 @@
 
 mIoU on the test split, one seed: 0.286 with 11 labelled images, 0.279 without the unlabelled ones;
 0.335 and 0.317 with 45 (`labels=1/8`); 0.355 with all labels. 15 minutes on one core of a Xeon;
-README.md has the other methods.
+docs/results.md has the other methods.
 
 `method=fcn8s` and `method=dilation` take VGG-16 and train at the published rates, ten times as
 long, so that a GPU is wanted. The latter is Dilation8 with the mean colour that its authors give

@@ -8,7 +8,8 @@
 docs/datasets.md for the folder. Nobody has tuned this for your images: `crop_size`, `num_steps`
 with `loss.semi_start` (the step from which unlabelled images take part) and `optimizer.lr` come
 first, and `method=supervised` tells what the masks alone give. Images may be of any sizes, and are
-scored by windows of 321x321 (`eval.window`, `eval.stride`).
+scored by windows of `crop_size` (`eval.window`, `eval.stride`). The steps of `unimatch` are those
+of VOC's number of images.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,8 @@
     python -m experiments.train --config=configs/voc.py:method=sassn,labels=1/8 \
         --config.data_dir=DATA --config.model.weights=FILE.safetensors --workdir=runs/voc_sassn
 
-`s4gan` and `mittal` are trained by Mittal et al.'s recipe: twice the steps, more weight decay.
+`s4gan` and `mittal` are trained by Mittal et al.'s recipe: twice the steps, more weight decay; on
+the paper's network, where their code evaluates two of the head's four branches.
 `backbone=deeplabv3` takes the other head. `experiments.import_weights` makes the file of weights.
 `cutmix` and `unimatch` are trained as their authors train them, on the paper's networks: CutMix's
 authors have two of the head's four branches, `--config.model.aspp_rates="(6, 12)"`, and UniMatch's
@@ -14,7 +15,8 @@ a DeepLabv3+. `advsemiseg_code` has the batch and the decay of AdvSemiSeg's code
 VGG-16's weights. Not followed: FCN-8s was trained in three stages of 100,000 steps, which are one
 here; Dilation8 in three of other learning rates and batches, on scores that were not upsampled,
 with 128x128 of each image's 500x500 pixels labelled. It has the paper's 20,000 steps and crops of
-321x321 here, all of them labelled.
+321x321 here, all of them labelled; in scoring, what an image is padded with to 505x505 is the mean
+colour, where the authors reflect the image.
 """
 
 from ml_collections import ConfigDict

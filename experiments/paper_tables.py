@@ -115,9 +115,10 @@ class Note(NamedTuple):
     labels: str = ""
 
 
-_NO_SEEDS = Note(
-    "The paper reports no seeds. Its rows of DeepLabv2 and AdvSemiSeg equal those of Hung et al., "
-    "BMVC 2018, who trained with batches of 10 where this paper says 8."
+_NO_SEEDS = Note("The paper reports no seeds.")
+_HUNG = Note(
+    "The rows of DeepLabv2 and AdvSemiSeg equal those of Hung et al., BMVC 2018, who trained with "
+    "batches of 10 where this paper says 8."
 )
 _FULL = Note(
     "Full leaves no image unlabelled: it is training on labels and, where there is a D, against it."
@@ -146,7 +147,7 @@ NOTES: dict[str, tuple[Note, ...]] = {
         Note("A score on VOC 2012's test split.", "fcn8s", "1"),
         Note(
             "Published for val, of Dilation8 with a CRF-RNN behind it, of which the paper says "
-            "nothing; it calls the model Dilation10.",
+            "nothing; it calls the model Dilation10. Ours has the basic context module and no CRF.",
             "dilation",
             "1",
         ),
@@ -158,6 +159,7 @@ NOTES: dict[str, tuple[Note, ...]] = {
         _CLASSES_OF_SA,
         _CLASSES_OF_SASSN,
         _NO_SEEDS,
+        _HUNG,
         _FULL,
     ),
     "3": (
@@ -171,6 +173,7 @@ NOTES: dict[str, tuple[Note, ...]] = {
             f"Of Ours v2 at Full: {_CLASSES_OF_SASSN.text[0].lower()}{_CLASSES_OF_SASSN.text[1:]}"
         ),
         _NO_SEEDS,
+        _HUNG,
         _FULL,
     ),
     "5": (

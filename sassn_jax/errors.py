@@ -24,5 +24,9 @@ class OccupiedError(InputError):
     """Another process is at work in a folder, and will not be for ever."""
 
 
+class UnfitError(InputError):
+    """What is asked for cannot be done on this machine, or not now; on another it may be."""
+
+
 class TrainingError(RuntimeError):
     """A run cannot go on, for a reason that its message gives in one line."""

@@ -174,7 +174,7 @@ def test_networks_on_a_vgg(name, method, network):
 def test_what_is_published_of_them():
     """The solver files and the means of their authors' repositories."""
     fcn, dilation = (get_config("voc", f"method={name}") for name in ("fcn8s", "dilation"))
-    assert (fcn.batch_size, fcn.optimizer.momentum, fcn.optimizer.weight_decay) == (1, 0.99, 5e-4)
+    assert (fcn.batch_size, fcn.optimizer.momentum, fcn.optimizer.weight_decay) == (1, 0.99, 2.5e-9)
     assert fcn.optimizer.lr == pytest.approx(1e-10 * 500 * 375, rel=0.1)
     assert (dilation.batch_size, dilation.optimizer.momentum) == (14, 0.9)
     assert (dilation.optimizer.lr, dilation.optimizer.weight_decay) == (1e-4, 5e-4)

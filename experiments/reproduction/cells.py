@@ -31,8 +31,13 @@ MADE_OF = (
     "model.spectral_norm",
     "model.head",
     "model.backbone",
+    "model.aspp_rates",
     "loss.discriminator_fake",
+    "loss.adv_from_start",
 )
+# Overrides that nothing depends on. (How often is logged, scored and saved does matter: the last
+# losses of a run, by which its health is judged, are means since then.)
+HOW = {"loader_workers", "eval_batch_size"}
 SCORED_ON = {"voc": "val", "cityscapes": "val"}  # as in the paper; test elsewhere
 RANDOM = "random"  # in the place of a file of weights
 
@@ -89,8 +94,7 @@ class Recipe:
     @property
     def changes(self) -> dict[str, Any]:
         """Overrides that matter to what comes of a run, as they read back from JSON."""
-        how = [name for name in configuration.UNBINDING if not name.startswith("eval.")]
-        changes = {name: self.overrides[name] for name in sorted(self.overrides.keys() - set(how))}
+        changes = {name: self.overrides[name] for name in sorted(self.overrides.keys() - HOW)}
         return json.loads(json.dumps(changes))
 
     def check(self, labels: Iterable[str] = (), cells: Sequence[Cell] = ()) -> None:

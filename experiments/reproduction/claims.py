@@ -13,8 +13,9 @@ file from those who have looked for it before.
 
 Assumed of the file system, and true of local ones, of NFS from version 3 on, of Lustre, GPFS and
 SMB: exclusive creation succeeds for one process of all hosts, and who opens a file sees what was
-written before it was last closed. Locks are not needed. Object stores mounted as folders will not
-do.
+written before it was last closed. Locks are not needed to share the cells; where there are none, an
+owner that was halted may yet write beside its successor until its next beat. Object stores mounted
+as folders will not do.
 """
 
 import contextlib
@@ -57,11 +58,12 @@ class Claims:
         return Claim(self._folder, name, number + 1)
 
     def ended(self, name: str) -> tuple[int, str]:
-        """Returns the number of a cell's last claim, and the outcome that its owner has left."""
-        number = _highest(self._folder, name)
-        if not number:
-            return 0, ""
-        return number, _parse((self._folder / f"{name}.{number}").read_bytes()).get(_OUTCOME, "")
+        """Returns the number of the last claim that its owner has released, and the outcome."""
+        for number in range(_highest(self._folder, name), 0, -1):
+            content = _parse((self._folder / f"{name}.{number}").read_bytes())
+            if _RELEASED in content:
+                return number, content.get(_OUTCOME, "")
+        return 0, ""
 
     def _is_free(self, path: Path) -> bool:
         """Whether a claim is released or stale."""

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int, Integer
 from experiments.reproduction import results
 from experiments.reproduction.entries import Entry
 from experiments.reproduction.figures import draw_distance
-from experiments.reproduction.markdown import grid, spread
+from experiments.reproduction.markdown import ABOUT, about, failures, grid, recipes, spread
 from experiments.reproduction.receptive_field import HELD, ReceptiveField, measure
 from experiments.reproduction.results import Summary, summarize
 from sassn_jax.data.scenes import CLASS_NAMES, LOOK_ALIKE
@@ -50,16 +50,19 @@ def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
     fields = [_field(folder) for folder in _folders(workdir, entries[0])]
     extents = {}
     if fields:
+        at_least = "at least " if any(f.is_cut for f in fields) else ""
         extents = {
-            f"sees, {HELD:.0%} of it": float(np.mean([f.effective for f in fields])),
-            "sees, all of it": float(np.mean([f.extent for f in fields])),
+            f"reach, {HELD:.0%} of the squared gradient": float(
+                np.mean([f.effective for f in fields])
+            ),
+            f"reach, {at_least}any gradient": float(np.mean([f.extent for f in fields])),
         }
     without = entries[0].row.title
     path = workdir / "table_distance"
     with replacing(path.with_suffix(".md")) as beside:
-        beside.write_text(_markdown(title, accuracies, fields, without), encoding="utf-8")
+        beside.write_text(_markdown(title, entries, accuracies, fields), encoding="utf-8")
     _write_csv(path.with_suffix(".csv"), accuracies)
-    marked = {f"{without} {name}": value for name, value in extents.items()}
+    marked = {f"{without}'s {name}": value for name, value in extents.items()}
     draw_distance(path.with_suffix(".png"), title, accuracies, EDGES, marked)
 
 
@@ -155,9 +158,9 @@ def _bins() -> list[str]:
 
 def _markdown(
     title: str,
+    entries: Sequence[Entry],
     accuracies: dict[str, list[Summary]],
     fields: Sequence[ReceptiveField],
-    without: str,
 ) -> str:
     rows = [
         [bin_, *(spread(summaries[i], 3) for summaries in accuracies.values())]
@@ -170,11 +173,13 @@ def _markdown(
         grid(["distance", *accuracies], rows),
     ]
     parts += [
-        f"Run {i} of {without} sees {'at least ' if field.is_cut else ''}{field.extent} pixels "
-        f"far, measured by the gradient of a logit; {HELD:.0%} of its square lie within "
-        f"{field.effective} pixels."
+        f"Run {i} of {entries[0].row.title}: the gradient of a logit reaches "
+        f"{'at least ' if field.is_cut else ''}{field.extent} pixels far, and {HELD:.0%} of its "
+        f"square lie within {field.effective} pixels."
         for i, field in enumerate(fields, 1)
     ]
+    parts.append(grid(["", *ABOUT], [[entry.row.title, *about([entry])] for entry in entries]))
+    parts += recipes(entries) + failures(entries)
     return "\n\n".join(parts) + "\n"
 
 

@@ -48,7 +48,7 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
             + ("; the paper's number, and ours less it." if compared else "."),
             _grid(table, entries, lambda entry: _compared(entry, _digits(table))),
         ]
-    parts += _recipes(entries) + _failures(entries)
+    parts += recipes(entries) + failures(entries)
     parts += [f"[{i}] {note.text}" for i, note in enumerate(table.notes, 1)]
     if notes and not compared:
         parts.append("Not the data of the paper, whose numbers would say nothing here.")
@@ -69,8 +69,8 @@ def grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, marks, *rows))
 
 
-def _recipes(entries: Sequence[Entry]) -> list[str]:
-    """A line for each recipe, with the cells that it made, unless all are of the config's own."""
+def recipes(entries: Sequence[Entry]) -> list[str]:
+    """Returns a line for each recipe, with its cells, unless all are of the config's own."""
     cells: dict[str, list[str]] = {}
     for entry in entries:
         for run in entry.finished:
@@ -86,8 +86,8 @@ def _recipes(entries: Sequence[Entry]) -> list[str]:
     ]
 
 
-def _failures(entries: Sequence[Entry]) -> list[str]:
-    """A line for each reason, with the cells that failed for it."""
+def failures(entries: Sequence[Entry]) -> list[str]:
+    """Returns a line for each reason, with the cells that failed for it."""
     cells: dict[str, list[str]] = {}
     for entry in entries:
         for name, reason in entry.errors.items():
@@ -108,12 +108,12 @@ def _grid(table: Table, entries: Sequence[Entry], show: Callable[[Entry], str]) 
     for row in table.rows:
         own = [entry for entry in entries if entry.row == row]
         cells = [show(entry) + _mark(table, entry) for entry in own]
-        rows.append([row.title + _row_mark(table, row.method), *cells, *_about(own)])
+        rows.append([row.title + _row_mark(table, row.method), *cells, *about(own)])
     return grid(["", *headings, *ABOUT], rows)
 
 
-def _about(entries: Sequence[Entry]) -> list[str]:
-    """Steps, mean time, hardware and weights of a row's runs, each once."""
+def about(entries: Sequence[Entry]) -> list[str]:
+    """Returns what `ABOUT` names: steps, mean time, hardware and weights of a row's runs."""
     minutes = [f"{entry.minutes:.1f}" for entry in entries if math.isfinite(entry.minutes)]
 
     def unique(texts: Iterable[str]) -> str:
@@ -165,7 +165,7 @@ def _class_lines(table: Table, entry: Entry, names: Sequence[str]) -> list[list[
     """Ours, the paper's, and the difference."""
     title = entry.row.title
     ours = [spread(entry.classes[name], 2) if entry.finished else "" for name in names]
-    lines = [[title, *ours, _ours(entry), *_about([entry])]]
+    lines = [[title, *ours, _ours(entry), *about([entry])]]
     if entry.paper_classes:
         nothing = [""] * len(ABOUT)
         printed = [f"{value:.2f}" for value in entry.paper_classes]

@@ -75,9 +75,10 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: 
     draw = figures.draw_classes if table.name == "3" else figures.draw_scores
     draw(picture, table, dataset, entries)
     labels = tuple(dict.fromkeys(column.labels for column in table.columns))
-    if set(labels) < set(FRACTIONS):  # of a table with two of them: the figure has all four
-        labels = FRACTIONS
-    for path in draw_figures(workdir, dataset, labels, data_dir):
+    compared = [choice for choice in labels if choice != "1"] or labels
+    # Figure 3 has all four, also beside a table with fewer of them.
+    shown = FRACTIONS if set(labels) < set(FRACTIONS) else labels
+    for path in draw_figures(workdir, dataset, shown, compared[-1], data_dir):
         say(str(path))
 
 

@@ -64,8 +64,13 @@ def read(folder: Path, name: str = FILE) -> dict[str, Any] | None:
 
 
 def is_finished(result: dict[str, Any] | None) -> bool:
-    """Returns whether a cell need not be run again."""
+    """Returns whether a cell has scores."""
     return result is not None and "error" not in result
+
+
+def has_ended(result: dict[str, Any] | None) -> bool:
+    """Returns whether a cell need not be run again: it has scores, or has diverged, as it would."""
+    return result is not None and result.get("error_kind", DIVERGED) == DIVERGED
 
 
 def read_seeds(workdir: Path, cell: Cell) -> list[dict[str, Any]]:
@@ -119,5 +124,5 @@ def share_healthy(results: Sequence[dict[str, Any]]) -> float:
 
     NaN where there are no runs.
     """
-    runs = [result for result in results if is_finished(result) or result["error_kind"] == DIVERGED]
+    runs = [result for result in results if has_ended(result)]
     return sum(map(is_healthy, runs)) / len(runs) if runs else math.nan

@@ -17,8 +17,8 @@ from sassn_jax.files import write_json
 from sassn_jax.training.config import check_workdir, resolve
 
 CLAIMS = "claims"
-FINISHED, FAILED = "finished", "failed"  # outcomes that a released claim tells of
-FINAL = ("TrainingError", "InputError")  # what would come of it anywhere
+FINISHED = "finished"  # an outcome that a released claim tells of
+FINAL = "InputError"  # what would come of it anywhere, by kind of error
 ATTEMPTS = 3  # at a cell that fails for something else, by all processes
 FAILURES_IN_A_ROW = 3  # of such, after which a process stops
 LOOK_EVERY = 10.0  # seconds between looks at what other processes run
@@ -29,9 +29,10 @@ Say = Callable[[str], None]
 def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) -> int:
     """Runs what is not finished, and waits for what other processes run.
 
-    A cell that fails is recorded, and tried again by the next call. In this one it is left to other
-    processes, whose machine may be able to do it, unless it failed for what holds anywhere. One
-    whose process dies is taken over, and goes on from its checkpoint.
+    A run that diverges is a result. A cell that fails is recorded, and tried again by the next
+    call. In this one it is left to other processes, whose machine may be able to do it, unless it
+    failed for what holds anywhere. One whose process dies is taken over, and goes on from its
+    checkpoint.
 
     From here on SIGINT interrupts the main thread, which must be the caller.
 
@@ -99,10 +100,10 @@ class _Call:
                 time.sleep(LOOK_EVERY)
 
     def is_finished(self, cell: Cell) -> bool:
-        """Whether there are scores, or a process that had the claim meanwhile says so."""
+        """Whether a run has come to its end, or a process that had the claim meanwhile says so."""
         ended = self.claims.ended(cell.name)
         told = ended != self.ended_before[cell] and ended[1] == FINISHED
-        return told or results.is_finished(self._result(cell))
+        return told or results.has_ended(self._result(cell))
 
     def _result(self, cell: Cell) -> dict[str, Any] | None:
         return results.read(results.folder_of(self.workdir, cell))
@@ -115,7 +116,7 @@ class _Call:
         if result is None or result == before:
             return False
         tried = result.get("attempts", 1) - (before or {}).get("attempts", 0)
-        return result["error_kind"] in FINAL or tried >= ATTEMPTS
+        return result["error_kind"] == FINAL or tried >= ATTEMPTS
 
     def _try(self, cell: Cell, place: str) -> bool:
         """Runs a cell unless another process has it; False if it is still to be done."""
@@ -127,7 +128,9 @@ class _Call:
         self.say(f"{cell.name}: {place}, {_minutes(self.began)} so far")
         try:
             with claim:
-                if not self._is_settled(cell):  # nobody was quicker
+                if self.is_finished(cell):  # somebody was quicker
+                    claim.outcome = FINISHED
+                elif not self._is_settled(cell):
                     self._run(cell, claim)
         except OccupiedError as error:  # by who had the claim, was halted, and may yet go on
             self.say(f"{cell.name}: {error}")
@@ -154,13 +157,12 @@ class _Call:
         except OSError as error:
             result |= failure(error)
         self.say(f"{cell.name}: {_outcome(result)}")
-        if results.is_finished(result):
+        if results.has_ended(result):
             claim.outcome = FINISHED
             self.in_a_row = 0
             return
-        claim.outcome = FAILED
         self.failed.add(cell)
-        self.in_a_row = 0 if result["error_kind"] in FINAL else self.in_a_row + 1
+        self.in_a_row = 0 if result["error_kind"] == FINAL else self.in_a_row + 1
 
 
 def _check_folder(workdir: Path, cell: Cell, recipe: Recipe) -> None:
@@ -180,7 +182,7 @@ def _check_folder(workdir: Path, cell: Cell, recipe: Recipe) -> None:
 
 def _outcome(result: dict[str, Any]) -> str:
     if not results.is_finished(result):
-        return f"failed: {result['error']}"
+        return f"{'diverged' if results.has_ended(result) else 'failed'}: {result['error']}"
     miou = result["miou"]
     score = "no mIoU" if miou is None else f"mIoU {100 * miou:.2f} on {result['split']}"
     return f"{score}, {result['seconds'] / 60:.1f} min"

@@ -44,9 +44,7 @@ class Column:
 
     @property
     def title(self) -> str:
-        """As it is shown among columns that differ."""
-        if self.discriminator_lr != 1:
-            return f"{self.discriminator_lr} x"
+        """As it is shown among columns of other labels."""
         return "Full" if self.labels == "1" else self.labels
 
 

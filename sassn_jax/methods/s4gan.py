@@ -47,8 +47,10 @@ class S4GAN(Supervised):
     """G learns from labels, from D's features, and from whole images of which D is confident.
 
     D sees images with their labels, an ignored pixel all zeros, and unlabelled images with G's
-    predictions; never predictions on labelled images. It drops channels in G's pass as in its own,
-    and the same ones in a step. A batch without `unlabeled` is one of supervised training.
+    predictions; never predictions on labelled images. (In the authors' code the images that D sees
+    with their labels are drawn from the labelled ones once more; here they are the batch's.) D
+    drops channels in G's pass as in its own, and the same ones in a step. A batch without
+    `unlabeled` is one of supervised training.
 
     Attributes:
       discriminator: D.

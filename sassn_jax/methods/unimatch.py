@@ -54,8 +54,10 @@ class WeakToStrong:
     its other targets are of the pass that learns. With `model.norm = frozen` these are the same.
 
     The three go through G in one pass, each by batch statistics of its own, where it uses any, and
-    after the labelled images. `accumulation` cuts this pass as it does the labelled one; the pass
-    for the targets has no backward pass, and stays whole.
+    after the labelled images. (UniMatch's code normalizes the weak view together with the labelled
+    images, and its two strong views together; and drops features of two levels, of a DeepLabv3+.)
+    `accumulation` cuts this pass as it does the labelled one; the pass for the targets has no
+    backward pass, and stays whole.
     """
 
     weights: UniMatchWeights

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 from sassn_jax.models.layers import Conv, bilinear_deconvolution, relu, widened
 from sassn_jax.models.vgg import ARCHITECTURES, VGG
 
-# Dilations of the context module's 3x3 convolutions ("basic" in the paper's Table 1), by network.
+# Dilations of the context module's 3x3 convolutions ("basic" in the paper's Table 1, which is what
+# the authors' code trains; the VOC model that they released is "large", of up to 672 channels).
 CONTEXTS = {
     "dilation8": (1, 1, 2, 4, 8, 16, 1),
     "dilation10": (1, 1, 2, 4, 8, 16, 32, 64, 1),

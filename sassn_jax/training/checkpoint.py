@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from sassn_jax.data import BatchIterator
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, UnfitError
 from sassn_jax.methods import TrainState
 
 
@@ -65,7 +65,7 @@ class Checkpoints:
             raise
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
-            raise InputError(
+            raise UnfitError(
                 f"{self.directory}: checkpoints cannot be {verb} ({reason})"
             ) from error
 
@@ -85,7 +85,7 @@ class Checkpoints:
         """Saves a state with the position of its data, and `miou` if it has just been evaluated.
 
         Raises:
-          InputError: if this checkpoint, or the one before in the background, cannot be written.
+          UnfitError: if this checkpoint, or the one before in the background, cannot be written.
         """
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), batches=grain.checkpoint.CheckpointSave(batches)

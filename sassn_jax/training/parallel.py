@@ -5,19 +5,19 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from sassn_jax.errors import InputError
+from sassn_jax.errors import UnfitError
 
 
 def make_mesh(batch_size: int, accumulation: int = 1) -> Mesh:
     """Returns a mesh of all devices with the one axis `data`.
 
     Raises:
-      InputError: if the devices cannot share each piece of a batch evenly.
+      UnfitError: if the devices cannot share each piece of a batch evenly.
     """
     devices = jax.device_count()
     if batch_size % (devices * accumulation):
         pieces = f" times accumulation={accumulation}" if accumulation > 1 else ""
-        raise InputError(
+        raise UnfitError(
             f"batch_size={batch_size}: expected a multiple of the {devices} devices{pieces}; "
             "change it, or show the program fewer devices (CUDA_VISIBLE_DEVICES)"
         )

@@ -16,9 +16,9 @@ WEIGHTS = {"lambda_adv_labeled": 0.3, "lambda_adv_unlabeled": 0.2, "lambda_semi"
 class Paper:
     """One step as the paper writes it: a forward of a network for each batch of images."""
 
-    def __init__(self, method, state, threshold=None):
+    def __init__(self, method, state, threshold=None, lambda_semi=WEIGHTS["lambda_semi"]):
         self.generator, self.discriminator = method.generator, method.discriminator
-        self.state, self.threshold = state, threshold
+        self.state, self.threshold, self.lambda_semi = state, threshold, lambda_semi
 
     def predict(self, params, batch_stats, images):
         """G's probabilities, and its batch statistics after this forward."""
@@ -55,7 +55,7 @@ class Paper:
             loss += WEIGHTS["lambda_adv_unlabeled"] * -jnp.mean(jnp.log(confidence))  # (3)
             trusted = confidence > self.threshold
             log_best = jnp.log(jnp.max(probabilities, axis=-1))
-            loss += WEIGHTS["lambda_semi"] * -jnp.mean(log_best, where=trusted)  # (4)
+            loss += self.lambda_semi * -jnp.mean(log_best, where=trusted)  # (4)
         return loss, stats
 
     def discriminator_loss(self, params, spectral, batch, fake_from):
@@ -94,6 +94,14 @@ def dividing_threshold(confidence):
     middle = values[int(0.4 * len(values)) : int(0.6 * len(values))]
     widest = np.argmax(np.diff(middle))
     return float((middle[widest] + middle[widest + 1]) / 2)
+
+
+def confidence_threshold(method, state, batch):
+    """One that divides D's confidence in G's predictions for the unlabelled images of a batch."""
+    paper, d = Paper(method, state), state.discriminator
+    stats = state.generator.collections["batch_stats"]
+    maps, _ = paper.predict(state.generator.params, stats, batch["unlabeled"]["image"])
+    return dividing_threshold(paper.confidence(d.params, d.collections["spectral"], maps))
 
 
 def papers_step(method, state, spectral, threshold, batch, fake_from):

@@ -21,7 +21,14 @@ from .conftest import (
     make_batch,
     tiny_state,
 )
-from .papers_step import WEIGHTS, Paper, dividing_threshold, iterated, papers_step
+from .papers_step import (
+    WEIGHTS,
+    Paper,
+    confidence_threshold,
+    dividing_threshold,
+    iterated,
+    papers_step,
+)
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -97,15 +104,7 @@ def test_step_of_a_small_network_is_the_papers(state, method, batch_size, has_un
     batch = jax.tree.map(lambda x: x[:batch_size], make_batch())
     small = dataclasses.replace(method, generator=TinyGenerator(CLASSES))
     student = tiny_state(small.generator).replace(discriminator=state.discriminator)
-    paper = Paper(small, student)
-    maps, _ = paper.predict(
-        student.generator.params,
-        student.generator.collections["batch_stats"],
-        batch["unlabeled"]["image"],
-    )
-    d = student.discriminator
-    confidence = paper.confidence(d.params, d.collections["spectral"], maps)
-    threshold = dividing_threshold(confidence)
+    threshold = confidence_threshold(small, student, batch)
     weights = dataclasses.replace(method.weights, semi_threshold=threshold)
     small = dataclasses.replace(small, weights=weights)
     if not has_unlabeled:
@@ -114,23 +113,22 @@ def test_step_of_a_small_network_is_the_papers(state, method, batch_size, has_un
 
 
 def test_as_in_advsemisegs_code_only_self_training_waits(state):
-    """Unlabelled images take part adversarially before `semi_start`, and D sees them."""
-    plain = make_adversarial(semi_start=8, adv_from_start=True, **WEIGHTS, semi_threshold=0.1)
-    method = dataclasses.replace(plain, generator=TinyGenerator(CLASSES))
+    """Unlabelled images take part adversarially before `semi_start`."""
+    small = dataclasses.replace(make_adversarial(), generator=TinyGenerator(CLASSES))
+    batch, student = make_batch(), tiny_state(small.generator)  # at step 7
+    student = student.replace(discriminator=state.discriminator)
+    threshold = confidence_threshold(small, student, batch)
+    plain = make_adversarial(semi_start=8, adv_from_start=True, semi_threshold=threshold, **WEIGHTS)
+    method = dataclasses.replace(plain, generator=small.generator)
     assert method.unlabeled_from == 0
-    objective = jax.jit(method.generator_objective)
-    batch, student = make_batch(), tiny_state(method.generator)  # at step 7
+    objective = jax.jit(jax.value_and_grad(method.generator_objective, has_aux=True))
+    params = student.generator.params
     for step, semi in ((student.step, 0), (student.step + 1, method.weights.lambda_semi)):
-        now = student.replace(step=step, discriminator=state.discriminator)
-        loss, (_, _, metrics) = objective(student.generator.params, now, batch)
-        assert metrics["loss/self_training"] > 0
-        expected = (
-            metrics["loss/cross_entropy"]
-            + method.weights.lambda_adv_labeled * metrics["loss/adversarial_labeled"]
-            + method.weights.lambda_adv_unlabeled * metrics["loss/adversarial_unlabeled"]
-            + semi * metrics["loss/self_training"]
-        )
-        np.testing.assert_allclose(loss, expected, rtol=1e-6)
+        (loss, _), gradient = objective(params, student.replace(step=step), batch)
+        paper = Paper(method, student, threshold, lambda_semi=semi)
+        expected = jax.jit(jax.value_and_grad(paper.generator_loss, has_aux=True))(params, batch)
+        np.testing.assert_allclose(loss, expected[0][0], rtol=1e-5)
+        assert_trees_close(gradient, expected[1], 1e-4)
 
 
 def test_labels_of_unlabeled_images_change_a_metric_alone(state, step):

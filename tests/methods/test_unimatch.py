@@ -20,7 +20,9 @@ from sassn_jax.methods.unimatch import (
 )
 from tests.trees import assert_trees_close
 
+from . import papers_step
 from .conftest import CLASSES, SIZE, TinyGenerator, make_adversarial, make_batch, tiny_state
+from .papers_step import confidence_threshold
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -52,9 +54,12 @@ def known_views(monkeypatch):
     return boxes
 
 
-@functools.partial(jax.jit, static_argnames="method")
-def written_out(method, state, batch, boxes):
-    """Objective, gradient, statistics after all passes, the weak view's probabilities."""
+@functools.partial(jax.jit, static_argnames=("method", "shares"))
+def written_out(method, state, batch, boxes, shares=(0.5, 0.5)):
+    """Objective, gradient, statistics after all passes, the weak view's probabilities.
+
+    `shares` are those of the supervised loss and of the consistency in the objective.
+    """
     labels, images = batch["labeled"]["label"], batch["unlabeled"]["image"]
     valid = batch["unlabeled"]["valid"]
 
@@ -88,7 +93,8 @@ def written_out(method, state, batch, boxes):
             -jnp.mean(log_probability(paste(2 * images), paste(target)) * sure, where=paste(valid))
             for _ in range(2)
         ]
-        return (supervised + 0.4 * sum(strong) + 0.7 * features) / 2, (stats, weak)
+        consistency = 0.4 * sum(strong) + 0.7 * features
+        return shares[0] * supervised + shares[1] * consistency, (stats, weak)
 
     return jax.value_and_grad(objective, has_aux=True)(state.generator.params)
 
@@ -210,30 +216,33 @@ def test_a_batch_in_pieces_is_the_batch(method, plain_state, known_views):
         np.testing.assert_allclose(pieces[name], value, rtol=1e-4, err_msg=name)
 
 
-def test_with_the_adversarial_method_it_adds_to_equation_1(state, plain_state, step):
-    """The same losses, in a pass after those of equation (1); D's objective is as it was."""
-    plain = make_adversarial(semi_start=3)
-    plain = dataclasses.replace(plain, generator=TinyGenerator(CLASSES))
+def test_with_the_adversarial_method_it_adds_to_equation_1(state, plain_state, step, known_views):
+    """The consistency in full; D's objective is as it was."""
+    student, batch = plain_state.replace(discriminator=state.discriminator), make_batch()
+    small = dataclasses.replace(make_adversarial(), generator=TinyGenerator(CLASSES))
+    threshold = confidence_threshold(small, student, batch)
+    plain = make_adversarial(semi_start=3, semi_threshold=threshold, **papers_step.WEIGHTS)
+    plain = dataclasses.replace(plain, generator=small.generator)
     method = AdversarialUniMatch(**vars(plain), consistency=CONSISTENCY)
     assert method.unlabeled_from == 3
     assert AdversarialUniMatch.discriminator_objective is Adversarial.discriminator_objective
-    batch = make_batch()
     _, of_unimatch = step(plain_state, batch)
-    objective, (forward, collections, metrics) = jax.jit(method.generator_objective)(
-        plain_state.generator.params, plain_state.replace(discriminator=state.discriminator), batch
-    )
+    params = plain_state.generator.params
+    differentiate = jax.jit(jax.value_and_grad(method.generator_objective, has_aux=True))
+    (objective, (forward, collections, metrics)), gradient = differentiate(params, student, batch)
     assert len(forward.logits) == len(forward.unlabeled_logits) == 2
     assert collections.keys() == {"batch_stats"}
     for name in ("loss/cross_entropy", "loss/strong1", "loss/strong2", "loss/features"):
         np.testing.assert_allclose(metrics[name], of_unimatch[name], rtol=1e-5, err_msg=name)
     assert metrics["consistency/kept"] == of_unimatch["consistency/kept"]
     assert metrics["loss/generator"] == objective
-    expected = (
-        metrics["loss/cross_entropy"]
-        + plain.weights.lambda_adv_labeled * metrics["loss/adversarial_labeled"]
-        + plain.weights.lambda_adv_unlabeled * metrics["loss/adversarial_unlabeled"]
-        + plain.weights.lambda_semi * metrics["loss/self_training"]
-        + WEIGHTS.lambda_strong * (metrics["loss/strong1"] + metrics["loss/strong2"])
-        + WEIGHTS.lambda_features * metrics["loss/features"]
+
+    paper = papers_step.Paper(method, student, threshold)
+    (equation_1, _), of_equation_1 = jax.jit(
+        jax.value_and_grad(paper.generator_loss, has_aux=True)
+    )(params, batch)
+    (consistency, _), of_consistency = written_out(
+        method, student, batch, known_views, shares=(0.0, 1.0)
     )
-    np.testing.assert_allclose(objective, expected, rtol=1e-5)
+    np.testing.assert_allclose(objective, equation_1 + consistency, rtol=1e-5)
+    assert_trees_close(gradient, jax.tree.map(jnp.add, of_equation_1, of_consistency), 1e-4)

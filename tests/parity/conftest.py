@@ -2,6 +2,7 @@
 
 import importlib
 
+import jax
 import pytest
 
 
@@ -24,3 +25,10 @@ def reference(torch):
 def originals(torch):
     """The networks of AdvSemiSeg and torchvision."""
     return importlib.import_module("tests.parity.originals")
+
+
+@pytest.fixture
+def float64():
+    """In float32, Adam makes a full step even of a gradient that is rounding alone."""
+    with jax.enable_x64(True):
+        yield

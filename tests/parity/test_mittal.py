@@ -20,7 +20,15 @@ from sassn_jax.optimizers import (
     discriminator_optimizer,
     generator_optimizer,
 )
-from tests.parity.test_step import CLASSES, SIZE, assert_moved_alike, make_batch, to_torch_batch
+from tests.parity.test_step import (
+    CLASSES,
+    SIZE,
+    TOLERANCE,
+    assert_moved_alike,
+    make_batch,
+    to_float64,
+    to_torch_batch,
+)
 from tests.trees import assert_trees_close, random_variables
 
 NUM_STEPS = 10
@@ -54,6 +62,7 @@ class Torch:
         """Takes variables by the names of our state, and begins with optimizers and teacher."""
         for name, (params, collections) in networks.items():
             self.reference.to_torch(getattr(self, name), params, collections)
+            getattr(self, name).double()
         self.teacher = copy.deepcopy(self.classifier).eval()
         optim = self.torch.optim
         players = self.reference.make_players(self.generator, None, self.settings)
@@ -196,6 +205,15 @@ def scaled_alike(images, others):
 
 
 @pytest.fixture
+def torch64(torch, float64):
+    """PyTorch, whose new tensors are of float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield torch
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture
 def without_chance(monkeypatch):
     """No channel dropped, and colours changed by the same factors always."""
     monkeypatch.setattr("sassn_jax.models.image_discriminator.DROPOUT", 0.0)
@@ -205,7 +223,7 @@ def without_chance(monkeypatch):
 
 
 @pytest.mark.usefixtures("without_chance")
-def test_three_steps_of_all_networks(torch, reference):
+def test_three_steps_of_all_networks(torch64, reference):
     generator = Generator(
         CLASSES, backbone="resnet_tiny", aspp_rates=(2, 4), norm=NORM, attention=()
     )
@@ -216,7 +234,7 @@ def test_three_steps_of_all_networks(torch, reference):
         "discriminator": random_variables(discriminator, maps, images, seed=2, train=False),
         "classifier": random_variables(classifier, images, seed=3, train=False),
     }
-    theirs = Torch(torch, reference)
+    theirs = Torch(torch64, reference)
     theirs.load(
         {
             name: (x["params"], {k: v for k, v in x.items() if k != "params"})
@@ -224,7 +242,7 @@ def test_three_steps_of_all_networks(torch, reference):
         }
     )
     # Of two images one is kept at first.
-    threshold = float(np.mean(theirs.scores(to_torch_batch(make_batch(0), torch))))
+    threshold = float(np.mean(theirs.scores(to_torch_batch(make_batch(0), torch64, "float64"))))
     # That look has moved the running statistics of G.
     reference.to_torch(
         theirs.generator,
@@ -253,9 +271,9 @@ def test_three_steps_of_all_networks(torch, reference):
     state = TrainState(
         step=jnp.int32(0),
         rng=jax.random.key(0),
-        teacher=variables["classifier"],
+        teacher=to_float64(variables["classifier"]),
         **{
-            name: NetworkState.create(getattr(method, f"{name}_optimizer"), x)
+            name: NetworkState.create(getattr(method, f"{name}_optimizer"), to_float64(x))
             for name, x in variables.items()
         },
     )
@@ -265,14 +283,12 @@ def test_three_steps_of_all_networks(torch, reference):
         # Some classes are not there, so that there is something to tell.
         batch["labeled"]["label"][0] %= 3
         batch["labeled"]["label"][0, :9] = 255
-        wanted = theirs.train(to_torch_batch(batch, torch), step, threshold)
-        state, metrics = our_step(state, batch)
+        wanted = theirs.train(to_torch_batch(batch, torch64, "float64"), step, threshold)
+        state, metrics = our_step(state, to_float64(batch))
         for name, want in wanted.items():
-            assert float(metrics[name]) == pytest.approx(want, rel=1e-3), (step, name)
+            assert float(metrics[name]) == pytest.approx(want, rel=TOLERANCE), (step, name)
         for name, before in variables.items():
             module = getattr(theirs, name)
-            assert_moved_alike(
-                getattr(state, name), module, reference, before["params"], in_float32=True
-            )
+            assert_moved_alike(getattr(state, name), module, reference, before["params"])
         for tree in state.teacher.values():
-            assert_trees_close(tree, reference.from_torch(theirs.teacher, tree), 1e-3)
+            assert_trees_close(tree, reference.from_torch(theirs.teacher, tree), TOLERANCE)

@@ -102,11 +102,11 @@ def make_method(model, classes, settings):
 def our_losses(method, variables, batches, dtype):
     """Of each step, by name of the metric."""
 
-    def convert(tree):
-        floats = lambda x: jnp.issubdtype(x.dtype, jnp.floating)  # noqa: E731
-        return jax.tree.map(lambda x: jnp.asarray(x, dtype if floats(x) else None), tree)
+    def convert(array):
+        is_float = jnp.issubdtype(array.dtype, jnp.floating)
+        return jnp.asarray(array, dtype if is_float else None)
 
-    generator, discriminator = convert(variables)
+    generator, discriminator = jax.tree.map(convert, variables)
     state = TrainState(
         step=jnp.int32(0),
         rng=jax.random.key(0),
@@ -115,7 +115,7 @@ def our_losses(method, variables, batches, dtype):
     )
     step = jax.jit(method.step, donate_argnums=0)
     for batch in batches:
-        state, metrics = step(state, convert(batch))
+        state, metrics = step(state, jax.tree.map(convert, batch))
         yield {name: float(value) for name, value in metrics.items()}
 
 

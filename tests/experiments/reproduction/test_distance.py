@@ -113,13 +113,13 @@ def test_field_of_the_network_without_attention():
 )
 @pytest.mark.parametrize("runs", [0, 2])
 def test_the_report(tmp_path, runs):
-    table = tables.TABLES["distance"]
+    table, changes = tables.TABLES["distance"], {"num_steps": 10}
     for row in table.rows:
         for seed in range(runs):
             cell = table.cell("scenes", row, table.columns[0], seed)
             folder = results.folder_of(tmp_path, cell)
             folder.mkdir(parents=True)
-            (folder / results.FILE).write_text(json.dumps(result_of(cell, 0.5)))
+            (folder / results.FILE).write_text(json.dumps(result_of(cell, 0.5, changes=changes)))
             right = [seed + 1] + [0] * (len(EDGES) - 2)
             measured = {"counts": {"right": right, "total": [4] + [0] * (len(EDGES) - 2)}}
             field = {"extent": 90 + seed, "effective": 30, "is_cut": False}
@@ -134,5 +134,7 @@ def test_the_report(tmp_path, runs):
     if runs:
         # 1 and 2 of 4: mean 0.375, spread 0.25 / sqrt(2).
         assert "| 16 to 23 | 0.375 ± 0.177 (2) | 0.375 ± 0.177 (2) |" in text
-        assert "Run 2 of AdvSemiSeg sees 91 pixels far" in text
+        assert "Run 2 of AdvSemiSeg: the gradient of a logit reaches 91 pixels far" in text
+        assert "| AdvSemiSeg | 10 | 1.0 | 2 x cpu | random |" in text
+        assert "All with num_steps=10." in text
         assert (lines[0]["mean"], lines[1]["mean"]) == ("0.375", "")

@@ -46,7 +46,7 @@ def test_columns_are_the_runs_that_are_there(tmp_path, runs, monkeypatch):
         shown[path.name] = headings, rows, enlarged
 
     monkeypatch.setattr(pictures, "write_headed_table", write)
-    written = pictures.draw_figures(tmp_path, "scenes", ("1/8", "1/4", "1/2", "1"), "NOW")
+    written = pictures.draw_figures(tmp_path, "scenes", ("1/8", "1/4", "1/2", "1"), "1/2", "NOW")
     assert written == [tmp_path / "figure_3_scenes.png", tmp_path / "figure_4_scenes.png"]
     headings, rows, enlarged = shown["figure_3_scenes.png"]
     assert headings == ("input", "truth", "1/8", "1/2", "full")
@@ -62,7 +62,7 @@ def test_columns_are_the_runs_that_are_there(tmp_path, runs, monkeypatch):
 
 
 def test_no_runs_no_figures(tmp_path):
-    assert pictures.draw_figures(tmp_path, "scenes", ("1/8", "1")) == []
+    assert pictures.draw_figures(tmp_path, "scenes", ("1/8", "1"), "1/8") == []
 
 
 def test_pictures_of_several_sizes_stand_in_the_middle(tmp_path):

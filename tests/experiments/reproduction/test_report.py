@@ -194,6 +194,26 @@ def test_a_recipe_of_all_runs_is_named_once(tmp_path):
 
 
 @needs_matplotlib
+@pytest.mark.parametrize(
+    ("name", "labels", "shown", "compared"),
+    [
+        ("2", (), ("1/8", "1/4", "1/2", "1"), "1/2"),
+        ("5", (), ("1/8", "1/4", "1/2", "1"), "1/2"),
+        ("5", ("1/8",), ("1/8", "1/4", "1/2", "1"), "1/8"),
+        ("2", ("1/32", "1"), ("1/32", "1"), "1/32"),
+        ("2", ("1",), ("1/8", "1/4", "1/2", "1"), "1"),
+    ],
+)
+def test_the_papers_pictures_are_of_the_tables_labels(
+    tmp_path, monkeypatch, said, name, labels, shown, compared
+):
+    asked = []
+    monkeypatch.setattr(report, "draw_figures", lambda *args: asked.append(args) or [])
+    report.write_report(tmp_path, tables.TABLES[name].with_labels(labels), "scenes", said.append)
+    assert asked == [(tmp_path, "scenes", shown, compared, "")]
+
+
+@needs_matplotlib
 @pytest.mark.parametrize(("name", "dataset"), [("2", "voc"), ("3", "voc"), ("stability", "scenes")])
 @pytest.mark.parametrize("filled", [False, True])
 def test_files_of_a_report(tmp_path, monkeypatch, said, name, dataset, filled):

@@ -2,6 +2,11 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +18,7 @@ from sassn_jax.training.loop import Loop
 from tests.experiments.reproduction.conftest import TINY
 from tests.training.conftest import make_runs_small
 
+ROOT = Path(__file__).parents[3]
 RECIPE = Recipe("scenes", overrides=TINY)
 CELL = Cell("scenes", "supervised", "1/8", 1)
 
@@ -48,6 +54,33 @@ def test_a_cell_without_its_weights_fails_alone(tmp_path, stub, said):
     result = results.read(results.folder_of(tmp_path, cells[0]))
     assert result["error"].startswith("--weights: none for vgg16; add vgg16=FILE")
     assert stub[0] == [("sassn", 0)]
+
+
+def test_a_cell_that_was_killed_goes_on(tmp_path):
+    """By SIGKILL, after a checkpoint: the next process takes it over from there."""
+    script = (
+        "import pathlib, sys, jax, pytest\n"
+        "from experiments.reproduction.scheduling import run_cells\n"
+        "from tests.experiments.reproduction.test_running import CELL, RECIPE\n"
+        "from tests.training.conftest import make_runs_small\n"
+        "jax.config.update('jax_disable_most_optimizations', True)\n"
+        "make_runs_small(pytest.MonkeyPatch())\n"
+        "sys.exit(run_cells(pathlib.Path(sys.argv[1]), [CELL], RECIPE, print))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    folder = results.folder_of(tmp_path, CELL)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        while process.poll() is None and not (folder / "checkpoints" / "2").exists():
+            time.sleep(0.01)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert results.read(folder) is None
+    subprocess.run(command, cwd=ROOT, check=True, timeout=120, stdout=subprocess.DEVNULL)
+    result = results.read(folder)
+    assert (result["step"], result["attempts"]) == (6, 1)
+    assert result["resumed_at"] >= 2
 
 
 @pytest.mark.usefixtures("fast_compile")

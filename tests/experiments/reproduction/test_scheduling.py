@@ -12,7 +12,7 @@ from experiments.reproduction import results, running, scheduling
 from experiments.reproduction.cells import Cell, Recipe
 from experiments.reproduction.claims import Claims
 from experiments.reproduction.scheduling import run_cells
-from sassn_jax.errors import InputError, OccupiedError, TrainingError
+from sassn_jax.errors import InputError, OccupiedError, TrainingError, UnfitError
 from sassn_jax.files import write_json
 from tests.experiments.reproduction.conftest import TINY
 from tests.experiments.reproduction.shared_cells import CELLS
@@ -41,17 +41,17 @@ def test_processes_share_the_cells(tmp_path):
 def test_a_failed_cell_is_recorded_and_tried_again(tmp_path, stub, said):
     calls, errors, _ = stub
     cells = [Cell("scenes", method, "1/8", 0) for method in ("sa", "sn", "unheard_of", "sassn")]
-    errors += [TrainingError("step 3: a loss is nan"), MemoryError(), None]
+    errors += [InputError("step 3: no such file"), MemoryError(), None]
     assert run_cells(tmp_path, cells, RECIPE, said.append) == 3
     assert calls == [("sa", 0), ("sn", 0), ("sassn", 0)]
     found = [results.read(results.folder_of(tmp_path, cell)) for cell in cells]
     assert [result.get("error_kind") for result in found] == [
-        "TrainingError",
+        "InputError",
         "MemoryError",
         "ValueError",
         None,
     ]
-    assert found[0]["error"] == "step 3: a loss is nan"
+    assert found[0]["error"] == "step 3: no such file"
     assert found[1]["error"] == "no reason given"
     assert found[2]["error"].startswith("method='unheard_of': expected one of")
     assert any("failed: step 3" in text for text in said)
@@ -59,6 +59,17 @@ def test_a_failed_cell_is_recorded_and_tried_again(tmp_path, stub, said):
     assert run_cells(tmp_path, cells[:2] + cells[3:], RECIPE, said.append) == 0
     assert calls[3:] == [("sa", 0), ("sn", 0)]  # and not the one that was finished
     assert "error" not in results.read(results.folder_of(tmp_path, cells[0]))
+
+
+def test_a_run_that_diverged_is_a_result(tmp_path, stub, said):
+    """Its cell would diverge again, at the same bits."""
+    calls, errors, _ = stub
+    errors.append(TrainingError("step 3: a loss is nan"))
+    for _ in range(2):
+        assert run_cells(tmp_path, [CELL], RECIPE, said.append) == 0
+    assert len(calls) == 1
+    assert results.read(results.folder_of(tmp_path, CELL))["error"] == "step 3: a loss is nan"
+    assert said[-1] == f"{CELL.name}: diverged: step 3: a loss is nan"
 
 
 def fail_elsewhere(folder, **result):
@@ -71,7 +82,7 @@ def fail_elsewhere(folder, **result):
     ("meanwhile", "tried"),
     [
         ({}, True),  # this machine may be able to
-        ({"error_kind": "TrainingError"}, False),
+        ({"error_kind": "UnfitError"}, True),
         ({"error_kind": "InputError"}, False),
         ({"attempts": scheduling.ATTEMPTS}, True),  # of which one was made in an earlier call
         ({"attempts": scheduling.ATTEMPTS + 1}, False),
@@ -95,8 +106,8 @@ def test_what_others_have_failed_in_meanwhile(tmp_path, stub, said, meanwhile, t
 def test_a_machine_that_fails_at_everything_stops(tmp_path, stub, said):
     calls, errors, _ = stub
     cells = [Cell("scenes", "sa", "1/8", seed) for seed in range(8)]
-    diverged = TrainingError("step 3: a loss is nan")
-    errors += [MemoryError(), OSError(), diverged, MemoryError(), MemoryError(), OSError()]
+    full = UnfitError("checkpoints cannot be written")
+    errors += [MemoryError(), OSError(), InputError("labels"), MemoryError(), full, OSError()]
     assert run_cells(tmp_path, cells, RECIPE, said.append) == 8
     assert len(calls) == 6
     assert said[-1].startswith("3 cells in a row have failed")
@@ -162,6 +173,25 @@ def test_who_finished_is_believed_where_its_file_is_not_seen(tmp_path, stub, sai
     # By the next call somebody has removed it to have it anew.
     assert run_cells(tmp_path, [CELL], RECIPE, said.append) == 0
     assert len(calls) == 1
+
+
+def test_who_claims_what_has_just_been_finished_leaves_it_so(tmp_path, stub, said, monkeypatch):
+    """Between the look at a cell and its claim, and where the file is not seen."""
+    calls, _, _ = stub
+    claims = Claims(tmp_path / scheduling.CLAIMS)
+    acquire = scheduling.Claims.acquire
+
+    def acquire_late(self, name):
+        if not said:
+            with claims.acquire(name) as theirs:
+                theirs.outcome = scheduling.FINISHED
+        return acquire(self, name)
+
+    monkeypatch.setattr(scheduling.Claims, "acquire", acquire_late)
+    claims.acquire = acquire.__get__(claims)
+    assert run_cells(tmp_path, [CELL], RECIPE, said.append) == 0
+    assert calls == []
+    assert claims.ended(CELL.name) == (2, scheduling.FINISHED)
 
 
 def test_nothing_is_recorded_in_a_cell_that_another_has_taken_over(tmp_path, stub, monkeypatch):

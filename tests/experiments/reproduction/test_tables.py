@@ -169,7 +169,9 @@ def test_weights_of_another_trunk_are_refused_before_a_cell_runs(tmp_path):
 
 def test_changes_are_overrides_that_matter():
     overrides = {"num_steps": 5, "eval.scales": (1.0, 2.0), "checkpoint_every": 3}
+    overrides |= {"loader_workers": 2}
     assert Recipe("voc", "DATA", overrides=overrides).changes == {
+        "checkpoint_every": 3,
         "eval.scales": [1.0, 2.0],
         "num_steps": 5,
     }

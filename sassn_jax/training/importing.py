@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -120,15 +120,20 @@ def import_weights(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     about = {**target.about, "source": {"file": source.name, "sha256": digest}}
     store.write(output, variables, about)
+    return Imported(about, len(arrays) - len(left), _describe(left, dead))
+
+
+def _describe(left: Arrays, dead: Collection[str]) -> tuple[str, ...]:
+    """Lines of arrays that are left out, and of `dead` ones why; counters of batches in one."""
     counters = [name for name in left if resnet.is_counter(name)]
-    left_out = [
+    lines = [
         f"{name} {array.shape}" + (f": {DEAD}" if name in dead else "")
         for name, array in left.items()
         if name not in counters
     ]
     if counters:
-        left_out.append(f"{len(counters)} counters of batches, such as {counters[0]}")
-    return Imported(about, len(arrays) - len(left), tuple(left_out))
+        lines.append(f"{len(counters)} counters of batches, such as {counters[0]}")
+    return tuple(lines)
 
 
 def _common_prefix(names: Iterable[str]) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +101,9 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
 
 
-def is_ours(names: Iterable[str]) -> bool:
-    """Whether arrays are named as `write` names them."""
-    return all(name.startswith(("params/", "batch_stats/")) for name in names)
+def is_ours(names: Collection[str]) -> bool:
+    """Whether arrays are named as `write` names them; none are not."""
+    return len(names) > 0 and all(name.startswith(("params/", "batch_stats/")) for name in names)
 
 
 @contextlib.contextmanager

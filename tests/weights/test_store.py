@@ -33,6 +33,9 @@ def test_what_was_written_is_read(path):
         got["params"]["head"]["conv0"]["kernel"], kernel.transpose(2, 0, 1)
     )
     assert got["params"]["head"]["alpha"].shape == ()
+    assert store.is_ours(store.read_arrays(path))
+    assert not store.is_ours({})
+    assert not store.is_ours({"params/head": 0, "conv1.weight": 0})
     assert set(store.read_arrays(path)) == {
         "params/head/conv0/kernel",
         "params/head/alpha",

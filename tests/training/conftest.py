@@ -1,11 +1,16 @@
-"""A run small enough for tests."""
+"""A run and a network small enough for tests."""
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from configs import scenes
+from sassn_jax.models.resnet import ARCHITECTURES, ResNet
+from tests.trees import random_variables
 
 FEW_IMAGES = {"train": 32, "val": 3, "test": 5}
 
@@ -39,3 +44,11 @@ def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def workdir(tmp_path: Path) -> Path:
     """Returns a folder that does not exist yet."""
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="module")
+def trunk() -> dict:
+    """Returns the variables of a small ResNet, of random numbers."""
+    images = jnp.zeros((1, 33, 33, 3))
+    variables = random_variables(ResNet(ARCHITECTURES["resnet_tiny"]), images, train=False)
+    return jax.tree.map(np.asarray, variables)

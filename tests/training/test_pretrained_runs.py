@@ -1,0 +1,99 @@
+"""Runs that start from a file of weights: what they take of it, and what they refuse."""
+
+import json
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from sassn_jax.errors import InputError
+from sassn_jax.training import config as configuration
+from sassn_jax.training.importing import import_weights
+from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.weights import store
+from tests.training.conftest import tiny_config
+from tests.weights.test_resnet import to_file
+
+
+@pytest.fixture
+def weights(trunk, tmp_path):
+    to_file(tmp_path / "source.npz", trunk)
+    import_weights(tmp_path / "source.npz", "resnet_tiny", tmp_path / "ours.safetensors")
+    return tmp_path / "ours.safetensors"
+
+
+@pytest.mark.usefixtures("small_runs", "fast_compile")
+def test_a_run_takes_images_and_layout_from_its_weights(weights, trunk, tmp_path, capsys):
+    config = tiny_config("supervised")
+    config.model.weights = str(weights)
+    config.model.norm = "frozen"
+    config.num_steps = 1
+    before = config.to_dict()
+    state = train_and_evaluate(config, tmp_path / "run")
+    assert "backbone from" in capsys.readouterr().out
+    assert config.to_dict() == before
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert written["image"] == store.read_about(weights)["image"]
+    assert written["model"]["layout"] == "torchvision"
+    stats = state.generator.collections["batch_stats"]["backbone"]
+    jax.tree.map(np.testing.assert_array_equal, stats, trunk["batch_stats"])
+    train_and_evaluate(config, tmp_path / "run")  # goes on: the same config
+
+
+def test_a_run_refuses_weights_of_another_network(weights):
+    config = tiny_config("supervised")
+    config.model.weights = str(weights)
+    config.model.backbone = "resnet50"
+    with pytest.raises(InputError, match=r"model\.backbone='resnet50': the weights.*resnet_tiny"):
+        configuration.resolve(config)
+    about = {**store.read_about(weights), "network": "discriminator", "model": {}}
+    store.write(weights, {"params": {"a": np.ones(3)}}, about)
+    with pytest.raises(InputError, match=r"model\.weights=.*: holds a discriminator; expected"):
+        configuration.resolve(config)
+
+
+def test_no_weights_leave_a_config_alone():
+    config = tiny_config("supervised")
+    assert configuration.resolve(config) is config
+
+
+@pytest.mark.parametrize("name", ["r.pth", "r.pt", "r.onnx", "r.npz", "r.PTH", "r.h5", "r"])
+@pytest.mark.parametrize("backbone", ["resnet_tiny", "resnet50_thin"])
+def test_a_run_takes_other_projects_files_only_imported(tmp_path, name, backbone):
+    config = tiny_config("supervised")
+    config.model.backbone = backbone
+    config.model.weights = str(tmp_path / name)
+    with zipfile.ZipFile(config.model.weights, "w") as archive:  # what PyTorch writes is one
+        archive.writestr("r/data.pkl", b"a pickle")
+    with pytest.raises(InputError, match=r"model\.weights=.*experiments\.import_weights") as error:
+        configuration.resolve(config)
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_knows_what_an_unconverted_file_was_trained_on(tmp_path):
+    """Whatever the config says: else torchvision's trunk would be fed images of Caffe's."""
+    config = tiny_config("supervised")
+    config.model.backbone = "resnet50_thin"
+    config.model.weights = str(tmp_path / "thin.npz")
+    config.model.layout = "torchvision"
+    config.image.mean = (1.0, 2.0, 3.0)
+    np.savez(config.model.weights, **{"conv1.weight": np.ones(3), "conv1.bias": np.ones(3)})
+    resolved = configuration.resolve(config)
+    assert resolved.model.layout == "caffe"
+    assert resolved.image.to_dict() == {
+        "channel_order": "bgr",
+        "mean": (104.0, 117.0, 123.0),
+        "std": (57.0, 57.0, 57.0),
+    }
+    config.model.backbone = "resnet101"
+    with pytest.raises(InputError, match=r"model\.weights=.*experiments\.import_weights"):
+        configuration.resolve(config)
+
+
+def test_a_run_from_before_weights_told_their_images_goes_on(tmp_path):
+    config = tiny_config("supervised")
+    before = config.to_dict()
+    before["model"]["weights_std"] = (1.0, 1.0, 1.0)
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    configuration.check_workdir(config, tmp_path)

@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 from jaxtyping import Array, Float
 
 from sassn_jax import losses
 from sassn_jax.methods.halves import interleave, separate
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
-from sassn_jax.methods.supervised import Supervised, generator_health, self_training_health
+from sassn_jax.methods.supervised import self_training_health
+from sassn_jax.methods.two_players import TwoPlayers
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.layers import resize_bilinear
 from sassn_jax.models.spectral_norm import COLLECTION, sigmas
@@ -58,21 +58,18 @@ class Forward(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True)
-class Adversarial(Supervised):
+class Adversarial(TwoPlayers):
     """G learns from labels, from D, and from its own predictions where D trusts them.
 
     A batch without `unlabeled` is a step before `unlabeled_from`; the two compile separately.
-    Gradients of both players are taken at the same parameters. D's spectral norm iterates once a
-    step, in D's own pass; G sees D with the stored vectors.
+    D's spectral norm iterates once a step, in D's own pass; G sees D with the stored vectors.
 
     Attributes:
       discriminator: D.
-      discriminator_optimizer: of its parameters.
       weights: of the losses.
     """
 
     discriminator: Discriminator = dataclasses.field(kw_only=True)
-    discriminator_optimizer: optax.GradientTransformation = dataclasses.field(kw_only=True)
     weights: LossWeights = dataclasses.field(kw_only=True)
 
     @property
@@ -90,28 +87,6 @@ class Adversarial(Supervised):
         )
         discriminator = NetworkState.create(self.discriminator_optimizer, variables)
         return state.replace(discriminator=discriminator)
-
-    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Updates both players from the same batch."""
-        (_, (forward, g_collections, g_metrics)), g_gradients = jax.value_and_grad(
-            self.generator_objective, has_aux=True
-        )(state.generator.params, state, batch)
-        (_, (d_collections, d_metrics)), d_gradients = jax.value_and_grad(
-            self.discriminator_objective, has_aux=True
-        )(state.discriminator.params, state, batch, forward)
-
-        metrics = g_metrics | d_metrics | generator_health(state.generator, g_gradients)
-        metrics["gradient_norm/discriminator"] = optax.tree.norm(d_gradients)
-        state = state.replace(
-            step=state.step + 1,
-            generator=state.generator.apply_gradients(
-                self.generator_optimizer, g_gradients, g_collections
-            ),
-            discriminator=state.discriminator.apply_gradients(
-                self.discriminator_optimizer, d_gradients, d_collections
-            ),
-        )
-        return state, metrics
 
     def generator_objective(
         self, params: Variables, state: TrainState, batch: Batch
@@ -138,18 +113,18 @@ class Adversarial(Supervised):
         return objective, (forward, collections, metrics)
 
     def discriminator_objective(
-        self, params: Variables, state: TrainState, batch: Batch, forward: Forward
+        self, params: Variables, state: TrainState, batch: Batch, outputs: Forward
     ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
-        """Equation (5) of the paper; `forward` is treated as a constant.
+        """Equation (5) of the paper; `outputs` are treated as constants.
 
         Returns:
           The objective; and D's new collections and metrics.
         """
         labels = batch["labeled"]["label"]
         valid = fake_valid = labels != self.ignore_label
-        logits = forward.logits
-        if self.weights.discriminator_fake == "both" and forward.unlabeled_logits is not None:
-            logits = jnp.concatenate([logits, forward.unlabeled_logits])
+        logits = outputs.logits
+        if self.weights.discriminator_fake == "both" and outputs.unlabeled_logits is not None:
+            logits = jnp.concatenate([logits, outputs.unlabeled_logits])
             fake_valid = jnp.concatenate([valid, jnp.ones_like(valid)])
         fake = jax.lax.stop_gradient(jax.nn.softmax(logits))
         real = losses.one_hot(labels, self.generator.num_classes)

@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from sassn_jax import losses
 from sassn_jax.methods.halves import interleave, separate
 from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
-from sassn_jax.methods.supervised import Supervised, generator_health, self_training_health
+from sassn_jax.methods.supervised import Supervised, self_training_health
+from sassn_jax.methods.two_players import TwoPlayers
 from sassn_jax.models.image_discriminator import ImageDiscriminator, scale_to_unit
 
 
@@ -43,7 +43,7 @@ class Judged(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class S4GAN(Supervised):
+class S4GAN(TwoPlayers):
     """G learns from labels, from D's features, and from whole images of which D is confident.
 
     D sees images with their labels, an ignored pixel all zeros, and unlabelled images with G's
@@ -54,12 +54,10 @@ class S4GAN(Supervised):
 
     Attributes:
       discriminator: D.
-      discriminator_optimizer: of its parameters.
       weights: of the losses.
     """
 
     discriminator: ImageDiscriminator = dataclasses.field(kw_only=True)
-    discriminator_optimizer: optax.GradientTransformation = dataclasses.field(kw_only=True)
     weights: S4GANWeights = dataclasses.field(kw_only=True)
 
     @property
@@ -78,28 +76,10 @@ class S4GAN(Supervised):
         return state.replace(discriminator=discriminator)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Updates both players from the same batch."""
+        """Updates both players from the same batch, or G alone where all images are labelled."""
         if "unlabeled" not in batch:
-            return super().step(state, batch)
-        (_, (logits, collections, g_metrics)), g_gradients = jax.value_and_grad(
-            self.generator_objective, has_aux=True
-        )(state.generator.params, state, batch)
-        (_, d_metrics), d_gradients = jax.value_and_grad(
-            self.discriminator_objective, has_aux=True
-        )(state.discriminator.params, state, batch, logits)
-
-        metrics = g_metrics | d_metrics | generator_health(state.generator, g_gradients)
-        metrics["gradient_norm/discriminator"] = optax.tree.norm(d_gradients)
-        state = state.replace(
-            step=state.step + 1,
-            generator=state.generator.apply_gradients(
-                self.generator_optimizer, g_gradients, collections
-            ),
-            discriminator=state.discriminator.apply_gradients(
-                self.discriminator_optimizer, d_gradients, {}
-            ),
-        )
-        return state, metrics
+            return Supervised.step(self, state, batch)
+        return super().step(state, batch)
 
     def generator_objective(
         self, params: Variables, state: TrainState, batch: Batch
@@ -137,27 +117,28 @@ class S4GAN(Supervised):
         return objective, (unlabeled_logits, collections, metrics)
 
     def discriminator_objective(
-        self, params: Variables, state: TrainState, batch: Batch, logits: Float[Array, "B H W C"]
-    ) -> tuple[Float[Array, ""], Metrics]:
+        self, params: Variables, state: TrainState, batch: Batch, outputs: Float[Array, "B H W C"]
+    ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
         """Binary cross entropy: labels against 1, predictions on unlabelled images against 0.
 
         Args:
           params: of D.
           state: of everything else.
           batch: of both kinds of images.
-          logits: of G on the unlabelled ones, treated as a constant.
+          outputs: logits of G on the unlabelled ones, treated as constants.
 
         Returns:
-          The mean of the two halves, and metrics.
+          The mean of the two halves; and D's new collections, of which it has none, and metrics.
         """
-        fake, real = self._judge(params, state, batch, jax.lax.stop_gradient(logits))
-        everywhere = jnp.ones(len(logits), bool)
+        fake, real = self._judge(params, state, batch, jax.lax.stop_gradient(outputs))
+        everywhere = jnp.ones(len(outputs), bool)
         loss = losses.discriminator_loss(fake.logits, everywhere, real.logits, everywhere)
-        return loss, {
+        metrics = {
             "loss/discriminator": loss,
             "confidence/fake": jnp.mean(jax.nn.sigmoid(fake.logits)),
             "confidence/real": jnp.mean(jax.nn.sigmoid(real.logits)),
         }
+        return loss, ({}, metrics)
 
     def _judge(
         self, params: Variables, state: TrainState, batch: Batch, logits: Float[Array, "B H W C"]

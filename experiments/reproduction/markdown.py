@@ -38,9 +38,9 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
             "## mIoU, percent",
             _grid(table, entries, _ours),
             "## D's loss at the end",
-            _grid(table, entries, lambda entry: spread(entry.discriminator_loss, 3)),
+            _grid(table, entries, lambda entry: spread(entry.discriminator_loss, 3), runs=False),
             f"## Share of runs that end healthy: finite, D's loss from {low} to {high}",
-            _grid(table, entries, _healthy),
+            _grid(table, entries, _healthy, runs=False),
         ]
     else:
         parts += [
@@ -100,7 +100,10 @@ def _digits(table: Table) -> int:
     return 2 if table.name == "5" else 1
 
 
-def _grid(table: Table, entries: Sequence[Entry], show: Callable[[Entry], str]) -> str:
+def _grid(
+    table: Table, entries: Sequence[Entry], show: Callable[[Entry], str], *, runs: bool = True
+) -> str:
+    """What is to be shown of each entry; and of the runs of a row, unless another grid has it."""
     headings = [column.title for column in table.columns]
     if table.name == "stability":
         headings = [f"{column.discriminator_lr} x" for column in table.columns]
@@ -108,8 +111,9 @@ def _grid(table: Table, entries: Sequence[Entry], show: Callable[[Entry], str]) 
     for row in table.rows:
         own = [entry for entry in entries if entry.row == row]
         cells = [show(entry) + _mark(table, entry) for entry in own]
-        rows.append([row.title + _row_mark(table, row.method), *cells, *about(own)])
-    return grid(["", *headings, *ABOUT], rows)
+        of_runs = about(own) if runs else []
+        rows.append([row.title + _row_mark(table, row.method), *cells, *of_runs])
+    return grid(["", *headings, *(ABOUT if runs else ())], rows)
 
 
 def about(entries: Sequence[Entry]) -> list[str]:

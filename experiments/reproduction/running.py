@@ -103,4 +103,4 @@ def _processor() -> str:
         model = next(names, model)
     usable = getattr(os, "sched_getaffinity", None)  # on Linux
     cores = len(usable(0)) if usable else os.cpu_count()
-    return f"{model} ({cores} cores)"
+    return f"{model} ({cores} core{'' if cores == 1 else 's'})"

@@ -108,6 +108,7 @@ def test_a_cell_that_was_stopped_goes_on(tmp_path, monkeypatch, said):
     assert result["health"]["loss/cross_entropy"] > 0
     assert not any(name.startswith("val") for name in result["health"])
     assert result.keys() >= {"miou", "iou", "seconds", "device", "versions"}
-    assert result["device"].endswith(f" ({len(os.sched_getaffinity(0))} cores)")
+    cores = len(os.sched_getaffinity(0))
+    assert result["device"].endswith(" (1 core)" if cores == 1 else f" ({cores} cores)")
     assert (result["weights"], result["changes"]["num_steps"]) == ("random", 6)
     assert result["eval"]["mirror"] is False

@@ -12,7 +12,8 @@ UniMatch cuts 512x1024 pixels out of the paper's images, scaled, where its autho
 of 1024x2048, and goes without the hard example mining of their cross entropy.
 
 `method=dilation` is Dilation10 here, as published for Cityscapes, though on images of twice this
-size, and not in stages: it has the paper's batch of 2 and 40,000 steps here. How FCN-8s was trained
+size, and not in stages: it has the paper's batch of 2 and 40,000 steps here, and its authors' mean
+colour only without a file of weights, which brings its own. How FCN-8s was trained
 on Cityscapes was not published: `method=fcn8s` has VOC's optimizer, and the paper's batches and
 steps.
 """

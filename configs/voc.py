@@ -16,7 +16,8 @@ VGG-16's weights. Not followed: FCN-8s was trained in three stages of 100,000 st
 here; Dilation8 in three of other learning rates and batches, on scores that were not upsampled,
 with 128x128 of each image's 500x500 pixels labelled. It has the paper's 20,000 steps and crops of
 321x321 here, all of them labelled; in scoring, what an image is padded with to 505x505 is the mean
-colour, where the authors reflect the image.
+colour, where the authors reflect the image. And the mean colour that the authors of either give is
+that of a run from random weights alone: a file of weights brings its own.
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,7 @@ of hosts. The same command goes on where it was stopped, and tries again what fa
 is 1 if something did. A run that diverged is a result; remove its result.json to have it anew. On
 voc, cityscapes and folder nothing starts from random weights unless --weights=random. A folder
 needs a test.txt; with --labels=1 all its masks are used, and its unlabelled images besides.
-DIR/table_NAME.md, .csv and .png have the result.
+DIR/table_NAME.md, .csv and .png have the result, table_NAME_runs.csv each run's scores and metrics.
 """
 
 import sys
@@ -57,7 +57,7 @@ def main() -> None:
     )
     if not _REPORT.value:
         recipe.check(_LABELS.value, cells)
-    report.check(workdir, table, dataset, None if _REPORT.value else recipe.changes)
+    report.check(workdir, table, dataset, None if _REPORT.value else recipe)
     say = Console(highlight=False, soft_wrap=True).print
     failed = 0
     if not _REPORT.value:

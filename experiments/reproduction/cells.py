@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.common import METHODS
 from sassn_jax import data
 from sassn_jax.errors import InputError
 from sassn_jax.training import config as configuration
@@ -31,10 +32,9 @@ MADE_OF = (
     "model.spectral_norm",
     "model.head",
     "model.backbone",
-    "model.aspp_rates",
-    "loss.discriminator_fake",
-    "loss.adv_from_start",
 )
+# What some method or head has of its own, and a call may set for others.
+OF_SOME = ("model.aspp_rates", "loss.discriminator_fake", "loss.adv_from_start")
 # Overrides that nothing depends on. (How often is logged, scored and saved does matter: the last
 # losses of a run, by which its health is judged, are means since then.)
 HOW = {"loader_workers", "eval_batch_size"}
@@ -52,7 +52,7 @@ class Cell:
       labels: a fraction, or a file of ids.
       seed: of the run, and of the choice of labelled images.
       head: of G where it is not the recipe's, `deeplabv3`.
-      discriminator_lr: D's learning rate, in units of the recipe's.
+      discriminator_lr_multiple: D's learning rate, in units of the recipe's.
     """
 
     dataset: str
@@ -60,7 +60,7 @@ class Cell:
     labels: str
     seed: int
     head: str = ""
-    discriminator_lr: int = 1
+    discriminator_lr_multiple: int = 1
 
     @property
     def name(self) -> str:
@@ -69,8 +69,8 @@ class Cell:
         if path.is_file():  # two of them may have one name, and one may change
             labels = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
         parts = [self.dataset, self.method, self.head, re.sub(r"[^\w.]+", "-", labels)]
-        if self.discriminator_lr != 1:
-            parts.append(f"dlr{self.discriminator_lr}")
+        if self.discriminator_lr_multiple != 1:
+            parts.append(f"dlr{self.discriminator_lr_multiple}")
         return "_".join([*filter(None, parts), f"seed{self.seed}"])
 
 
@@ -102,8 +102,8 @@ class Recipe:
 
         Raises:
           InputError: if a field or its value is, the dataset is not there, or a choice of labels;
-            if a file of weights is of another network, or not one of the cells has any to start
-            from.
+            if a field is one that a cell is made of; if a file of weights is of another network, or
+            not one of the cells has any to start from.
         """
         config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
         validation.validate(config)
@@ -115,6 +115,8 @@ class Recipe:
                 f"--dataset={self.dataset}: has no split {split!r} to score runs on; add its list "
                 "and prepare it anew"
             )
+        for cell in cells:
+            self._check_overrides(cell)
         configs = [self.config(cell) for cell in cells]
         for one in {config.model.backbone: config for config in (config, *configs)}.values():
             if one.model.weights:
@@ -132,6 +134,17 @@ class Recipe:
             backbone = config.model.backbone
             raise InputError(
                 f"--weights: none for {backbone}; add {backbone}=FILE, or {backbone}={RANDOM}"
+            )
+
+    def weights_of(self, cell: Cell) -> str:
+        """Returns the name of the file that a cell starts from, or `RANDOM`."""
+        return Path(self.config(cell).model.weights).name or RANDOM
+
+    def _check_overrides(self, cell: Cell) -> None:
+        own = {*METHODS.get(cell.method, {}), *(["model.aspp_rates"] if cell.head else [])}
+        for field in self.overrides.keys() & own & set(OF_SOME):
+            raise InputError(
+                f"--set={field}: {cell.name} is made of this; leave such cells out by --cells"
             )
 
     def _has_weights(self, config: ConfigDict) -> bool:
@@ -160,7 +173,7 @@ class Recipe:
         unnamed = self.weights.get("", "") if backbone == own_backbone else ""
         weights = self.weights.get(backbone, unnamed)
         config.model.weights = "" if weights == RANDOM else weights
-        config.optimizer.discriminator_lr *= cell.discriminator_lr
+        config.optimizer.discriminator_lr *= cell.discriminator_lr_multiple
         return config
 
 

@@ -22,20 +22,20 @@ from sassn_jax.files import replacing, write_json
 from sassn_jax.training.evaluate_run import Run, load_run
 from sassn_jax.training.setup import make_normalize
 
-# Of the bins, in pixels: CUE_DISTANCE / sqrt(2), less the signal's radius, is 22; a scene has 96.
-EDGES = tuple(range(16, 97, 8))
+# Of the bins, in pixels. No gate is nearer than CUE_DISTANCE / sqrt(2), less the signal's radius,
+# which is 22; a scene has 96. The outer bins are wide, since few gates are there.
+EDGES = (16, *range(32, 73, 8), 96)
 FILE = "distance.json"
 SPLIT = "test"
 REPEATED = 5  # times that a scene is laid side by side and mirrored, so that the field fits in
 MEASURED_ON = 4  # scenes
+SHARE = "pixels that are right"
+TOLD_APART = "those of them called one of the pair that are right"
 
-
-@dataclasses.dataclass(frozen=True)
-class Counts:
-    """Pixels of the look-alike pair by distance, a number for each bin of `EDGES`."""
-
-    right: list[int]
-    total: list[int]
+# Of the look-alike pair's pixels, by distance: how many are `right`, how many are `called` one of
+# the pair, whether right or not, how many there are (`pixels`), and in how many `scenes`: those of
+# one scene share a cue, and are right or wrong together.
+Counts = dict[str, Int[np.ndarray, " bins"]]
 
 
 def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
@@ -43,10 +43,15 @@ def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
 
     The first row is that without attention: its runs' receptive field is measured.
     """
-    accuracies = {
-        entry.row.title: _summaries([_counts(folder) for folder in _folders(workdir, entry)])
+    counts = {
+        entry.row.title: [_counts(folder) for folder in _folders(workdir, entry)]
         for entry in entries
     }
+    shares = {
+        SHARE: {name: _shares(runs, "pixels") for name, runs in counts.items()},
+        TOLD_APART: {name: _shares(runs, "called") for name, runs in counts.items()},
+    }
+    there = next((runs[0] for runs in counts.values() if runs), None)  # the same for all runs
     fields = [_field(folder) for folder in _folders(workdir, entries[0])]
     extents = {}
     if fields:
@@ -60,10 +65,10 @@ def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
     without = entries[0].row.title
     path = workdir / "table_distance"
     with replacing(path.with_suffix(".md")) as beside:
-        beside.write_text(_markdown(title, entries, accuracies, fields), encoding="utf-8")
-    _write_csv(path.with_suffix(".csv"), accuracies)
+        beside.write_text(_markdown(title, entries, shares, there, fields), encoding="utf-8")
+    _write_csv(path.with_suffix(".csv"), shares, there)
     marked = {f"{without}'s {name}": value for name, value in extents.items()}
-    draw_distance(path.with_suffix(".png"), title, accuracies, EDGES, marked)
+    draw_distance(path.with_suffix(".png"), title, shares, EDGES, marked)
 
 
 def distance_to(where: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
@@ -78,19 +83,22 @@ def distance_to(where: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
     return np.asarray(apart).min(-1)
 
 
-def count(
-    label: Integer[np.ndarray, "H W"], prediction: Integer[np.ndarray, "H W"]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Counts pixels of the look-alike pair by distance from the signal.
-
-    Returns:
-      How many are right, and how many there are, for each bin of `EDGES`.
-    """
-    pair = np.isin(label, [CLASS_NAMES.index(name) for name in LOOK_ALIKE])
+def count(label: Integer[np.ndarray, "H W"], prediction: Integer[np.ndarray, "H W"]) -> Counts:
+    """Counts a scene's pixels of the look-alike pair in each bin of `EDGES`."""
+    pair = [CLASS_NAMES.index(name) for name in LOOK_ALIKE]
+    of_pair = np.isin(label, pair)
     distances = distance_to(label == CLASS_NAMES.index("signal"))
-    total, _ = np.histogram(distances[pair], EDGES)
-    right, _ = np.histogram(distances[pair & (label == prediction)], EDGES)
-    return right, total
+
+    def by_distance(where: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, " bins"]:
+        return np.histogram(distances[where], EDGES)[0]
+
+    pixels = by_distance(of_pair)
+    return {
+        "right": by_distance(of_pair & (label == prediction)),
+        "called": by_distance(of_pair & np.isin(prediction, pair)),
+        "pixels": pixels,
+        "scenes": (pixels > 0).astype(int),
+    }
 
 
 def _folders(workdir: Path, entry: Entry) -> list[Path]:
@@ -98,8 +106,8 @@ def _folders(workdir: Path, entry: Entry) -> list[Path]:
 
 
 def _counts(folder: Path) -> Counts:
-    """Of a run; kept in its folder, since the network has to see all of the split."""
-    return Counts(**_measured(folder)["counts"])
+    counts = _measured(folder)["counts"]
+    return {name: np.array(numbers) for name, numbers in counts.items()}
 
 
 def _field(folder: Path) -> ReceptiveField:
@@ -107,15 +115,20 @@ def _field(folder: Path) -> ReceptiveField:
 
 
 def _measured(folder: Path) -> dict[str, Any]:
-    if (known := results.read(folder, FILE)) is not None:
+    """Of a run; kept in its folder, since the network has to see all of the split."""
+    result = results.read(folder) or {}
+    key = {"began": result["began"], "edges": list(EDGES), "held": HELD}
+    known = results.read(folder, FILE)
+    if known is not None and known.items() >= key.items():
         return known
     run = load_run(folder)
     source = run.dataset.splits[SPLIT]
-    right, total = np.zeros(len(EDGES) - 1, int), np.zeros(len(EDGES) - 1, int)
-    for example in (source[index] for index in range(len(source))):
-        more_right, more = count(example["label"], run.predict(example["image"]))
-        right, total = right + more_right, total + more
-    measured: dict[str, Any] = {"counts": {"right": right.tolist(), "total": total.tolist()}}
+    examples = (source[index] for index in range(len(source)))
+    scenes = [count(example["label"], run.predict(example["image"])) for example in examples]
+    counts = {
+        name: np.sum([scene[name] for scene in scenes], axis=0).tolist() for name in scenes[0]
+    }
+    measured: dict[str, Any] = {**key, "counts": counts}
     if not run.config.model.attention:
         measured["receptive_field"] = dataclasses.asdict(receptive_field(run))
     write_json(folder / FILE, measured)
@@ -144,33 +157,40 @@ def _repeat(image: np.ndarray) -> np.ndarray:
     return np.pad(image, edges, mode="symmetric")
 
 
-def _summaries(runs: Sequence[Counts]) -> list[Summary]:
-    """Accuracy in each bin over runs."""
+def _shares(runs: Sequence[Counts], of: str) -> list[Summary]:
+    """Of the pixels that a count has under `of`, how many are right: in each bin, over runs."""
     return [
-        summarize(run.right[i] / run.total[i] if run.total[i] else None for run in runs)
+        summarize(run["right"][i] / run[of][i] if run[of][i] else None for run in runs)
         for i in range(len(EDGES) - 1)
     ]
-
-
-def _bins() -> list[str]:
-    return [f"{low} to {high - 1}" for low, high in itertools.pairwise(EDGES)]
 
 
 def _markdown(
     title: str,
     entries: Sequence[Entry],
-    accuracies: dict[str, list[Summary]],
+    shares: dict[str, dict[str, list[Summary]]],
+    there: Counts | None,
     fields: Sequence[ReceptiveField],
 ) -> str:
+    curves = [curve for by_row in shares.values() for curve in by_row.values()]
     rows = [
-        [bin_, *(spread(summaries[i], 3) for summaries in accuracies.values())]
-        for i, bin_ in enumerate(_bins())
+        [
+            f"{low} to {high - 1}",
+            *(str(there[name][i]) if there else "" for name in ("pixels", "scenes")),
+            *(spread(curve[i], 3) for curve in curves),
+        ]
+        for i, (low, high) in enumerate(itertools.pairwise(EDGES))
     ]
+    names = list(shares[SHARE])
     parts = [
         f"# {title}: scenes, split {SPLIT}",
-        "Share of the pixels that are right, mean ± sample standard deviation (runs), by distance "
-        "in pixels from the nearest pixel of the signal, the larger of rows and columns.",
-        grid(["distance", *accuracies], rows),
+        "Share of the pair's pixels that are right; and of those that are called one of the pair, "
+        "right or not, of which a guess has a half. Mean ± sample standard deviation (runs), by "
+        "distance in pixels from the nearest pixel of the signal, the larger of rows and columns.",
+        grid(
+            ["distance", "pixels", "scenes", *names, *(f"{name}, of the pair" for name in names)],
+            rows,
+        ),
     ]
     parts += [
         f"Run {i} of {entries[0].row.title}: the gradient of a logit reaches "
@@ -183,12 +203,20 @@ def _markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def _write_csv(path: Path, accuracies: dict[str, list[Summary]]) -> None:
+def _write_csv(
+    path: Path, shares: dict[str, dict[str, list[Summary]]], there: Counts | None
+) -> None:
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "from", "below", "runs", "mean", "spread"])
-        for name, summaries in accuracies.items():
-            for (low, high), summary in zip(itertools.pairwise(EDGES), summaries, strict=True):
-                around = summary.spread if summary.count > 1 else ""
-                mean = summary.mean if summary.count else ""
-                writer.writerow([name, low, high, summary.count, mean, around])
+        writer.writerow(
+            ["row", "share", "from", "below", "pixels", "scenes", "runs", "mean", "spread"]
+        )
+        for share, by_row in shares.items():
+            for name, curve in by_row.items():
+                for i, (low, high) in enumerate(itertools.pairwise(EDGES)):
+                    counted = [there[what][i] if there else "" for what in ("pixels", "scenes")]
+                    mean = curve[i].mean if curve[i].count else ""
+                    around = curve[i].spread if curve[i].count > 1 else ""
+                    writer.writerow(
+                        [name, share, low, high, *counted, curve[i].count, mean, around]
+                    )

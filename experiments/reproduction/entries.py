@@ -23,13 +23,17 @@ HEADINGS = (
     "method",
     "head",
     "labels",
-    "discriminator_lr",
+    "discriminator_lr_multiple",
     "class",
     "runs",
     "mean",
     "spread",
     "paper",
     "difference",
+    "less_baseline",
+    "less_baseline_spread",
+    "val_mean",
+    "diverged",
     "failed",
     "steps",
     "minutes_a_run",
@@ -39,6 +43,7 @@ HEADINGS = (
     "discriminator_loss_spread",
     "share_healthy",
 )
+OF_A_RUN = ("cell", "miou", "val_miou", "pixel_accuracy", "step", "seconds", "weights", "error")
 MIOU = "mIoU"
 
 
@@ -50,6 +55,7 @@ class Entry:
       row: of the table.
       column: of the table.
       runs: results of all seeds that are there.
+      baseline: those of the row that others are compared with, seed by seed.
       paper: the paper's mIoU, or a word in its place; None where it has none.
       paper_classes: the paper's IoU of each class, in the order of their ids; empty where it has
         none.
@@ -58,6 +64,7 @@ class Entry:
     row: Row
     column: Column
     runs: Sequence[dict[str, Any]]
+    baseline: Sequence[dict[str, Any]] = ()
     paper: float | str | None = None
     paper_classes: tuple[float, ...] = ()
 
@@ -67,17 +74,37 @@ class Entry:
         return results.finished(self.runs)
 
     @property
+    def diverged(self) -> list[str]:
+        """Cells of which a loss was not finite. They have no scores, and no part in any mean."""
+        return [run["cell"] for run in self.runs if results.has_diverged(run)]
+
+    @property
     def errors(self) -> dict[str, str]:
-        """Why the other runs have none, by cell."""
-        return {run["cell"]: run["error"] for run in self.runs if "error" in run}
+        """Why the other runs have no scores, by cell."""
+        return {run["cell"]: run["error"] for run in self.runs if not results.has_ended(run)}
 
     @property
     def miou(self) -> Summary:
         """In percent."""
         return summarize(_percent(run["miou"]) for run in self.finished)
 
+    @property
+    def val_miou(self) -> Summary:
+        """On the validation split, in percent."""
+        return summarize(_percent(run.get("val_miou")) for run in self.finished)
+
+    @property
+    def less_baseline(self) -> Summary:
+        """Points of mIoU above the baseline of the same seed, whose labels are the same."""
+        beside = {run["seed"]: run["miou"] for run in results.finished(self.baseline)}
+        pairs = [(run["miou"], beside.get(run["seed"])) for run in self.finished]
+        return summarize(
+            100 * (ours - theirs) for ours, theirs in pairs if None not in (ours, theirs)
+        )
+
+    @property
     def difference(self) -> float:
-        """Returns ours less the paper's in points of mIoU, NaN where one is not there."""
+        """Ours less the paper's in points of mIoU, NaN where one is not there."""
         return self.miou.mean - self.paper if isinstance(self.paper, float) else math.nan
 
     @property
@@ -131,7 +158,11 @@ def gather(workdir: Path, table: Table, dataset: str) -> list[Entry]:
             number = row.paper.get(column.labels) if compared else None
             by_method = paper.PER_CLASS.get(column.labels, {}) if table.name == "3" else {}
             classes = by_method.get(row.method, ()) if compared else ()
-            entries.append(Entry(row, column, runs, number, classes))
+            baseline: Sequence[dict[str, Any]] = ()
+            if table.baseline and row.method != table.baseline:
+                beside = dataclasses.replace(row, method=table.baseline)
+                baseline = results.read_seeds(workdir, table.cell(dataset, beside, column, 0))
+            entries.append(Entry(row, column, runs, baseline, number, classes))
     return entries
 
 
@@ -142,7 +173,7 @@ def write_csv(path: Path, dataset: str, entries: Sequence[Entry], *, per_class: 
         about = _about(dataset, entry)
         lines.append(
             about
-            | {"class": MIOU, "paper": entry.paper, "difference": _known(entry.difference())}
+            | {"class": MIOU, "paper": entry.paper, "difference": _known(entry.difference)}
             | _statistics(entry.miou)
         )
         if per_class:
@@ -151,6 +182,18 @@ def write_csv(path: Path, dataset: str, entries: Sequence[Entry], *, per_class: 
         writer = csv.DictWriter(file, HEADINGS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
+
+
+def write_runs(path: Path, entries: Sequence[Entry]) -> None:
+    """Writes a line for each run: its scores, and the last value of each metric of its training."""
+    runs = [run for entry in entries for run in entry.runs]
+    metrics = sorted({name for run in runs for name in run.get("health", ())})
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(
+            file, (*OF_A_RUN, *metrics), extrasaction="ignore", lineterminator="\n"
+        )
+        writer.writeheader()
+        writer.writerows(run | run.get("health", {}) for run in runs)
 
 
 def class_names(entries: Sequence[Entry]) -> list[str]:
@@ -162,14 +205,19 @@ def class_names(entries: Sequence[Entry]) -> list[str]:
 
 
 def _about(dataset: str, entry: Entry) -> dict[str, Any]:
-    loss = entry.discriminator_loss
+    loss, less = entry.discriminator_loss, entry.less_baseline
+    healthy, total = results.count_healthy(entry.runs)
     return {
         "dataset": dataset,
         "row": entry.row.title,
         "method": entry.row.method,
         "head": entry.row.head,
         "labels": entry.column.labels,
-        "discriminator_lr": entry.column.discriminator_lr,
+        "discriminator_lr_multiple": entry.column.discriminator_lr_multiple,
+        "less_baseline": _known(less.mean),
+        "less_baseline_spread": _known(less.spread),
+        "val_mean": _known(entry.val_miou.mean),
+        "diverged": len(entry.diverged),
         "failed": len(entry.errors),
         "steps": entry.steps,
         "minutes_a_run": _known(entry.minutes),
@@ -177,7 +225,7 @@ def _about(dataset: str, entry: Entry) -> dict[str, Any]:
         "weights": entry.weights,
         "discriminator_loss": _known(loss.mean),
         "discriminator_loss_spread": _known(loss.spread),
-        "share_healthy": _known(results.share_healthy(entry.runs)) if loss.count else "",
+        "share_healthy": _known(healthy / total) if loss.count or entry.diverged else "",
     }
 
 

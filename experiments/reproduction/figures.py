@@ -48,8 +48,9 @@ def _draw_score(panel: Any, place: int, entry: Entry) -> None:
     ours = entry.miou
     if ours.count:
         _dot(panel, ours, place)
-    elif entry.errors:
-        panel.text(0.5, place, "failed", transform=panel.get_yaxis_transform(), color="0.4",
+    elif entry.errors or entry.diverged:
+        word = "failed" if entry.errors else "diverged"
+        panel.text(0.5, place, word, transform=panel.get_yaxis_transform(), color="0.4",
                    ha="center", va="center", fontsize="small")  # fmt: skip
     if isinstance(entry.paper, float):
         panel.plot(entry.paper, place, "D", color=PAPER, fillstyle="none", markersize=6, zorder=2)
@@ -113,7 +114,7 @@ def draw_stability(path: Path, table: Table, entries: Sequence[Entry]) -> None:
         (panels[0, 1], "share of runs that end healthy", _share),
         (panels[0, 2], "mIoU, %", lambda entry: entry.miou),
     )
-    multiples = [column.discriminator_lr for column in table.columns]
+    multiples = [column.discriminator_lr_multiple for column in table.columns]
     for panel, title, value in shown:
         for i, row in enumerate(table.rows):
             own = [value(entry) for entry in entries if entry.row == row]
@@ -135,42 +136,48 @@ def draw_stability(path: Path, table: Table, entries: Sequence[Entry]) -> None:
 
 
 def _share(entry: Entry) -> Summary:
-    share = results.share_healthy(entry.runs)
-    return Summary(int(math.isfinite(share)), share, math.nan)
+    healthy, total = results.count_healthy(entry.runs)
+    return Summary(total, healthy / total if total else math.nan, 0.0)
 
 
 def draw_distance(
     path: Path,
     title: str,
-    accuracies: dict[str, list[Summary]],
+    shares: dict[str, dict[str, list[Summary]]],
     edges: Sequence[float],
     extents: dict[str, float],
 ) -> None:
-    """Draws accuracy by distance, a line a method, and how far a network without attention sees.
+    """Draws shares by distance, a line a method, and how far a network without attention sees.
 
     Args:
       path: of the PNG file.
       title: of the figure.
-      accuracies: by method, then by bin, fractions of 1.
-      edges: of the bins in pixels, one more than there are bins.
+      shares: by what they are shares of, a panel each; then by method and by bin, fractions of 1.
+        In the last panel a guess has a half.
+      edges: of the bins in pixels, one more than there are bins; the inner ones are equally wide.
       extents: distances in pixels to mark, by what they are.
     """
-    figure, panels = _panels(1, 1, width=5.5, height=4.0)
-    panel = panels[0, 0]
-    middles = (np.array(edges[:-1]) + np.array(edges[1:])) / 2
-    for (name, summaries), color in zip(accuracies.items(), COLORS, strict=False):
-        means = np.array([summary.mean for summary in summaries])
-        around = np.array([s.spread if s.count > 1 else 0.0 for s in summaries])
-        panel.fill_between(middles, means - around, means + around, color=color, alpha=0.15, lw=0)
-        panel.plot(middles, means, "o-", color=color, label=name)
-    panel.axhline(0.5, color="0.6", lw=1, ls=":", label="a guess between the two")
-    for (name, extent), style in zip(extents.items(), ("--", "-."), strict=False):
-        panel.axvline(extent, color="0.3", lw=1.2, ls=style, label=f"{name}: {extent:.0f}")
-    panel.set_ylim(0, 1)
-    panel.set_xlabel("distance from the signal, pixels")
-    panel.set_ylabel("pixels that are right")
-    panel.grid(axis="y", color="0.9")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure, panels = _panels(1, len(shares), width=4.2, height=3.6, share_y=True)
+    # The outer bins are wider, but nearly all of their pixels are where they meet the inner ones.
+    width = edges[2] - edges[1]
+    middles = np.arange(edges[1] - width, edges[-2] + 1, width) + width / 2
+    for panel, (title_of_panel, curves) in zip(panels[0], shares.items(), strict=True):
+        for (name, summaries), color in zip(curves.items(), COLORS, strict=False):
+            means = np.array([summary.mean for summary in summaries])
+            around = np.array([s.spread if s.count > 1 else 0.0 for s in summaries])
+            panel.fill_between(
+                middles, means - around, means + around, color=color, alpha=0.15, lw=0
+            )
+            panel.plot(middles, means, "o-", color=color, label=name)
+        for (name, extent), style in zip(extents.items(), ("--", "-."), strict=False):
+            panel.axvline(extent, color="0.3", lw=1.2, ls=style, label=f"{name}: {extent:.0f}")
+        panel.set_ylim(0, 1)
+        panel.set_xlabel("distance from the signal, pixels")
+        panel.set_title(title_of_panel, fontsize="medium")
+        panel.grid(axis="y", color="0.9")
+    panels[0, -1].axhline(0.5, color="0.6", lw=1, ls=":", label="a guess between the two")
+    handles, labels = panels[0, -1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     _save(figure, path, title)
 
 

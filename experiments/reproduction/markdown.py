@@ -34,12 +34,14 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
         low, high = results.HEALTHY_LOSS
         parts += [
             "Columns are D's learning rate in units of the recipe's; mean ± sample standard "
-            "deviation (runs).",
+            "deviation (runs) of those that did not diverge.",
             "## mIoU, percent",
             _grid(table, entries, _ours),
-            "## D's loss at the end",
+            "## D's loss at the end, a mean over the last `log_every` steps",
             _grid(table, entries, lambda entry: spread(entry.discriminator_loss, 3), runs=False),
-            f"## Share of runs that end healthy: finite, D's loss from {low} to {high}",
+            "## Runs that end healthy",
+            f"Finite, and D's loss from {low} to {high}, where AdvSemiSeg's author says that it "
+            "should be: below, D has won; at log 2 = 0.69 it cannot tell.",
             _grid(table, entries, _healthy, runs=False),
         ]
     else:
@@ -48,6 +50,14 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
             + ("; the paper's number, and ours less it." if compared else "."),
             _grid(table, entries, lambda entry: _compared(entry, _digits(table))),
         ]
+        if any(entry.less_baseline.count for entry in entries):
+            title = next(row.title for row in table.rows if row.method == table.baseline)
+            parts += [
+                f"## Less {title}",
+                "Mean ± sample standard deviation (pairs) of the differences between runs of one "
+                "seed, which have the same labelled images.",
+                _grid(table, entries, lambda entry: signed(entry.less_baseline), runs=False),
+            ]
     parts += recipes(entries) + failures(entries)
     parts += [f"[{i}] {note.text}" for i, note in enumerate(table.notes, 1)]
     if notes and not compared:
@@ -61,6 +71,11 @@ def spread(summary: Summary, digits: int) -> str:
         return ""
     around = f" ± {summary.spread:.{digits}f}" if summary.count > 1 else ""
     return f"{summary.mean:.{digits}f}{around} ({summary.count})"
+
+
+def signed(summary: Summary) -> str:
+    """Returns `+1.20 ± 0.40 (3)` of differences."""
+    return f"{'+' if summary.mean >= 0 else ''}{spread(summary, 2)}" if summary.count else ""
 
 
 def grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -87,12 +102,14 @@ def recipes(entries: Sequence[Entry]) -> list[str]:
 
 
 def failures(entries: Sequence[Entry]) -> list[str]:
-    """Returns a line for each reason, with the cells that failed for it."""
+    """Returns a line for the cells that diverged, and for each reason why others failed."""
+    diverged = [name for entry in entries for name in entry.diverged]
+    lines = [f"Diverged: {', '.join(diverged)}"] if diverged else []
     cells: dict[str, list[str]] = {}
     for entry in entries:
         for name, reason in entry.errors.items():
             cells.setdefault(reason, []).append(name)
-    return [f"Failed: {', '.join(names)}: {reason}" for reason, names in cells.items()]
+    return lines + [f"Failed: {', '.join(names)}: {reason}" for reason, names in cells.items()]
 
 
 def _digits(table: Table) -> int:
@@ -106,7 +123,7 @@ def _grid(
     """What is to be shown of each entry; and of the runs of a row, unless another grid has it."""
     headings = [column.title for column in table.columns]
     if table.name == "stability":
-        headings = [f"{column.discriminator_lr} x" for column in table.columns]
+        headings = [f"{column.discriminator_lr_multiple} x" for column in table.columns]
     rows = []
     for row in table.rows:
         own = [entry for entry in entries if entry.row == row]
@@ -133,14 +150,15 @@ def about(entries: Sequence[Entry]) -> list[str]:
 
 
 def _ours(entry: Entry) -> str:
+    diverged = f"{len(entry.diverged)} diverged" if entry.diverged else ""
     failed = f"{len(entry.errors)} failed" if entry.errors else ""
-    return ", ".join(filter(None, [spread(entry.miou, 2), failed]))
+    return ", ".join(filter(None, [spread(entry.miou, 2), diverged, failed]))
 
 
 def _compared(entry: Entry, digits: int) -> str:
     parts = [_ours(entry)]
     if isinstance(entry.paper, float):
-        difference = entry.difference()
+        difference = entry.difference
         beside = f" ({difference:+.2f})" if math.isfinite(difference) else ""
         parts.append(f"paper {entry.paper:.{digits}f}{beside}")
     elif entry.paper:
@@ -149,8 +167,8 @@ def _compared(entry: Entry, digits: int) -> str:
 
 
 def _healthy(entry: Entry) -> str:
-    share = results.share_healthy(entry.runs)
-    return f"{share:.0%}" if math.isfinite(share) else ""
+    healthy, total = results.count_healthy(entry.runs)
+    return f"{healthy} of {total}" if total else ""
 
 
 def _class_grids(table: Table, entries: Sequence[Entry]) -> list[str]:
@@ -179,7 +197,7 @@ def _class_lines(table: Table, entry: Entry, names: Sequence[str]) -> list[list[
             pairs = zip(entry.classes.values(), entry.paper_classes, strict=True)
             differences = [f"{class_difference(*pair):+.2f}" for pair in pairs]
             lines.append(
-                [f"{title}, difference", *differences, f"{entry.difference():+.2f}", *nothing]
+                [f"{title}, difference", *differences, f"{entry.difference:+.2f}", *nothing]
             )
     return lines
 

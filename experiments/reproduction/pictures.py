@@ -22,7 +22,8 @@ def draw_figures(
     """Draws Figure 3 (sassn by labels) and Figure 4 (methods, with the same labels).
 
     Args:
-      workdir: of the cells; of each the first seed is taken, and one that is not there left out.
+      workdir: of the cells; of each the first seed that all have, else the first that it has
+        itself, is taken, and one that is not there left out.
       dataset: one of `cells.CONFIGS`.
       labels: of Figure 3.
       compared: labels of Figure 4, half of them in the paper.
@@ -42,18 +43,27 @@ def draw_figures(
     }
     written = []
     for name, columns in figures.items():
-        runs = {heading: _first_finished(workdir, cell) for heading, cell in columns.items()}
-        known = {heading: run for heading, run in runs.items() if run is not None}
-        if known:
+        if known := _comparable(workdir, columns):
             _draw(workdir / name, known, scored_split(dataset), data_dir)
             written.append(workdir / name)
     return written
 
 
-def _first_finished(workdir: Path, cell: Cell) -> Path | None:
-    """The folder of the first seed that has a score."""
-    finished = results.finished(results.read_seeds(workdir, cell))
-    return workdir / results.FOLDER / finished[0]["cell"] if finished else None
+def _comparable(workdir: Path, columns: dict[str, Cell]) -> dict[str, Path]:
+    """Folders of runs, of one seed and so of the same labelled images if all have one in common."""
+    finished = {
+        heading: results.finished(results.read_seeds(workdir, cell))
+        for heading, cell in columns.items()
+    }
+    known = {heading: runs for heading, runs in finished.items() if runs}
+    seeds = [{run["seed"] for run in runs} for runs in known.values()]
+    common = set.intersection(*seeds) if seeds else set()
+    return {
+        heading: workdir
+        / results.FOLDER
+        / next((run["cell"] for run in runs if run["seed"] in common), runs[0]["cell"])
+        for heading, runs in known.items()
+    }
 
 
 def _draw(path: Path, folders: dict[str, Path], split: str, data_dir: str) -> None:

@@ -1,44 +1,37 @@
 """Writes what is known of a table: as text, as numbers for programs, and as figures."""
 
 import csv
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments.paper_tables import FRACTIONS
 from experiments.reproduction import distance, figures
-from experiments.reproduction.entries import gather, write_csv
+from experiments.reproduction.cells import Recipe
+from experiments.reproduction.entries import gather, write_csv, write_runs
 from experiments.reproduction.markdown import write_table
 from experiments.reproduction.pictures import draw_figures
+from experiments.reproduction.scheduling import Say
 from experiments.reproduction.tables import CLAIMS, Table
 from sassn_jax.errors import InputError
 from sassn_jax.files import replacing
 
-Say = Callable[[str], None]
 
-
-def check(
-    workdir: Path, table: Table, dataset: str, changes: Mapping[str, Any] | None = None
-) -> None:
+def check(workdir: Path, table: Table, dataset: str, recipe: Recipe | None = None) -> None:
     """Checks that a report can be written before the runs are made for it.
 
     Args:
       workdir: of the cells.
       table: which one.
       dataset: of its cells.
-      changes: the recipe's that the runs are to be made by; None if there will be none.
+      recipe: that the runs are to be made by; None if there will be none.
 
     Raises:
       InputError: if Matplotlib is missing, the folder has the report of another dataset, or cells
         of another recipe, which must not stand in one table.
     """
     figures.check_installed()
-    for run in (run for entry in gather(workdir, table, dataset) for run in entry.finished):
-        if changes is not None and run.get("changes", changes) != changes:
-            raise InputError(
-                f"{workdir}: {run['cell']} was made with --set of {run['changes']}, now it is "
-                f"{dict(changes)}; choose another --workdir"
-            )
+    if recipe is not None:
+        _check_recipe(workdir, table, dataset, recipe)
     path = _path(workdir, table, ".csv")
     if table.name in CLAIMS or not path.exists():
         return
@@ -49,8 +42,21 @@ def check(
         raise InputError(f"{path}: is of {names}, not {dataset}; choose another --workdir")
 
 
+def _check_recipe(workdir: Path, table: Table, dataset: str, recipe: Recipe) -> None:
+    for entry in gather(workdir, table, dataset):
+        weights = recipe.weights_of(table.cell(dataset, entry.row, entry.column, 0))
+        now: dict[str, Any] = {"--set": recipe.changes, "--weights": weights}
+        for run in entry.finished:
+            before = {"--set": run["changes"], "--weights": run["weights"]}
+            for flag in (flag for flag in now if before[flag] != now[flag]):
+                raise InputError(
+                    f"{workdir}: {run['cell']} was made with {flag} of {before[flag]}, now it is "
+                    f"{now[flag]}; choose another --workdir"
+                )
+
+
 def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: str = "") -> None:
-    """Writes `table_NAME.md`, `.csv` and `.png`, and the paper's Figures 3 and 4.
+    """Writes `table_NAME.md`, `.csv`, `_runs.csv` and `.png`, and the paper's Figures 3 and 4.
 
     Args:
       workdir: of the cells.
@@ -69,6 +75,7 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: 
     with replacing(_path(workdir, table, ".md")) as beside:
         beside.write_text(write_table(table, dataset, entries), encoding="utf-8")
     write_csv(_path(workdir, table, ".csv"), dataset, entries, per_class=table.name == "3")
+    write_runs(_path(workdir, table, "_runs.csv"), entries)
     if table.name == "stability":
         figures.draw_stability(picture, table, entries)
         return

@@ -15,7 +15,9 @@ FILE = "result.json"
 FOLDER = "cells"
 METRICS = "metrics.jsonl"
 DISCRIMINATOR_LOSS = "loss/discriminator"
-HEALTHY_LOSS = (0.2, 0.5)  # of D: below it D has won and teaches little, above it cannot tell
+# Of a D of pixels, by AdvSemiSeg's author's rule of thumb: below, D has won and teaches little; one
+# that cannot tell has log 2.
+HEALTHY_LOSS = (0.2, 0.5)
 DIVERGED = "TrainingError"  # a loss that is not finite
 
 
@@ -68,9 +70,14 @@ def is_finished(result: dict[str, Any] | None) -> bool:
     return result is not None and "error" not in result
 
 
+def has_diverged(result: dict[str, Any]) -> bool:
+    """Returns whether a loss of the run was not finite."""
+    return result.get("error_kind") == DIVERGED
+
+
 def has_ended(result: dict[str, Any] | None) -> bool:
     """Returns whether a cell need not be run again: it has scores, or has diverged, as it would."""
-    return result is not None and result.get("error_kind", DIVERGED) == DIVERGED
+    return result is not None and (is_finished(result) or has_diverged(result))
 
 
 def read_seeds(workdir: Path, cell: Cell) -> list[dict[str, Any]]:
@@ -119,10 +126,7 @@ def is_healthy(result: dict[str, Any]) -> bool:
     return None not in checked and loss is not None and low <= loss <= high
 
 
-def share_healthy(results: Sequence[dict[str, Any]]) -> float:
-    """Returns the share of runs that ended well; one that diverged is a run, another failure not.
-
-    NaN where there are no runs.
-    """
+def count_healthy(results: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """Returns how many runs ended well, and of how many, those that diverged included."""
     runs = [result for result in results if has_ended(result)]
-    return sum(map(is_healthy, runs)) / len(runs) if runs else math.nan
+    return sum(map(is_healthy, runs)), len(runs)

@@ -13,12 +13,13 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments.reproduction import results
-from experiments.reproduction.cells import RANDOM, Cell, Recipe, scored_split
+from experiments.reproduction.cells import Cell, Recipe, scored_split
 from sassn_jax.errors import OccupiedError
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.evaluate_run import evaluate_run
 from sassn_jax.training.loop import train_and_evaluate
 
+VALIDATED = "eval_val.json"  # of the last step, by which recipes are chosen
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -38,7 +39,7 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
         "method": cell.method,
         "head": cell.head,
         "labels": cell.labels,
-        "discriminator_lr": cell.discriminator_lr,
+        "discriminator_lr_multiple": cell.discriminator_lr_multiple,
         "seed": cell.seed,
         "changes": recipe.changes,
         "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
@@ -47,7 +48,7 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
         config = recipe.config(cell)
         recipe.require_weights(config)
         result |= {
-            "weights": Path(config.model.weights).name or RANDOM,
+            "weights": recipe.weights_of(cell),
             "eval": config.eval.to_dict(),
         }
         result |= _train_and_score(workdir, config, scored_split(cell.dataset))
@@ -79,7 +80,8 @@ def _train_and_score(workdir: Path, config: ConfigDict, split: str) -> dict[str,
     }
     scores = evaluate_run(workdir, split, overrides=scoring)
     scores.pop("overrides")  # `eval` has them
-    return {"resumed_at": resumed_at, **scores}
+    validated = results.read(workdir, VALIDATED) or {}
+    return {"resumed_at": resumed_at, "val_miou": validated.get("miou"), **scores}
 
 
 def _environment() -> dict[str, Any]:

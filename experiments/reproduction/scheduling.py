@@ -1,5 +1,6 @@
 """Runs cells one after the other, each by one process of all that work in a folder."""
 
+import collections
 import gc
 import json
 import signal
@@ -16,14 +17,17 @@ from sassn_jax.errors import InputError, OccupiedError
 from sassn_jax.files import write_json
 from sassn_jax.training.config import check_workdir, resolve
 
-CLAIMS = "claims"
+CLAIMS_FOLDER = "claims"
 FINISHED = "finished"  # an outcome that a released claim tells of
 FINAL = "InputError"  # what would come of it anywhere, by kind of error
 ATTEMPTS = 3  # at a cell that fails for something else, by all processes
-FAILURES_IN_A_ROW = 3  # of such, after which a process stops
+FAILURES_IN_A_ROW = 3  # of such by one method, after which a process leaves it to others
+METHODS_IN_A_ROW = 3  # that fail so with nothing done between, after which it leaves all of them
 LOOK_EVERY = 10.0  # seconds between looks at what other processes run
+SHOWN_WITHIN = 60.0  # seconds in which a shared folder shows what another host has written
 
 Say = Callable[[str], None]
+Kind = tuple[str, str]  # method, head
 
 
 def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) -> int:
@@ -31,8 +35,9 @@ def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) ->
 
     A run that diverges is a result. A cell that fails is recorded, and tried again by the next
     call. In this one it is left to other processes, whose machine may be able to do it, unless it
-    failed for what holds anywhere. One whose process dies is taken over, and goes on from its
-    checkpoint.
+    failed for what holds anywhere. So are all cells of a method that has failed three times in a
+    row, and everything when three methods have failed one after the other. A cell whose process
+    dies is taken over, and goes on from its checkpoint.
 
     From here on SIGINT interrupts the main thread, which must be the caller.
 
@@ -60,6 +65,7 @@ def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) ->
     signal.signal(signal.SIGINT, signal.default_int_handler)
     call = _Call(workdir, cells, recipe, say)
     call.run()
+    call.wait_for_results()
     return sum(not call.is_finished(cell) for cell in cells)
 
 
@@ -69,11 +75,13 @@ class _Call:
     def __init__(self, workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say):
         """Notes what there is already, to tell it from what other processes do meanwhile."""
         self.workdir, self.cells, self.recipe, self.say = workdir, cells, recipe, say
-        self.claims = Claims(workdir / CLAIMS)
+        self.claims = Claims(workdir / CLAIMS_FOLDER)
         self.results_before = {cell: self._result(cell) for cell in cells}
         self.ended_before = {cell: self.claims.ended(cell.name) for cell in cells}
         self.failed: set[Cell] = set()  # by this process
-        self.in_a_row = 0  # of those, the last ones, for what may be the fault of this machine
+        # Of those, by method, the last ones, for what may be the fault of this machine.
+        self.in_a_row: collections.Counter[Kind] = collections.Counter()
+        self.failing: set[Kind] = set()  # methods of which one has failed since a cell was done
         self.occupied_until: dict[Cell, float] = {}
         self.began = time.monotonic()
 
@@ -84,12 +92,13 @@ class _Call:
             left = len(remaining)
             for cell in list(remaining):
                 place = f"{len(self.cells) - len(remaining) + 1} of {len(self.cells)}"
-                if self._is_settled(cell) or self._try(cell, place):
+                is_left = self.in_a_row[_kind(cell)] >= FAILURES_IN_A_ROW
+                if is_left or self._is_settled(cell) or self._try(cell, place):
                     remaining.remove(cell)
-                if self.in_a_row >= FAILURES_IN_A_ROW:
+                if len(self.failing) >= METHODS_IN_A_ROW:
                     self.say(
-                        f"{self.in_a_row} cells in a row have failed, as they would if something "
-                        "is wrong with this machine; the rest is left to others"
+                        f"{len(self.failing)} methods in a row have failed, as they would if "
+                        "something is wrong with this machine; the rest is left to others"
                     )
                     return
             if remaining and len(remaining) == left:
@@ -98,6 +107,22 @@ class _Call:
                     self.say(f"waiting for other processes, which run {names}")
                 waiting = names
                 time.sleep(LOOK_EVERY)
+
+    def wait_for_results(self) -> None:
+        """Waits, but not for ever, until this host sees what others are known to have written."""
+        until = time.monotonic() + SHOWN_WITHIN
+        while hidden := [
+            cell.name
+            for cell in self.cells
+            if self.is_finished(cell) and not results.has_ended(self._result(cell))
+        ]:
+            if time.monotonic() > until:
+                self.say(
+                    f"finished elsewhere, but not seen here yet: {', '.join(hidden)}; the same "
+                    "command with --report will write them down"
+                )
+                return
+            time.sleep(min(LOOK_EVERY, SHOWN_WITHIN))
 
     def is_finished(self, cell: Cell) -> bool:
         """Whether a run has come to its end, or a process that had the claim meanwhile says so."""
@@ -147,7 +172,12 @@ class _Call:
 
     def _run(self, cell: Cell, claim: Claim) -> None:
         folder = results.folder_of(self.workdir, cell)
-        _check_folder(self.workdir, cell, self.recipe)
+        try:
+            _check_folder(self.workdir, cell, self.recipe)
+        except InputError as error:  # a process with another recipe has begun it meanwhile
+            self.say(f"{cell.name}: {error}")
+            self.failed.add(cell)
+            return
         attempts = (self._result(cell) or {}).get("attempts", 0) + 1
         result = run_cell(folder, cell, self.recipe) | {"attempts": attempts}
         claim.check()  # the file is the new owner's if there is one
@@ -159,10 +189,25 @@ class _Call:
         self.say(f"{cell.name}: {_outcome(result)}")
         if results.has_ended(result):
             claim.outcome = FINISHED
-            self.in_a_row = 0
+            del self.in_a_row[_kind(cell)]
+            self.failing.clear()
             return
         self.failed.add(cell)
-        self.in_a_row = 0 if result["error_kind"] == FINAL else self.in_a_row + 1
+        if result["error_kind"] == FINAL:
+            del self.in_a_row[_kind(cell)]
+            return
+        self.failing.add(_kind(cell))
+        self.in_a_row[_kind(cell)] += 1
+        if self.in_a_row[_kind(cell)] == FAILURES_IN_A_ROW:
+            self.say(
+                f"{cell.method}: {FAILURES_IN_A_ROW} cells in a row have failed; its others are "
+                "left to other processes"
+            )
+
+
+def _kind(cell: Cell) -> Kind:
+    """What fits a machine or does not: all cells of a method with one head."""
+    return cell.method, cell.head
 
 
 def _check_folder(workdir: Path, cell: Cell, recipe: Recipe) -> None:

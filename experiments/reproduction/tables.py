@@ -12,7 +12,7 @@ OTHERS = ("camvid", "scenes", "folder")  # which every table may be made of
 HALVES = ("1/8", "1/4", "1/2")
 DEFAULT_LABELS = "1/8"  # where a table has no fractions of its own
 MULTIPLES = (1, 3, 10, 30)  # of D's learning rate
-CLAIMS = ("stability", "distance")
+CLAIMS = ("stability", "distance")  # of the paper, put to the test
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Column:
     """Labels, and what else tells a column from its neighbours."""
 
     labels: str
-    discriminator_lr: int = 1
+    discriminator_lr_multiple: int = 1
 
     @property
     def title(self) -> str:
@@ -58,6 +58,7 @@ class Table:
       datasets: of which it can be made, the paper's first.
       rows: the methods.
       columns: as the paper has them.
+      baseline: method of the row that the others are compared with.
       notes: what must be known to compare with the paper.
     """
 
@@ -66,6 +67,7 @@ class Table:
     datasets: tuple[str, ...]
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
+    baseline: str = ""
     notes: tuple[paper.Note, ...] = ()
 
     def with_labels(self, labels: Sequence[str]) -> "Table":
@@ -78,7 +80,7 @@ class Table:
             return self
         if self.name in CLAIMS and len(labels) > 1:
             raise InputError(f"--labels={','.join(labels)}: table {self.name} takes one fraction")
-        multiples = dict.fromkeys(column.discriminator_lr for column in self.columns)
+        multiples = dict.fromkeys(column.discriminator_lr_multiple for column in self.columns)
         return dataclasses.replace(
             self,
             rows=tuple(dataclasses.replace(row, fractions=()) for row in self.rows),
@@ -91,7 +93,8 @@ class Table:
 
     def cell(self, dataset: str, row: Row, column: Column, seed: int) -> Cell:
         """Returns the run of a row in a column."""
-        return Cell(dataset, row.method, column.labels, seed, row.head, column.discriminator_lr)
+        multiple = column.discriminator_lr_multiple
+        return Cell(dataset, row.method, column.labels, seed, row.head, multiple)
 
     def has(self, row: Row, column: Column) -> bool:
         """Returns whether a row is run in a column."""
@@ -184,7 +187,8 @@ TABLES = {
             ("cityscapes", *OTHERS),
             _comparison(paper.CITYSCAPES),
             _FRACTIONS,
-            paper.NOTES["1"],
+            baseline="supervised",
+            notes=paper.NOTES["1"],
         ),
         Table(
             "2",
@@ -192,7 +196,8 @@ TABLES = {
             ("voc", *OTHERS),
             _comparison(paper.VOC),
             _FRACTIONS,
-            paper.NOTES["2"],
+            baseline="supervised",
+            notes=paper.NOTES["2"],
         ),
         Table(
             "3",
@@ -205,7 +210,7 @@ TABLES = {
                 Row("Ours (SA+SN)", "sassn"),
             ),
             _FRACTIONS,
-            paper.NOTES["3"],
+            notes=paper.NOTES["3"],
         ),
         Table(
             "4",
@@ -220,7 +225,8 @@ TABLES = {
                 ),
             ),
             _FRACTIONS,
-            paper.NOTES["4"],
+            baseline="supervised",
+            notes=paper.NOTES["4"],
         ),
         Table(
             "5",
@@ -238,7 +244,8 @@ TABLES = {
                 Row("SA1, SA2, SN", "sassn"),
             ),
             tuple(map(Column, ("1/2", "1"))),
-            paper.NOTES["5"],
+            baseline="advsemiseg",
+            notes=paper.NOTES["5"],
         ),
         Table(
             "stability",

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from sassn_jax import losses
 from sassn_jax.methods.halves import interleave, separate
-from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
+from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
 from sassn_jax.methods.supervised import self_training_health
 from sassn_jax.methods.two_players import TwoPlayers
 from sassn_jax.models.discriminator import Discriminator
@@ -77,16 +77,11 @@ class Adversarial(TwoPlayers):
         """First step that takes unlabelled images."""
         return 0 if self.weights.adv_from_start else self.weights.semi_start
 
-    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
-        """Returns the state at step 0."""
-        state = super().init(rng, batch)  # G begins as in supervised training from the same seed
-        discriminator_rng = jax.random.fold_in(rng, 1)
+    def init_discriminator(self, rng: jax.Array, batch: Batch) -> Variables:
+        """Returns D's variables at step 0."""
         labels = jnp.asarray(batch["labeled"]["label"][:1])
-        variables = jax.jit(self.discriminator.init)(
-            discriminator_rng, losses.one_hot(labels, self.generator.num_classes)
-        )
-        discriminator = NetworkState.create(self.discriminator_optimizer, variables)
-        return state.replace(discriminator=discriminator)
+        real = losses.one_hot(labels, self.generator.num_classes)
+        return jax.jit(self.discriminator.init)(rng, real)
 
     def generator_objective(
         self, params: Variables, state: TrainState, batch: Batch

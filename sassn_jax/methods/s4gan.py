@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from sassn_jax import losses
 from sassn_jax.methods.halves import interleave, separate
-from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
+from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
 from sassn_jax.methods.supervised import Supervised, self_training_health
 from sassn_jax.methods.two_players import TwoPlayers
 from sassn_jax.models.image_discriminator import ImageDiscriminator, scale_to_unit
@@ -65,15 +65,12 @@ class S4GAN(TwoPlayers):
         """Every step takes unlabelled images."""
         return 0
 
-    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
-        """Returns the state at step 0."""
-        state = super().init(rng, batch)  # G begins as in supervised training from the same seed
+    def init_discriminator(self, rng: jax.Array, batch: Batch) -> Variables:
+        """Returns D's variables at step 0."""
         images, labels = (jnp.asarray(batch["labeled"][name][:1]) for name in ("image", "label"))
         init = jax.jit(functools.partial(self.discriminator.init, train=False))
         real = losses.one_hot(labels, self.generator.num_classes)
-        variables = init(jax.random.fold_in(rng, 1), real, images)
-        discriminator = NetworkState.create(self.discriminator_optimizer, variables)
-        return state.replace(discriminator=discriminator)
+        return init(rng, real, images)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates both players from the same batch, or G alone where all images are labelled."""

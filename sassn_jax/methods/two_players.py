@@ -8,7 +8,7 @@ import jax
 import optax
 from jaxtyping import Array, Float
 
-from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
+from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
 from sassn_jax.methods.supervised import Supervised, generator_health
 
 
@@ -25,6 +25,10 @@ class TwoPlayers(Supervised, abc.ABC):
     discriminator_optimizer: optax.GradientTransformation = dataclasses.field(kw_only=True)
 
     @abc.abstractmethod
+    def init_discriminator(self, rng: jax.Array, batch: Batch) -> Variables:
+        """Returns D's variables at step 0, for batches like this one."""
+
+    @abc.abstractmethod
     def generator_objective(
         self, params: Variables, state: TrainState, batch: Batch
     ) -> tuple[Float[Array, ""], tuple[Any, Variables, Metrics]]:
@@ -35,6 +39,13 @@ class TwoPlayers(Supervised, abc.ABC):
         self, params: Variables, state: TrainState, batch: Batch, outputs: Any
     ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
         """Returns what D minimizes, G's outputs as constants; and its new collections, metrics."""
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """Returns the state at step 0, where G is as in supervised training from the same seed."""
+        state = super().init(rng, batch)
+        variables = self.init_discriminator(jax.random.fold_in(rng, 1), batch)
+        discriminator = NetworkState.create(self.discriminator_optimizer, variables)
+        return state.replace(discriminator=discriminator)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates both players from the same batch."""

@@ -16,10 +16,11 @@ from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
 from sassn_jax.data import Dataset, DatasetInfo
+from sassn_jax.data.transforms import pad
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import Batch, evaluate
 from sassn_jax.files import write_json
-from sassn_jax.inference import Predict
+from sassn_jax.inference import Predict, Sizes, predict_images
 from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.training import config as configuration
 from sassn_jax.training import validation
@@ -70,10 +71,19 @@ class Run:
         return dataset
 
     def predict(self, image: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
-        """Returns the most likely class of each pixel of an RGB image, 0-255."""
-        images = jnp.asarray(make_normalize(self.config)(image)[None])
-        probabilities = self._predict(self.variables, images)
-        return np.asarray(probabilities[0].argmax(-1))
+        """Returns the most likely class of each pixel of an RGB image, 0-255, as it is scored."""
+        inference, size = make_inference(self.config), image.shape[:2]
+        sizes = Sizes(inference.canvas(size), (size,))
+        probabilities = predict_images(
+            self._predict,
+            self.variables,
+            jnp.asarray(pad(make_normalize(self.config)(image), sizes.canvas, 0.0)[None]),
+            sizes,
+            sizes,
+            inference,
+            batch_size=self.config.eval_batch_size,
+        )
+        return np.asarray(probabilities[0, : size[0], : size[1]].argmax(-1))
 
     @functools.cached_property
     def _predict(self) -> Predict:

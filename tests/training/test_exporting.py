@@ -12,10 +12,12 @@ import pytest
 from sassn_jax import data, methods
 from sassn_jax.data import Dataset, DatasetInfo, scenes
 from sassn_jax.errors import InputError
+from sassn_jax.evaluation import evaluate
 from sassn_jax.training import config as configuration
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.exporting import export_run
 from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.training.setup import make_inference, make_normalize
 from sassn_jax.weights import store
 from tests.training.conftest import make_runs_small, tiny_config
 
@@ -75,6 +77,32 @@ def test_it_predicts_and_scores_as_the_run_does(workdir, exported):
     assert json.loads(beside.read_text())["miou"] == pytest.approx(result["miou"])
     with pytest.raises(InputError, match="split='all'"):
         evaluate_run(exported, "all")
+
+
+@pytest.mark.parametrize(
+    "showing",
+    [{"pad_to": (112, 104)}, {"window": (64, 80), "stride": (32, 40)}, {"mirror": True}],
+)
+def test_it_predicts_what_is_scored(workdir, showing):
+    run = load_run(workdir, overrides={f"eval.{name}": value for name, value in showing.items()})
+    source = run.dataset.splits["test"]
+    scored = {}
+
+    def note(batch, probabilities):
+        scored.update(zip(batch.indices, np.asarray(probabilities.argmax(-1)), strict=False))
+
+    evaluate(
+        jax.jit(run.method.predict),
+        run.variables,
+        source,
+        run.dataset.info,
+        normalize=make_normalize(run.config),
+        batch_size=1,
+        inference=make_inference(run.config),
+        on_batch=note,
+    )
+    height, width = source[1]["label"].shape
+    np.testing.assert_array_equal(run.predict(source[1]["image"]), scored[1][:height, :width])
 
 
 @pytest.mark.parametrize(

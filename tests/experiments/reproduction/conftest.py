@@ -19,6 +19,8 @@ def result_of(cell, miou, **other):
     """A finished cell's result."""
     return {
         "cell": cell.name,
+        "seed": cell.seed,
+        "began": "2026-01-01T00:00:00.000000+00:00",
         "miou": miou,
         "iou": {"meadow": miou, "wall": None},
         "split": "test",

@@ -12,7 +12,7 @@ import pytest
 from experiments.reproduction import distance, results, tables
 from experiments.reproduction.distance import EDGES, count, distance_to
 from experiments.reproduction.entries import gather
-from experiments.reproduction.receptive_field import measure
+from experiments.reproduction.receptive_field import HELD, measure
 from sassn_jax.data.scenes import CLASS_NAMES, ScenesSource
 from sassn_jax.models.generator import Generator
 from tests.experiments.reproduction.conftest import result_of
@@ -34,22 +34,26 @@ def test_distances_from_pixels():
 def test_pixels_counted_by_distance():
     label = np.zeros((50, 80), int)
     label[10, 0] = SIGNAL
-    label[10, 24] = label[10, 31] = OPEN  # both in the second bin
-    label[49, 1] = CLOSED  # 39 down: the third
+    label[10, 24] = label[10, 31] = OPEN  # both in the first bin
+    label[49, 1] = CLOSED  # 39 down: the second
     label[10, 5] = OPEN  # nearer than any in a scene
     prediction = np.zeros_like(label)
     prediction[10, 24] = prediction[49, 1] = OPEN
-    right, total = count(label, prediction)
-    assert total.tolist() == [0, 2, 1, 0, 0, 0, 0, 0, 0, 0]
-    assert right.tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    counts = {name: numbers.tolist() for name, numbers in count(label, prediction).items()}
+    assert counts == {
+        "right": [1, 0, 0, 0, 0, 0, 0],
+        "called": [1, 1, 0, 0, 0, 0, 0],
+        "pixels": [2, 1, 0, 0, 0, 0, 0],
+        "scenes": [1, 1, 0, 0, 0, 0, 0],
+    }
 
 
 def test_bins_hold_every_pixel_of_the_pair():
     source = ScenesSource("test")
     for index in range(64):
         label = source[index]["label"].astype(int)
-        _, total = count(label, label)
-        assert total.sum() == np.isin(label, (OPEN, CLOSED)).sum() > 0
+        counts = count(label, label)
+        assert counts["pixels"].sum() == np.isin(label, (OPEN, CLOSED)).sum() > 0
 
 
 @pytest.mark.parametrize(("size", "dilation"), [((21, 31), 1), ((40, 33), 3)])
@@ -119,22 +123,29 @@ def test_the_report(tmp_path, runs):
             cell = table.cell("scenes", row, table.columns[0], seed)
             folder = results.folder_of(tmp_path, cell)
             folder.mkdir(parents=True)
-            (folder / results.FILE).write_text(json.dumps(result_of(cell, 0.5, changes=changes)))
-            right = [seed + 1] + [0] * (len(EDGES) - 2)
-            measured = {"counts": {"right": right, "total": [4] + [0] * (len(EDGES) - 2)}}
+            result = result_of(cell, 0.5, changes=changes)
+            (folder / results.FILE).write_text(json.dumps(result))
+            counts = {"right": seed + 1, "called": 4 - seed, "pixels": 8, "scenes": 2}
             field = {"extent": 90 + seed, "effective": 30, "is_cut": False}
-            measured["receptive_field"] = field
+            measured = {
+                "began": result["began"],
+                "edges": EDGES,
+                "held": HELD,
+                "counts": {k: [v] + [0] * (len(EDGES) - 2) for k, v in counts.items()},
+                "receptive_field": field,
+            }
             (folder / distance.FILE).write_text(json.dumps(measured))
     distance.write_report(tmp_path, table.title, gather(tmp_path, table, "scenes"))
     text = (tmp_path / "table_distance.md").read_text()
     assert (tmp_path / "table_distance.png").exists()
     with (tmp_path / "table_distance.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 2 * (len(EDGES) - 1)
+    assert len(lines) == 2 * 2 * (len(EDGES) - 1)
     if runs:
-        # 1 and 2 of 4: mean 0.375, spread 0.25 / sqrt(2).
-        assert "| 16 to 23 | 0.375 ± 0.177 (2) | 0.375 ± 0.177 (2) |" in text
+        # 1 and 2 of 8: mean 0.1875, spread 0.125 / sqrt(2); 1 of 4 and 2 of 3: 0.4583, 0.2946.
+        shares = ["0.188 ± 0.088 (2)"] * 2 + ["0.458 ± 0.295 (2)"] * 2
+        assert f"| 16 to 31 | 8 | 2 | {' | '.join(shares)} |" in text
         assert "Run 2 of AdvSemiSeg: the gradient of a logit reaches 91 pixels far" in text
         assert "| AdvSemiSeg | 10 | 1.0 | 2 x cpu | random |" in text
         assert "All with num_steps=10." in text
-        assert (lines[0]["mean"], lines[1]["mean"]) == ("0.375", "")
+        assert (lines[0]["mean"], lines[1]["mean"]) == ("0.1875", "")

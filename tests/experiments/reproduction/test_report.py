@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from experiments.reproduction import figures, report, results, tables
-from experiments.reproduction.entries import gather, write_csv
+from experiments.reproduction.cells import Recipe
+from experiments.reproduction.entries import gather, write_csv, write_runs
 from experiments.reproduction.markdown import write_table
-from experiments.reproduction.results import share_healthy, summarize
+from experiments.reproduction.results import DIVERGED, count_healthy, summarize
 from sassn_jax.errors import InputError
 from tests.experiments.reproduction.conftest import result_of
 
@@ -35,7 +36,9 @@ def fill(workdir, name, dataset, rows):
         for seed, value in enumerate(values):
             cell = table.cell(dataset, row, columns[0], seed)
             if isinstance(value, str):
-                leave(workdir, cell, {"cell": cell.name, "error": value, "error_kind": "OSError"})
+                kind = DIVERGED if value == "nan" else "OSError"
+                failed = {"cell": cell.name, "seed": seed, "error": value, "error_kind": kind}
+                leave(workdir, cell, failed)
             else:
                 leave(workdir, cell, result_of(cell, value))
     return table
@@ -132,11 +135,11 @@ def test_health():
 
     diverged = {"error": "nan", "error_kind": "TrainingError"}
     lost = {"error": "no space left", "error_kind": "OSError"}
-    assert share_healthy([run(0.2), run(0.5), run(0.19), run(0.51)]) == 0.5
-    assert share_healthy([run(0.3), diverged, lost]) == 0.5
-    assert share_healthy([run(None)]) == 0
-    assert share_healthy([run(0.3, **{"gradient_norm/generator": None})]) == 0
-    assert math.isnan(share_healthy([lost]))
+    assert count_healthy([run(0.2), run(0.5), run(0.19), run(0.51)]) == (2, 4)
+    assert count_healthy([run(0.3), diverged, lost]) == (1, 2)
+    assert count_healthy([run(None)]) == (0, 1)
+    assert count_healthy([run(0.3, **{"gradient_norm/generator": None})]) == (0, 1)
+    assert count_healthy([lost]) == (0, 0)
 
 
 def test_stability_has_three_tables(tmp_path):
@@ -145,9 +148,56 @@ def test_stability_has_three_tables(tmp_path):
     assert [line for line in text.splitlines() if line.startswith("| SN |")] == [
         "| SN | 60.00 ± 14.14 (2) |  |  |  | 10 | 1.0 | 2 x cpu | random |",
         "| SN | 0.300 ± 0.000 (2) |  |  |  |",
-        "| SN | 100% |  |  |  |",
+        "| SN | 2 of 2 |  |  |  |",
     ]
     assert "|  | 1 x | 3 x | 10 x | 30 x |" in text
+
+
+def test_runs_that_diverge_are_told_from_those_that_fail(tmp_path):
+    rows = {"sn": [0.5, "nan", "boom"], "advsemiseg": ["nan"]}
+    table = fill(tmp_path, "stability", "scenes", rows)
+    entries = gather(tmp_path, table, "scenes")
+    text = write_table(table, "scenes", entries)
+    assert "| SN | 50.00 (1), 1 diverged, 1 failed |" in text
+    assert "| SN | 0.300 (1) |" in text
+    assert "| SN | 1 of 2 |" in text
+    assert "| AdvSemiSeg | 0 of 1 |" in text
+    assert "Diverged: scenes_advsemiseg_1-8_seed0, scenes_sn_1-8_seed1\n" in text
+    assert "Failed: scenes_sn_1-8_seed2: boom\n" in text
+    write_csv(tmp_path / "table.csv", "scenes", entries, per_class=False)
+    with (tmp_path / "table.csv").open() as file:
+        lines = [line for line in csv.DictReader(file) if line["discriminator_lr_multiple"] == "1"]
+    found = [(x["method"], x["diverged"], x["failed"], x["share_healthy"]) for x in lines]
+    assert found == [("advsemiseg", "1", "0", "0.0"), ("sn", "1", "1", "0.5")]
+
+
+def test_differences_from_the_baseline_are_of_one_seed(tmp_path):
+    """70 - 50, 72 - 60; the third has no pair: 16, and the root of 2 * 16."""
+    rows = {"supervised": [0.5, 0.6, "boom"], "sassn": [0.7, 0.72, 0.9]}
+    table = fill(tmp_path, "2", "camvid", rows)
+    entries = gather(tmp_path, table, "camvid")
+    text = write_table(table, "camvid", entries)
+    below = text[text.index("## Less DeepLabv2") :]
+    assert line_of(below, "Ours (SA+SN)").split(" | ")[3] == "+16.00 ± 5.66 (2)"
+    assert set(line_of(below, "DeepLabv2").split("|")[2:-1]) == {"  "}
+    write_csv(tmp_path / "table.csv", "camvid", entries, per_class=False)
+    with (tmp_path / "table.csv").open() as file:
+        found = {(x["method"], x["labels"]): x["less_baseline"] for x in csv.DictReader(file)}
+    assert (found["sassn", "1/2"], found["supervised", "1/2"]) == ("16.0", "")
+    assert "## Less" not in write_table(table, "camvid", [])
+
+
+def test_each_run_has_a_line_of_its_own(tmp_path):
+    table = fill(tmp_path, "5", "camvid", {"sn": [0.5, "boom"]})
+    write_runs(tmp_path / "runs.csv", gather(tmp_path, table, "camvid"))
+    with (tmp_path / "runs.csv").open() as file:
+        one, other = csv.DictReader(file)
+    assert (one["cell"], one["miou"], one["loss/discriminator"]) == (
+        "camvid_sn_1-2_seed0",
+        "0.5",
+        "0.3",
+    )
+    assert (other["miou"], other["error"]) == ("", "boom")
 
 
 def test_without_matplotlib_nothing_is_run(monkeypatch):
@@ -172,13 +222,16 @@ def test_recipes_do_not_stand_in_one_table(tmp_path, monkeypatch):
     table = fill(tmp_path, "5", "voc", {"sn": [0.5]})
     cell = table.cell("voc", table.rows[0], table.columns[0], 0)
     assert "config has" not in write_table(table, "voc", gather(tmp_path, table, "voc"))
-    report.check(tmp_path, table, "voc", {})
+    report.check(tmp_path, table, "voc", Recipe("voc"))
+    other = Recipe("voc", weights={"": "other.npz"})
+    with pytest.raises(InputError, match=r"with --weights of random, now it is other\.npz; choose"):
+        report.check(tmp_path, table, "voc", other)
     leave(tmp_path, cell, result_of(cell, 0.5, changes={"num_steps": 7}))
-    for changes in ({}, {"num_steps": 7}):
+    for overrides in ({}, {"num_steps": 7}):
         with pytest.raises(
             InputError, match=r"_1-2_seed0 was made with --set of \{.*choose another"
         ):
-            report.check(tmp_path, table, "voc", changes)
+            report.check(tmp_path, table, "voc", Recipe("voc", overrides=overrides))
     report.check(tmp_path, table, "voc")
     text = write_table(table, "voc", gather(tmp_path, table, "voc"))
     assert "With num_steps=7: voc_advsemiseg_1-2_seed0\n" in text
@@ -225,6 +278,7 @@ def test_files_of_a_report(tmp_path, monkeypatch, said, name, dataset, filled):
     report.write_report(tmp_path, table, dataset, said.append)
     assert (tmp_path / f"table_{name}.md").read_text().startswith(f"# {table.title}")
     assert (tmp_path / f"table_{name}.csv").exists()
+    assert (tmp_path / f"table_{name}_runs.csv").exists()
     with Image.open(tmp_path / f"table_{name}.png") as picture:
         assert picture.width > 500
     assert said[0].endswith(f"table_{name}.md, .csv and .png")

@@ -103,6 +103,31 @@ def test_what_others_have_failed_in_meanwhile(tmp_path, stub, said, meanwhile, t
     assert calls == [("sa", 0), ("sa", 1)][: 1 + tried]
 
 
+def test_a_method_that_does_not_fit_leaves_the_others_alone(tmp_path, stub, said):
+    calls, errors, _ = stub
+    cells = [Cell("scenes", "sa", "1/8", seed) for seed in range(5)]
+    cells += [Cell("scenes", "sn", "1/8", seed) for seed in range(2)]
+    errors += [MemoryError()] * 3
+    assert run_cells(tmp_path, cells, RECIPE, said.append) == 5
+    assert calls == [("sa", 0), ("sa", 1), ("sa", 2), ("sn", 0), ("sn", 1)]
+    assert "sa: 3 cells in a row have failed; its others are left to other processes" in said
+    errors += [MemoryError(), None, MemoryError(), MemoryError(), None]
+    assert run_cells(tmp_path, cells[:5], RECIPE, said.append) == 3  # no three in a row
+
+
+def test_a_machine_on_which_three_methods_fail_stops(tmp_path, stub, said):
+    calls, errors, _ = stub
+    cells = [
+        Cell("scenes", method, "1/8", seed)
+        for seed in range(2)
+        for method in ("supervised", "sa", "sn", "sassn")
+    ]
+    errors += [MemoryError(), None, MemoryError(), OSError(), UnfitError("full")]
+    assert run_cells(tmp_path, cells, RECIPE, said.append) == 7
+    assert calls == [("supervised", 0), ("sa", 0), ("sn", 0), ("sassn", 0), ("supervised", 1)]
+    assert said[-1].startswith("3 methods in a row have failed")
+
+
 def test_a_machine_that_fails_at_everything_stops(tmp_path, stub, said):
     calls, errors, _ = stub
     cells = [Cell("scenes", "sa", "1/8", seed) for seed in range(8)]
@@ -110,7 +135,7 @@ def test_a_machine_that_fails_at_everything_stops(tmp_path, stub, said):
     errors += [MemoryError(), OSError(), InputError("labels"), MemoryError(), full, OSError()]
     assert run_cells(tmp_path, cells, RECIPE, said.append) == 8
     assert len(calls) == 6
-    assert said[-1].startswith("3 cells in a row have failed")
+    assert said[-1].startswith("sa: 3 cells in a row have failed")
     assert results.read(results.folder_of(tmp_path, cells[7])) is None
 
 
@@ -160,7 +185,7 @@ def test_who_finished_is_believed_where_its_file_is_not_seen(tmp_path, stub, sai
     """As on NFS, which may know for a while that there was no such file."""
     calls, _, _ = stub
     monkeypatch.setattr(scheduling, "LOOK_EVERY", 0.0)
-    theirs = Claims(tmp_path / scheduling.CLAIMS).acquire(CELL.name)
+    theirs = Claims(tmp_path / scheduling.CLAIMS_FOLDER).acquire(CELL.name)
 
     def say(text):
         said.append(text)
@@ -178,7 +203,7 @@ def test_who_finished_is_believed_where_its_file_is_not_seen(tmp_path, stub, sai
 def test_who_claims_what_has_just_been_finished_leaves_it_so(tmp_path, stub, said, monkeypatch):
     """Between the look at a cell and its claim, and where the file is not seen."""
     calls, _, _ = stub
-    claims = Claims(tmp_path / scheduling.CLAIMS)
+    claims = Claims(tmp_path / scheduling.CLAIMS_FOLDER)
     acquire = scheduling.Claims.acquire
 
     def acquire_late(self, name):
@@ -200,7 +225,7 @@ def test_nothing_is_recorded_in_a_cell_that_another_has_taken_over(tmp_path, stu
     folder = results.folder_of(tmp_path, CELL)
 
     def evaluate_run(workdir, split, overrides):
-        (tmp_path / scheduling.CLAIMS / f"{CELL.name}.2").write_text('{"released": true}')
+        (tmp_path / scheduling.CLAIMS_FOLDER / f"{CELL.name}.2").write_text('{"released": true}')
         fail_elsewhere(folder, error_kind="InputError")
         return {"split": split, "miou": 0.5, "overrides": overrides}
 

@@ -97,7 +97,7 @@ def test_labels_take_the_place_of_a_tables_own():
     assert len(cells) == 2 * len(table.rows)
     assert cells[0].name == "camvid_fcn8s_1-32_seed0"
     stability = tables.TABLES["stability"].with_labels(["1/4"])
-    assert [column.discriminator_lr for column in stability.columns] == [1, 3, 10, 30]
+    assert [column.discriminator_lr_multiple for column in stability.columns] == [1, 3, 10, 30]
 
 
 @pytest.mark.parametrize("dataset", CONFIGS)
@@ -107,7 +107,7 @@ def test_configs_of_cells(dataset):
     validation.validate(plain)
     assert (plain.seed, plain.labels, plain.num_steps) == (2, "1/4", 7)
     assert plain.eval.scales == (0.5, 1.0)
-    other = recipe.config(Cell(dataset, "sassn", "1", 0, head="deeplabv3", discriminator_lr=10))
+    other = recipe.config(Cell(dataset, "sassn", "1", 0, "deeplabv3", discriminator_lr_multiple=10))
     validation.validate(other)
     assert (other.model.head, other.model.spectral_norm) == ("deeplabv3", True)
     assert other.optimizer.discriminator_lr == pytest.approx(1e-3)
@@ -181,8 +181,21 @@ def test_changes_are_overrides_that_matter():
 def test_what_methods_set_is_not_set_for_all(field):
     with pytest.raises(InputError, match="a cell is made of this"):
         parse_overrides([f"model.{field}=1"])
-    with pytest.raises(InputError, match="a cell is made of this"):
-        parse_overrides(["loss.discriminator_fake=both"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "cell"),
+    [
+        ("loss.discriminator_fake", "both", Cell("scenes", "advsemiseg_code", "1/8", 0)),
+        ("model.aspp_rates", (1, 2), Cell("scenes", "advsemiseg_code", "1/8", 0)),
+        ("model.aspp_rates", (1, 2), Cell("scenes", "sassn", "1/8", 0, head="deeplabv3")),
+    ],
+)
+def test_what_one_method_has_of_its_own_is_set_for_others_alone(field, value, cell):
+    recipe = Recipe("scenes", overrides={field: value})
+    recipe.check(cells=[Cell("scenes", "sassn", "1/8", 0)])
+    with pytest.raises(InputError, match=f"--set={field}: {cell.name} is made of this; leave such"):
+        recipe.check(cells=[cell])
 
 
 def test_overrides_are_values_or_words():

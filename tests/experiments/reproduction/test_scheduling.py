@@ -185,6 +185,7 @@ def test_who_finished_is_believed_where_its_file_is_not_seen(tmp_path, stub, sai
     """As on NFS, which may know for a while that there was no such file."""
     calls, _, _ = stub
     monkeypatch.setattr(scheduling, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(scheduling, "SHOWN_WITHIN", 0.1)
     theirs = Claims(tmp_path / scheduling.CLAIMS_FOLDER).acquire(CELL.name)
 
     def say(text):
@@ -195,14 +196,41 @@ def test_who_finished_is_believed_where_its_file_is_not_seen(tmp_path, stub, sai
     theirs.__enter__()
     assert run_cells(tmp_path, [CELL], RECIPE, say) == 0
     assert calls == []
+    assert said[-1].startswith(f"finished elsewhere, but not seen here yet: {CELL.name}; the same")
     # By the next call somebody has removed it to have it anew.
     assert run_cells(tmp_path, [CELL], RECIPE, said.append) == 0
     assert len(calls) == 1
 
 
+def test_a_file_that_shows_late_is_waited_for(tmp_path, stub, said, monkeypatch):
+    """So that it is in the report, which is written then."""
+    calls, _, _ = stub
+    monkeypatch.setattr(scheduling, "LOOK_EVERY", 0.0)
+    theirs = Claims(tmp_path / scheduling.CLAIMS_FOLDER).acquire(CELL.name)
+    folder, seen = results.folder_of(tmp_path, CELL), []
+
+    def say(text):
+        said.append(text)
+        theirs.outcome = scheduling.FINISHED
+        theirs.__exit__(None, None, None)
+
+    def has_ended(result):
+        seen.append(result)
+        if len(seen) == 5:
+            folder.mkdir(parents=True)
+            write_json(folder / results.FILE, {"miou": 0.5})
+        return result is not None
+
+    theirs.__enter__()
+    monkeypatch.setattr(results, "has_ended", has_ended)
+    assert run_cells(tmp_path, [CELL], RECIPE, say) == 0
+    assert (calls, seen[-1], len(said)) == ([], {"miou": 0.5}, 1)
+
+
 def test_who_claims_what_has_just_been_finished_leaves_it_so(tmp_path, stub, said, monkeypatch):
     """Between the look at a cell and its claim, and where the file is not seen."""
     calls, _, _ = stub
+    monkeypatch.setattr(scheduling, "SHOWN_WITHIN", 0.1)
     claims = Claims(tmp_path / scheduling.CLAIMS_FOLDER)
     acquire = scheduling.Claims.acquire
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer
 
 from experiments.reproduction import results
 from experiments.reproduction.entries import Entry
 from experiments.reproduction.figures import draw_distance
 from experiments.reproduction.markdown import ABOUT, about, failures, grid, recipes, spread
 from experiments.reproduction.receptive_field import HELD, ReceptiveField, measure
-from experiments.reproduction.results import Summary, summarize
+from experiments.reproduction.results import summarize
 from sassn_jax.data.scenes import CLASS_NAMES, LOOK_ALIKE
 from sassn_jax.files import replacing, write_json
 from sassn_jax.training.evaluate_run import Run, load_run
@@ -29,13 +29,14 @@ FILE = "distance.json"
 SPLIT = "test"
 REPEATED = 5  # times that a scene is laid side by side and mirrored, so that the field fits in
 MEASURED_ON = 4  # scenes
-SHARE = "pixels that are right"
-TOLD_APART = "those of them called one of the pair that are right"
+SHARE = "right, of the pair's pixels"
+TOLD_APART = "right, of those called one of the pair"
 
 # Of the look-alike pair's pixels, by distance: how many are `right`, how many are `called` one of
 # the pair, whether right or not, how many there are (`pixels`), and in how many `scenes`: those of
 # one scene share a cue, and are right or wrong together.
 Counts = dict[str, Int[np.ndarray, " bins"]]
+Shares = Float[np.ndarray, "runs bins"]  # NaN where there are no pixels
 
 
 def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
@@ -157,18 +158,16 @@ def _repeat(image: np.ndarray) -> np.ndarray:
     return np.pad(image, edges, mode="symmetric")
 
 
-def _shares(runs: Sequence[Counts], of: str) -> list[Summary]:
-    """Of the pixels that a count has under `of`, how many are right: in each bin, over runs."""
-    return [
-        summarize(run["right"][i] / run[of][i] if run[of][i] else None for run in runs)
-        for i in range(len(EDGES) - 1)
-    ]
+def _shares(runs: Sequence[Counts], of: str) -> Shares:
+    """How many are right of the pixels that a count has under `of`."""
+    shares = [np.where(run[of], run["right"] / np.maximum(run[of], 1), np.nan) for run in runs]
+    return np.reshape(shares, (len(runs), len(EDGES) - 1))
 
 
 def _markdown(
     title: str,
     entries: Sequence[Entry],
-    shares: dict[str, dict[str, list[Summary]]],
+    shares: dict[str, dict[str, Shares]],
     there: Counts | None,
     fields: Sequence[ReceptiveField],
 ) -> str:
@@ -177,7 +176,7 @@ def _markdown(
         [
             f"{low} to {high - 1}",
             *(str(there[name][i]) if there else "" for name in ("pixels", "scenes")),
-            *(spread(curve[i], 3) for curve in curves),
+            *(spread(summarize(curve[:, i]), 3) for curve in curves),
         ]
         for i, (low, high) in enumerate(itertools.pairwise(EDGES))
     ]
@@ -203,9 +202,7 @@ def _markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def _write_csv(
-    path: Path, shares: dict[str, dict[str, list[Summary]]], there: Counts | None
-) -> None:
+def _write_csv(path: Path, shares: dict[str, dict[str, Shares]], there: Counts | None) -> None:
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(
@@ -215,8 +212,7 @@ def _write_csv(
             for name, curve in by_row.items():
                 for i, (low, high) in enumerate(itertools.pairwise(EDGES)):
                     counted = [there[what][i] if there else "" for what in ("pixels", "scenes")]
-                    mean = curve[i].mean if curve[i].count else ""
-                    around = curve[i].spread if curve[i].count > 1 else ""
-                    writer.writerow(
-                        [name, share, low, high, *counted, curve[i].count, mean, around]
-                    )
+                    summary = summarize(curve[:, i])
+                    mean = summary.mean if summary.count else ""
+                    around = summary.spread if summary.count > 1 else ""
+                    writer.writerow([name, share, low, high, *counted, summary.count, mean, around])

@@ -143,17 +143,19 @@ def _share(entry: Entry) -> Summary:
 def draw_distance(
     path: Path,
     title: str,
-    shares: dict[str, dict[str, list[Summary]]],
+    shares: dict[str, dict[str, np.ndarray]],
     edges: Sequence[float],
     extents: dict[str, float],
 ) -> None:
-    """Draws shares by distance, a line a method, and how far a network without attention sees.
+    """Draws shares by distance, and how far a network without attention sees.
+
+    A line is the mean of a method's runs, thin lines are the runs.
 
     Args:
       path: of the PNG file.
       title: of the figure.
-      shares: by what they are shares of, a panel each; then by method and by bin, fractions of 1.
-        In the last panel a guess has a half.
+      shares: by what they are shares of, a panel each, in the last of which a guess has a half;
+        then by method; of each run and bin, `[runs, bins]`.
       edges: of the bins in pixels, one more than there are bins; the inner ones are equally wide.
       extents: distances in pixels to mark, by what they are.
     """
@@ -162,13 +164,11 @@ def draw_distance(
     width = edges[2] - edges[1]
     middles = np.arange(edges[1] - width, edges[-2] + 1, width) + width / 2
     for panel, (title_of_panel, curves) in zip(panels[0], shares.items(), strict=True):
-        for (name, summaries), color in zip(curves.items(), COLORS, strict=False):
-            means = np.array([summary.mean for summary in summaries])
-            around = np.array([s.spread if s.count > 1 else 0.0 for s in summaries])
-            panel.fill_between(
-                middles, means - around, means + around, color=color, alpha=0.15, lw=0
-            )
-            panel.plot(middles, means, "o-", color=color, label=name)
+        for (name, runs), color in zip(curves.items(), COLORS, strict=False):
+            for run in runs:
+                panel.plot(middles, run, color=color, alpha=0.4, lw=1)
+            means = [summarize(bin_).mean for bin_ in runs.T]
+            panel.plot(middles, means, "o-", color=color, lw=2, label=name)
         for (name, extent), style in zip(extents.items(), ("--", "-."), strict=False):
             panel.axvline(extent, color="0.3", lw=1.2, ls=style, label=f"{name}: {extent:.0f}")
         panel.set_ylim(0, 1)

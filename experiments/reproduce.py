@@ -10,7 +10,12 @@ of hosts. The same command goes on where it was stopped, and tries again what fa
 is 1 if something did. A run that diverged is a result; remove its result.json to have it anew. On
 voc, cityscapes and folder nothing starts from random weights unless --weights=random. A folder
 needs a test.txt; with --labels=1 all its masks are used, and its unlabelled images besides.
-DIR/table_NAME.md, .csv and .png have the result, table_NAME_runs.csv each run's scores and metrics.
+DIR/table_NAME.md, .csv and .png have the result, table_NAME_runs.csv each run's scores and metrics,
+figure_3_DATASET.png and figure_4_DATASET.png what the networks make of some images.
+
+A cell is DATASET_METHOD_LABELS_seedN: voc_sassn_1-8_seed0. Of voc and cityscapes, tables 1 and 2
+have 126 with three seeds (a third is of methods that the paper does not have), table 3 has 36 of
+these, tables 4 and 5 have 48.
 """
 
 import sys
@@ -28,9 +33,11 @@ _DATASET = flags.DEFINE_string(
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds each cell is run with.", 1)
 _CELLS = flags.DEFINE_list(
-    "cells", [], "Names of the cells to run, with * and ?, such as *_sassn_1/8_*; all if empty."
+    "cells", [], "Names of the cells to run, with * and ?, such as voc_sassn_1/8_*; all if empty."
 )
-_LABELS = flags.DEFINE_list("labels", [], "Fractions of labels in place of the table's.")
+_LABELS = flags.DEFINE_list(
+    "labels", [], "Fractions of labels in place of the table's, for all of its methods."
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", "", "Where experiments.prepare put the dataset.")
 _WEIGHTS = flags.DEFINE_list(
     "weights",
@@ -46,9 +53,17 @@ def main() -> None:
     # After the flags: JAX takes seconds.
     from experiments.reproduction import report, tables
     from experiments.reproduction.cells import Recipe, parse_overrides, parse_weights
+    from experiments.reproduction.results import FOLDER
     from experiments.reproduction.scheduling import run_cells
+    from sassn_jax.errors import InputError
 
     workdir = Path(command.required(_WORKDIR))
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"--workdir={workdir}: is a file; expected a folder")
+    if _REPORT.value and not (workdir / FOLDER).is_dir():
+        raise InputError(
+            f"--report: {workdir} holds no runs; the same command without it makes them"
+        )
     table, dataset = tables.find(command.required(_TABLE), _DATASET.value)
     table = table.with_labels(_LABELS.value)
     cells = tables.select(table.cells(dataset, _SEEDS.value), _CELLS.value)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from configs.common import METHODS
 from sassn_jax import data
 from sassn_jax.errors import InputError
+from sassn_jax.models.networks import BACKBONES
 from sassn_jax.training import config as configuration
 from sassn_jax.training import validation
 
@@ -103,7 +104,7 @@ class Recipe:
         Raises:
           InputError: if a field or its value is, the dataset is not there, or a choice of labels;
             if a field is one that a cell is made of; if a file of weights is of another network, or
-            not one of the cells has any to start from.
+            some cell has none to start from.
         """
         config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
         validation.validate(config)
@@ -121,19 +122,20 @@ class Recipe:
         for one in {config.model.backbone: config for config in (config, *configs)}.values():
             if one.model.weights:
                 configuration.about_weights(one)
-        if configs and not any(map(self._has_weights, configs)):
-            self.require_weights(configs[0])
+        self.require_weights(configs)
 
-    def require_weights(self, config: ConfigDict) -> None:
-        """Checks that a network which the paper compares does not start from random by oversight.
+    def require_weights(self, configs: Iterable[ConfigDict]) -> None:
+        """Checks that no network which the paper compares starts from random by oversight.
 
         Raises:
-          InputError: if it has no file, and nobody has asked for that.
+          InputError: if some have no file, and nobody has asked for that.
         """
-        if not self._has_weights(config):
-            backbone = config.model.backbone
+        without = {config.model.backbone for config in configs if not self._has_weights(config)}
+        if without:
+            names = sorted(without)
             raise InputError(
-                f"--weights: none for {backbone}; add {backbone}=FILE, or {backbone}={RANDOM}"
+                f"--weights: none for {', '.join(names)}; add {names[0]}=FILE, or "
+                f"{names[0]}={RANDOM}, or leave such cells out by --cells"
             )
 
     def weights_of(self, cell: Cell) -> str:
@@ -227,11 +229,16 @@ def parse_weights(files: Iterable[str]) -> dict[str, str]:
     `random` stands for no file.
 
     Raises:
-      InputError: where there is no such file.
+      InputError: where there is no such file or backbone.
     """
     weights: dict[str, str] = {}
     for word in files:
         name, _, path = word.rpartition("=")
+        if name and name not in BACKBONES:
+            raise InputError(
+                f"--weights={word}: there is no backbone {name}; expected one of "
+                f"{', '.join(BACKBONES)}"
+            )
         if path != RANDOM and not Path(path).is_file():
             raise InputError(
                 f"--weights={word}: no such file; expected FILE, BACKBONE=FILE, or {RANDOM}"

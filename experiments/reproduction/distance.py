@@ -192,10 +192,9 @@ def _markdown(
         ),
     ]
     parts += [
-        f"Run {i} of {entries[0].row.title}: the gradient of a logit reaches "
-        f"{'at least ' if field.is_cut else ''}{field.extent} pixels far, and {HELD:.0%} of its "
-        f"square lie within {field.effective} pixels."
-        for i, field in enumerate(fields, 1)
+        f"{run['cell']}: the gradient of a logit reaches {'at least ' if field.is_cut else ''}"
+        f"{field.extent} pixels far; {HELD:.0%} of its square are within {field.effective} pixels."
+        for run, field in zip(entries[0].finished, fields, strict=True)
     ]
     parts.append(grid(["", *ABOUT], [[entry.row.title, *about([entry])] for entry in entries]))
     parts += recipes(entries) + failures(entries)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from experiments.paper_tables import Note
 from experiments.reproduction import results
 from experiments.reproduction.entries import (
     MIOU,
@@ -14,6 +15,7 @@ from experiments.reproduction.entries import (
 )
 from experiments.reproduction.tables import Table
 
+NOT_RUN = "-"  # what a table has no cell for; one that has not been run yet is empty
 ABOUT = ("steps", "minutes a run", "hardware", "weights")
 
 
@@ -47,7 +49,7 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
     else:
         parts += [
             "mIoU in percent: mean ± sample standard deviation (runs)"
-            + ("; the paper's number, and ours less it." if compared else "."),
+            + ("; the paper's number, and what this is above it." if compared else "."),
             _grid(table, entries, lambda entry: _compared(entry, _digits(table))),
         ]
         if any(entry.less_baseline.count for entry in entries):
@@ -59,7 +61,8 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
                 _grid(table, entries, lambda entry: signed(entry.less_baseline), runs=False),
             ]
     parts += recipes(entries) + failures(entries)
-    parts += [f"[{i}] {note.text}" for i, note in enumerate(table.notes, 1)]
+    parts += [f"[{i}] {note.text}" for i, note in enumerate(_of_methods(table), 1)]
+    parts += [note.text for note in table.notes if not note.method]
     if notes and not compared:
         parts.append("Not the data of the paper, whose numbers would say nothing here.")
     return "\n\n".join(parts) + "\n"
@@ -88,7 +91,7 @@ def recipes(entries: Sequence[Entry]) -> list[str]:
     """Returns a line for each recipe, with its cells, unless all are of the config's own."""
     cells: dict[str, list[str]] = {}
     for entry in entries:
-        for run in entry.finished:
+        for run in filter(results.has_ended, entry.runs):
             changes = ", ".join(
                 f"{field}={value}" for field, value in run.get("changes", {}).items()
             )
@@ -127,9 +130,13 @@ def _grid(
     rows = []
     for row in table.rows:
         own = [entry for entry in entries if entry.row == row]
-        cells = [show(entry) + _mark(table, entry) for entry in own]
+        cells = [
+            show(entry) + _mark(table, entry) if table.has(row, entry.column) else NOT_RUN
+            for entry in own
+        ]
         of_runs = about(own) if runs else []
-        rows.append([row.title + _row_mark(table, row.method), *cells, *of_runs])
+        title = f"{row.title} `{row.method}`{_row_mark(table, row.method)}"
+        rows.append([title, *cells, *of_runs])
     return grid(["", *headings, *(ABOUT if runs else ())], rows)
 
 
@@ -202,15 +209,24 @@ def _class_lines(table: Table, entry: Entry, names: Sequence[str]) -> list[list[
     return lines
 
 
+def _of_methods(table: Table) -> list[Note]:
+    """The notes that have a number, by which entries and rows refer to them."""
+    return [note for note in table.notes if note.method]
+
+
 def _mark(table: Table, entry: Entry) -> str:
     """The numbers of the notes on an entry, where the paper's number is shown."""
     where = (entry.row.method, entry.column.labels)
-    numbers = [i for i, note in enumerate(table.notes, 1) if (note.method, note.labels) == where]
+    numbers = [
+        i for i, note in enumerate(_of_methods(table), 1) if (note.method, note.labels) == where
+    ]
     return "".join(f" [{i}]" for i in numbers) if entry.paper else ""
 
 
 def _row_mark(table: Table, method: str) -> str:
     numbers = [
-        i for i, note in enumerate(table.notes, 1) if note.method == method and not note.labels
+        i
+        for i, note in enumerate(_of_methods(table), 1)
+        if note.method == method and not note.labels
     ]
     return "".join(f" [{i}]" for i in numbers)

@@ -34,11 +34,14 @@ def draw_figures(
     """
     figures = {
         f"figure_3_{dataset}.png": {
-            "full" if choice == "1" else choice: Cell(dataset, "sassn", choice, 0)
+            f"sassn, {'full' if choice == '1' else choice}": Cell(dataset, "sassn", choice, 0)
             for choice in labels
         },
         f"figure_4_{dataset}.png": {
-            method: Cell(dataset, method, compared, 0) for method in COMPARED
+            f"{method}, {'full' if compared == '1' else compared}": Cell(
+                dataset, method, compared, 0
+            )
+            for method in COMPARED
         },
     }
     written = []

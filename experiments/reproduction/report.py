@@ -1,11 +1,12 @@
 """Writes what is known of a table: as text, as numbers for programs, and as figures."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.paper_tables import FRACTIONS
-from experiments.reproduction import distance, figures
+from experiments.reproduction import distance, figures, results
 from experiments.reproduction.cells import Recipe
 from experiments.reproduction.entries import gather, write_csv, write_runs
 from experiments.reproduction.markdown import write_table
@@ -82,11 +83,29 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: 
     draw = figures.draw_classes if table.name == "3" else figures.draw_scores
     draw(picture, table, dataset, entries)
     labels = tuple(dict.fromkeys(column.labels for column in table.columns))
+    if others := _other_labels(workdir, table, dataset, labels):
+        say(f"not in it: runs with labels {', '.join(others)}; --labels takes them in")
     compared = [choice for choice in labels if choice != "1"] or labels
     # Figure 3 has all four, also beside a table with fewer of them.
     shown = FRACTIONS if set(labels) < set(FRACTIONS) else labels
     for path in draw_figures(workdir, dataset, shown, compared[-1], data_dir):
         say(str(path))
+
+
+def _other_labels(workdir: Path, table: Table, dataset: str, labels: Sequence[str]) -> list[str]:
+    """Labels of runs of the table's methods that none of its columns has."""
+    methods = {row.method for row in table.rows}
+    every = (
+        results.read(path.parent) for path in workdir.glob(f"{results.FOLDER}/*/{results.FILE}")
+    )
+    return sorted(
+        {
+            run["labels"]
+            for run in every
+            if run and run.get("dataset") == dataset and run.get("method") in methods
+        }
+        - set(labels)
+    )
 
 
 def _path(workdir: Path, table: Table, suffix: str) -> Path:

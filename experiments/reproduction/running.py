@@ -14,12 +14,15 @@ from ml_collections import ConfigDict
 
 from experiments.reproduction import results
 from experiments.reproduction.cells import Cell, Recipe, scored_split
-from sassn_jax.errors import OccupiedError
+from sassn_jax.errors import OccupiedError, UnfitError
+from sassn_jax.files import write_json
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.evaluate_run import evaluate_run
 from sassn_jax.training.loop import train_and_evaluate
 
 VALIDATED = "eval_val.json"  # of the last step, by which recipes are chosen
+BEGUN = "begun.json"  # there while a process works on a cell, and if it was killed
+DEATHS = 3  # of processes that came no further one after the other: the cell has failed
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -28,6 +31,7 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
 
     Returns:
       What is to be recorded; with `error` and `error_kind` in place of scores if it failed.
+      `resumed_at` is the step that an earlier call had come to, whose time is not in `seconds`.
 
     Raises:
       OccupiedError: if another process is still at work in the folder.
@@ -46,8 +50,9 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
     }
     try:
         config = recipe.config(cell)
-        recipe.require_weights(config)
-        result |= {
+        step = _latest_step(workdir)
+        _count_deaths(workdir, step)
+        result |= {"resumed_at": step} | {
             "weights": recipe.weights_of(cell),
             "eval": config.eval.to_dict(),
         }
@@ -57,6 +62,8 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever it is, the other cells can do without this one
         result |= failure(error)
+    finally:
+        (workdir / BEGUN).unlink(missing_ok=True)
     return result | {"seconds": time.perf_counter() - began}
 
 
@@ -66,12 +73,28 @@ def failure(error: Exception) -> dict[str, str]:
     return {"error": reason[:500], "error_kind": type(error).__name__}
 
 
+def _latest_step(workdir: Path) -> int:
+    """The step that an earlier call has come to."""
+    if not (workdir / "checkpoints").is_dir():
+        return 0
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        return checkpoints.latest_step or 0
+
+
+def _count_deaths(workdir: Path, step: int) -> None:
+    """Notes that a run begins at a step, which nobody removes if the process is killed."""
+    before = results.read(workdir, BEGUN)
+    deaths = 0 if before is None else 1 + before["deaths"] * (before["step"] == step)
+    if deaths >= DEATHS:
+        raise UnfitError(
+            f"{deaths} processes were killed at it, none of which came beyond step {step}; is "
+            "memory short?"
+        )
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / BEGUN, {"step": step, "deaths": deaths})
+
+
 def _train_and_score(workdir: Path, config: ConfigDict, split: str) -> dict[str, Any]:
-    """`resumed_at` is the step that an earlier call had come to: its time is not counted."""
-    resumed_at = 0
-    if (workdir / "checkpoints").is_dir():
-        with Checkpoints(workdir, read_only=True) as checkpoints:
-            resumed_at = checkpoints.latest_step or 0
     train_and_evaluate(config, workdir)
     scoring = {  # which may be another than that of the call in which the training began
         "data_dir": config.data_dir,
@@ -81,7 +104,7 @@ def _train_and_score(workdir: Path, config: ConfigDict, split: str) -> dict[str,
     scores = evaluate_run(workdir, split, overrides=scoring)
     scores.pop("overrides")  # `eval` has them
     validated = results.read(workdir, VALIDATED) or {}
-    return {"resumed_at": resumed_at, "val_miou": validated.get("miou"), **scores}
+    return {"val_miou": validated.get("miou"), **scores}
 
 
 def _environment() -> dict[str, Any]:

@@ -88,6 +88,8 @@ class _Call:
     def run(self) -> None:
         """Runs cells until all are settled, or until this machine seems unfit for them."""
         remaining, waiting = list(self.cells), ""
+        finished = sum(map(self.is_finished, self.cells))
+        self.say(f"cells: {len(self.cells)}, of them finished: {finished}")
         while remaining:
             left = len(remaining)
             for cell in list(remaining):

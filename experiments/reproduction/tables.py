@@ -84,7 +84,9 @@ class Table:
         return dataclasses.replace(
             self,
             rows=tuple(dataclasses.replace(row, fractions=()) for row in self.rows),
-            columns=tuple(Column(choice, rate) for choice in labels for rate in multiples),
+            columns=tuple(
+                Column(choice, rate) for choice in dict.fromkeys(labels) for rate in multiples
+            ),
         )
 
     def is_papers(self, dataset: str) -> bool:
@@ -120,7 +122,7 @@ def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
       InputError: if a pattern matches nothing.
     """
     chosen = set()
-    for pattern in patterns or ["*"]:
+    for pattern in list(filter(None, patterns)) or ["*"]:
         as_named = pattern.replace("/", "-")
         matching = {cell for cell in cells if fnmatch.fnmatchcase(cell.name, as_named)}
         if not matching:

@@ -20,6 +20,9 @@ def result_of(cell, miou, **other):
     return {
         "cell": cell.name,
         "seed": cell.seed,
+        "dataset": cell.dataset,
+        "method": cell.method,
+        "labels": cell.labels,
         "began": "2026-01-01T00:00:00.000000+00:00",
         "miou": miou,
         "iou": {"meadow": miou, "wall": None},

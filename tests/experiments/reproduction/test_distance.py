@@ -145,7 +145,10 @@ def test_the_report(tmp_path, runs):
         # 1 and 2 of 8: mean 0.1875, spread 0.125 / sqrt(2); 1 of 4 and 2 of 3: 0.4583, 0.2946.
         shares = ["0.188 ± 0.088 (2)"] * 2 + ["0.458 ± 0.295 (2)"] * 2
         assert f"| 16 to 31 | 8 | 2 | {' | '.join(shares)} |" in text
-        assert "Run 2 of AdvSemiSeg: the gradient of a logit reaches 91 pixels far" in text
+        assert (
+            "scenes_advsemiseg_1-8_seed1: the gradient of a logit reaches 91 pixels far; 95%"
+            in text
+        )
         assert "| AdvSemiSeg | 10 | 1.0 | 2 x cpu | random |" in text
         assert "All with num_steps=10." in text
         assert (lines[0]["mean"], lines[1]["mean"]) == ("0.1875", "")

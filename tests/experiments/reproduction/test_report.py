@@ -71,9 +71,9 @@ def test_a_table_beside_the_papers_numbers(tmp_path):
     assert "75.90 (1), 1 failed; paper 75.9 (+0.00)" in line_of(text, "Ours (SA)")
     assert "| 2 failed |" in line_of(text, "SN alone")
     assert "Failed: voc_sn_1-2_seed0, voc_sn_1-2_seed1: boom" in text
-    assert line_of(text, "s4GAN") == "| s4GAN |  |  |  |  |  |  |  |  |"
+    assert line_of(text, "s4GAN") == "| s4GAN `s4gan` |  |  |  | - |  |  |  |  |"
     assert "paper 67.2 [1]" in line_of(text, "FCN-8s")
-    assert "paper 71.4" in line_of(text, "Mittal et al. [3]")
+    assert "paper 71.4" in line_of(text, "Mittal et al. `mittal` [3]")
     assert "[3] As Mittal et al. publish it, the mean of three splits" in text
     assert "[1] A score on VOC 2012's test split." in text
 
@@ -145,10 +145,10 @@ def test_health():
 def test_stability_has_three_tables(tmp_path):
     table = fill(tmp_path, "stability", "scenes", {"sn": [0.5, 0.7], "advsemiseg": [0.4]})
     text = write_table(table, "scenes", gather(tmp_path, table, "scenes"))
-    assert [line for line in text.splitlines() if line.startswith("| SN |")] == [
-        "| SN | 60.00 ± 14.14 (2) |  |  |  | 10 | 1.0 | 2 x cpu | random |",
-        "| SN | 0.300 ± 0.000 (2) |  |  |  |",
-        "| SN | 2 of 2 |  |  |  |",
+    assert [line for line in text.splitlines() if line.startswith("| SN `sn`")] == [
+        "| SN `sn` | 60.00 ± 14.14 (2) |  |  |  | 10 | 1.0 | 2 x cpu | random |",
+        "| SN `sn` | 0.300 ± 0.000 (2) |  |  |  |",
+        "| SN `sn` | 2 of 2 |  |  |  |",
     ]
     assert "|  | 1 x | 3 x | 10 x | 30 x |" in text
 
@@ -158,10 +158,10 @@ def test_runs_that_diverge_are_told_from_those_that_fail(tmp_path):
     table = fill(tmp_path, "stability", "scenes", rows)
     entries = gather(tmp_path, table, "scenes")
     text = write_table(table, "scenes", entries)
-    assert "| SN | 50.00 (1), 1 diverged, 1 failed |" in text
-    assert "| SN | 0.300 (1) |" in text
-    assert "| SN | 1 of 2 |" in text
-    assert "| AdvSemiSeg | 0 of 1 |" in text
+    assert "| SN `sn` | 50.00 (1), 1 diverged, 1 failed |" in text
+    assert "| SN `sn` | 0.300 (1) |" in text
+    assert "| SN `sn` | 1 of 2 |" in text
+    assert "| AdvSemiSeg `advsemiseg` | 0 of 1 |" in text
     assert "Diverged: scenes_advsemiseg_1-8_seed0, scenes_sn_1-8_seed1\n" in text
     assert "Failed: scenes_sn_1-8_seed2: boom\n" in text
     write_csv(tmp_path / "table.csv", "scenes", entries, per_class=False)
@@ -204,6 +204,16 @@ def test_without_matplotlib_nothing_is_run(monkeypatch):
     monkeypatch.setattr(figures.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install -e '.\[report\]'"):
         figures.check_installed()
+
+
+def test_runs_of_other_labels_are_not_forgotten(tmp_path, monkeypatch, said):
+    monkeypatch.setattr(report, "draw_figures", lambda *args: [])
+    monkeypatch.setattr(figures, "draw_scores", lambda *args: None)
+    table = fill(tmp_path, "2", "camvid", {"sn": [0.5]})
+    report.write_report(tmp_path, table.with_labels(["1/8", "1"]), "camvid", said.append)
+    assert said[1:] == ["not in it: runs with labels 1/2; --labels takes them in"]
+    report.write_report(tmp_path, table, "camvid", said.append)
+    assert len(said) == 3
 
 
 def test_a_report_of_another_dataset_is_kept(tmp_path, monkeypatch):

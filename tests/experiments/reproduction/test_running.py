@@ -1,5 +1,6 @@
 """A cell is trained and scored as it is asked for, and goes on where it was stopped."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.reproduction import results
+from experiments.reproduction import results, running
 from experiments.reproduction.cells import Cell, Recipe
 from experiments.reproduction.scheduling import run_cells
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, UnfitError
 from sassn_jax.training.loop import Loop
 from tests.experiments.reproduction.conftest import TINY
 from tests.training.conftest import make_runs_small
@@ -21,6 +22,7 @@ from tests.training.conftest import make_runs_small
 ROOT = Path(__file__).parents[3]
 RECIPE = Recipe("scenes", overrides=TINY)
 CELL = Cell("scenes", "supervised", "1/8", 1)
+SCORES = {"split": "test", "miou": 0.5, "overrides": {}}
 
 
 def test_lines_that_were_cut_short_are_passed_over(tmp_path, stub, said):
@@ -47,13 +49,38 @@ def test_scores_are_of_this_calls_eval(tmp_path, stub):
     assert stub[2]["data_dir"] == "DATA"
 
 
-def test_a_cell_without_its_weights_fails_alone(tmp_path, stub, said):
-    cells = [Cell("voc", method, "1", 0) for method in ("fcn8s", "sassn")]
-    recipe = Recipe("voc", weights={"resnet101": "random"}, overrides=TINY)
-    assert run_cells(tmp_path, cells, recipe, said.append) == 1
-    result = results.read(results.folder_of(tmp_path, cells[0]))
-    assert result["error"].startswith("--weights: none for vgg16; add vgg16=FILE")
-    assert stub[0] == [("sassn", 0)]
+def test_a_cell_of_which_processes_die_fails(tmp_path, stub, said, monkeypatch):
+    calls, _, _ = stub
+    folder = results.folder_of(tmp_path, CELL)
+
+    def die(config, workdir):
+        assert results.read(workdir, "begun.json") is not None
+        raise SystemExit  # as the end of the process, but for what is left behind
+
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok: None)
+    monkeypatch.setattr(running, "train_and_evaluate", die)
+    for deaths in range(running.DEATHS):
+        with pytest.raises(SystemExit):
+            run_cells(tmp_path, [CELL], RECIPE, said.append)
+        assert results.read(folder, "begun.json") == {"step": 0, "deaths": deaths}
+    monkeypatch.undo()
+    other = dataclasses.replace(CELL, seed=2)
+    monkeypatch.setattr(running, "train_and_evaluate", lambda config, workdir: calls.append(config))
+    monkeypatch.setattr(running, "evaluate_run", lambda *args, **kw: dict(SCORES))
+    run_cells(tmp_path, [CELL, other], RECIPE, said.append)
+    assert results.read(folder)["error"].startswith("3 processes were killed at it, none of which")
+    assert [config.seed for config in calls] == [2]
+    assert not (folder / "begun.json").exists()
+    run_cells(tmp_path, [CELL], RECIPE, said.append)  # tries anew
+    assert [config.seed for config in calls] == [2, 1]
+
+
+def test_a_process_that_dies_further_on_counts_from_one(tmp_path, monkeypatch):
+    for step, deaths in ((0, 0), (0, 1), (2, 1), (2, 2)):
+        running._count_deaths(tmp_path, step)
+        assert results.read(tmp_path, "begun.json") == {"step": step, "deaths": deaths}
+    with pytest.raises(UnfitError, match="none of which came beyond step 2"):
+        running._count_deaths(tmp_path, 2)
 
 
 def test_a_cell_that_was_killed_goes_on(tmp_path):

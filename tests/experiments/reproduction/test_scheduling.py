@@ -69,7 +69,8 @@ def test_a_run_that_diverged_is_a_result(tmp_path, stub, said):
         assert run_cells(tmp_path, [CELL], RECIPE, said.append) == 0
     assert len(calls) == 1
     assert results.read(results.folder_of(tmp_path, CELL))["error"] == "step 3: a loss is nan"
-    assert said[-1] == f"{CELL.name}: diverged: step 3: a loss is nan"
+    assert f"{CELL.name}: diverged: step 3: a loss is nan" in said
+    assert said[-1] == "cells: 1, of them finished: 1"
 
 
 def fail_elsewhere(folder, **result):
@@ -235,7 +236,7 @@ def test_who_claims_what_has_just_been_finished_leaves_it_so(tmp_path, stub, sai
     acquire = scheduling.Claims.acquire
 
     def acquire_late(self, name):
-        if not said:
+        if len(said) == 1:  # of how many cells there are
             with claims.acquire(name) as theirs:
                 theirs.outcome = scheduling.FINISHED
         return acquire(self, name)

@@ -146,12 +146,22 @@ def test_what_the_paper_compares_does_not_start_from_random_by_oversight(dataset
             config = recipe.config(cell)
             assert config.model.weights in ("", str(file))
             if is_allowed or dataset in ("camvid", "scenes"):
-                recipe.require_weights(config)
+                recipe.require_weights([config])
                 continue
             backbone = config.model.backbone
-            message = f"--weights: none for {backbone}; add {backbone}=FILE, or {backbone}=random"
-            with pytest.raises(InputError, match=f"^{message}$"):
-                recipe.require_weights(config)
+            message = f"--weights: none for {backbone}; add {backbone}=FILE, or {backbone}=random, "
+            with pytest.raises(InputError, match=f"^{message}or leave such cells out by --cells$"):
+                recipe.require_weights([config])
+
+
+def test_all_backbones_without_weights_are_named():
+    configs = [Recipe("voc").config(Cell("voc", x, "1", 0)) for x in ("fcn8s", "sassn", "sa")]
+    with pytest.raises(InputError, match="none for resnet101, vgg16; add resnet101=FILE, or"):
+        Recipe("voc").require_weights(configs)
+    with pytest.raises(
+        InputError, match=r"--weights=vgg17=random: there is no backbone vgg17; exp"
+    ):
+        parse_weights(["vgg17=random"])
 
 
 def test_weights_of_another_trunk_are_refused_before_a_cell_runs(tmp_path):

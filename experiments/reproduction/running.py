@@ -63,7 +63,8 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
     except Exception as error:  # whatever it is, the other cells can do without this one
         result |= failure(error)
     finally:
-        (workdir / BEGUN).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (workdir / BEGUN).unlink()
     return result | {"seconds": time.perf_counter() - began}
 
 

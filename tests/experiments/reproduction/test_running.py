@@ -57,7 +57,7 @@ def test_a_cell_of_which_processes_die_fails(tmp_path, stub, said, monkeypatch):
         assert results.read(workdir, "begun.json") is not None
         raise SystemExit  # as the end of the process, but for what is left behind
 
-    monkeypatch.setattr(Path, "unlink", lambda path: None)
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: None)
     monkeypatch.setattr(running, "train_and_evaluate", die)
     for deaths in range(running.DEATHS):
         with pytest.raises(SystemExit):

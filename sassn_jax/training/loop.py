@@ -66,7 +66,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     with (
         occupied(workdir, "training there", "--workdir"),
         Checkpoints(workdir) as checkpoints,
-        make_reporter(f"{config.dataset} {config.method}", config.num_steps) as reporter,
+        make_reporter(workdir.resolve().name, config.num_steps) as reporter,
         contextlib.closing(setup.batches),
     ):
         configuration.write(config, workdir)
@@ -76,7 +76,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
         if start == config.num_steps:
             rest = f"all {start} steps have been taken"
         reporter.say(
-            f"{len(setup.split.labeled)} images labelled, {len(setup.split.unlabeled)} not; "
+            f"{config.dataset} {config.method}, {len(setup.split.labeled)} images labelled, "
+            f"{len(setup.split.unlabeled)} not; "
             f"{rest} on {parallel.describe(setup.mesh)}; {workdir}"
         )
         if (setup.method.unlabeled_from or 0) >= config.num_steps:

@@ -72,7 +72,7 @@ def main() -> None:
     )
     if not _REPORT.value:
         recipe.check(_LABELS.value, cells)
-    report.check(workdir, table, dataset, None if _REPORT.value else recipe)
+    report.check(workdir, table, dataset, None if _REPORT.value else recipe, cells)
     say = Console(highlight=False, soft_wrap=True).print
     failed = 0
     if not _REPORT.value:

@@ -22,8 +22,8 @@ from sassn_jax.files import replacing, write_json
 from sassn_jax.training.evaluate_run import Run, load_run
 from sassn_jax.training.setup import make_normalize
 
-# Of the bins, in pixels. No gate is nearer than CUE_DISTANCE / sqrt(2), less the signal's radius,
-# which is 22; a scene has 96. The outer bins are wide, since few gates are there.
+# Of the bins, in pixels. CUE_DISTANCE / sqrt(2), less the signal's radius, leaves 22; a scene has
+# 96. The outer bins are wide, since few gates are there.
 EDGES = (16, *range(32, 73, 8), 96)
 FILE = "distance.json"
 SPLIT = "test"

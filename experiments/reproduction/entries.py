@@ -43,7 +43,22 @@ HEADINGS = (
     "discriminator_loss_spread",
     "share_healthy",
 )
-OF_A_RUN = ("cell", "miou", "val_miou", "pixel_accuracy", "step", "seconds", "weights", "error")
+OF_A_RUN = (
+    "cell",
+    "method",
+    "head",
+    "labels",
+    "seed",
+    "discriminator_lr_multiple",
+    "miou",
+    "val_miou",
+    "pixel_accuracy",
+    "step",
+    "seconds",
+    "weights",
+    "error_kind",
+    "error",
+)
 MIOU = "mIoU"
 
 
@@ -187,13 +202,13 @@ def write_csv(path: Path, dataset: str, entries: Sequence[Entry], *, per_class: 
 def write_runs(path: Path, entries: Sequence[Entry]) -> None:
     """Writes a line for each run: its scores, and the last value of each metric of its training."""
     runs = [run for entry in entries for run in entry.runs]
-    metrics = sorted({name for run in runs for name in run.get("health", ())})
+    metrics = sorted({name for run in runs for name in run.get("health", ())} - set(OF_A_RUN))
     with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(
             file, (*OF_A_RUN, *metrics), extrasaction="ignore", lineterminator="\n"
         )
         writer.writeheader()
-        writer.writerows(run | run.get("health", {}) for run in runs)
+        writer.writerows(run.get("health", {}) | run for run in runs)
 
 
 def class_names(entries: Sequence[Entry]) -> list[str]:

@@ -53,11 +53,10 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
             _grid(table, entries, lambda entry: _compared(entry, _digits(table))),
         ]
         if any(entry.less_baseline.count for entry in entries):
-            title = next(row.title for row in table.rows if row.method == table.baseline)
             parts += [
-                f"## Less {title}",
+                f"## Less `{table.baseline}`",
                 "Mean ± sample standard deviation (pairs) of the differences between runs of one "
-                "seed, which have the same labelled images.",
+                "seed, which have the same labelled images, and one head.",
                 _grid(table, entries, lambda entry: signed(entry.less_baseline), runs=False),
             ]
     parts += recipes(entries) + failures(entries)

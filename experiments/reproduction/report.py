@@ -1,13 +1,14 @@
 """Writes what is known of a table: as text, as numbers for programs, and as figures."""
 
 import csv
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.paper_tables import FRACTIONS
 from experiments.reproduction import distance, figures, results
-from experiments.reproduction.cells import Recipe
+from experiments.reproduction.cells import Cell, Recipe
 from experiments.reproduction.entries import gather, write_csv, write_runs
 from experiments.reproduction.markdown import write_table
 from experiments.reproduction.pictures import draw_figures
@@ -17,7 +18,13 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import replacing
 
 
-def check(workdir: Path, table: Table, dataset: str, recipe: Recipe | None = None) -> None:
+def check(
+    workdir: Path,
+    table: Table,
+    dataset: str,
+    recipe: Recipe | None = None,
+    cells: Sequence[Cell] = (),
+) -> None:
     """Checks that a report can be written before the runs are made for it.
 
     Args:
@@ -25,6 +32,7 @@ def check(workdir: Path, table: Table, dataset: str, recipe: Recipe | None = Non
       table: which one.
       dataset: of its cells.
       recipe: that the runs are to be made by; None if there will be none.
+      cells: that are to be run.
 
     Raises:
       InputError: if Matplotlib is missing, the folder has the report of another dataset, or cells
@@ -32,7 +40,7 @@ def check(workdir: Path, table: Table, dataset: str, recipe: Recipe | None = Non
     """
     figures.check_installed()
     if recipe is not None:
-        _check_recipe(workdir, table, dataset, recipe)
+        _check_recipe(workdir, table, dataset, recipe, cells)
     path = _path(workdir, table, ".csv")
     if table.name in CLAIMS or not path.exists():
         return
@@ -43,17 +51,23 @@ def check(workdir: Path, table: Table, dataset: str, recipe: Recipe | None = Non
         raise InputError(f"{path}: is of {names}, not {dataset}; choose another --workdir")
 
 
-def _check_recipe(workdir: Path, table: Table, dataset: str, recipe: Recipe) -> None:
+def _check_recipe(
+    workdir: Path, table: Table, dataset: str, recipe: Recipe, cells: Sequence[Cell]
+) -> None:
+    wanted = {dataclasses.replace(cell, seed=0) for cell in cells}
     for entry in gather(workdir, table, dataset):
-        weights = recipe.weights_of(table.cell(dataset, entry.row, entry.column, 0))
-        now: dict[str, Any] = {"--set": recipe.changes, "--weights": weights}
-        for run in entry.finished:
-            before = {"--set": run["changes"], "--weights": run["weights"]}
-            for flag in (flag for flag in now if before[flag] != now[flag]):
-                raise InputError(
-                    f"{workdir}: {run['cell']} was made with {flag} of {before[flag]}, now it is "
-                    f"{now[flag]}; choose another --workdir"
-                )
+        cell = table.cell(dataset, entry.row, entry.column, 0)
+        now: dict[str, Any] = {"--set": recipe.changes}
+        if cell in wanted:  # the others' weights need not be given
+            now["--weights"] = recipe.weights_of(cell)
+        for run in filter(results.has_ended, entry.runs):
+            before = {"--set": run.get("changes"), "--weights": run.get("weights")}
+            for flag in now:
+                if before[flag] not in (None, now[flag]):
+                    raise InputError(
+                        f"{workdir}: {run['cell']} was made with {flag} of {before[flag]}, now it "
+                        f"is {now[flag]}; choose another --workdir"
+                    )
 
 
 def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: str = "") -> None:
@@ -69,21 +83,25 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: 
     workdir.mkdir(parents=True, exist_ok=True)
     entries = gather(workdir, table, dataset)
     picture = _path(workdir, table, ".png")
-    say(f"{_path(workdir, table, '.md')}, .csv and .png")
+    write_runs(_path(workdir, table, "_runs.csv"), entries)
+    written = f"{_path(workdir, table, '.md')}, .csv, _runs.csv and .png"
     if table.name == "distance":
         distance.write_report(workdir, table.title, entries)
+        say(written)
         return
     with replacing(_path(workdir, table, ".md")) as beside:
         beside.write_text(write_table(table, dataset, entries), encoding="utf-8")
     write_csv(_path(workdir, table, ".csv"), dataset, entries, per_class=table.name == "3")
-    write_runs(_path(workdir, table, "_runs.csv"), entries)
     if table.name == "stability":
         figures.draw_stability(picture, table, entries)
+        say(written)
         return
     draw = figures.draw_classes if table.name == "3" else figures.draw_scores
     draw(picture, table, dataset, entries)
+    say(written)
     labels = tuple(dict.fromkeys(column.labels for column in table.columns))
-    if others := _other_labels(workdir, table, dataset, labels):
+    others = _other_labels(workdir, table, dataset, labels)
+    if others and not table.is_papers(dataset):  # whose tables share their cells
         say(f"not in it: runs with labels {', '.join(others)}; --labels takes them in")
     compared = [choice for choice in labels if choice != "1"] or labels
     # Figure 3 has all four, also beside a table with fewer of them.
@@ -102,7 +120,9 @@ def _other_labels(workdir: Path, table: Table, dataset: str, labels: Sequence[st
         {
             run["labels"]
             for run in every
-            if run and run.get("dataset") == dataset and run.get("method") in methods
+            if run is not None
+            and results.has_ended(run)
+            and (run.get("dataset"), run.get("method") in methods) == (dataset, True)
         }
         - set(labels)
     )

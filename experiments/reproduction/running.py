@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,21 +51,18 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
     }
     try:
         config = recipe.config(cell)
-        step = _latest_step(workdir)
-        _count_deaths(workdir, step)
-        result |= {"resumed_at": step} | {
+        result |= {
+            "resumed_at": _latest_step(workdir),
             "weights": recipe.weights_of(cell),
             "eval": config.eval.to_dict(),
         }
-        result |= _train_and_score(workdir, config, scored_split(cell.dataset))
+        with _counting_deaths(workdir, result["resumed_at"], result["began"]):
+            result |= _train_and_score(workdir, config, scored_split(cell.dataset))
         result |= {"health": results.last_health(workdir), **_environment()}
     except OccupiedError:
         raise
     except Exception as error:  # whatever it is, the other cells can do without this one
         result |= failure(error)
-    finally:
-        with contextlib.suppress(OSError):
-            (workdir / BEGUN).unlink()
     return result | {"seconds": time.perf_counter() - began}
 
 
@@ -82,17 +80,37 @@ def _latest_step(workdir: Path) -> int:
         return checkpoints.latest_step or 0
 
 
-def _count_deaths(workdir: Path, step: int) -> None:
-    """Notes that a run begins at a step, which nobody removes if the process is killed."""
+@contextlib.contextmanager
+def _counting_deaths(workdir: Path, step: int, began: str) -> Iterator[None]:
+    """Leaves a file while a cell is run from a step, which nobody removes if the process is killed.
+
+    Raises:
+      UnfitError: if several were, one after the other, and the last came no further.
+    """
     before = results.read(workdir, BEGUN)
     deaths = 0 if before is None else 1 + before["deaths"] * (before["step"] == step)
     if deaths >= DEATHS:
         raise UnfitError(
-            f"{deaths} processes were killed at it, none of which came beyond step {step}; is "
-            "memory short?"
+            f"{deaths} processes were killed at it, and came no further than step {step}; is "
+            f"memory short? Remove {workdir / BEGUN}, and it is tried again"
         )
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / BEGUN, {"step": step, "deaths": deaths})
+    write_json(workdir / BEGUN, {"step": step, "deaths": deaths, "began": began})
+    try:
+        yield
+    except OccupiedError:  # by a process that may yet be killed
+        raise
+    except BaseException:
+        _remove_own(workdir / BEGUN, began)
+        raise
+    _remove_own(workdir / BEGUN, began)
+
+
+def _remove_own(path: Path, began: str) -> None:
+    """Unless a process that has taken the cell over has written it anew."""
+    with contextlib.suppress(OSError):
+        if (results.read(path.parent, path.name) or {}).get("began") == began:
+            path.unlink()
 
 
 def _train_and_score(workdir: Path, config: ConfigDict, split: str) -> dict[str, Any]:

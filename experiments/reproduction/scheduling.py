@@ -137,9 +137,9 @@ class _Call:
 
     def _is_settled(self, cell: Cell) -> bool:
         """Whether a cell is finished, or has failed and should not be tried again in this call."""
-        if cell in self.failed or self.is_finished(cell):
-            return True
         result, before = self._result(cell), self.results_before[cell]
+        if cell in self.failed or results.has_ended(result) or self.is_finished(cell):
+            return True
         if result is None or result == before:
             return False
         tried = result.get("attempts", 1) - (before or {}).get("attempts", 0)

@@ -177,7 +177,7 @@ def test_differences_from_the_baseline_are_of_one_seed(tmp_path):
     table = fill(tmp_path, "2", "camvid", rows)
     entries = gather(tmp_path, table, "camvid")
     text = write_table(table, "camvid", entries)
-    below = text[text.index("## Less DeepLabv2") :]
+    below = text[text.index("## Less `supervised`") :]
     assert line_of(below, "Ours (SA+SN)").split(" | ")[3] == "+16.00 ± 5.66 (2)"
     assert set(line_of(below, "DeepLabv2").split("|")[2:-1]) == {"  "}
     write_csv(tmp_path / "table.csv", "camvid", entries, per_class=False)
@@ -187,17 +187,32 @@ def test_differences_from_the_baseline_are_of_one_seed(tmp_path):
     assert "## Less" not in write_table(table, "camvid", [])
 
 
+def test_the_baseline_has_the_same_head(tmp_path):
+    table = tables.TABLES["4"]
+    for row, value in zip(table.rows, (0.5, 0.6, 0.3, 0.45), strict=True):
+        cell = table.cell("voc", row, table.columns[0], 0)
+        leave(tmp_path, cell, result_of(cell, value))
+    entries = [e for e in gather(tmp_path, table, "voc") if e.column == table.columns[0]]
+    assert [round(entry.less_baseline.mean, 6) for entry in entries[1::2]] == [10.0, 15.0]
+    other = fill(tmp_path, "5", "camvid", {"advsemiseg": [0.5], "sn": [0.6]})
+    text = write_table(other, "camvid", gather(tmp_path, other, "camvid"))
+    assert "## Less `advsemiseg`\n" in text
+
+
 def test_each_run_has_a_line_of_its_own(tmp_path):
     table = fill(tmp_path, "5", "camvid", {"sn": [0.5, "boom"]})
     write_runs(tmp_path / "runs.csv", gather(tmp_path, table, "camvid"))
     with (tmp_path / "runs.csv").open() as file:
-        one, other = csv.DictReader(file)
+        reader = csv.DictReader(file)
+        one, other = reader
+    assert len(set(reader.fieldnames)) == len(reader.fieldnames)
+    assert (one["method"], one["seed"], one["step"]) == ("sn", "0", "10")
     assert (one["cell"], one["miou"], one["loss/discriminator"]) == (
         "camvid_sn_1-2_seed0",
         "0.5",
         "0.3",
     )
-    assert (other["miou"], other["error"]) == ("", "boom")
+    assert (other["miou"], other["error"], other["error_kind"]) == ("", "boom", "OSError")
 
 
 def test_without_matplotlib_nothing_is_run(monkeypatch):
@@ -235,8 +250,14 @@ def test_recipes_do_not_stand_in_one_table(tmp_path, monkeypatch):
     report.check(tmp_path, table, "voc", Recipe("voc"))
     other = Recipe("voc", weights={"": "other.npz"})
     with pytest.raises(InputError, match=r"with --weights of random, now it is other\.npz; choose"):
-        report.check(tmp_path, table, "voc", other)
-    leave(tmp_path, cell, result_of(cell, 0.5, changes={"num_steps": 7}))
+        report.check(tmp_path, table, "voc", other, table.cells("voc", 1))
+    report.check(tmp_path, table, "voc", other, [cell])  # its own weights, of which there is no run
+    diverged = {"cell": cell.name, "changes": {"num_steps": 7}, "error": "", "error_kind": DIVERGED}
+    leave(tmp_path, cell, diverged)
+    with pytest.raises(InputError, match=r"_1-2_seed0 was made with --set of"):
+        report.check(tmp_path, table, "voc", Recipe("voc"))
+    result = result_of(cell, 0.5, changes={"num_steps": 7})
+    (results.folder_of(tmp_path, cell) / results.FILE).write_text(json.dumps(result))
     for overrides in ({}, {"num_steps": 7}):
         with pytest.raises(
             InputError, match=r"_1-2_seed0 was made with --set of \{.*choose another"
@@ -291,4 +312,4 @@ def test_files_of_a_report(tmp_path, monkeypatch, said, name, dataset, filled):
     assert (tmp_path / f"table_{name}_runs.csv").exists()
     with Image.open(tmp_path / f"table_{name}.png") as picture:
         assert picture.width > 500
-    assert said[0].endswith(f"table_{name}.md, .csv and .png")
+    assert said[0].endswith(f"table_{name}.md, .csv, _runs.csv and .png")

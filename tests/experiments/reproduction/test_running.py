@@ -1,6 +1,5 @@
 """A cell is trained and scored as it is asked for, and goes on where it was stopped."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -14,7 +13,7 @@ import pytest
 from experiments.reproduction import results, running
 from experiments.reproduction.cells import Cell, Recipe
 from experiments.reproduction.scheduling import run_cells
-from sassn_jax.errors import InputError, UnfitError
+from sassn_jax.errors import InputError, OccupiedError, UnfitError
 from sassn_jax.training.loop import Loop
 from tests.experiments.reproduction.conftest import TINY
 from tests.training.conftest import make_runs_small
@@ -22,7 +21,6 @@ from tests.training.conftest import make_runs_small
 ROOT = Path(__file__).parents[3]
 RECIPE = Recipe("scenes", overrides=TINY)
 CELL = Cell("scenes", "supervised", "1/8", 1)
-SCORES = {"split": "test", "miou": 0.5, "overrides": {}}
 
 
 def test_lines_that_were_cut_short_are_passed_over(tmp_path, stub, said):
@@ -49,38 +47,60 @@ def test_scores_are_of_this_calls_eval(tmp_path, stub):
     assert stub[2]["data_dir"] == "DATA"
 
 
-def test_a_cell_of_which_processes_die_fails(tmp_path, stub, said, monkeypatch):
-    calls, _, _ = stub
-    folder = results.folder_of(tmp_path, CELL)
+def test_cells_that_kill_their_processes_do_not_block_the_others(tmp_path):
+    """Two of three, in a loop as a script has it: each is tried three times, in all calls."""
+    script = (
+        "import os, pathlib, sys\n"
+        "from experiments.reproduction import running\n"
+        "from experiments.reproduction.cells import Cell, Recipe\n"
+        "from experiments.reproduction.scheduling import run_cells\n"
+        "def train_and_evaluate(config, workdir):\n"
+        "    if config.method != 'sn':\n"
+        "        os._exit(9)\n"
+        "running.train_and_evaluate = train_and_evaluate\n"
+        "scores = {'split': 'test', 'miou': 0.5, 'overrides': {}}\n"
+        "running.evaluate_run = lambda *args, **options: dict(scores)\n"
+        "cells = [Cell('scenes', method, '1/8', 0) for method in ('sa', 'sassn', 'sn')]\n"
+        "sys.exit(run_cells(pathlib.Path(sys.argv[1]), cells, Recipe('scenes'), print))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    codes = [subprocess.run(command, cwd=ROOT, check=False).returncode for _ in range(7)]
+    assert codes == [9] * 6 + [2]  # cells that have failed
+    found = {
+        method: results.read(results.folder_of(tmp_path, Cell("scenes", method, "1/8", 0)))
+        for method in ("sa", "sassn", "sn")
+    }
+    assert found["sn"]["miou"] == 0.5
+    for method in ("sa", "sassn"):
+        assert found[method]["error"].startswith("3 processes were killed at it, and came no furth")
 
-    def die(config, workdir):
-        assert results.read(workdir, "begun.json") is not None
-        raise SystemExit  # as the end of the process, but for what is left behind
 
-    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: None)
-    monkeypatch.setattr(running, "train_and_evaluate", die)
-    for deaths in range(running.DEATHS):
-        with pytest.raises(SystemExit):
-            run_cells(tmp_path, [CELL], RECIPE, said.append)
-        assert results.read(folder, "begun.json") == {"step": 0, "deaths": deaths}
-    monkeypatch.undo()
-    other = dataclasses.replace(CELL, seed=2)
-    monkeypatch.setattr(running, "train_and_evaluate", lambda config, workdir: calls.append(config))
-    monkeypatch.setattr(running, "evaluate_run", lambda *args, **kw: dict(SCORES))
-    run_cells(tmp_path, [CELL, other], RECIPE, said.append)
-    assert results.read(folder)["error"].startswith("3 processes were killed at it, none of which")
-    assert [config.seed for config in calls] == [2]
-    assert not (folder / "begun.json").exists()
-    run_cells(tmp_path, [CELL], RECIPE, said.append)  # tries anew
-    assert [config.seed for config in calls] == [2, 1]
+def test_deaths_are_counted_until_one_comes_further(tmp_path):
+    def begin(step, began):
+        return running._counting_deaths(tmp_path, step, began)
 
+    def noted():
+        known = results.read(tmp_path, running.BEGUN)
+        return known and (known["step"], known["deaths"], known["began"])
 
-def test_a_process_that_dies_further_on_counts_from_one(tmp_path, monkeypatch):
-    for step, deaths in ((0, 0), (0, 1), (2, 1), (2, 2)):
-        running._count_deaths(tmp_path, step)
-        assert results.read(tmp_path, "begun.json") == {"step": step, "deaths": deaths}
-    with pytest.raises(UnfitError, match="none of which came beyond step 2"):
-        running._count_deaths(tmp_path, 2)
+    killed = []
+    for began, (step, deaths) in enumerate(((0, 0), (0, 1), (2, 1), (2, 2))):
+        killed.append(begin(step, str(began)))
+        killed[-1].__enter__()
+        assert noted() == (step, deaths, str(began))
+    with pytest.raises(UnfitError, match=r"came no further than step 2; .* Remove .*begun\.json"):
+        begin(2, "4").__enter__()
+    with begin(3, "5"):
+        assert noted() == (3, 1, "5")
+    assert noted() is None
+    with pytest.raises(KeyboardInterrupt), begin(3, "6"):
+        raise KeyboardInterrupt
+    assert noted() is None
+    with pytest.raises(OccupiedError), begin(3, "7"):  # whose owner may yet be killed
+        raise OccupiedError("training there")
+    with begin(3, "8"), begin(3, "9"):  # the second has taken it over, and is killed
+        assert noted() == (3, 2, "9")
+        (tmp_path / running.BEGUN).write_text(json.dumps({"began": "9", "step": 3, "deaths": 2}))
 
 
 def test_a_cell_that_was_killed_goes_on(tmp_path):

@@ -62,4 +62,6 @@ def stub(monkeypatch):
         return {"split": split, "miou": 0.5, "iou": {"wall": 0.5}, "overrides": overrides}
 
     monkeypatch.setattr(running, "evaluate_run", evaluate_run)
+    # Nothing was trained, and a process of tests has much to look through.
+    monkeypatch.setattr("experiments.reproduction.scheduling.gc.collect", lambda: None)
     return calls, errors, scored_with

@@ -96,12 +96,14 @@ def _backward(
         d_x = _convolve(d_out, flipped, 1, dilation, border)
     else:
         (d_x,) = jax.vjp(lambda x: _convolve(x, kernel, stride, dilation, padding), x)[1](d_out)
-    # Of the other form only the derivative is used, so the compiler leaves its value out.
-    other_form = functools.partial(
-        _shift_and_multiply, x, stride=stride, dilation=dilation, padding=padding
-    )
-    (d_kernel,) = jax.vjp(other_form, kernel)[1](d_out)
-    return d_x, d_kernel
+    # A matrix product for each tap. The derivative of a sum over taps would pad each of them to the
+    # size of the kernel, which is 20 GB for FCN's 7x7 taps of 512 to 4096 channels.
+    flat = rearrange(d_out, "b h w d -> (b h w) d")
+    taps = [
+        jnp.einsum("nc,nd->cd", rearrange(shifted, "b h w c -> (b h w) c"), flat)
+        for shifted in _shifts(x, len(kernel), stride, dilation, padding)
+    ]
+    return d_x, rearrange(taps, "(i j) c d -> i j c d", i=len(kernel))
 
 
 _convolve_with_matmul_gradients.defvjp(_forward, _backward)

@@ -9,9 +9,9 @@ mIoU on the test split, one seed: 0.286 with 11 labelled images, 0.279 without t
 docs/results.md has the other methods.
 
 `method=fcn8s` and `method=dilation` take VGG-16 and train at the published rates, ten times as
-long, so that a GPU is wanted (a step of Dilation8 takes more than 20 GB on a CPU).
-`--config.model.weights` is a VGG-16 of `experiments.import_weights` then, whose mean colour counts;
-without one, the latter has that which its authors give for CamVid.
+long, so that a GPU is wanted. `--config.model.weights` is a VGG-16 of `experiments.import_weights`
+then, whose mean colour counts; without one, the latter, which is Dilation8, has that which its
+authors give for CamVid.
 """
 
 from ml_collections import ConfigDict

@@ -179,3 +179,19 @@ def test_batch_may_be_sharded_over_devices(case):
     x = jax.device_put(x, NamedSharding(mesh, PartitionSpec("data")))
     kernel = jax.device_put(kernel, NamedSharding(mesh, PartitionSpec()))
     assert_close(with_gradients(ours, x, kernel), expected, 2e-6)
+
+
+def test_gradient_of_a_kernel_takes_memory_for_few_kernels():
+    """Not for one for each of its taps, as a sum of padded taps would in a step of an optimizer."""
+    x, d_out, kernel = (
+        jax.ShapeDtypeStruct(shape, jnp.float32)
+        for shape in ((2, 8, 8, 128), (2, 8, 8, 256), (7, 7, 128, 256))
+    )
+
+    def step(x, d_out, kernel, momentum):
+        (gradient,) = jax.vjp(lambda kernel: conv2d(x, kernel, padding=3), kernel)[1](d_out)
+        momentum = 0.9 * momentum + gradient
+        return kernel - momentum, momentum, jnp.sum(jnp.square(gradient))
+
+    compiled = jax.jit(step, donate_argnums=(2, 3)).lower(x, d_out, kernel, kernel).compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * 4 * kernel.size

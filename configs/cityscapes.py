@@ -13,9 +13,8 @@ of 1024x2048, and goes without the hard example mining of their cross entropy.
 
 `method=dilation` is Dilation10 here, as published for Cityscapes, though on images of twice this
 size, and not in stages: it has the paper's batch of 2 and 40,000 steps here, and its authors' mean
-colour only without a file of weights, which brings its own. How FCN-8s was trained
-on Cityscapes was not published: `method=fcn8s` has VOC's optimizer, and the paper's batches and
-steps.
+colour only without a file of weights, which brings its own. How FCN-8s was trained on Cityscapes
+was not published: `method=fcn8s` has VOC's optimizer, and the paper's batches and steps.
 """
 
 from ml_collections import ConfigDict

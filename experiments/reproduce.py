@@ -7,7 +7,8 @@
 distance (what attention sees far away); the last two are of scenes. The runs are in DIR/cells, and
 tables that have one in common share it. Any number of processes may work in one DIR, on any number
 of hosts. The same command goes on where it was stopped, and tries again what failed; the exit code
-is 1 if something did. A run that diverged is a result; remove its result.json to have it anew. On
+is 1 if something did. A run that diverged is a result; remove its result.json to have it anew. One
+that has killed three processes at one step is not tried again until its begun.json is removed. On
 voc, cityscapes and folder nothing starts from random weights unless --weights=random. A folder
 needs a test.txt; with --labels=1 all its masks are used, and its unlabelled images besides.
 DIR/table_NAME.md, .csv and .png have the result, table_NAME_runs.csv each run's scores and metrics,

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.paper_tables import FRACTIONS
 from experiments.reproduction import distance, figures, results
 from experiments.reproduction.cells import Cell, Recipe
-from experiments.reproduction.entries import gather, write_csv, write_runs
+from experiments.reproduction.entries import Entry, gather, write_csv, write_runs
 from experiments.reproduction.markdown import write_table
 from experiments.reproduction.pictures import draw_figures
 from experiments.reproduction.scheduling import Say
@@ -82,23 +82,14 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: 
     """
     workdir.mkdir(parents=True, exist_ok=True)
     entries = gather(workdir, table, dataset)
-    picture = _path(workdir, table, ".png")
     write_runs(_path(workdir, table, "_runs.csv"), entries)
-    written = f"{_path(workdir, table, '.md')}, .csv, _runs.csv and .png"
     if table.name == "distance":
         distance.write_report(workdir, table.title, entries)
-        say(written)
+    else:
+        _write_scores(workdir, table, dataset, entries)
+    say(f"{_path(workdir, table, '.md')}, .csv, _runs.csv and .png")
+    if table.name in CLAIMS:
         return
-    with replacing(_path(workdir, table, ".md")) as beside:
-        beside.write_text(write_table(table, dataset, entries), encoding="utf-8")
-    write_csv(_path(workdir, table, ".csv"), dataset, entries, per_class=table.name == "3")
-    if table.name == "stability":
-        figures.draw_stability(picture, table, entries)
-        say(written)
-        return
-    draw = figures.draw_classes if table.name == "3" else figures.draw_scores
-    draw(picture, table, dataset, entries)
-    say(written)
     labels = tuple(dict.fromkeys(column.labels for column in table.columns))
     others = _other_labels(workdir, table, dataset, labels)
     if others and not table.is_papers(dataset):  # whose tables share their cells
@@ -108,6 +99,19 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: 
     shown = FRACTIONS if set(labels) < set(FRACTIONS) else labels
     for path in draw_figures(workdir, dataset, shown, compared[-1], data_dir):
         say(str(path))
+
+
+def _write_scores(workdir: Path, table: Table, dataset: str, entries: Sequence[Entry]) -> None:
+    with replacing(_path(workdir, table, ".md")) as beside:
+        beside.write_text(write_table(table, dataset, entries), encoding="utf-8")
+    write_csv(_path(workdir, table, ".csv"), dataset, entries, per_class=table.name == "3")
+    picture = _path(workdir, table, ".png")
+    if table.name == "stability":
+        figures.draw_stability(picture, table, entries)
+    elif table.name == "3":
+        figures.draw_classes(picture, table, dataset, entries)
+    else:
+        figures.draw_scores(picture, table, dataset, entries)
 
 
 def _other_labels(workdir: Path, table: Table, dataset: str, labels: Sequence[str]) -> list[str]:

@@ -51,7 +51,7 @@ def conv2d(
         x, kernel = x.astype(jnp.float32), kernel.astype(jnp.float32)
     size, _, channels, features = kernel.shape
     if size == 1:
-        convolve = _shift_and_multiply
+        convolve = _multiply
     elif size**2 * features <= channels:
         convolve = _multiply_and_shift
     elif channels >= _MIN_CHANNELS:
@@ -109,11 +109,10 @@ def _backward(
 _convolve_with_matmul_gradients.defvjp(_forward, _backward)
 
 
-def _shift_and_multiply(x: Array, kernel: Array, stride: int, dilation: int, padding: int) -> Array:
-    """A convolution as one matrix product for each tap of the kernel."""
-    shifted = _shifts(x, len(kernel), stride, dilation, padding)
-    taps = rearrange(kernel, "i j c d -> (i j) c d")
-    return functools.reduce(jnp.add, map(_matmul, shifted, taps))
+def _multiply(x: Array, kernel: Array, stride: int, dilation: int, padding: int) -> Array:
+    """A convolution with a kernel of one tap, as a matrix product."""
+    (seen,) = _shifts(x, 1, stride, dilation, padding)
+    return _matmul(seen, rearrange(kernel, "1 1 c d -> c d"))
 
 
 def _multiply_and_shift(x: Array, kernel: Array, stride: int, dilation: int, padding: int) -> Array:

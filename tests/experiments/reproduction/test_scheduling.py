@@ -1,5 +1,6 @@
 """Cells are run once, by one of all processes, and do not take others down with them."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -138,6 +139,23 @@ def test_a_machine_that_fails_at_everything_stops(tmp_path, stub, said):
     assert len(calls) == 6
     assert said[-1].startswith("sa: 3 cells in a row have failed")
     assert results.read(results.folder_of(tmp_path, cells[7])) is None
+
+
+def test_a_folder_that_another_recipe_has_begun_meanwhile_is_left(tmp_path, stub, said):
+    other = dataclasses.replace(CELL, seed=2)
+    folder = results.folder_of(tmp_path, CELL)
+
+    def say(text):
+        said.append(text)
+        if text.startswith(f"{CELL.name}: 1 of 2"):
+            folder.mkdir(parents=True)
+            theirs = dataclasses.replace(RECIPE, overrides={**TINY, "num_steps": 7}).config(CELL)
+            (folder / "config.json").write_text(json.dumps(theirs.to_dict()))
+
+    assert run_cells(tmp_path, [CELL, other], RECIPE, say) == 1
+    assert stub[0] == [("supervised", 2)]
+    assert results.read(folder) is None
+    assert any(text.startswith(f"{CELL.name}: ") and "num_steps" in text for text in said)
 
 
 def test_what_fails_after_the_training_is_a_failure_of_one_cell(tmp_path, stub, said, monkeypatch):

@@ -1,12 +1,15 @@
 """Checkpoints of state and data position together: the latest, and the best by mIoU."""
 
 import contextlib
+import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -14,20 +17,30 @@ from sassn_jax.data import BatchIterator
 from sassn_jax.errors import InputError, UnfitError
 from sassn_jax.methods import TrainState
 
+# Orbax looks for its files with an unescaped glob, and TensorStore takes a backslash for a slash
+# and a folder whose name ends in a colon for the scheme of a URL.
+MISREAD = re.compile(r"[*?\[\]\\]|:(/|$)")
+
 
 class Checkpoints:
     """The checkpoints of a workdir, written in the background, whole or not at all.
 
-    The latest two are kept, and the one with the best mIoU. Use as a context manager: leaving it
-    waits for what is still being written.
+    The latest two are kept, and the one with the best mIoU. The first one that is saved is read
+    back at once and compared, so that no run relies on a folder from which nothing can be restored.
+    Use as a context manager: leaving it waits for what is still being written.
     """
 
     def __init__(self, workdir: Path, *, read_only: bool = False):
         """Opens `workdir/checkpoints`, which is made if it is not there, unless `read_only`."""
         self.directory = (workdir / "checkpoints").absolute()
+        self._is_proven = False
+        self._resources = contextlib.ExitStack()
+        if not read_only:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        self._alias = self._resources.enter_context(_readable_alias(self.directory))
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
-            self.directory,
+            self._alias,
             options=ocp.CheckpointManagerOptions(
                 read_only=read_only,
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -48,13 +61,14 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
-        if kind is None:
-            with self._failing("written"):
-                self._manager.close()
-        else:
-            # What stopped the run is what the user should hear of.
-            with contextlib.suppress(Exception):
-                self._manager.close()
+        with self._resources:
+            if kind is None:
+                with self._failing("written"):
+                    self._manager.close()
+            else:
+                # What stopped the run is what the user should hear of.
+                with contextlib.suppress(Exception):
+                    self._manager.close()
 
     @contextlib.contextmanager
     def _failing(self, verb: str) -> Iterator[None]:
@@ -84,17 +98,44 @@ class Checkpoints:
     ) -> None:
         """Saves a state with the position of its data, and `miou` if it has just been evaluated.
 
+        The first call waits until the checkpoint is written, and compares what can be read of it
+        with what was to be saved, bit by bit.
+
         Raises:
-          UnfitError: if this checkpoint, or the one before in the background, cannot be written.
+          UnfitError: if this checkpoint, or the one before in the background, cannot be written; or
+            if the first one, which is removed then, does not read back as it was.
         """
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), batches=grain.checkpoint.CheckpointSave(batches)
         )
         with self._failing("written"):
             self._manager.save(int(state.step), args=args, metrics=metrics)
+            if not self._is_proven:
+                self._manager.wait_until_finished()
+        if not self._is_proven:
+            self._prove(state, batches)
+
+    def _prove(self, state: TrainState, batches: BatchIterator) -> None:
+        """Checks that the checkpoint of this state can be restored; removes it if it cannot."""
+        step, position = int(state.step), _Position()
+        try:
+            restored = self.restore(state, step, position)
+            differing = _first_difference(state, restored)
+            if differing is None and position.get_state() != batches.get_state():
+                differing = "the position in the data"
+            if differing is not None:
+                raise UnfitError(
+                    f"{self.directory}: {differing} does not read back from a checkpoint as it was "
+                    "written; choose a workdir on another file system"
+                )
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._manager.delete(step)
+            raise
+        self._is_proven = True
 
     def restore(
-        self, state: TrainState, step: int, batches: BatchIterator | None = None
+        self, state: TrainState, step: int, batches: "BatchIterator | _Position | None" = None
     ) -> TrainState:
         """Returns the saved state of a step and moves `batches`, if given, to where they were.
 
@@ -119,7 +160,7 @@ class Checkpoints:
 
     def _check_shapes(self, state: TrainState, step: int) -> None:
         """Names the first array that is wanted in another shape than it was saved in."""
-        path = self.directory / str(step) / "state"
+        path = self._alias / str(step) / "state"
         saved = _shapes(ocp.StandardCheckpointHandler().metadata(path).tree)
         wanted = _shapes(state.replace(rng=None))  # which is saved as plain numbers
         for name, shape in wanted.items():
@@ -129,6 +170,52 @@ class Checkpoints:
                     f"would be {shape}; the number of classes and the fields under model must be "
                     "those of the run"
                 )
+
+
+@contextlib.contextmanager
+def _readable_alias(directory: Path) -> Iterator[Path]:
+    """Gives a path to a folder that Orbax and TensorStore do not misread: a link where need be."""
+    if not MISREAD.search(str(directory)):
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="sassn_jax_") as folder:
+        alias = Path(folder) / "checkpoints"
+        alias.symlink_to(directory, target_is_directory=True)
+        yield alias
+
+
+class _Position:
+    """Takes the position of batches from a checkpoint without moving any."""
+
+    def __init__(self) -> None:
+        self._state = b""
+
+    def get_state(self) -> bytes:
+        return self._state
+
+    def set_state(self, state: bytes) -> None:
+        self._state = state
+
+    def start_prefetch(self) -> None:
+        """Nothing is fetched. Grain calls this after `set_state`."""
+
+
+def _first_difference(saved: TrainState, restored: TrainState) -> str | None:
+    """The dotted name of the first array whose bits differ, None where there is none."""
+    names = [
+        jax.tree_util.keystr(path, simple=True, separator=".")
+        for path, _ in jax.tree_util.tree_leaves_with_path(saved)
+    ]
+    for name, *pair in zip(names, jax.tree.leaves(saved), jax.tree.leaves(restored), strict=True):
+        a, b = map(_bits, pair)
+        if (a.dtype, a.shape) != (b.dtype, b.shape) or a.tobytes() != b.tobytes():
+            return name
+    return None
+
+
+def _bits(x: jax.Array) -> np.ndarray:
+    is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+    return np.asarray(jax.random.key_data(x) if is_key else x)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

@@ -127,7 +127,7 @@ def load_run(
         if checkpoint not in steps:
             raise InputError(f"checkpoint={checkpoint!r}: expected one of {', '.join(steps)}")
         step = steps[checkpoint]
-        if step is None:
+        if not step:  # before the first step nothing has been learned
             raise InputError(f"{workdir}: no checkpoint yet; run experiments.train on it first")
         state = checkpoints.restore(abstract_state(method, config), step)
     variables = method.inference_variables(state)

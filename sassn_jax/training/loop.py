@@ -71,7 +71,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
     ):
         configuration.write(config, workdir)
         setup.write(workdir)
-        start = checkpoints.latest_step or 0
+        latest = checkpoints.latest_step
+        start = latest or 0
         rest = f"from step {start} to {config.num_steps}"
         if start == config.num_steps:
             rest = f"all {start} steps have been taken"
@@ -90,8 +91,11 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
         if start < config.num_steps:
             reporter.say("building and compiling comes first, which may take minutes")
         state = setup.initial_state(config.seed)
-        if start:
-            state = checkpoints.restore(state, start, setup.batches)
+        if latest is None:
+            # Before the first step, so that a folder from which nothing can be restored costs none.
+            checkpoints.save(state, setup.batches, None)
+        else:
+            state = checkpoints.restore(state, latest, setup.batches)
         with Writer(workdir, start) as writer:
             return Loop(config, workdir, setup, writer, reporter).run(state, start, checkpoints)
 

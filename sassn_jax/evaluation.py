@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -19,7 +18,8 @@ class Batch(NamedTuple):
     """Images of a source whose canvases are of one size.
 
     Attributes:
-      indices: of the images in their source. There may be fewer than B: the last is then repeated.
+      indices: of the images in their source. There may be fewer than B: the last is then repeated,
+        its label all ignored.
       images: normalized, `[B, H, W, 3]`.
       labels: `[B, h, w]`, ignored around each label.
       sizes: of the images.
@@ -79,10 +79,7 @@ def evaluate(
             batch_size=batch_size,
         )
         predictions = jnp.argmax(probabilities, axis=-1)
-        # An image a call, so that float32 counts stay exact.
-        labels = jnp.asarray(batch.labels)[: len(batch.indices)]
-        for label, prediction in zip(labels, predictions, strict=False):
-            matrix = matrix.merge(jax.device_get(count(label[None], prediction[None])))
+        matrix = matrix.merge(count(jnp.asarray(batch.labels), predictions))
         on_batch(batch, probabilities)
     return matrix
 
@@ -115,7 +112,9 @@ def _stack(
     batch_size: int,
     ignore_label: int,
 ) -> Batch:
-    full = examples + [examples[-1]] * (batch_size - len(examples))
+    index, image, label = examples[-1]
+    repeated = index, image, np.full_like(label, ignore_label)
+    full = examples + [repeated] * (batch_size - len(examples))
     indices, images, labels = zip(*full, strict=True)
     canvas, label_canvas = canvases
     return Batch(

@@ -8,15 +8,16 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from sassn_jax.resampling import Size, Sizes, resample
+
 Predict = Callable[[Any, jax.Array], jax.Array]
-Size = tuple[int, int]  # height, width, in pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,18 +54,6 @@ class Inference:
         height, width = self.padded(size)
         down, across = self.stride or (1, 1)
         return -(-height // down) * down, -(-width // across) * across
-
-
-class Sizes(NamedTuple):
-    """Sizes in a batch.
-
-    Attributes:
-      canvas: that all arrays share.
-      images: of the image at the top left of each; zeros fill the rest.
-    """
-
-    canvas: Size
-    images: tuple[Size, ...]
 
 
 def predict_images(
@@ -106,7 +95,7 @@ def predict_images(
             _at_least(_scaled(sizes.canvas, scale), inference.window),
             tuple(_scaled(size, scale) for size in sizes.images),
         )
-        shown = _resample(images, sizes, view, mirror=mirror, aligned=False)
+        shown = resample(images, sizes, view, mirror=mirror, aligned=False)
         if inference.window:
             probabilities = jnp.stack(
                 [
@@ -123,7 +112,7 @@ def predict_images(
             )
         else:
             probabilities = predict(variables, shown)
-        return _resample(probabilities, view, target, mirror=mirror, aligned=True)
+        return resample(probabilities, view, target, mirror=mirror, aligned=True)
 
     return functools.reduce(jnp.add, itertools.starmap(predict_view, views)) / len(views)
 
@@ -201,74 +190,3 @@ def _add_windows(
         return jax.lax.dynamic_update_slice(total, after, corner)
 
     return jax.lax.fori_loop(0, len(weights), add, total)
-
-
-def _resample(
-    x: Float[Array, "B H W C"], source: Sizes, target: Sizes, *, mirror: bool, aligned: bool
-) -> Float[Array, "B h w C"]:
-    """Scales the images of a batch bilinearly, each from its size to its size in `target`.
-
-    Args:
-      x: the images on their canvases.
-      source: sizes in `x`.
-      target: sizes of the result.
-      mirror: whether the result is mirrored left to right.
-      aligned: whether it is the centres of the corner pixels that keep their place, or the corners
-        of the image, as in `TrainTransform`.
-    """
-    if source == target and not mirror:
-        return x
-    sizes = np.array([source.images, target.images], np.int32)
-    return _interpolate(x, *sizes, canvas=target.canvas, mirror=mirror, aligned=aligned)
-
-
-@functools.partial(jax.jit, static_argnames=("canvas", "mirror", "aligned"))
-def _interpolate(
-    x: Float[Array, "B H W C"],
-    sizes_in: Int[Array, "B 2"],
-    sizes_out: Int[Array, "B 2"],
-    *,
-    canvas: Size,
-    mirror: bool,
-    aligned: bool,
-) -> Float[Array, "B h w C"]:
-    """Two matrix products an image, of one shape whatever the images' sizes."""
-    rows, columns = (
-        jax.vmap(
-            functools.partial(
-                _interpolation_matrix,
-                shape=(canvas[axis], x.shape[1 + axis]),
-                mirror=mirror and axis == 1,
-                aligned=aligned,
-            )
-        )(sizes_in[:, axis], sizes_out[:, axis])
-        for axis in (0, 1)
-    )
-    product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    return product("bpw,bowc->bopc", columns, product("boh,bhwc->bowc", rows, x))
-
-
-def _interpolation_matrix(
-    size_in: Int[Array, ""],
-    size_out: Int[Array, ""],
-    *,
-    shape: tuple[int, int],
-    mirror: bool,
-    aligned: bool,
-) -> Float[Array, "O I"]:
-    """Linear interpolation from `size_in` to `size_out` samples, mirrored first; zeros beyond.
-
-    In whole numbers up to the weights, so that the position of no sample is rounded.
-    """
-    outputs, inputs = map(jnp.arange, shape)
-    if mirror:
-        inputs = size_in - 1 - inputs
-    if aligned:
-        numerator, denominator = outputs * (size_in - 1), jnp.maximum(1, size_out - 1)
-    else:
-        numerator, denominator = (2 * outputs + 1) * size_in - size_out, 2 * size_out
-        numerator = jnp.clip(numerator, 0, denominator * (size_in - 1))
-    below, rest = jnp.divmod(numerator[:, None], denominator)
-    weight = (rest / denominator).astype(jnp.float32)
-    weights = jnp.where(inputs == below, 1 - weight, jnp.where(inputs == below + 1, weight, 0))
-    return jnp.where(outputs[:, None] < size_out, weights, 0)

@@ -9,26 +9,57 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from einops import rearrange
+from jaxtyping import Array, Float, Int, Int64
+
+# Pixels that are counted at once. float32, in which a product of matrices counts, is exact up to
+# 2^24; so few keep the one-hot rows of an image of any size in little memory too.
+CHUNK = 2**16
 
 
-@functools.partial(jax.jit, static_argnames=("num_classes", "ignore_label"))
 def count_pairs(
     labels: Int[Array, "B H W"],
     predictions: Int[Array, "B H W"],
     num_classes: int,
     ignore_label: int = 255,
-) -> Float[Array, "C C"]:
+) -> Int64[np.ndarray, "C C"]:
     """Counts pixels by class of the label (row) and of the prediction (column).
 
-    A product of one-hot matrices rather than a scatter, which some GPUs do in no fixed order; exact
-    up to 2^24 pixels a call.
+    The counts are exact for any number of pixels.
+
+    Args:
+      labels: class of each pixel, or `ignore_label`. A label outside the classes is not counted:
+        `evaluate` refuses it.
+      predictions: class of each pixel.
+      num_classes: C.
+      ignore_label: pixels that are not counted.
+    """
+    counts = _count_chunks(labels, predictions, num_classes, ignore_label)
+    return jax.device_get(counts).sum(axis=0, dtype=np.int64)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _count_chunks(
+    labels: Int[Array, "B H W"],
+    predictions: Int[Array, "B H W"],
+    num_classes: int,
+    ignore_label: int,
+) -> Float[Array, "N C C"]:
+    """Counts `CHUNK` pixels at a time.
+
+    By a product of one-hot matrices rather than by a scatter, which some GPUs do in no fixed order.
     """
     nothing = -1  # a one-hot row of zeros
+
+    def count(pairs: Int[Array, "2 K"]) -> Float[Array, "C C"]:
+        truth, guess = jax.nn.one_hot(pairs, num_classes, dtype=jnp.float32)
+        return jnp.matmul(truth.T, guess, precision=jax.lax.Precision.HIGHEST)
+
     valid_labels = jnp.where(labels == ignore_label, nothing, labels)
-    truth = jax.nn.one_hot(valid_labels.ravel(), num_classes)
-    guess = jax.nn.one_hot(predictions.ravel(), num_classes)
-    return jnp.matmul(truth.T, guess, precision=jax.lax.Precision.HIGHEST)
+    pairs = jnp.stack([valid_labels.ravel(), predictions.ravel()])
+    missing = -pairs.shape[1] % CHUNK
+    pairs = jnp.pad(pairs, ((0, 0), (0, missing)), constant_values=nothing)
+    return jax.lax.map(count, rearrange(pairs, "two (n k) -> n two k", k=CHUNK))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +70,16 @@ class ConfusionMatrix:
       counts: int64.
     """
 
-    counts: Shaped[np.ndarray, "C C"]
+    counts: Int64[np.ndarray, "C C"]
 
     @classmethod
     def empty(cls, num_classes: int) -> "ConfusionMatrix":
         """Returns the matrix of no pixels."""
         return cls(np.zeros((num_classes, num_classes), np.int64))
 
-    def merge(self, counts: Shaped[np.ndarray, "C C"]) -> "ConfusionMatrix":
+    def merge(self, counts: Int64[np.ndarray, "C C"]) -> "ConfusionMatrix":
         """Returns the matrix of these pixels and of those in `counts`."""
-        return ConfusionMatrix(self.counts + np.asarray(counts).astype(np.int64))
+        return ConfusionMatrix(self.counts + counts)
 
     def iou(self) -> Float[np.ndarray, " C"]:
         """Returns each class's intersection over union, NaN for one that occurs nowhere."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sassn_jax.metrics import ConfusionMatrix, count_pairs
+from sassn_jax.metrics import CHUNK, ConfusionMatrix, count_pairs
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes", "strict_ranks")
 
@@ -23,7 +23,7 @@ def draw(seed=0, shape=(2, 7, 9)):
 
 def count(labels, predictions, **options):
     matrix = count_pairs(jnp.asarray(labels), jnp.asarray(predictions), CLASSES, **options)
-    return np.asarray(matrix)
+    return matrix
 
 
 def naive_iou(labels, predictions, c):
@@ -78,10 +78,32 @@ def test_merging_equals_counting_all_at_once():
     assert parts.counts.dtype == np.int64
 
 
-def test_sums_stay_exact_beyond_what_float32_counts():
-    odd = np.array([[2**24 + 2, 1], [1, 1]], np.float32)
-    matrix = ConfusionMatrix.empty(2).merge(odd).merge(np.array([[1, 0], [0, 0]], np.float32))
-    assert matrix.counts[0, 0] == 2**24 + 3
+def test_counts_are_exact_in_an_image_of_any_size():
+    """float32 has no odd number beyond 2^24; some matrix products stop counting there."""
+    labels = np.zeros((1, 4099, 4099), np.int32)
+    predictions = np.zeros_like(labels)
+    predictions[0, 0] = 1
+    labels[0, 1, :7] = 255
+    total = 4099 * 4099 - 7
+    assert total - 4099 > 2**24
+    expected = np.zeros((CLASSES, CLASSES), np.int64)
+    expected[0, :2] = total - 4099, 4099
+    np.testing.assert_array_equal(count(labels, predictions), expected)
+
+
+@pytest.mark.parametrize("pixels", [1, CHUNK - 1, CHUNK, CHUNK + 1])
+def test_counts_pixels_about_the_size_of_a_chunk(pixels):
+    labels, predictions = draw(shape=(1, 1, pixels))
+    valid = labels != 255
+    expected = np.zeros((CLASSES, CLASSES), np.int64)
+    np.add.at(expected, (labels[valid], predictions[valid]), 1)
+    np.testing.assert_array_equal(count(labels, predictions), expected)
+
+
+def test_sums_stay_exact_beyond_what_float32_and_int32_count():
+    many = np.array([[2**33 + 1, 1], [1, 1]])
+    matrix = ConfusionMatrix.empty(2).merge(many).merge(np.array([[1, 0], [0, 0]]))
+    assert matrix.counts[0, 0] == 2**33 + 2
 
 
 def test_absent_class_is_nan_and_not_part_of_the_mean():

@@ -1,5 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and texts that others wrote."""
 
+import codecs
 import contextlib
 import fcntl
 import json
@@ -41,6 +42,22 @@ def write_json(path: Path, value: Any) -> None:
     """Writes a value as JSON."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads the lines of a text that are not blank, without the white space around them.
+
+    The text is UTF-8 or, where a byte order mark says so, as in what PowerShell writes, UTF-16.
+
+    Raises:
+      ValueError: where the file is neither, or has a NUL, which no text has.
+    """
+    content = path.read_bytes()
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
+    if "\0" in text:
+        raise ValueError(f"{path}: holds NUL; expected text")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 @contextlib.contextmanager

@@ -24,13 +24,13 @@ from PIL import Image
 from sassn_jax.data import records
 from sassn_jax.data.dataset import IGNORE_LABEL, Dataset
 from sassn_jax.data.images import (
-    check_label,
     encode_png,
+    is_of_system,
     name_several,
     read_image,
-    read_label,
     size,
 )
+from sassn_jax.data.masks import check_label, read_label
 from sassn_jax.errors import InputError
 
 # The names of the dataset, and how many times smaller each side of the images is than published.
@@ -199,12 +199,14 @@ def _paths(folder: Traversable, suffix: str, others: bool) -> dict[str, Traversa
         raise InputError(f"{folder}: no such folder; expected a folder for each city in it")
     paths: dict[str, Traversable] = {}
     for city in folder.iterdir():
+        if is_of_system(city.name):
+            continue
         if city.name not in CITIES[folder.name] or not city.is_dir():
             raise InputError(f"{city}: not a folder of one of the cities for {folder.name}")
         for path in city.iterdir():
             id_ = path.name.removesuffix(suffix)
             if re.fullmatch(rf"{city.name}_\d{{6}}_\d{{6}}", id_) and id_ != path.name:
                 paths[id_] = path
-            elif not others:
+            elif not others and not is_of_system(path.name):
                 raise InputError(f"{path}: not an image of Cityscapes; remove it")
     return paths

@@ -5,9 +5,13 @@ train.txt, val.txt             ids of images with masks, one a line
 test.txt                       the same, if there are images to test on
 unlabeled.txt                  the same of training images without masks, if there are any
 images/ID.jpg or ID.png        RGB
-labels/ID.png                  one channel of class ids; 255 = ignore
+labels/ID.png                  class ids, see `masks.read_label`; 255 = ignore
+
+With two classes and masks of 0 and 255 alone, 255 stands for the second class.
 """
 
+import dataclasses
+import functools
 import glob
 import itertools
 import os
@@ -20,13 +24,13 @@ import numpy as np
 from sassn_jax.data import records
 from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED, Dataset
 from sassn_jax.data.images import (
-    check_label,
     encode_png,
     name_several,
+    orientation,
     read_image,
-    read_label,
     read_list,
 )
+from sassn_jax.data.masks import check_label, read_label
 from sassn_jax.errors import InputError
 
 NAME = "folder"
@@ -41,7 +45,8 @@ def prepare(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bool:
     """Writes such a folder's images and masks under `data_dir`, as `records.prepare` does."""
-    return records.prepare(NAME, read_layout(source), data_dir, progress)
+    layout = with_foreground(read_layout(source), progress)
+    return records.prepare(NAME, layout, data_dir, progress)
 
 
 def load(data_dir: str | os.PathLike[str] | None) -> Dataset:
@@ -57,11 +62,23 @@ class FolderLayout:
       root: the folder.
       class_names: in order of class id.
       splits: ids of the images of each split, in the order of its list.
+      has_foreground: whether 255 stands for the second class in all masks, and for nothing ignored.
     """
 
     root: Path
     class_names: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
+    has_foreground: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the masks are understood, where that is not plain."""
+        if not self.has_foreground:
+            return ()
+        return (
+            f"the masks hold 0 and {IGNORE_LABEL} alone: {IGNORE_LABEL} is read as class 1, "
+            f"{self.class_names[1]!r}, and no pixel is ignored",
+        )
 
     def paths(self, split: str, id_: str) -> tuple[Path, Path]:
         """The files of an image and its mask; the image's alone where it has none."""
@@ -84,8 +101,56 @@ class FolderLayout:
         if split == UNLABELED:
             return image_file, encode_png(np.full(image.shape[:2], IGNORE_LABEL, np.uint8))
         label_file, label = read_label(label_path)
-        check_label(label_path, label, image, len(self.class_names))
+        turned = orientation(image_file)
+        check_label(label_path, label, image, len(self.class_names), turned)
+        if self.has_foreground:
+            label_file = encode_png((label == IGNORE_LABEL).astype(np.uint8))
         return image_file, label_file
+
+
+def with_foreground(
+    layout: FolderLayout, progress: Callable[[int, int], None] = lambda done, total: None
+) -> FolderLayout:
+    """Decides whether 255 stands for a class: where no mask holds anything but 0 and 255.
+
+    Most programs that draw masks of two classes write 0 and 255. Read as an ignored pixel, 255
+    would leave one class, which every prediction gets right. Masks are looked at until one has
+    another id.
+
+    Args:
+      layout: of a folder.
+      progress: called with the number of masks that have been looked at, and of all.
+
+    Raises:
+      InputError: where the masks are of that kind, and there are not two classes.
+    """
+    paths = [
+        layout.paths(split, id_)[1]
+        for split, ids in layout.splits.items()
+        if split != UNLABELED
+        for id_ in ids
+    ]
+    seen: set[int] = set()
+    for done, path in enumerate(paths, start=1):
+        try:
+            _, label = read_label(path)
+        except InputError:
+            continue  # whoever writes it tells of it
+        is_zero, is_white = label == 0, label == IGNORE_LABEL
+        if not (is_zero | is_white).all():
+            return layout
+        seen |= {0} if is_zero.any() else set()
+        seen |= {IGNORE_LABEL} if is_white.any() else set()
+        progress(done, len(paths))
+    if seen != {0, IGNORE_LABEL}:
+        return layout
+    if len(layout.class_names) != 2:
+        raise InputError(
+            f"{layout.root / 'labels'}: all masks hold 0 and {IGNORE_LABEL} alone, and classes.txt "
+            f"has {len(layout.class_names)} names; expected two (such as background and what "
+            f"{IGNORE_LABEL} shows), or masks of class ids"
+        )
+    return dataclasses.replace(layout, has_foreground=True)
 
 
 def read_layout(root: str | os.PathLike[str], *, tested: bool = False) -> FolderLayout:
@@ -105,10 +170,13 @@ def read_layout(root: str | os.PathLike[str], *, tested: bool = False) -> Folder
     names = read_list(root / "classes.txt", "class names")
     if len(names) > IGNORE_LABEL:
         raise InputError(f"{root / 'classes.txt'}: {len(names)} classes; at most {IGNORE_LABEL}")
-    splits = {split: read_list(root / f"{split}.txt", "image ids") for split in SPLITS}
-    for split in OPTIONAL_SPLITS:
-        if (root / f"{split}.txt").exists() or (tested and split == "test"):
-            splits[split] = read_list(root / f"{split}.txt", "image ids")
+    needed = (*SPLITS, "test") if tested else SPLITS
+    clean = functools.partial(_with_slashes, root / "images")
+    splits = {
+        split: read_list(root / f"{split}.txt", "image ids", clean)
+        for split in (*SPLITS, *OPTIONAL_SPLITS)
+        if split in needed or (root / f"{split}.txt").exists()
+    }
     for one, other in itertools.combinations(splits, 2):
         if twice := sorted(set(splits[one]) & set(splits[other])):
             raise InputError(
@@ -120,6 +188,13 @@ def read_layout(root: str | os.PathLike[str], *, tested: bool = False) -> Folder
         if split != UNLABELED:
             _check_files(root, split, ids, "labels", (".png",))
     return FolderLayout(root, names, splits)
+
+
+def _with_slashes(folder: Path, id_: str) -> str:
+    """The id of an image as POSIX has it, where Windows wrote the list."""
+    if any((folder / f"{id_}{suffix}").is_file() for suffix in IMAGE_SUFFIXES):
+        return id_
+    return id_.replace("\\", "/")
 
 
 def _check_files(
@@ -140,6 +215,8 @@ def _check_files(
         hint = f"; expected ids without {named.suffix}"
     elif near := sorted(named.parent.glob(f"{glob.escape(named.name)}.*")):
         hint = f"; rename or convert {near[0].name}"
+        if folder == "labels" and near[0].suffix.lower() in (".jpg", ".jpeg"):
+            hint = f"; {near[0].name} is no mask: JPEG smears class ids, so export it as PNG"
     raise InputError(
         f"{first}: no such file{nor}, but {id_!r} is in {split}.txt{name_several(missing)}{hint}"
     )

@@ -1,4 +1,4 @@
-"""Lists, images and masks that others made, read with suspicion."""
+"""Lists and images that others made, read with suspicion."""
 
 import io
 import zipfile
@@ -6,25 +6,34 @@ import zlib
 from collections.abc import Callable, Collection
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.errors import InputError
+from sassn_jax.files import read_lines
 
+T = TypeVar("T")
+
+# What systems leave in folders: macOS its settings and the other halves of files on foreign disks,
+# Windows its thumbnails and settings.
+_OF_SYSTEMS = {"Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX"}
 # By how a file's name ends. No reader of another format is tried: one that Pillow has, that of EPS,
 # runs programs.
 _FORMATS = {".jpg": "JPEG", ".png": "PNG"}
 
 
-def read_list(path: Path, what: str) -> tuple[str, ...]:
+def read_list(
+    path: Path, what: str, clean: Callable[[str], str] = lambda entry: entry
+) -> tuple[str, ...]:
     """Reads a list of one entry a line.
 
     Args:
       path: of the list.
       what: the entries, for messages.
+      clean: applied to each entry.
 
     Raises:
       InputError: where it is missing, empty, not text, or has an entry twice.
@@ -32,10 +41,9 @@ def read_list(path: Path, what: str) -> tuple[str, ...]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a list of {what}, one a line")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
+        entries = tuple(map(clean, read_lines(path)))
+    except ValueError:
         raise InputError(f"{path}: not a text file; expected {what}, one a line") from None
-    entries = tuple(line.strip() for line in lines if line.strip())
     if not entries:
         raise InputError(f"{path}: empty; expected {what}, one a line")
     seen: set[str] = set()
@@ -64,7 +72,7 @@ def check_folder(
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected ID{suffix} for each id in {lists}")
     expected = {f"{id_}{suffix}" for id_ in ids}
-    found = {path.name for path in folder.iterdir()}
+    found = {path.name for path in folder.iterdir() if not is_of_system(path.name)}
     if missing := expected - found:
         raise InputError(
             f"{folder / min(missing)}: no such file, but in {lists}{name_several(missing)}"
@@ -74,6 +82,14 @@ def check_folder(
             f"{folder / min(extra)}: not in {lists}{name_several(extra)}; remove it, or complete "
             "the list"
         )
+
+
+def is_of_system(name: str) -> bool:
+    """Whether a file or folder is none of a dataset's, such as `.DS_Store`, `._1.png`, `Thumbs.db`.
+
+    Names that begin with a dot are none of a dataset's.
+    """
+    return name.startswith(".") or name in _OF_SYSTEMS
 
 
 def name_several(names: Collection[str]) -> str:
@@ -94,18 +110,22 @@ def read_image(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W 3"]]:
         channels of 16 bits.
     """
     content = read_bytes(path)
-    return content, _decode(path, content, decode_image)
+    return content, decode(path, content, decode_image)
 
 
-def read_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
-    """Reads a mask, a `.png`: the file as it is, and its pixels.
+def orientation(content: bytes) -> int:
+    """How an image file says by its EXIF data that it is to be shown.
 
-    Raises:
-      InputError: where the file is missing, damaged, of another format than its name says, or has
-        not one channel of 8 bits.
+    Returns:
+      1 as it is stored, 3 upside down, 6 and 8 turned by 90 degrees, the other numbers up to 8
+      mirrored (EXIF 2.32, tag 0x0112); 1 where the file says nothing, or cannot be read.
     """
-    content = read_bytes(path)
-    return content, _decode(path, content, decode_label)
+    try:
+        with Image.open(io.BytesIO(content), formats=list(_FORMATS.values())) as image:
+            value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF data fail in many ways, and the pixels can be read without
+        return 1
+    return value if value in range(1, 9) else 1
 
 
 def read_bytes(path: Traversable) -> bytes:
@@ -122,29 +142,6 @@ def read_bytes(path: Traversable) -> bytes:
     # By a RuntimeError zipfile tells of encryption, and of ways to pack that it does not know.
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be unpacked ({error})") from None
-
-
-def check_label(
-    path: Traversable,
-    label: UInt8[np.ndarray, "H W"],
-    image: UInt8[np.ndarray, "h w 3"],
-    num_ids: int,
-) -> None:
-    """Checks that a mask fits its image, and has no ids but 0 to `num_ids - 1` and 255.
-
-    Raises:
-      InputError: names the file of the mask.
-    """
-    if image.shape[:2] != label.shape:
-        raise InputError(
-            f"{path}: {size(label)} pixels, and its image {size(image)}; "
-            "expected the same width x height"
-        )
-    wrong = label[(label >= num_ids) & (label != IGNORE_LABEL)]
-    if wrong.size:
-        raise InputError(
-            f"{path}: class id {wrong[0]}; expected 0 to {num_ids - 1} or {IGNORE_LABEL}"
-        )
 
 
 def size(array: np.ndarray) -> str:
@@ -167,24 +164,21 @@ def decode_image(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def decode_label(image: Image.Image) -> np.ndarray:
-    """Pixels of a mask: uint8 `[H, W]`; of one with a palette its indices, not its colours.
+def decode(path: Traversable, content: bytes, read: Callable[[Image.Image], T]) -> T:
+    """Returns what `read` makes of an image file.
+
+    Args:
+      path: of the file, whose ending says its format.
+      content: of the file.
+      read: raises ValueError for what it does not take.
 
     Raises:
-      ValueError: where it has not one channel of 8 bits.
+      InputError: where the file is damaged, of another format, or not taken.
     """
-    if image.mode not in ("L", "P"):
-        raise ValueError(f"has mode {image.mode}; expected one channel of 8-bit class ids")
-    return np.asarray(image)
-
-
-def _decode(
-    path: Traversable, content: bytes, decode: Callable[[Image.Image], np.ndarray]
-) -> np.ndarray:
     format_ = _FORMATS[PurePath(path.name).suffix]
     try:
         with Image.open(io.BytesIO(content), formats=[format_]) as image:
-            return decode(image)
+            return read(image)
     except UnidentifiedImageError:  # it names the bytes' address in memory
         reason = f"not a {format_} file"
     # Pillow reports a damaged file by any of these.

@@ -17,7 +17,8 @@ from PIL import Image
 
 from sassn_jax.data.checked_parts import CheckedParts, stamp
 from sassn_jax.data.dataset import Dataset, DatasetInfo, Example, voc_color
-from sassn_jax.data.images import decode_image, decode_label
+from sassn_jax.data.images import decode_image
+from sassn_jax.data.masks import decode_label
 from sassn_jax.errors import InputError
 from sassn_jax.files import occupied
 

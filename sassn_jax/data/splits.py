@@ -5,13 +5,13 @@ import json
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from sassn_jax.errors import InputError
-from sassn_jax.files import write_json
+from sassn_jax.files import read_lines, write_json
 
 
 class Split(NamedTuple):
@@ -76,18 +76,16 @@ def _parse_fraction(labels: str) -> Fraction | None:
 
 def _read_ids(path: Path, known: Sequence[str]) -> set[str]:
     try:
-        # Windows puts a byte order mark before a text.
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
+        lines = read_lines(path)
+    except ValueError:
         raise InputError(f"{path}: expected text, one id a line") from None
-    lines = [line.strip() for line in lines if line.strip()]
     if not lines:
         raise InputError(f"{path}: holds no ids; expected one a line")
-    allowed = set(known)
+    allowed = frozenset(known)
     ids: set[str] = set()
     for line in lines:
-        id_ = line if line in allowed else _id_of_files(line)
-        if id_ is None or id_ not in allowed:
+        id_ = line if line in allowed else _id_of_files(line, allowed)
+        if id_ is None:
             raise InputError(
                 f"{path}: {line!r} is not one of the {len(known)} training images "
                 f"(such as {known[0]!r})"
@@ -98,11 +96,30 @@ def _read_ids(path: Path, known: Sequence[str]) -> set[str]:
     return ids
 
 
-def _id_of_files(line: str) -> str | None:
-    """The id in the paths of an image and its mask, as VOC and Cityscapes name them."""
-    stems = {PurePosixPath(word).stem for word in line.split()}
-    ids = {re.sub(r"_(leftImg8bit|gtFine_label(Train)?Ids)$", "", stem) for stem in stems}
-    return ids.pop() if len(ids) == 1 else None
+def _id_of_files(line: str, allowed: Collection[str]) -> str | None:
+    """The one of the ids that a line names by the path of its image, perhaps with its mask's.
+
+    A path may hold spaces, so that it is not known where the first one ends: every place is tried.
+    """
+    cuts = [(line[: gap.start()], line[gap.end() :]) for gap in re.finditer(r"\s+", line)]
+    for slashes in ("/", "/\\"):  # a file of POSIX may have a backslash in its name
+        pairs = [[_ids_of_file(path, slashes, allowed) for path in paths] for paths in cuts]
+        for of_image, of_mask in pairs:
+            if common := [id_ for id_ in of_image if id_ in of_mask]:
+                return common[0]
+        if any(of_image and of_mask for of_image, of_mask in pairs):
+            return None  # an image with the mask of another
+        if ids := _ids_of_file(line, slashes, allowed):
+            return ids[0]
+    return None
+
+
+def _ids_of_file(path: str, slashes: str, allowed: Collection[str]) -> list[str]:
+    """The ids that a file may be of, as VOC and Cityscapes name images and masks; longest first."""
+    *folders, name = re.split(f"[{re.escape(slashes)}]", path)
+    stem = re.sub(r"_(leftImg8bit|gtFine_label(Train)?Ids)$", "", PurePosixPath(name).stem)
+    ids = ("/".join([*folders[i:], stem]) for i in range(len(folders) + 1))
+    return [id_ for id_ in ids if id_ in allowed]
 
 
 def write_split(path: str | os.PathLike[str], split: Split) -> None:

@@ -27,14 +27,14 @@ from sassn_jax.data import records
 from sassn_jax.data.dataset import Dataset, voc_color
 from sassn_jax.data.images import (
     check_folder,
-    check_label,
     encode_png,
+    is_of_system,
     name_several,
     read_bytes,
     read_image,
-    read_label,
     read_list,
 )
+from sassn_jax.data.masks import check_label, read_label
 from sassn_jax.errors import InputError
 
 NAME = "voc2012_aug"
@@ -166,7 +166,11 @@ def _sbd_masks(voc: Path, sbd: Path, own: Collection[str]) -> dict[str, Path]:
     folder = voc / "SegmentationClassAug"
     if not folder.is_dir():
         raise InputError(f"{sbd}: no such folder; expected SBD there, or its masks in {folder}")
-    ids = {path.stem for path in folder.iterdir() if path.suffix == ".png"}
+    ids = {
+        path.stem
+        for path in folder.iterdir()
+        if path.suffix == ".png" and not is_of_system(path.name)
+    }
     lists = str(folder / "*.png")
     trainaug = voc / "ImageSets" / "Segmentation" / TRAINAUG
     if trainaug.is_file():  # some who convert SBD write this list; the folder may hold val's too
@@ -189,7 +193,7 @@ def _name_missing(lists: Path, sbd: Path, known: Collection[str]) -> str:
             return f"; in {path}, but without a mask: {min(missing)}{name_several(missing)}"
     objects = lists.parents[1] / "SegmentationObject"
     for folder, suffix in ((sbd / "img", ".jpg"), (sbd / "inst", ".mat"), (objects, ".png")):
-        ids = {path.stem for path in folder.glob(f"*{suffix}")}
+        ids = {path.stem for path in folder.glob(f"*{suffix}") if not is_of_system(path.name)}
         if missing := ids - set(known):
             return f"; in {folder}, but in no list: {min(missing)}{name_several(missing)}"
     if (lists / TRAINAUG).is_file():

@@ -154,7 +154,9 @@ def unknown_class(root):
 
 
 def coloured_mask(root):
-    Image.fromarray(np.zeros((20, 31, 3), np.uint8)).save(root / "labels" / "test_0.png")
+    colors = np.zeros((20, 31, 3), np.uint8)
+    colors[:9] = 128, 0, 0
+    Image.fromarray(colors).save(root / "labels" / "test_0.png")
     return "labels/test_0.png"
 
 

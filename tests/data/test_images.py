@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sassn_jax.data.images import encode_png, read_bytes, read_image, read_label, read_list
+from sassn_jax.data.images import (
+    encode_png,
+    orientation,
+    read_bytes,
+    read_image,
+    read_list,
+)
 from sassn_jax.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
@@ -41,24 +47,25 @@ def test_an_image_is_what_its_name_says(tmp_path, name, content, reason):
     assert "0x" not in str(error.value)
 
 
-def test_a_mask_is_a_png(tmp_path):
-    path = tmp_path / "mask.png"
-    path.write_bytes(encode("TIFF", PIXELS[..., 0]))
-    with pytest.raises(InputError, match="not a PNG file"):
-        read_label(path)
-
-
-@pytest.mark.parametrize("orientation", [1, 3, 6])
-def test_pixels_are_as_they_are_stored_whatever_exif_says(tmp_path, orientation):
+@pytest.mark.parametrize("turn", [1, 3, 6])
+def test_pixels_are_as_they_are_stored_whatever_exif_says(tmp_path, turn):
     exif = Image.Exif()
-    exif[0x0112] = orientation
+    exif[0x0112] = turn
     path = tmp_path / "turned.png"
     path.write_bytes(encode("PNG", exif=exif))
-    with Image.open(path) as image:
-        assert image.getexif()[0x0112] == orientation
     content, pixels = read_image(path)
     assert content == path.read_bytes()
+    assert orientation(content) == turn
     np.testing.assert_array_equal(pixels, PIXELS)
+
+
+@pytest.mark.parametrize("value", [None, 0, 9])
+def test_an_orientation_that_is_none_is_1(value):
+    exif = Image.Exif()
+    if value is not None:
+        exif[0x0112] = value
+    assert orientation(encode("JPEG", exif=exif)) == 1
+    assert orientation(b"no image") == 1
 
 
 @pytest.mark.parametrize(
@@ -81,7 +88,15 @@ def test_a_file_that_zipfile_cannot_unpack_is_named(tmp_path, place, value, reas
     assert reason in str(error.value)
 
 
-def test_a_list_may_begin_with_a_byte_order_mark(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_may_be_written_on_windows(tmp_path, encoding):
     path = tmp_path / "train.txt"
-    path.write_text("one\ntwo\n", encoding="utf-8-sig")
-    assert read_list(path, "image ids") == ("one", "two")
+    path.write_text("one\r\n\r\nzwö\r\n", encoding, newline="")
+    assert read_list(path, "image ids") == ("one", "zwö")
+
+
+def test_a_list_of_other_bytes_is_named(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_bytes(b"\xff\xfeo")  # half a letter
+    with pytest.raises(InputError, match=r"train.txt: not a text file; expected image ids, one a"):
+        read_list(path, "image ids")

@@ -92,18 +92,24 @@ CITYSCAPES = ("aachen_000000_000019", "jena_000078_000019", "jena_000079_000019"
             "leftImg8bit/train/aachen/{0}_leftImg8bit.png\tgtFine/aachen/{0}_gtFine_labelIds.png",
         ),
         (("a photo", "b", "c.1"), "a photo\nc.1\n"),
+        (("a photo", "b", "c.1"), "my images/a photo.jpg my labels/a photo.png\nx y/c.1.jpg\n"),
+        (VOC, "JPEGImages\\{2}.jpg SegmentationClass\\{2}.png\r\nC:\\my data\\{0}.jpg\r\n"),
+        (("in/a b", "b", "in/c"), "images\\in\\a b.jpg\nimages/in/c.png labels/in/c.png\n"),
+        (("a\\b", "b", "c"), "images/a\\b.jpg labels/a\\b.png\nc\n"),
     ],
 )
 def test_a_file_may_name_images_as_published_lists_do(tmp_path, ids, content):
     path = tmp_path / "labeled.txt"
-    path.write_text(content.format(*ids), newline="")
-    assert choose_labeled(ids, str(path), seed=0) == Split((ids[0], ids[2]), (ids[1],))
+    for encoding in ("utf-8", "utf-16"):  # the latter by PowerShell's `>`
+        path.write_text(content.format(*ids), encoding, newline="")
+        assert choose_labeled(ids, str(path), seed=0) == Split((ids[0], ids[2]), (ids[1],))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"images/frame_001.jpg labels/frame_002.png\n", "'images/frame_001.jpg labels/frame_002"),
+        (b"my images/frame_001.jpg my labels/frame_002.png\n", "'my images/frame_001.jpg my labe"),
         (b"images/frame_001.jpg\nframe_001\n", "'frame_001' occurs twice"),
         (b"frame_001\nnobody\n", "'nobody'"),
         (b"frame_001\nframe_001\n", "'frame_001' occurs twice"),

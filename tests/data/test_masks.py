@@ -1,0 +1,160 @@
+"""Masks of every kind of PNG, written here byte by byte."""
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sassn_jax.data.masks import check_label, decode_label, read_label
+from sassn_jax.errors import InputError
+
+GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types of the PNG standard
+HEIGHT, WIDTH = 5, 7  # a row of 1, 2 or 4 bits ends within a byte
+
+
+def png(samples: np.ndarray, color_type: int, depth: int) -> bytes:
+    """A PNG file of samples `[H, W]` or `[H, W, channels]`, by the standard and without Pillow."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(name + data)
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
+
+    height, width = samples.shape[:2]
+    rows = samples.reshape(height, -1).astype(np.uint16)
+    bits = (rows[..., None] >> np.arange(depth - 1, -1, -1, dtype=np.uint16)) & 1
+    packed = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1)
+    unfiltered = b"".join(b"\0" + row.tobytes() for row in packed)
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    colors = np.random.default_rng(0).integers(0, 256, (2 ** min(depth, 8), 3), np.uint8).tobytes()
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            chunk(b"PLTE", colors) if color_type == PALETTE else b"",
+            chunk(b"IDAT", zlib.compress(unfiltered)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+def ids(largest: int) -> np.ndarray:
+    label = np.random.default_rng(1).integers(0, largest + 1, (HEIGHT, WIDTH))
+    label[0, :2] = 0, largest
+    return label
+
+
+def read(tmp_path, content: bytes) -> np.ndarray:
+    """The pixels of a mask, after a look at the file that is kept of it."""
+    path = tmp_path / "mask.png"
+    path.write_bytes(content)
+    kept, label = read_label(path)
+    with Image.open(io.BytesIO(kept)) as image:
+        np.testing.assert_array_equal(decode_label(image), label)
+    assert label.dtype == np.uint8
+    return label
+
+
+@pytest.mark.parametrize(
+    ("color_type", "depth", "largest"),
+    [
+        (GREY, 1, 1),
+        (GREY, 2, 3),
+        (GREY, 4, 15),
+        (GREY, 8, 255),
+        (GREY, 16, 255),
+        (PALETTE, 1, 1),
+        (PALETTE, 2, 3),
+        (PALETTE, 4, 15),
+        (PALETTE, 8, 255),
+    ],
+)
+def test_ids_are_as_they_are_stored(tmp_path, color_type, depth, largest):
+    label = ids(largest)
+    np.testing.assert_array_equal(read(tmp_path, png(label, color_type, depth)), label)
+
+
+@pytest.mark.parametrize("color_type", [RGB, GREY_ALPHA, RGBA])
+def test_ids_in_several_equal_channels(tmp_path, color_type):
+    label = ids(255)
+    colors = 1 if color_type == GREY_ALPHA else 3
+    channels = [label] * colors + [np.full_like(label, 255)] * (color_type != RGB)
+    np.testing.assert_array_equal(
+        read(tmp_path, png(np.stack(channels, axis=-1), color_type, 8)), label
+    )
+
+
+def changed(array: np.ndarray, where: tuple[int, ...], value: int) -> np.ndarray:
+    array = array.copy()
+    array[where] = value
+    return array
+
+
+OPAQUE = np.full((HEIGHT, WIDTH, 4), 255)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (png(changed(ids(255), (2, 3), 256), GREY, 16), "has a class id of 256; expected at most"),
+        (png(changed(OPAQUE[..., :3], (2, 3, 0), 128), RGB, 8), r"such as \(128, 255, 255\)"),
+        (png(changed(OPAQUE, (2, 3, 2), 7), RGBA, 8), r"has colours, such as \(255, 255, 7\)"),
+        (png(changed(OPAQUE, (2, 3, 3), 254), RGBA, 8), "has transparent pixels"),
+        (png(changed(OPAQUE[..., :2], (2, 3, 1), 0), GREY_ALPHA, 8), "has transparent pixels"),
+        (png(OPAQUE[..., :3], RGB, 16), "several channels of 16 bits"),
+        (png(OPAQUE[..., :2], GREY_ALPHA, 16), "several channels of 16 bits"),
+        (png(OPAQUE, RGBA, 16), "several channels of 16 bits"),
+    ],
+)
+def test_what_holds_no_ids_is_refused(tmp_path, content, reason):
+    with pytest.raises(InputError, match=rf"mask.png: cannot be read as an image \(.*{reason}"):
+        read(tmp_path, content)
+
+
+def test_a_file_with_something_before_its_header_is_refused(tmp_path):
+    """Where the header is not in its place, the bit depth would be read from something else."""
+    content = png(ids(3), GREY, 2)
+    text = b"\x00\x00\x00\x00tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))
+    with pytest.raises(InputError, match="cannot be read as an image"):
+        read(tmp_path, content[:8] + text + content[8:])
+
+
+def test_a_mask_is_a_png(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray(ids(3).astype(np.uint8)).save(file, "TIFF")
+    with pytest.raises(InputError, match="not a PNG file"):
+        read(tmp_path, file.getvalue())
+
+
+def check(label, size=(4, 6), num_ids=3, orientation=1):
+    image = np.zeros((*size, 3), np.uint8)
+    check_label(Path("masks/m.png"), np.asarray(label, np.uint8), image, num_ids, orientation)
+
+
+def test_ids_that_begin_at_one_are_said_to():
+    label = np.ones((4, 6), np.uint8)
+    label[0] = 2
+    check(label)
+    label[1] = 3
+    with pytest.raises(InputError) as error:
+        check(label)
+    assert str(error.value) == (
+        "masks/m.png: class id 3; expected 0 to 2 or 255 (6 of 24 pixels have others); its ids "
+        "seem to begin at 1: subtract 1 from each"
+    )
+    label[2] = 0
+    with pytest.raises(InputError, match=r"pixels have others\)$"):
+        check(label)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_of_a_photo_that_is_shown_turned(orientation):
+    check(np.zeros((4, 6)), orientation=orientation)
+    with pytest.raises(InputError, match="4x6 pixels, and its image 6x4; ") as error:
+        check(np.zeros((6, 4)), orientation=orientation)
+    assert (f"EXIF orientation {orientation}" in str(error.value)) == (orientation >= 5)
+    with pytest.raises(InputError, match="expected the same width x height"):
+        check(np.zeros((6, 5)), orientation=orientation)

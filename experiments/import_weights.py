@@ -3,7 +3,8 @@
     python -m experiments.import_weights --source=FILE --architecture=NAME --output=FILE.safetensors
 
 FILE is a .pth, .npz or .safetensors with the names of AdvSemiSeg or torchvision, or an .onnx of a
-ResNet whose batch norm is fused into its convolutions. No code in it is run. NAME is a trunk
+ResNet whose batch norm is fused into its convolutions. No code in it is run. What DataParallel,
+torch.compile and the like put into names is taken off them, and said. NAME is a trunk
 (resnet101, resnet50, resnet50_thin, vgg16), deeplabv2_ or deeplabv3_ and a ResNet, or
 discriminator. No run starts from a discriminator: its file is for comparing with ours.
 """
@@ -53,6 +54,8 @@ def main() -> None:
         print(f"images: {image['channel_order']}, 0-255, minus ({mean}), over ({std})")
     if head := imported.about["model"].get("head"):
         print(f"head: {head}, dilations {imported.about['model']['aspp_rates']}")
+    for line in imported.taken_off:
+        print(f"taken off {line}")
     for line in imported.left_out:
         print(f"left out: {line}")
 

@@ -1,6 +1,7 @@
 """What a run can fail of, other than a bug."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 
 class InputError(ValueError):
@@ -30,3 +31,19 @@ class UnfitError(InputError):
 
 class TrainingError(RuntimeError):
     """A run cannot go on, for a reason that its message gives in one line."""
+
+
+def check_name(field: str, value: Any, allowed: Collection[str], where: str = "") -> None:
+    """Checks a field that names something.
+
+    Args:
+      field: its name.
+      value: what it was given.
+      allowed: all names that it can have.
+      where: of what the list depends on, if anything: ` on backbone='vgg16'`.
+
+    Raises:
+      InputError: listing what is allowed.
+    """
+    if value not in tuple(allowed):
+        raise InputError(f"{field}={value!r}: expected one of {', '.join(allowed)}{where}")

@@ -127,29 +127,47 @@ def test_heads_of_the_paper(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "switches", "valid"),
+    ("name", "switches", "at_fault"),
     [
-        ("cityscapes", {}, True),
-        ("cityscapes", {"accumulation": 2}, False),
-        ("voc", {"accumulation": 4}, True),
-        ("voc", {"accumulation": 8}, False),
-        ("voc", {"batch_size": 1}, False),
-        ("voc", {"accumulation": 8, "model.norm": "frozen"}, False),
-        ("voc", {"accumulation": 8, "batch_size": 16}, True),
+        ("cityscapes", {}, None),
+        ("cityscapes", {"accumulation": 2}, "accumulation"),
+        ("voc", {"accumulation": 4}, None),
+        ("voc", {"accumulation": 8}, "accumulation"),
+        ("voc", {"batch_size": 1}, "batch_size"),
+        ("voc", {"accumulation": 8, "model.norm": "frozen"}, "accumulation"),
+        ("voc", {"accumulation": 8, "batch_size": 16}, None),
     ],
 )
-def test_deeplabv3_needs_two_images_at_once(name, switches, valid):
+def test_deeplabv3_needs_two_images_at_once(name, switches, at_fault):
     config = get_config(name, "backbone=deeplabv3")
     config.update_from_flattened_dict(switches)
-    if valid:
+    expected = {
+        "accumulation": "a whole number that divides .* into pieces of 2 or more images: of fewer",
+        "batch_size": "at least 2 images: of fewer",
+    }
+    if at_fault is None:
         validation.validate(config)
     else:
-        expected = f"accumulation={config.accumulation}: expected a whole number that divides "
-        with pytest.raises(InputError, match=f"{expected}.* into pieces of 2 images or more"):
+        message = f"^{at_fault}={config[at_fault]}: expected {expected[at_fault]}"
+        with pytest.raises(InputError, match=message):
             validation.validate(config)
     config = get_config(name)
     config.update_from_flattened_dict(switches)
     validation.validate(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("", "batch_size=0: expected a whole number of at least 1"),
+        ("backbone=deeplabv3", "batch_size=0: expected at least 2 images"),
+    ],
+)
+def test_a_batch_without_images_is_refused(options, message):
+    config = get_config("voc", options)
+    config.batch_size = 0
+    with pytest.raises(InputError, match=message):
+        validation.validate(config)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, Num, UInt8
 
 from sassn_jax.data.dataset import IGNORE_LABEL
+from sassn_jax.errors import check_name
 
-ChannelOrder = Literal["rgb", "bgr"]
+CHANNEL_ORDERS = ("rgb", "bgr")
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,20 @@ class Normalize:
     """Orders the channels, subtracts a mean and divides by a scale.
 
     Attributes:
-      channel_order: of the result; `mean` and `std` are in this order too.
+      channel_order: of the result, one of `CHANNEL_ORDERS`; `mean` and `std` are in this order too.
       mean: per channel, in units of 0-255.
       std: per channel, in units of 0-255.
+
+    Raises:
+      InputError: for another `channel_order`.
     """
 
-    channel_order: ChannelOrder = "rgb"
+    channel_order: str = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        check_name("channel_order", self.channel_order, CHANNEL_ORDERS)
 
     def __call__(self, image: Num[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W 3"]:
         """Normalizes an RGB image, 0-255."""

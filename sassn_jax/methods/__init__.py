@@ -13,7 +13,6 @@ from sassn_jax.methods.unimatch import AdversarialUniMatch, UniMatch, UniMatchWe
 from sassn_jax.models.classifier import Classifier
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.image_discriminator import ImageDiscriminator
-from sassn_jax.models.layers import Norm
 from sassn_jax.models.networks import create_network
 from sassn_jax.optimizers import (
     classifier_optimizer,
@@ -112,9 +111,7 @@ def create(config: ConfigDict, num_classes: int, ignore_label: int = 255) -> Met
 
 def _with_classifier(s4gan: S4GAN, config: ConfigDict) -> Mittal:
     model, settings = config.model, ClassifierSettings(**config.classifier)
-    norm: Norm = (
-        "frozen" if model.norm == "frozen" else "batch"
-    )  # the published one trains all of it
+    norm = "frozen" if model.norm == "frozen" else "batch"  # the published one trains all of it
     rate_scale = 2 * config.batch_size / PUBLISHED_BATCH
     return Mittal(
         **vars(s4gan),

@@ -5,7 +5,7 @@ normalization (SN).
 """
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from flax import struct
 from jaxtyping import Array, Float
 
 from sassn_jax import losses
+from sassn_jax.errors import check_name
 from sassn_jax.methods.halves import interleave, separate
 from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
 from sassn_jax.methods.supervised import self_training_health
@@ -20,6 +21,8 @@ from sassn_jax.methods.two_players import TwoPlayers
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.layers import resize_bilinear
 from sassn_jax.models.spectral_norm import COLLECTION, sigmas
+
+DISCRIMINATOR_FAKES = ("labeled", "both")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +39,9 @@ class LossWeights:
         from `semi_start` (AdvSemiSeg's code).
       discriminator_fake: predictions that D learns from: of the `labeled` images (the paper), or of
         `both` halves of the batch (AdvSemiSeg's code).
+
+    Raises:
+      InputError: for another `discriminator_fake`.
     """
 
     lambda_adv_labeled: float = 0.01
@@ -44,7 +50,10 @@ class LossWeights:
     semi_threshold: float = 0.2
     semi_start: int = 5000
     adv_from_start: bool = False
-    discriminator_fake: Literal["labeled", "both"] = "labeled"
+    discriminator_fake: str = "labeled"
+
+    def __post_init__(self) -> None:
+        check_name("discriminator_fake", self.discriminator_fake, DISCRIMINATOR_FAKES)
 
 
 class Forward(struct.PyTreeNode):

@@ -4,7 +4,8 @@ import flax.linen as nn
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from pallas_kernels.position_attention import position_attention
+from pallas_kernels.position_attention import IMPLEMENTATIONS, position_attention
+from sassn_jax.errors import check_name
 from sassn_jax.models.layers import Conv, torch_default_init
 
 
@@ -18,10 +19,17 @@ class PositionAttention(nn.Module):
     Attributes:
       qk_reduction: queries and keys have this many times fewer channels than the input.
       implementation: see `position_attention`.
+
+    Raises:
+      InputError: for another `implementation`.
     """
 
     qk_reduction: int = 8
     implementation: str | None = None
+
+    def __post_init__(self) -> None:
+        check_implementation("implementation", self.implementation)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
@@ -41,3 +49,13 @@ class PositionAttention(nn.Module):
         alpha = self.param("alpha", nn.initializers.zeros, ())
         attended = rearrange(attended, "b (h w) c -> b h w c", h=x.shape[1])
         return alpha.astype(x.dtype) * attended + x
+
+
+def check_implementation(field: str, value: str | None) -> None:
+    """Checks a field that names an implementation of position attention, or leaves it open.
+
+    Raises:
+      InputError: listing what is allowed.
+    """
+    if value is not None:
+        check_name(field, value, IMPLEMENTATIONS, " or None")

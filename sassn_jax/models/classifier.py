@@ -4,8 +4,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import Conv, Norm, torch_default_init, widened
-from sassn_jax.models.resnet import ARCHITECTURES, Layout, ResNet
+from sassn_jax.errors import check_name
+from sassn_jax.models.layers import NORMS, Conv, torch_default_init, widened
+from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS, ResNet
 
 
 class Classifier(nn.Module):
@@ -23,14 +24,23 @@ class Classifier(nn.Module):
       dtype: of the computation, None for the images'; parameters, statistics and logits are
         float32.
       remat: of the trunk, see `ResNet`.
+
+    Raises:
+      InputError: for another `backbone`, `norm` or `layout`.
     """
 
     num_classes: int
     backbone: str = "resnet101"
-    norm: Norm = "batch_frozen_affine"
-    layout: Layout = "caffe"
+    norm: str = "batch_frozen_affine"
+    layout: str = "caffe"
     dtype: str | None = None
     remat: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("backbone", self.backbone, ARCHITECTURES)
+        check_name("norm", self.norm, NORMS)
+        check_name("layout", self.layout, LAYOUTS)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sassn_jax.errors import check_name
 from sassn_jax.models.layers import Conv, bilinear_deconvolution, relu, widened
 from sassn_jax.models.vgg import ARCHITECTURES, VGG
 
@@ -73,6 +74,9 @@ class Dilation(nn.Module):
       head: a name in `CONTEXTS`.
       dtype: of the computation, None for the images'; parameters and logits are float32.
       remat: of the trunk, see `VGG`.
+
+    Raises:
+      InputError: for another `backbone` or `head`.
     """
 
     num_classes: int
@@ -80,6 +84,11 @@ class Dilation(nn.Module):
     head: str = "dilation8"
     dtype: str | None = None
     remat: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("backbone", self.backbone, ARCHITECTURES)
+        check_name("head", self.head, CONTEXTS)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

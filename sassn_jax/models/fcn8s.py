@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array, Float
 
+from sassn_jax.errors import check_name
 from sassn_jax.models.layers import Conv, bilinear_deconvolution, widened
 from sassn_jax.models.vgg import ARCHITECTURES, VGG
 
@@ -69,12 +70,19 @@ class FCN8s(nn.Module):
       backbone: a name in `vgg.ARCHITECTURES`.
       dtype: of the computation, None for the images'; parameters and logits are float32.
       remat: of the trunk, see `VGG`.
+
+    Raises:
+      InputError: for another `backbone`.
     """
 
     num_classes: int
     backbone: str = "vgg16"
     dtype: str | None = None
     remat: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("backbone", self.backbone, ARCHITECTURES)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

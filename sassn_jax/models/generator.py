@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sassn_jax.models.attention import PositionAttention
-from sassn_jax.models.heads import HEADS, AuxiliaryHead
-from sassn_jax.models.layers import Norm, resize_bilinear, widened
-from sassn_jax.models.resnet import ARCHITECTURES, Layout, ResNet
+from sassn_jax.errors import InputError, check_name
+from sassn_jax.models.attention import PositionAttention, check_implementation
+from sassn_jax.models.heads import HEADS, AuxiliaryHead, check_rates
+from sassn_jax.models.layers import NORMS, resize_bilinear, widened
+from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS, ResNet
 
 ATTENTION_SITES = ("layer3", "layer4")  # SA1 and SA2 of the paper's Table V
 PERTURBATION = 0.5  # share of the channels that UniMatch drops before the head
@@ -34,6 +35,10 @@ class Generator(nn.Module):
       dtype: of the computation, None for the images'; parameters, statistics and logits are
         float32.
       remat: of the trunk, see `ResNet`.
+
+    Raises:
+      InputError: for a name that is not one of those above, without `aspp_rates`, or for one below
+        1.
     """
 
     num_classes: int
@@ -43,11 +48,25 @@ class Generator(nn.Module):
     aspp_rates: tuple[int, ...] = (6, 12, 18, 24)
     auxiliary_head: bool = False
     qk_reduction: int = 8
-    norm: Norm = "batch_frozen_affine"
-    layout: Layout = "caffe"
+    norm: str = "batch_frozen_affine"
+    layout: str = "caffe"
     attention_implementation: str | None = None
     dtype: str | None = None
     remat: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("backbone", self.backbone, ARCHITECTURES)
+        check_name("head", self.head, HEADS)
+        # A name alone is a sequence too, of its letters, none of which is a site.
+        if not set(self.attention) <= set(ATTENTION_SITES):
+            raise InputError(
+                f"attention={self.attention!r}: expected a subset of {ATTENTION_SITES}"
+            )
+        check_rates("aspp_rates", self.aspp_rates)
+        check_name("norm", self.norm, NORMS)
+        check_name("layout", self.layout, LAYOUTS)
+        check_implementation("attention_implementation", self.attention_implementation)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

@@ -1,5 +1,6 @@
 """What turns the trunk's features into class logits."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from sassn_jax.errors import InputError
 from sassn_jax.models.layers import BatchNorm, Conv, relu, torch_default_init
 
 ASPP_FEATURES = 256
@@ -21,11 +23,18 @@ class DeepLabV2Head(nn.Module):
       num_classes: channels of the output.
       rates: a dilation for each classifier, in pixels of the feature map. AdvSemiSeg's code and its
         descendants evaluate only the first two of (6, 12, 18, 24).
+
+    Raises:
+      InputError: without rates, or for one below 1.
     """
 
     align_corners: ClassVar[bool] = True  # in resizing the logits
     num_classes: int
     rates: tuple[int, ...] = (6, 12, 18, 24)
+
+    def __post_init__(self) -> None:
+        check_rates("rates", self.rates)
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -57,12 +66,19 @@ class DeepLabV3Head(nn.Module):
       num_classes: channels of the output.
       rates: a dilation for each 3x3 convolution, in pixels of the feature map: at an eighth of the
         image's size 12, 24 and 36, twice the paper's for a sixteenth.
+
+    Raises:
+      InputError: without rates, or for one below 1.
     """
 
     align_corners: ClassVar[bool] = False  # in resizing the logits
     least_images: ClassVar[int] = 2  # of a group in training
     num_classes: int
     rates: tuple[int, ...] = (12, 24, 36)
+
+    def __post_init__(self) -> None:
+        check_rates("rates", self.rates)
+        super().__post_init__()
 
     @nn.compact
     def __call__(
@@ -130,3 +146,13 @@ HEADS: dict[str, type[DeepLabV2Head] | type[DeepLabV3Head]] = {
     "deeplabv2": DeepLabV2Head,
     "deeplabv3": DeepLabV3Head,
 }
+
+
+def check_rates(field: str, rates: Sequence[int]) -> None:
+    """Checks a field that gives a head's dilations.
+
+    Raises:
+      InputError: without any, or for one below 1.
+    """
+    if not rates or min(rates) < 1:
+        raise InputError(f"{field}={rates!r}: expected at least one dilation, each at least 1")

@@ -5,7 +5,6 @@ Layers compute in the dtype of their input; parameters and statistics are float3
 
 import functools
 from collections.abc import Callable
-from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -14,10 +13,10 @@ import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float
 
+from sassn_jax.errors import check_name
 from sassn_jax.models.convolution import conv2d
 
 NORMS = ("batch_frozen_affine", "frozen", "batch")
-Norm = Literal["batch_frozen_affine", "frozen", "batch"]
 
 # U(-1/sqrt(fan_in), 1/sqrt(fan_in)): what PyTorch gives a convolution that nobody initializes.
 torch_default_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -77,11 +76,18 @@ class BatchNorm(nn.Module):
         and shift fixed (AdvSemiSeg); `frozen` uses the running statistics and fixes everything.
       momentum: of the running statistics.
       epsilon: added to the variance.
+
+    Raises:
+      InputError: for another `norm`.
     """
 
-    norm: Norm
+    norm: str
     momentum: float = 0.9
     epsilon: float = 1e-5
+
+    def __post_init__(self) -> None:
+        check_name("norm", self.norm, NORMS)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

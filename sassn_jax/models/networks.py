@@ -1,7 +1,9 @@
 """The segmentation networks: which head stands on which backbone."""
 
+import dataclasses
 from typing import Any
 
+from sassn_jax.errors import InputError, check_name
 from sassn_jax.models import resnet, vgg
 from sassn_jax.models.dilation import CONTEXTS, Dilation
 from sassn_jax.models.fcn8s import FCN8s
@@ -11,6 +13,11 @@ from sassn_jax.models.heads import HEADS
 SegmentationNetwork = Generator | FCN8s | Dilation
 
 BACKBONES = (*resnet.ARCHITECTURES, *vgg.ARCHITECTURES)
+OPTIONS = tuple(
+    field.name
+    for field in dataclasses.fields(Generator)
+    if field.name not in ("num_classes", "backbone", "head", "parent", "name")
+)
 
 
 def heads_on(backbone: str) -> tuple[str, ...]:
@@ -33,10 +40,22 @@ def create_network(
       backbone: one of `BACKBONES`.
       head: one of `heads_on(backbone)`.
       options: fields of a `Generator`. Of a network on a VGG `dtype` and `remat` alone mean
-        anything.
+        anything; attention and an auxiliary head it cannot have.
+
+    Raises:
+      InputError: for another backbone or head, or an option that is no such field, that has a wrong
+        value, or that asks for what the network cannot have.
     """
+    check_name("backbone", backbone, BACKBONES)
+    where = f" on backbone={backbone!r}"
+    check_name("head", head, heads_on(backbone), where)
+    for name in options:
+        check_name("option", name, OPTIONS)
     if not is_vgg(backbone):
         return Generator(num_classes, backbone, head, **options)
+    for name, nothing in (("attention", ()), ("auxiliary_head", False)):
+        if options.get(name):
+            raise InputError(f"{name}={options[name]!r}: expected {nothing}{where}")
     common = {name: options[name] for name in ("dtype", "remat") if name in options}
     if head in CONTEXTS:
         return Dilation(num_classes, backbone, head, **common)

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
 
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import BatchNorm, Conv, Norm, max_pool, relu
+from sassn_jax.errors import check_name
+from sassn_jax.models.layers import NORMS, BatchNorm, Conv, max_pool, relu
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,6 @@ ARCHITECTURES = {
 
 # What a file of weights does not tell, though they have been trained for it.
 LAYOUTS = ("caffe", "torchvision")
-Layout = Literal["caffe", "torchvision"]
 
 EXPANSION = 4  # channels out of a bottleneck, in widths
 STRIDES = (1, 2, 1, 1)  # of the four stages; the last two dilate instead
@@ -53,7 +52,7 @@ class Bottleneck(nn.Module):
     dilation: int
     project: bool
     stride_in_first: bool
-    norm: Norm
+    norm: str
 
     @nn.compact
     def __call__(
@@ -94,12 +93,20 @@ class ResNet(nn.Module):
         It is cut by block and not by stage: of the trunk, the inputs of all blocks and the inside
         of one are then in memory at once. By stage it would be the inside of all 23 blocks of a
         ResNet-101's third, where most of the memory goes, for the same second forward pass.
+
+    Raises:
+      InputError: for another `layout` or `norm`.
     """
 
     architecture: Architecture
-    layout: Layout = "caffe"
-    norm: Norm = "batch_frozen_affine"
+    layout: str = "caffe"
+    norm: str = "batch_frozen_affine"
     remat: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("layout", self.layout, LAYOUTS)
+        check_name("norm", self.norm, NORMS)
+        super().__post_init__()
 
     @nn.compact
     def __call__(

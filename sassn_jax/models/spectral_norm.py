@@ -13,10 +13,11 @@ from jaxtyping import Array, Float
 COLLECTION = "spectral"
 # G sees D with the stored vectors before D's first step; random ones would give a random sigma.
 INITIAL_ITERATIONS = 15
+EPSILON = 1e-12  # as in PyTorch; a shorter vector has no direction
 
 
 def _normalize(x: jax.Array) -> jax.Array:
-    return x / jnp.maximum(jnp.linalg.norm(x), 1e-12)
+    return x / jnp.maximum(jnp.linalg.norm(x), EPSILON)
 
 
 def _matrix(kernel: Float[Array, "kh kw C D"]) -> Float[Array, "D K"]:
@@ -30,35 +31,44 @@ class SpectralNorm(nn.Module):
     first singular vectors, live in the collection `spectral`. Where that collection is mutable, one
     power iteration improves them before use; where it is not, the stored ones are used, so that a
     discriminator that is not being trained is a fixed function. Gradients flow through sigma, not
-    through `u` and `v`. This equals `torch.nn.utils.spectral_norm`.
+    through `u` and `v`. This equals `torch.nn.utils.spectral_norm`, except where sigma is below
+    `EPSILON`, as of a kernel of zeros: the kernel, `u` and `v` then stay as they are. PyTorch makes
+    the kernel NaN, and `u` and `v` 0 for ever.
     """
 
     @nn.compact
     def __call__(self, kernel: Float[Array, "kh kw C D"]) -> Float[Array, "kh kw C D"]:
-        """Returns `kernel / sigma`."""
+        """Returns `kernel / sigma`; the kernel itself where sigma is below `EPSILON`."""
         matrix = _matrix(kernel)
         constant = jax.lax.stop_gradient(matrix)
         initial = jnp.zeros(matrix.shape[0]), jnp.zeros(matrix.shape[1])
         if self.is_initializing():
             random = jax.random.normal(self.make_rng("params"), matrix.shape[:1])
-            initial = _power_iteration(constant, _normalize(random), INITIAL_ITERATIONS)
+            initial = _power_iteration(constant, _normalize(random), initial[1], INITIAL_ITERATIONS)
         u = self.variable(COLLECTION, "u", lambda: initial[0])
         v = self.variable(COLLECTION, "v", lambda: initial[1])
         if self.is_mutable_collection(COLLECTION) and not self.is_initializing():
-            u.value, v.value = _power_iteration(constant, u.value, 1)
-        return kernel / jnp.einsum("d,dk,k->", u.value, matrix, v.value)
+            u.value, v.value = _power_iteration(constant, u.value, v.value, 1)
+        sigma = jnp.einsum("d,dk,k->", u.value, matrix, v.value)
+        return kernel / jnp.where(jnp.abs(sigma) < EPSILON, 1, sigma)
 
 
 def _power_iteration(
-    matrix: Float[Array, "D K"], u: Float[Array, " D"], iterations: int
+    matrix: Float[Array, "D K"], u: Float[Array, " D"], v: Float[Array, " K"], iterations: int
 ) -> tuple[Float[Array, " D"], Float[Array, " K"]]:
     """Returns better estimates of the first left and right singular vectors."""
 
     def iterate(_: Any, vectors: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        v = _normalize(matrix.T @ vectors[0])
-        return _normalize(matrix @ v), v
+        u, v = vectors
+        v = _direction(matrix.T @ u, v)
+        return _direction(matrix @ v, u), v
 
-    return jax.lax.fori_loop(0, iterations, iterate, (u, jnp.zeros(matrix.shape[1], u.dtype)))
+    return jax.lax.fori_loop(0, iterations, iterate, (u, v))
+
+
+def _direction(x: Float[Array, " N"], previous: Float[Array, " N"]) -> Float[Array, " N"]:
+    """Returns the unit vector along `x`; the previous one where `x` is shorter than `EPSILON`."""
+    return jnp.where(jnp.linalg.norm(x) < EPSILON, previous, _normalize(x))
 
 
 def sigmas(params: Mapping, spectral: Mapping) -> dict[str, Float[Array, ""]]:

@@ -5,7 +5,6 @@ import os
 from typing import Any
 
 from sassn_jax.errors import InputError
-from sassn_jax.models.resnet import Layout
 from sassn_jax.weights import fused, npz
 
 
@@ -20,7 +19,7 @@ class Convention:
       std: each channel is divided by, likewise.
     """
 
-    layout: Layout
+    layout: str
     channel_order: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)

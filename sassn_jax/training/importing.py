@@ -13,7 +13,7 @@ from sassn_jax.models.networks import is_vgg
 from sassn_jax.training import targets
 from sassn_jax.training.conventions import CONVENTIONS
 from sassn_jax.training.targets import DISCRIMINATOR, NAMES, Arrays
-from sassn_jax.weights import fused, matching, npz, onnx, pth, resnet, store, vgg
+from sassn_jax.weights import fused, matching, npz, onnx, pth, resnet, store, vgg, wrappers
 
 DEAD = "AdvSemiSeg's code never evaluates it, so that it was not trained"
 READERS: dict[str, Callable[[Path], Arrays]] = {
@@ -23,7 +23,6 @@ READERS: dict[str, Callable[[Path], Arrays]] = {
     store.SUFFIX: store.read_arrays,
 }
 SUFFIXES = (*READERS, ".onnx")
-WRAPPERS = ("module.", "Scale.")  # of DataParallel, and of DeepLab's training at several scales
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +34,13 @@ class Imported:
       taken: how many arrays of the source are in it.
       left_out: name and shape of each that is not, and why, where nobody has asked for it; counters
         of batches together.
+      taken_off: lines of what wrappers had put into the source's names, see `weights.wrappers`.
     """
 
     about: dict[str, Any]
     taken: int
     left_out: tuple[str, ...]
+    taken_off: tuple[str, ...]
 
 
 def import_weights(
@@ -69,11 +70,11 @@ def import_weights(
     Raises:
       InputError: if an array of the network is missing, of another shape, or not of finite
         floating-point numbers, if one of the source has no place and is not allowed to be left out,
-        or if something given is wrong.
+        if two have the same name without wrappers, or if something given is wrong.
     """
     source, output = Path(source), Path(output)
     allowed = _check(source, architecture, output, convention, all_branches, allow)
-    arrays, layout = _read(source)
+    arrays, layout, taken_off = _read(source)
     if architecture == DISCRIMINATOR:
         target = targets.discriminator(source, arrays)
     else:
@@ -120,7 +121,7 @@ def import_weights(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     about = {**target.about, "source": {"file": source.name, "sha256": digest}}
     store.write(output, variables, about)
-    return Imported(about, len(arrays) - len(left), _describe(left, dead))
+    return Imported(about, len(arrays) - len(left), _describe(left, dead), taken_off)
 
 
 def _describe(left: Arrays, dead: Collection[str]) -> tuple[str, ...]:
@@ -178,17 +179,24 @@ def _check(
         raise InputError(f"allow={allow!r}: expected a regular expression ({error})") from None
 
 
-def _read(path: Path) -> tuple[Arrays, str | None]:
-    """Returns the arrays of a file and, if it tells, the layout of its trunk."""
+def _read(path: Path) -> tuple[Arrays, str | None, tuple[str, ...]]:
+    """Reads a file.
+
+    Returns:
+      Its arrays, without what wrappers put into their names; the layout of its trunk, if it tells;
+      and lines of what was taken off the names.
+    """
     if path.suffix == ".onnx":
-        return onnx.read(path)
+        return *onnx.read(path), ()  # names them itself
     arrays = READERS[path.suffix](path)
     if path.suffix == store.SUFFIX and store.is_ours(arrays):
         raise InputError(
             f"{str(path)!r}: is one of experiments.import_weights or experiments.export already; "
             "give it as --config.model.weights"
         )
-    for wrapper in WRAPPERS:
-        if all(name.startswith(wrapper) for name in arrays):
-            arrays = {name.removeprefix(wrapper): array for name, array in arrays.items()}
-    return arrays, None
+    try:
+        unwrapped = wrappers.unwrap(arrays)
+    except InputError as error:
+        raise InputError(f"{str(path)!r}: {error}") from None
+    arrays = {unwrapped.names[name]: array for name, array in arrays.items()}
+    return arrays, None, unwrapped.taken_off

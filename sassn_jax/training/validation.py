@@ -105,6 +105,10 @@ def _image_rules(config: ConfigDict) -> dict[str, "Rule"]:
 
 def _training_rules(config: ConfigDict) -> dict[str, "Rule"]:
     least = least_images(_get(config, "model.head"))
+    of_fewer = (
+        f"images: of fewer, the image pooling of model.head={_get(config, 'model.head')!r} has no "
+        "batch statistics"
+    )
     return {
         "unlabeled": one_of(("rest", "all")),
         "loss.discriminator_fake": one_of(("labeled", "both")),
@@ -128,6 +132,10 @@ def _training_rules(config: ConfigDict) -> dict[str, "Rule"]:
         "loss.semi_start": AT_LEAST_0,
         "optimizer.lr_batch_size": AT_LEAST_0,
         **dict.fromkeys(COUNTS, AT_LEAST_1),
+        "batch_size": Rule(
+            lambda x: AT_LEAST_1.valid(x) and x >= least,
+            f"at least {least} {of_fewer}" if least > 1 else AT_LEAST_1.expected,
+        ),
         "accumulation": Rule(
             lambda x: (
                 AT_LEAST_1.valid(x)
@@ -135,12 +143,7 @@ def _training_rules(config: ConfigDict) -> dict[str, "Rule"]:
                 and config.batch_size // x >= least
             ),
             f"a whole number that divides batch_size={_get(config, 'batch_size')}"
-            + (
-                f" into pieces of {least} images or more: of fewer, the image pooling of "
-                f"model.head={config.model.head!r} has no batch statistics"
-                if least > 1
-                else ""
-            ),
+            + (f" into pieces of {least} or more {of_fewer}" if least > 1 else ""),
         ),
         **dict.fromkeys(
             ("optimizer.lr", "optimizer.discriminator_lr", "optimizer.new_layer_multiplier",
@@ -197,7 +200,6 @@ NOTHING_OR_SIZE = Rule(
 )
 COUNTS = (
     "num_steps",
-    "batch_size",
     "log_every",
     "eval_every",
     "checkpoint_every",

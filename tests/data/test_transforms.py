@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sassn_jax.data import Normalize, TrainTransform
+from sassn_jax.errors import InputError
 
 
 class Draws(np.random.Generator):
@@ -70,6 +71,11 @@ def test_normalization_orders_channels_then_shifts_and_scales(channel_order):
         expected = (image[..., order[channel]].astype(float) - mean[channel]) / std[channel]
         np.testing.assert_allclose(out[..., channel], expected, rtol=1e-6)
     assert out.dtype == np.float32
+
+
+def test_another_order_of_the_channels_is_refused():
+    with pytest.raises(InputError, match="channel_order='grb': expected one of rgb, bgr"):
+        Normalize(channel_order="grb")
 
 
 @pytest.mark.parametrize("draw", [0.0, 0.4, 0.9999])

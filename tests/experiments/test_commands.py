@@ -234,6 +234,10 @@ def test_exported_and_imported_files(finished, tmp_path):
     result = run("import_weights", *flags, "--allow=steps")
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{output}: discriminator, 10 arrays\nleft out: steps (3,)\n"
+    np.savez(source, **{f"module._orig_mod.{name}": x for name, x in arrays.items()})
+    result = run("import_weights", *flags, "--allow=steps")
+    assert result.returncode == 0, result.stderr
+    assert "taken off all names: module._orig_mod.\n" in result.stdout
 
 
 def test_benchmark_writes_what_it_shows(tmp_path):

@@ -9,7 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from sassn_jax.methods.adversarial import Forward
+from sassn_jax.errors import InputError
+from sassn_jax.methods.adversarial import Forward, LossWeights
 from tests.trees import assert_trees_close
 
 from .conftest import (
@@ -325,3 +326,8 @@ def test_a_batch_in_pieces_is_the_batch(state, method):
         np.testing.assert_allclose(metrics_of_pieces[name], value, rtol=1e-4, err_msg=name)
     for x, y in ((pieces.generator, whole.generator), (pieces.discriminator, whole.discriminator)):
         assert_trees_close(x.params, y.params, 1e-5)
+
+
+def test_other_fakes_than_the_two_kinds_are_refused():
+    with pytest.raises(InputError, match="discriminator_fake='all': expected one of labeled, both"):
+        LossWeights(discriminator_fake="all")

@@ -141,3 +141,77 @@ def test_sigmas_of_a_discriminator():
 
 def test_sigmas_of_a_discriminator_without_it():
     assert sigmas({"conv1": {"kernel": jnp.zeros((1, 1, 1, 1))}}, {}) == {}
+
+
+TOO_SMALL = [0, 1e-20, 1e-15]  # times a kernel; the squares of the second are 0 in float32
+
+
+@pytest.mark.parametrize("start", ["initial", "learned"])
+@pytest.mark.parametrize("scale", TOO_SMALL)
+def test_a_kernel_too_small_to_normalize_stays_as_it_is(scale, start):
+    """PyTorch makes it NaN or enormous, and loses u (its issue 20192)."""
+    kernel = np.float32(scale) * draw(3, 3, 2, 7)
+    weights = draw(3, 3, 2, 7, seed=5)
+    state = jax.jit(module.init)(jax.random.key(0), kernel)
+    if start == "learned":
+        state = random_vectors(kernel)
+    for _ in range(3):
+        normalized, state = iterate(state, kernel)
+        np.testing.assert_array_equal(normalized, kernel)
+        np.testing.assert_array_equal(normalize(state, kernel), kernel)
+        np.testing.assert_allclose(np.linalg.norm(state[COLLECTION]["u"]), 1, rtol=1e-5)
+
+    def loss(kernel):
+        return jnp.sum(module.apply(state, kernel) * weights)
+
+    np.testing.assert_array_equal(jax.jit(jax.grad(loss))(kernel), weights)
+
+
+@pytest.mark.parametrize("scale", TOO_SMALL)
+def test_converges_once_the_kernel_is_large_enough(scale):
+    kernel = draw(3, 3, 2, 7)
+    small = np.float32(scale) * kernel
+    state = jax.jit(module.init)(jax.random.key(0), small)
+    for _ in range(3):
+        _, state = iterate(state, small)
+    for _ in range(100):
+        normalized, state = iterate(state, kernel)
+    np.testing.assert_allclose(
+        normalized, kernel / largest_singular_value(kernel), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_vectors_that_a_kernel_has_left_find_its_new_direction():
+    """All of the kernel moves to another channel of the output, where u is 0."""
+    kernel = draw(1, 1, 9, 2)
+    first, second = (kernel * np.eye(2, dtype=np.float32)[i] for i in (0, 1))
+    state = jax.jit(module.init)(jax.random.key(0), first)
+    for _ in range(5):
+        normalized, state = iterate(state, second)
+    np.testing.assert_allclose(normalized, second / np.linalg.norm(second), rtol=1e-5)
+
+
+@pytest.mark.usefixtures("fast_compile")
+def test_a_discriminator_with_a_layer_of_zeros_learns():
+    discriminator = Discriminator(spectral_norm=True)
+    maps = jnp.asarray(draw(2, 32, 32, 3))
+    variables = random_variables(discriminator, maps)
+    params = dict(variables["params"])
+    params["conv3"] = {**params["conv3"], "kernel": jnp.zeros_like(params["conv3"]["kernel"])}
+    spectral = variables[COLLECTION]
+
+    @jax.jit
+    def step(params, spectral):
+        def loss(params):
+            logits, new = discriminator.apply(
+                {"params": params, COLLECTION: spectral}, maps, mutable=[COLLECTION]
+            )
+            return jnp.mean(jnp.square(logits - 1)), new[COLLECTION]
+
+        gradients, spectral = jax.grad(loss, has_aux=True)(params)
+        return jax.tree.map(lambda x, y: x - 0.1 * y, params, gradients), spectral
+
+    for _ in range(3):
+        params, spectral = step(params, spectral)
+        assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((params, spectral)))
+    assert np.any(params["conv3"]["kernel"])

@@ -210,12 +210,68 @@ def test_every_difference_is_told(arrays, tmp_path, output):
     assert str(error.value).count(" is missing") == 6
 
 
-@pytest.mark.parametrize("wrapper", ["module.", "Scale."])
+@pytest.mark.parametrize(
+    "wrapper",
+    [
+        "module.",
+        "Scale.",
+        "_orig_mod.",
+        "module.module.",
+        "Scale.module.",
+        "module._orig_mod.",
+        "_fsdp_wrapped_module._checkpoint_wrapped_module.module.",
+    ],
+)
 def test_wrapped_names_in_safetensors(arrays, trunk, tmp_path, output, wrapper):
     wrapped = {wrapper + name: np.asarray(x, order="C") for name, x in arrays.items()}
     safetensors.numpy.save_file(wrapped, tmp_path / "theirs.safetensors")
-    import_weights(tmp_path / "theirs.safetensors", "resnet_tiny", output)
+    imported = import_weights(tmp_path / "theirs.safetensors", "resnet_tiny", output)
     assert_trunk(output, trunk)
+    assert imported.taken_off == (f"all names: {wrapper}",)
+
+
+@pytest.mark.parametrize("outer", ["", "module."])
+def test_parts_that_were_wrapped(arrays, trunk, tmp_path, output, outer):
+    def wrap(name):
+        name = name.replace("layer3.", "layer3._orig_mod.")
+        return outer + name.replace("layer4.0.", "layer4.0._checkpoint_wrapped_module.")
+
+    layer3, layer4 = (sum(f"layer{i}." in name for name in arrays) for i in (3, 4))
+    wrapped = {wrap(name): array for name, array in arrays.items()}
+    imported = import_weights(save(wrapped, tmp_path / "a.npz"), "resnet_tiny", output)
+    assert_trunk(output, trunk)
+    assert imported.taken_off == (
+        *([f"all names: {outer}"] if outer else []),
+        f"{layer4} of {len(arrays)} names: _checkpoint_wrapped_module.",
+        f"{layer3} of {len(arrays)} names: _orig_mod.",
+    )
+
+
+def test_a_wrapper_of_all_behind_one_of_some(arrays, trunk, tmp_path, output):
+    wrapped = {
+        ("_orig_mod.module." if name.startswith("layer") else "module.") + name: array
+        for name, array in arrays.items()
+    }
+    imported = import_weights(save(wrapped, tmp_path / "a.npz"), "resnet_tiny", output)
+    assert_trunk(output, trunk)
+    assert imported.taken_off[0] == "all names: module."
+
+
+def test_nothing_is_taken_off_other_names(arrays, tmp_path, output):
+    imported = import_weights(save(arrays, tmp_path / "a.npz"), "resnet_tiny", output)
+    assert imported.taken_off == ()
+    some = {**arrays, "module.steps": np.ones(2)}
+    with pytest.raises(InputError, match=r"1 differ: module\.steps \(2,\) has no place"):
+        import_weights(save(some, tmp_path / "b.npz"), "resnet_tiny", output)
+
+
+def test_names_that_wrappers_alone_tell_apart_are_refused(arrays, tmp_path, output):
+    twice = {**arrays, "layer3._orig_mod.0.conv1.weight": arrays["layer3.0.conv1.weight"]}
+    both = "layer3.0.conv1.weight and layer3._orig_mod.0.conv1.weight are both layer3.0.conv1.weig"
+    with pytest.raises(InputError, match=f"a.npz': {both}") as error:
+        import_weights(save(twice, tmp_path / "a.npz"), "resnet_tiny", output)
+    assert "\n" not in str(error.value)
+    assert not output.exists()
 
 
 def test_what_has_no_place_is_listed_unless_allowed(arrays, trunk, tmp_path, output):

@@ -57,7 +57,10 @@ def adversarial_loss(
 
 
 def self_training_loss(
-    logits: Float[Array, "B H W C"], confidence: Float[Array, "B H W"], threshold: float
+    logits: Float[Array, "B H W C"],
+    confidence: Float[Array, "B H W"],
+    threshold: float,
+    valid: Bool[Array, "B H W"] | None = None,
 ) -> tuple[Float[Array, ""], Bool[Array, "B H W"]]:
     """Cross entropy to G's own most likely class where D is confident: equation (4) of the paper.
 
@@ -65,11 +68,14 @@ def self_training_loss(
       logits: of G, unnormalized, on unlabelled images.
       confidence: of D in those predictions, a probability per pixel. Treated as a constant.
       threshold: pixels with a confidence above it take part (T_semi, 0.2 in the paper).
+      valid: pixels that may take part, None for all.
 
     Returns:
       The mean over the pixels that take part, 0 where none does, and which pixels take part.
     """
     keep = jax.lax.stop_gradient(confidence) > threshold
+    if valid is not None:
+        keep &= valid
     target = jnp.argmax(logits, axis=-1)  # integers: no gradient flows through the target
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, target)
     return masked_mean(cross_entropy, keep), keep

@@ -58,8 +58,15 @@ def test_images_without_masks_are_never_labelled(monkeypatch, unlabeled, shown):
 
 
 def test_batches_say_what_is_filled_where_the_method_takes_it():
-    for method, fields in (("sassn", {"image", "label"}), ("cutmix", {"image", "label", "valid"})):
+    plain, with_valid = {"image", "label"}, {"image", "label", "valid"}
+    for method, exclude_filled, fields in (
+        ("sassn", False, plain),
+        ("sassn", True, with_valid),
+        ("s4gan", True, plain),  # which judges whole crops
+        ("cutmix", False, with_valid),
+    ):
         config = tiny_config(method)
+        config.loss.exclude_filled = exclude_filled
         config.crop_size, config.augment.scale = (64, 112), (1.0, 1.0)
         batch = set_up(config).batches[config.loss.semi_start]
         assert all(half.keys() == fields for half in batch.values())

@@ -2,6 +2,9 @@
 
 The paper writes sums; its weights (0.001 to 0.1) only make sense with means, which is what the code
 of AdvSemiSeg computes. All take logits, never probabilities.
+
+They are compiled and cannot raise for a label that is no class; see what each makes of one.
+`TrainTransform` and `evaluate` check labels before.
 """
 
 import jax
@@ -17,7 +20,10 @@ def masked_mean(values: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> Float[Ar
 
 
 def one_hot(labels: Int[Array, "B H W"], num_classes: int) -> Float[Array, "B H W C"]:
-    """Returns the labels as the discriminator sees them; an ignored pixel is all zeros."""
+    """Returns the labels as the discriminator sees them; an ignored pixel is all zeros.
+
+    So is any other label that is not a class, from 0 to `num_classes - 1`.
+    """
     return jax.nn.one_hot(labels, num_classes)
 
 
@@ -28,11 +34,12 @@ def cross_entropy_loss(
 
     Args:
       logits: of G, unnormalized.
-      labels: class of each pixel, or `ignore_label`.
+      labels: class of each pixel, 0 to C - 1, or `ignore_label`.
       ignore_label: pixels that do not take part.
 
     Returns:
-      The mean over the pixels that take part, 0 where none does.
+      The mean over the pixels that take part, 0 where none does; NaN where a label is C or more, or
+      below -C. A label from -C to -1 counts from the last class back, as an index of NumPy's does.
     """
     valid = labels != ignore_label
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(

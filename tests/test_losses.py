@@ -102,6 +102,31 @@ def test_cross_entropy(rng):
     )
 
 
+@pytest.mark.parametrize(
+    ("label", "counts_as"),
+    [(CLASSES, None), (254, None), (-CLASSES - 1, None), (-1, CLASSES - 1), (-CLASSES, 0)],
+)
+def test_cross_entropy_of_a_label_that_is_no_class(rng, label, counts_as):
+    """As the docstring has it: a compiled function cannot raise."""
+    logits, labels = draw_logits(rng), draw_labels(rng)
+    labels[1, 1, 1] = label
+    loss = jax.jit(losses.cross_entropy_loss)(jnp.asarray(logits), jnp.asarray(labels))
+    if counts_as is None:
+        assert np.isnan(loss)
+    else:
+        labels[1, 1, 1] = counts_as
+        np.testing.assert_allclose(loss, numpy_cross_entropy(logits, labels), rtol=1e-6)
+
+
+@pytest.mark.parametrize("label", [CLASSES, 254, -1, -CLASSES])
+def test_one_hot_of_a_label_that_is_no_class_is_all_zeros(rng, label):
+    labels = draw_labels(rng)
+    labels[1, 1, 1] = label
+    maps = np.asarray(losses.one_hot(jnp.asarray(labels), CLASSES))
+    assert not np.any(maps[1, 1, 1])
+    assert np.sum(maps) == np.prod(SHAPE) - 3
+
+
 def test_cross_entropy_takes_another_ignore_label(rng):
     logits, labels = draw_logits(rng), draw_labels(rng)
     expected = numpy_cross_entropy(logits, labels)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
-from sassn_jax.data.dataset import IGNORE_LABEL
+from sassn_jax.data.dataset import check_class_ids
 from sassn_jax.errors import InputError
 
 # By how a file's name ends. No reader of another format is tried: one that Pillow has, that of EPS,
@@ -140,11 +140,7 @@ def check_label(
             f"{path}: {size(label)} pixels, and its image {size(image)}; "
             "expected the same width x height"
         )
-    wrong = label[(label >= num_ids) & (label != IGNORE_LABEL)]
-    if wrong.size:
-        raise InputError(
-            f"{path}: class id {wrong[0]}; expected 0 to {num_ids - 1} or {IGNORE_LABEL}"
-        )
+    check_class_ids(label, path, num_ids)
 
 
 def size(array: np.ndarray) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sassn_jax.data import DatasetInfo, Normalize, Source
+from sassn_jax.data.dataset import check_class_ids
 from sassn_jax.data.transforms import pad
 from sassn_jax.inference import Inference, Predict, Size, Sizes, predict_images
 from sassn_jax.metrics import ConfusionMatrix, count_pairs
@@ -91,11 +92,17 @@ def _batches(
     inference: Inference,
     batch_size: int,
 ) -> Iterator[Batch]:
-    """Yields images with their labels, those together that are padded to the same size."""
+    """Yields images with their labels, those together that are padded to the same size.
+
+    Raises:
+      InputError: where a label has an id that is neither a class nor the ignore label.
+    """
     stack = functools.partial(_stack, batch_size=batch_size, ignore_label=info.ignore_label)
     waiting: dict[tuple[Size, Size], list[tuple[int, np.ndarray, np.ndarray]]] = {}
     for index in range(len(source)):
         example = source[index]
+        name = f"image {example.get('id')!r}"
+        check_class_ids(example["label"], name, info.num_classes, info.ignore_label)
         image, label = normalize(example["image"]), example["label"].astype(np.int32)
         canvases = inference.canvas(image.shape[:2]), inference.canvas(label.shape)
         alike = waiting.setdefault(canvases, [])

@@ -2,6 +2,9 @@
 
 The paper writes sums; its weights (0.001 to 0.1) only make sense with means, which is what the code
 of AdvSemiSeg computes. All take logits, never probabilities.
+
+They are compiled and cannot raise for a label that is no class; see what each makes of one.
+`TrainTransform` and `evaluate` check labels before.
 """
 
 import jax
@@ -17,7 +20,10 @@ def masked_mean(values: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> Float[Ar
 
 
 def one_hot(labels: Int[Array, "B H W"], num_classes: int) -> Float[Array, "B H W C"]:
-    """Returns the labels as the discriminator sees them; an ignored pixel is all zeros."""
+    """Returns the labels as the discriminator sees them; an ignored pixel is all zeros.
+
+    So is any other label that is not a class, from 0 to `num_classes - 1`.
+    """
     return jax.nn.one_hot(labels, num_classes)
 
 
@@ -28,11 +34,12 @@ def cross_entropy_loss(
 
     Args:
       logits: of G, unnormalized.
-      labels: class of each pixel, or `ignore_label`.
+      labels: class of each pixel, 0 to C - 1, or `ignore_label`.
       ignore_label: pixels that do not take part.
 
     Returns:
-      The mean over the pixels that take part, 0 where none does.
+      The mean over the pixels that take part, 0 where none does; NaN where a label is C or more, or
+      below -C. A label from -C to -1 counts from the last class back, as an index of NumPy's does.
     """
     valid = labels != ignore_label
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
@@ -57,7 +64,10 @@ def adversarial_loss(
 
 
 def self_training_loss(
-    logits: Float[Array, "B H W C"], confidence: Float[Array, "B H W"], threshold: float
+    logits: Float[Array, "B H W C"],
+    confidence: Float[Array, "B H W"],
+    threshold: float,
+    valid: Bool[Array, "B H W"] | None = None,
 ) -> tuple[Float[Array, ""], Bool[Array, "B H W"]]:
     """Cross entropy to G's own most likely class where D is confident: equation (4) of the paper.
 
@@ -65,11 +75,14 @@ def self_training_loss(
       logits: of G, unnormalized, on unlabelled images.
       confidence: of D in those predictions, a probability per pixel. Treated as a constant.
       threshold: pixels with a confidence above it take part (T_semi, 0.2 in the paper).
+      valid: pixels that may take part, None for all.
 
     Returns:
       The mean over the pixels that take part, 0 where none does, and which pixels take part.
     """
     keep = jax.lax.stop_gradient(confidence) > threshold
+    if valid is not None:
+        keep &= valid
     target = jnp.argmax(logits, axis=-1)  # integers: no gradient flows through the target
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, target)
     return masked_mean(cross_entropy, keep), keep

@@ -30,6 +30,18 @@ def get_config(name, argument=None):
     return importlib.import_module(f"configs.{name}").get_config(argument)
 
 
+def abstract_half(config, method):
+    """The shapes of one kind of a batch's images."""
+    size = (config.batch_size, *config.crop_size)
+    half = {
+        "image": jax.ShapeDtypeStruct((*size, 3), "float32"),
+        "label": jax.ShapeDtypeStruct(size, "int32"),
+    }
+    if method.takes_valid:
+        half["valid"] = jax.ShapeDtypeStruct(size, "bool")
+    return half
+
+
 def test_there_are_configs():
     assert {"camvid", "demo", "scenes"} <= set(NAMES)
 
@@ -56,6 +68,20 @@ def test_is_valid_for_every_method(name, method):
         assert built.unlabeled_from == (0 if from_start else built.weights.semi_start)
 
 
+@pytest.mark.parametrize("method", ["advsemiseg_code", "unimatch_sassn"])
+def test_a_step_without_filled_pixels_has_the_same_shapes(method):
+    """Of a batch that says which pixels are filled, which it does only where that is asked for."""
+    config = get_config("scenes", f"method={method}")
+    config.loss.exclude_filled = True
+    validation.validate(config)
+    built = methods.create(config, CLASSES)
+    assert built.takes_valid
+    half = abstract_half(config, built)
+    state = jax.eval_shape(built.init, jax.random.key(0), {"labeled": half})
+    new, _ = jax.eval_shape(built.step, state, {"labeled": half, "unlabeled": half})
+    assert new == state
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_defaults_to_the_papers_method_with_an_eighth_of_the_labels(name):
     config = get_config(name)
@@ -78,13 +104,7 @@ def test_shapes(name, method):
     """A step gives back a state of the shapes it took, with and without unlabelled images."""
     config = get_config(name, f"method={method}")
     built = methods.create(config, CLASSES)
-    size = (config.batch_size, *config.crop_size)
-    half = {
-        "image": jax.ShapeDtypeStruct((*size, 3), "float32"),
-        "label": jax.ShapeDtypeStruct(size, "int32"),
-    }
-    if built.takes_valid:
-        half["valid"] = jax.ShapeDtypeStruct(size, "bool")
+    half = abstract_half(config, built)
     state = jax.eval_shape(built.init, jax.random.key(0), {"labeled": half})
     batches = [{"labeled": half}]
     if built.unlabeled_from is not None:
@@ -96,7 +116,7 @@ def test_shapes(name, method):
             ((), "float32")
         }
     probabilities = jax.eval_shape(built.predict, built.inference_variables(state), half["image"])
-    assert probabilities.shape == (*size, CLASSES)
+    assert probabilities.shape == (config.batch_size, *config.crop_size, CLASSES)
 
 
 @pytest.mark.parametrize(

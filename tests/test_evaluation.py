@@ -1,11 +1,14 @@
 """Scoring whole images: every pixel counted once, and few programs compiled."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sassn_jax.data import DatasetInfo, Normalize
+from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
 from sassn_jax.inference import Inference
 from tests.test_inference import naive_resize
@@ -51,12 +54,12 @@ NORMALIZE = Normalize(mean=(2.0, 0.0, 0.0), std=(3.0, 1.0, 1.0))
 VARIABLES = {"std": 3.0, "mean": 2.0}
 
 
-def score(source, batch_size=2, predict=read_off, **options):
+def score(source, batch_size=2, predict=read_off, info=INFO, **options):
     return evaluate(
         predict,
         VARIABLES,
         source,
-        INFO,
+        info,
         normalize=NORMALIZE,
         batch_size=batch_size,
         **options,
@@ -114,6 +117,27 @@ def test_tells_what_is_predicted_of_an_image(fields):
     for index, probabilities in seen.items():
         classes = source[index]["image"][..., 0]
         np.testing.assert_array_equal(probabilities.argmax(-1), classes)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "dtype", "ignore_label"),
+    [(CLASSES, "uint8", 255), (254, "uint8", 255), (255, "uint8", 100), (-1, "int32", 255)],
+)
+def test_a_label_outside_the_classes_is_an_error(wrong, dtype, ignore_label):
+    source, info = Toy(SIZES), dataclasses.replace(INFO, ignore_label=ignore_label)
+    for example in source.examples:
+        example["label"][example["label"] == 255] = ignore_label
+    scored = score(source, info=info)
+    np.testing.assert_array_equal(scored.counts, score(Toy(SIZES)).counts)
+    label = source.examples[4]["label"].astype(dtype)
+    label[-1, -1] = wrong
+    source.examples[4]["label"] = label
+    with pytest.raises(InputError) as error:
+        score(source, info=info)
+    assert str(error.value) == (
+        f"image '4': class id {wrong}; expected 0 to 3 or {ignore_label} (ignore); "
+        f"correct the mask or the classes (1 of {label.size} pixels)"
+    )
 
 
 def test_no_images():

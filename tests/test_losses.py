@@ -60,14 +60,14 @@ def numpy_adversarial(confidence_logits, valid):
     return mean_over([-np.log(confidence[pixel]) for pixel in np.ndindex(SHAPE) if valid[pixel]])
 
 
-def numpy_self_training(logits, confidence, threshold):
+def numpy_self_training(logits, confidence, threshold, valid=None):
     """Equation (4)."""
     probabilities = softmax(logits)
     return mean_over(
         [
             -np.log(probabilities[pixel].max())
             for pixel in np.ndindex(SHAPE)
-            if confidence[pixel] > threshold
+            if confidence[pixel] > threshold and (valid is None or valid[pixel])
         ]
     )
 
@@ -100,6 +100,31 @@ def test_cross_entropy(rng):
         lambda x: numpy_cross_entropy(x, labels),
         logits,
     )
+
+
+@pytest.mark.parametrize(
+    ("label", "counts_as"),
+    [(CLASSES, None), (254, None), (-CLASSES - 1, None), (-1, CLASSES - 1), (-CLASSES, 0)],
+)
+def test_cross_entropy_of_a_label_that_is_no_class(rng, label, counts_as):
+    """As the docstring has it: a compiled function cannot raise."""
+    logits, labels = draw_logits(rng), draw_labels(rng)
+    labels[1, 1, 1] = label
+    loss = jax.jit(losses.cross_entropy_loss)(jnp.asarray(logits), jnp.asarray(labels))
+    if counts_as is None:
+        assert np.isnan(loss)
+    else:
+        labels[1, 1, 1] = counts_as
+        np.testing.assert_allclose(loss, numpy_cross_entropy(logits, labels), rtol=1e-6)
+
+
+@pytest.mark.parametrize("label", [CLASSES, 254, -1, -CLASSES])
+def test_one_hot_of_a_label_that_is_no_class_is_all_zeros(rng, label):
+    labels = draw_labels(rng)
+    labels[1, 1, 1] = label
+    maps = np.asarray(losses.one_hot(jnp.asarray(labels), CLASSES))
+    assert not np.any(maps[1, 1, 1])
+    assert np.sum(maps) == np.prod(SHAPE) - 3
 
 
 def test_cross_entropy_takes_another_ignore_label(rng):
@@ -170,6 +195,28 @@ def test_self_training(rng, threshold):
         lambda x: numpy_self_training(x, confidence, threshold),
         logits,
     )
+
+
+def test_self_training_on_valid_pixels_alone(rng):
+    logits = draw_logits(rng)
+    confidence = rng.uniform(size=SHAPE).astype(np.float32)
+    valid = rng.uniform(size=SHAPE) < 0.6
+
+    def loss(x, mask):
+        return losses.self_training_loss(jnp.asarray(x), jnp.asarray(confidence), 0.4, mask)
+
+    value, keep = loss(logits, jnp.asarray(valid))
+    np.testing.assert_array_equal(keep, (confidence > 0.4) & valid)
+    assert 0 < np.mean(keep) < np.mean(confidence > 0.4)
+    expected = numpy_self_training(logits, confidence, 0.4, valid)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    gradient = jax.grad(lambda x: loss(x, jnp.asarray(valid))[0])(jnp.asarray(logits))
+    assert not np.any(np.asarray(gradient)[~valid])
+    value, gradient = jax.value_and_grad(lambda x: loss(x, jnp.zeros(SHAPE, bool))[0])(
+        jnp.asarray(logits)
+    )
+    assert value == 0
+    assert not np.any(gradient)
 
 
 def test_self_training_takes_confidence_strictly_above_the_threshold(rng):

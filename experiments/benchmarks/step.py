@@ -113,6 +113,8 @@ def torch_obstacle(config: Any, *, has_unlabeled: bool) -> str | None:
         return "its side has the optimizer sgd only (--config.optimizer.name=sgd)"
     if config.method != "supervised" and config.loss.adv_from_start:
         return "its side takes unlabelled images from loss.semi_start on (no loss.adv_from_start)"
+    if config.method != "supervised" and config.loss.exclude_filled:
+        return "its side takes all pixels of unlabelled images (no loss.exclude_filled)"
     if config.method != "supervised" and config.loss.semi_start >= config.num_steps:
         return "its side wants a step with unlabelled images (loss.semi_start below num_steps)"
     if config.method != "supervised" and not has_unlabeled:
@@ -140,7 +142,11 @@ def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[An
         discriminator_learning_rate=config.optimizer.discriminator_lr,
         discriminator_betas=tuple(config.optimizer.discriminator_betas),
         poly_power=config.optimizer.poly_power,
-        **{name: value for name, value in config.loss.items() if name != "adv_from_start"},
+        **{
+            name: value
+            for name, value in config.loss.items()
+            if name not in ("adv_from_start", "exclude_filled")
+        },
     )
 
     def make_step(memory_format: torch.memory_format) -> Callable[[Any], None]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 
 from sassn_jax.errors import InputError
 
@@ -61,6 +61,35 @@ class DatasetInfo:
     def num_classes(self) -> int:
         """How many classes there are; the ignore label is none of them."""
         return len(self.class_names)
+
+
+def check_class_ids(
+    label: Integer[np.ndarray, "H W"],
+    name: object,
+    num_classes: int,
+    ignore_label: int = IGNORE_LABEL,
+) -> None:
+    """Checks that a mask holds nothing but classes and pixels to ignore.
+
+    Args:
+      label: class ids.
+      name: of the mask, for the message.
+      num_classes: how many there are.
+      ignore_label: the id of pixels to ignore.
+
+    Raises:
+      InputError: names the mask, and the first class id that is wrong.
+    """
+    wrong = label[((label < 0) | (label >= num_classes)) & (label != ignore_label)]
+    if wrong.size:
+        ids = label[label != ignore_label]
+        remedy = "correct the mask or the classes"
+        if ids.min() == 1 and ids.max() == num_classes:
+            remedy = "the ids seem to begin at 1, so subtract 1 from each"
+        raise InputError(
+            f"{name}: class id {wrong[0]}; expected 0 to {num_classes - 1} or {ignore_label} "
+            f"(ignore); {remedy} ({wrong.size} of {label.size} pixels)"
+        )
 
 
 def voc_color(number: int) -> tuple[int, int, int]:

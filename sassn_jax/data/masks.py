@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from sassn_jax.data.dataset import IGNORE_LABEL
+from sassn_jax.data.dataset import IGNORE_LABEL, check_class_ids
 from sassn_jax.data.images import decode, encode_png, read_bytes, size
 from sassn_jax.errors import InputError
 
@@ -77,14 +77,7 @@ def check_label(
                 "or draw the mask on what is stored"
             )
         raise InputError(f"{path}: {size(label)} pixels, and its image {size(image)}; {expected}")
-    wrong = label[(label >= num_ids) & (label != IGNORE_LABEL)]
-    if wrong.size:
-        is_shifted = wrong.max() == num_ids and label.min() > 0
-        hint = "; its ids seem to begin at 1: subtract 1 from each" if is_shifted else ""
-        raise InputError(
-            f"{path}: class id {wrong[0]}; expected 0 to {num_ids - 1} or {IGNORE_LABEL} "
-            f"({wrong.size} of {label.size} pixels have others){hint}"
-        )
+    check_class_ids(label, path, num_ids)
 
 
 def _class_ids(content: bytes, image: Image.Image) -> tuple[np.ndarray, bool]:

@@ -49,7 +49,8 @@ def train_batches(
       An iterator over `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`, where
       `image` is float32 `[B, h, w, 3]` and `label` int32 `[B, h, w]`. `unlabeled` is absent before
       `unlabeled_from`, and where there is no such image; its `label` serves diagnostics alone.
-      What else `transform` gives of an example is there too.
+      What else `transform` gives of an example is there too. An error that `transform` raises
+      comes out of the iterator as it is, from threads and processes alike.
 
     Raises:
       ValueError: where there is no labelled image.

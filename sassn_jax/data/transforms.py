@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Int32, Num, UInt8
 
-from sassn_jax.data.dataset import IGNORE_LABEL
+from sassn_jax.data.dataset import IGNORE_LABEL, check_class_ids
 from sassn_jax.errors import check_name
 
 CHANNEL_ORDERS = ("rgb", "bgr")
@@ -55,6 +55,7 @@ class TrainTransform:
       normalize: applied to the image.
       ignore_label: fills the mask.
       mark_filled: whether to say which pixels are the image's.
+      num_classes: how many classes a mask may have; None leaves masks unchecked.
     """
 
     crop_size: tuple[int, int]
@@ -63,6 +64,7 @@ class TrainTransform:
     normalize: Normalize = Normalize()
     ignore_label: int = IGNORE_LABEL
     mark_filled: bool = False
+    num_classes: int | None = None
 
     def __call__(
         self, example: Mapping[str, Any], rng: np.random.Generator
@@ -70,14 +72,22 @@ class TrainTransform:
         """Transforms one example of a source (a Grain `random_map`).
 
         Args:
-          example: `image` uint8 `[H, W, 3]`, and `label` uint8 `[H, W]`, which may be absent.
+          example: `image` uint8 `[H, W, 3]`, and `label` uint8 `[H, W]`, which may be absent. Its
+            `id`, where there is one, serves messages.
           rng: of this example.
 
         Returns:
           `image` float32 `[h, w, 3]` and `label` int32 `[h, w]`, all ignore where there was none;
           with `mark_filled` also `valid` bool `[h, w]`, False where the rest was filled.
+
+        Raises:
+          InputError: where the mask, be it outside the crop, has an id that is neither a class nor
+            the ignore label.
         """
         image, label = example["image"], example.get("label")
+        if label is not None and self.num_classes is not None:
+            name = f"image {example.get('id')!r}"
+            check_class_ids(label, name, self.num_classes, self.ignore_label)
         # Always four draws, so that no setting disturbs the randomness of another.
         draw_scale, draw_top, draw_left, draw_mirror = rng.random(4)
         low, high = self.scale

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax import losses
 from sassn_jax.errors import check_name
@@ -39,6 +39,8 @@ class LossWeights:
         from `semi_start` (AdvSemiSeg's code).
       discriminator_fake: predictions that D learns from: of the `labeled` images (the paper), or of
         `both` halves of the batch (AdvSemiSeg's code).
+      exclude_filled: whether the losses leave out what was filled in of an unlabelled crop, where
+        its image is smaller. D sees these pixels all the same. AdvSemiSeg's code leaves none out.
 
     Raises:
       InputError: for another `discriminator_fake`.
@@ -51,6 +53,7 @@ class LossWeights:
     semi_start: int = 5000
     adv_from_start: bool = False
     discriminator_fake: str = "labeled"
+    exclude_filled: bool = False
 
     def __post_init__(self) -> None:
         check_name("discriminator_fake", self.discriminator_fake, DISCRIMINATOR_FAKES)
@@ -86,6 +89,11 @@ class Adversarial(TwoPlayers):
         """First step that takes unlabelled images."""
         return 0 if self.weights.adv_from_start else self.weights.semi_start
 
+    @property
+    def takes_valid(self) -> bool:
+        """Only losses that leave filled pixels out need to know where these are."""
+        return self.weights.exclude_filled
+
     def init_discriminator(self, rng: jax.Array, batch: Batch) -> Variables:
         """Returns D's variables at step 0."""
         labels = jnp.asarray(batch["labeled"]["label"][:1])
@@ -109,7 +117,7 @@ class Adversarial(TwoPlayers):
         metrics["loss/adversarial_labeled"] = adversarial
         if forward.unlabeled_logits is not None:
             semi, semi_metrics = self._unlabeled_objective(
-                forward, batch["unlabeled"]["label"], state.step
+                forward, batch["unlabeled"]["label"], self._not_filled(batch), state.step
             )
             objective += semi
             metrics |= semi_metrics
@@ -129,7 +137,9 @@ class Adversarial(TwoPlayers):
         logits = outputs.logits
         if self.weights.discriminator_fake == "both" and outputs.unlabeled_logits is not None:
             logits = jnp.concatenate([logits, outputs.unlabeled_logits])
-            fake_valid = jnp.concatenate([valid, jnp.ones_like(valid)])
+            not_filled = self._not_filled(batch)
+            everywhere = jnp.ones_like(valid)
+            fake_valid = jnp.concatenate([valid, everywhere if not_filled is None else not_filled])
         fake = jax.lax.stop_gradient(jax.nn.softmax(logits))
         real = losses.one_hot(labels, self.generator.num_classes)
 
@@ -177,14 +187,20 @@ class Adversarial(TwoPlayers):
         return forward, collections
 
     def _unlabeled_objective(
-        self, forward: Forward, labels: jax.Array, step: jax.Array
+        self,
+        forward: Forward,
+        labels: Int[Array, "B H W"],
+        not_filled: Bool[Array, "B H W"] | None,
+        step: Int[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
         """What unlabelled images add to equation (1); `labels` serve a metric alone."""
         logits, confidence_logits = forward.unlabeled_logits, forward.unlabeled_confidence_logits
         everywhere = jnp.ones_like(labels, bool)
-        adversarial = losses.adversarial_loss(confidence_logits, everywhere)
+        adversarial = losses.adversarial_loss(
+            confidence_logits, everywhere if not_filled is None else not_filled
+        )
         self_training, keep = losses.self_training_loss(
-            logits, jax.nn.sigmoid(confidence_logits), self.weights.semi_threshold
+            logits, jax.nn.sigmoid(confidence_logits), self.weights.semi_threshold, not_filled
         )
         semi = self.weights.lambda_semi * self_training
         if self.weights.adv_from_start:  # else there are no such batches before
@@ -193,8 +209,12 @@ class Adversarial(TwoPlayers):
         return objective, {
             "loss/adversarial_unlabeled": adversarial,
             "loss/self_training": self_training,
-            **self_training_health(keep, logits, labels, self.ignore_label),
+            **self_training_health(keep, logits, labels, self.ignore_label, valid=not_filled),
         }
+
+    def _not_filled(self, batch: Batch) -> Bool[Array, "B H W"] | None:
+        """Returns the pixels of the unlabelled images that losses take, None for all."""
+        return batch["unlabeled"]["valid"] if self.weights.exclude_filled else None
 
     def _confidence_logits(
         self, variables: Variables, probabilities: Float[Array, "B H W C"], *, learning: bool

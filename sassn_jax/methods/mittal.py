@@ -197,6 +197,9 @@ def classification_loss(
 ) -> Float[Array, ""]:
     """Binary cross entropy to which classes occur in an image's labels.
 
+    A label that is neither a class nor `ignore_label` stands for no class; an image that has such
+    labels alone counts as one in which no class occurs.
+
     Returns:
       The mean over classes and over images with a label at all, 0 where there is none.
     """

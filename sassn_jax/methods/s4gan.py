@@ -49,8 +49,9 @@ class S4GAN(TwoPlayers):
     D sees images with their labels, an ignored pixel all zeros, and unlabelled images with G's
     predictions; never predictions on labelled images. (In the authors' code the images that D sees
     with their labels are drawn from the labelled ones once more; here they are the batch's.) D
-    drops channels in G's pass as in its own, and the same ones in a step. A batch without
-    `unlabeled` is one of supervised training.
+    drops channels in G's pass as in its own, and the same ones in a step. It judges whole crops, so
+    pixels that were filled because an image is smaller than the crop are part of what it judges. A
+    batch without `unlabeled` is one of supervised training.
 
     Attributes:
       discriminator: D.

@@ -174,7 +174,7 @@ class AdversarialUniMatch(Adversarial):
 
     @property
     def takes_valid(self) -> bool:
-        """The consistency is of what was not filled in; equation (1) knows of no such pixels."""
+        """The consistency leaves filled pixels out, equation (1) where `weights` say so."""
         return True
 
     def generator_objective(

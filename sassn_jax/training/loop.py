@@ -53,7 +53,8 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
       The state after `config.num_steps` steps.
 
     Raises:
-      InputError: if something that the user gave is wrong; nothing has been written then.
+      InputError: if something that the user gave is wrong; nothing has been written then, unless
+        it is a label that no class has, which is found where its image is first read.
       TrainingError: if a loss is not finite.
     """
     workdir = Path(workdir)

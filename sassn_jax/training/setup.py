@@ -132,6 +132,7 @@ def set_up(config: ConfigDict) -> Setup:
             normalize=make_normalize(config),
             ignore_label=dataset.info.ignore_label,
             mark_filled=method.takes_valid,
+            num_classes=dataset.info.num_classes,
         ),
         batch_size=config.batch_size,
         seed=config.seed,

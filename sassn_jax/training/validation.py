@@ -112,7 +112,7 @@ def _training_rules(config: ConfigDict) -> dict[str, "Rule"]:
     return {
         "unlabeled": one_of(("rest", "all")),
         "loss.discriminator_fake": one_of(("labeled", "both")),
-        "loss.adv_from_start": BOOLEAN,
+        **dict.fromkeys(("loss.adv_from_start", "loss.exclude_filled"), BOOLEAN),
         "optimizer.name": one_of(("sgd", "adam", "adamw")),
         "optimizer.discriminator_betas": Rule(
             lambda x: len(x) == 2 and all(0 <= beta < 1 for beta in x),

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from sassn_jax.data import TrainTransform, train_batches
+from sassn_jax.errors import InputError
 from tests.data.sources import noise, numbered
 
 
@@ -129,6 +131,19 @@ def test_position_and_content_are_the_same_for_any_number_of_workers(iterator):
     beyond = take(plain, 2)
     plain.set_state(workers.get_state())
     assert_same(take(plain, 2), beyond)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_label_outside_the_classes_is_one_line_from_any_worker(iterator, workers):
+    walk = iterator(unlabeled=noise(9), workers=workers, num_classes=4)  # `noise` has five
+    with pytest.raises(InputError) as error:
+        take(walk, 3)
+    assert type(error.value) is InputError
+    assert re.fullmatch(
+        r"image 'image_\d': class id 4; expected 0 to 3 or 255 \(ignore\); "
+        r"correct the mask or the classes \(\d+ of 600 pixels\)",
+        str(error.value),
+    )
 
 
 def test_batches_made_ahead_do_not_count_as_taken(iterator):

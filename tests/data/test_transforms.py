@@ -155,6 +155,39 @@ def test_an_image_without_a_mask_is_ignored_everywhere():
     assert out["label"].dtype == np.int32
 
 
+@pytest.mark.parametrize(
+    ("wrong", "dtype", "ignore_label"),
+    [(5, "uint8", 255), (11, "uint8", 255), (255, "uint8", 100), (-1, "int32", 255),
+     (-1, "int8", 100), (300, "int64", 255)],
+)  # fmt: skip
+def test_a_label_outside_the_classes_is_an_error(wrong, dtype, ignore_label):
+    """Of one pixel, in or outside the crop; the ignore label is no error."""
+    one = example(9, 12)
+    one["label"][3] = ignore_label
+    settings = {"crop_size": (4, 4), "num_classes": 5, "ignore_label": ignore_label}
+    transform(one, **settings)
+    for pixel in ((0, 0), (8, 11)):
+        bad = one | {"label": one["label"].astype(dtype), "id": "berlin_7"}
+        bad["label"][pixel] = wrong
+        with pytest.raises(InputError) as error:
+            transform(bad, **settings)
+        assert str(error.value) == (
+            f"image 'berlin_7': class id {wrong}; expected 0 to 4 or {ignore_label} (ignore); "
+            "correct the mask or the classes (1 of 108 pixels)"
+        )
+
+
+def test_labels_are_checked_where_classes_are_told():
+    one = example(9, 12)
+    one["label"][0, 0] = 77
+    assert transform(one, crop_size=(9, 12))["label"][0, 0] == 77
+    del one["id"]
+    with pytest.raises(InputError, match="image None: class id 77; expected 0 to 4 or 255"):
+        transform(one, crop_size=(9, 12), num_classes=5)
+    del one["label"]
+    transform(one, crop_size=(9, 12), num_classes=5)
+
+
 def test_the_source_is_not_written_to():
     one = example(8, 8)
     one["image"].flags.writeable = one["label"].flags.writeable = False

@@ -34,6 +34,7 @@ def test_a_batch_without_unlabeled_images_is_not():
         ("accumulation", 2),
         ("optimizer.name", "adamw"),
         ("loss.adv_from_start", True),
+        ("loss.exclude_filled", True),
     ],
 )
 def test_what_its_side_does_not_do(field, value):

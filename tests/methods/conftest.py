@@ -62,6 +62,22 @@ class TinyGenerator(Generator):
         return Conv(self.num_classes, 1, use_bias=True, name="head")(x)
 
 
+class PixelGenerator(Generator):
+    """What it says of a pixel depends on nothing but the pixel."""
+
+    @nn.compact
+    def __call__(self, images, *, train, groups=1, perturbed_group=None):
+        return Conv(self.num_classes, 1, use_bias=True, name="head")(images)
+
+
+class PixelDiscriminator(Discriminator):
+    """The same of D."""
+
+    @nn.compact
+    def __call__(self, probabilities):
+        return Conv(1, 1, use_bias=True, name="conv1")(probabilities)
+
+
 def tiny_state(generator):
     """Random parameters and statistics for a `TinyGenerator`, with an optimizer without a state."""
     images = np.zeros((1, *SIZE, 3), "float32")

@@ -14,11 +14,26 @@ WEIGHTS = {"lambda_adv_labeled": 0.3, "lambda_adv_unlabeled": 0.2, "lambda_semi"
 
 
 class Paper:
-    """One step as the paper writes it: a forward of a network for each batch of images."""
+    """One step as the paper writes it: a forward of a network for each batch of images.
 
-    def __init__(self, method, state, threshold=None, lambda_semi=WEIGHTS["lambda_semi"]):
+    With `exclude_filled` the means over unlabelled images are over the pixels that are `valid`.
+    """
+
+    def __init__(
+        self,
+        method,
+        state,
+        threshold=None,
+        lambda_semi=WEIGHTS["lambda_semi"],
+        exclude_filled=False,
+    ):
         self.generator, self.discriminator = method.generator, method.discriminator
         self.state, self.threshold, self.lambda_semi = state, threshold, lambda_semi
+        self.exclude_filled = exclude_filled
+
+    def taken(self, unlabeled):
+        """The pixels of unlabelled images that take part."""
+        return unlabeled["valid"] | (not self.exclude_filled)
 
     def predict(self, params, batch_stats, images):
         """G's probabilities, and its batch statistics after this forward."""
@@ -52,8 +67,10 @@ class Paper:
         if "unlabeled" in batch:
             probabilities, stats = self.predict(params, stats, batch["unlabeled"]["image"])
             confidence = judge(probabilities)
-            loss += WEIGHTS["lambda_adv_unlabeled"] * -jnp.mean(jnp.log(confidence))  # (3)
-            trusted = confidence > self.threshold
+            taken = self.taken(batch["unlabeled"])
+            adversarial = -jnp.mean(jnp.log(confidence), where=taken)  # (3)
+            loss += WEIGHTS["lambda_adv_unlabeled"] * adversarial
+            trusted = (confidence > self.threshold) & taken
             log_best = jnp.log(jnp.max(probabilities, axis=-1))
             loss += self.lambda_semi * -jnp.mean(log_best, where=trusted)  # (4)
         return loss, stats
@@ -67,7 +84,7 @@ class Paper:
         for half in fake_from:
             fake, _ = self.predict(self.state.generator.params, stats, batch[half]["image"])
             losses.append(-jnp.log(1 - self.confidence(params, spectral, fake)))
-            masks.append(valid if half == "labeled" else jnp.ones_like(valid))
+            masks.append(valid if half == "labeled" else self.taken(batch["unlabeled"]))
         on_fake = jnp.mean(jnp.concatenate(losses), where=jnp.concatenate(masks))
         real = jax.nn.one_hot(labels, CLASSES)
         on_real = jnp.mean(-jnp.log(self.confidence(params, spectral, real)), where=valid)
@@ -104,9 +121,9 @@ def confidence_threshold(method, state, batch):
     return dividing_threshold(paper.confidence(d.params, d.collections["spectral"], maps))
 
 
-def papers_step(method, state, spectral, threshold, batch, fake_from):
+def papers_step(method, state, spectral, threshold, batch, fake_from, exclude_filled=False):
     """Losses and gradients of both players, and G's statistics."""
-    paper = Paper(method, state, threshold)
+    paper = Paper(method, state, threshold, exclude_filled=exclude_filled)
     (g_loss, stats), g_gradient = jax.value_and_grad(paper.generator_loss, has_aux=True)(
         state.generator.params, batch
     )

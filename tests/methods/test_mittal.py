@@ -86,6 +86,20 @@ def test_classification_is_binary_cross_entropy_to_what_occurs():
     assert mittal.classification_loss(jnp.asarray(logits[:2]), nothing) == 0
 
 
+@pytest.mark.parametrize("label", [5, 254, -1])
+def test_a_label_that_is_no_class_stands_for_none(label):
+    """As the docstring has it: a compiled function cannot raise."""
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5)), "float32")
+    labels = jnp.full((2, 3, 3), 255, jnp.int32).at[0, 0, 0].set(2)
+    expected = mittal.classification_loss(logits[:1], labels[:1])
+    beside = labels.at[0, 1, 1].set(label)
+    np.testing.assert_allclose(mittal.classification_loss(logits, beside), expected, rtol=1e-6)
+    alone = labels[:1].at[0, 0, 0].set(label)
+    none_occurs = np.mean(np.log1p(np.exp(np.float64(logits[0]))))
+    loss = mittal.classification_loss(logits[:1], alone)
+    np.testing.assert_allclose(loss, none_occurs, rtol=1e-5)
+
+
 def test_consistency_is_the_cosine_distance():
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 3, 5))

@@ -216,15 +216,27 @@ def test_a_batch_in_pieces_is_the_batch(method, plain_state, known_views):
         np.testing.assert_allclose(pieces[name], value, rtol=1e-4, err_msg=name)
 
 
-def test_with_the_adversarial_method_it_adds_to_equation_1(state, plain_state, step, known_views):
-    """The consistency in full; D's objective is as it was."""
+@pytest.mark.parametrize("exclude_filled", [False, True])
+def test_with_the_adversarial_method_it_adds_to_equation_1(
+    state, plain_state, step, known_views, exclude_filled
+):
+    """The consistency in full; D's objective is as it was.
+
+    Equation (1) takes filled pixels or not as its own field says, though a batch always has them.
+    """
     student, batch = plain_state.replace(discriminator=state.discriminator), make_batch()
     small = dataclasses.replace(make_adversarial(), generator=TinyGenerator(CLASSES))
     threshold = confidence_threshold(small, student, batch)
-    plain = make_adversarial(semi_start=3, semi_threshold=threshold, **papers_step.WEIGHTS)
+    plain = make_adversarial(
+        semi_start=3,
+        semi_threshold=threshold,
+        exclude_filled=exclude_filled,
+        **papers_step.WEIGHTS,
+    )
     plain = dataclasses.replace(plain, generator=small.generator)
     method = AdversarialUniMatch(**vars(plain), consistency=CONSISTENCY)
     assert method.unlabeled_from == 3
+    assert method.takes_valid
     assert AdversarialUniMatch.discriminator_objective is Adversarial.discriminator_objective
     _, of_unimatch = step(plain_state, batch)
     params = plain_state.generator.params
@@ -237,7 +249,7 @@ def test_with_the_adversarial_method_it_adds_to_equation_1(state, plain_state, s
     assert metrics["consistency/kept"] == of_unimatch["consistency/kept"]
     assert metrics["loss/generator"] == objective
 
-    paper = papers_step.Paper(method, student, threshold)
+    paper = papers_step.Paper(method, student, threshold, exclude_filled=exclude_filled)
     (equation_1, _), of_equation_1 = jax.jit(
         jax.value_and_grad(paper.generator_loss, has_aux=True)
     )(params, batch)

@@ -28,6 +28,7 @@ from tests.training.conftest import tiny_config
         ("model.weights", "no_such.safetensors", "no_such.safetensors"),
         ("model.weights", "no_such.npz", "no_such.npz"),
         ("loss.discriminator_fake", "none", "loss.discriminator_fake='none'"),
+        ("loss.exclude_filled", None, "loss.exclude_filled=None: expected True or False"),
         ("optimizer.name", "lion", "optimizer.name='lion'"),
         ("optimizer.lr", float("inf"), "optimizer.lr=inf: expected a number above 0"),
         ("optimizer.discriminator_betas", (0.9,), "optimizer.discriminator_betas="),

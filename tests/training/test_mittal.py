@@ -84,7 +84,9 @@ def test_a_config_from_before_these_methods_is_read_as_it_was(workdir):
     now = configuration.with_later_sections(config)
     for section in configuration.LATER.keys() - {"loss"}:
         del config[section]
-    del config["loss"]["adv_from_start"], config["unlabeled"]
+    for field in ("adv_from_start", "exclude_filled"):
+        del config["loss"][field]
+    del config["unlabeled"]
     before = configuration.with_later_sections(config)
     validation.validate(before)
     assert before.to_dict() == now.to_dict()

@@ -1,9 +1,12 @@
 """What a config makes of the images of a dataset."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from sassn_jax import data
+from sassn_jax.errors import InputError
 from sassn_jax.training.setup import set_up
 from tests.data.sources import noise
 from tests.training.conftest import tiny_config
@@ -57,9 +60,41 @@ def test_images_without_masks_are_never_labelled(monkeypatch, unlabeled, shown):
     assert read[1][shown - 1]["id"] == splits[data.UNLABELED].ids[-1]
 
 
+def test_a_label_that_the_dataset_has_no_class_for_is_named(monkeypatch):
+    """Of a dataset with an ignore label of its own, which is no such label."""
+    whole = data.load("scenes")
+    info = dataclasses.replace(whole.info, ignore_label=200)
+    train = whole.splits["train"]
+
+    class Masks:
+        ids = train.ids
+        label = 200
+
+        def __len__(self):
+            return len(train)
+
+        def __getitem__(self, index):
+            example = train[index]
+            return example | {"label": np.full_like(example["label"], self.label)}
+
+    splits = {**whole.splits, "train": Masks()}
+    monkeypatch.setattr(data, "load", lambda *_: data.Dataset(info, splits))
+    assert (set_up(tiny_config()).batches[0]["labeled"]["label"] == 200).all()
+    monkeypatch.setattr(Masks, "label", 255)
+    with pytest.raises(InputError, match=r"image '.*': class id 255; expected 0 to 7 or 200"):
+        next(set_up(tiny_config()).batches)
+
+
 def test_batches_say_what_is_filled_where_the_method_takes_it():
-    for method, fields in (("sassn", {"image", "label"}), ("cutmix", {"image", "label", "valid"})):
+    plain, with_valid = {"image", "label"}, {"image", "label", "valid"}
+    for method, exclude_filled, fields in (
+        ("sassn", False, plain),
+        ("sassn", True, with_valid),
+        ("s4gan", True, plain),  # which judges whole crops
+        ("cutmix", False, with_valid),
+    ):
         config = tiny_config(method)
+        config.loss.exclude_filled = exclude_filled
         config.crop_size, config.augment.scale = (64, 112), (1.0, 1.0)
         batch = set_up(config).batches[config.loss.semi_start]
         assert all(half.keys() == fields for half in batch.values())

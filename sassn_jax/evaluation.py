@@ -4,14 +4,14 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, Float
 
 from sassn_jax.data import DatasetInfo, Normalize, Source
 from sassn_jax.data.dataset import check_class_ids
 from sassn_jax.data.transforms import pad
-from sassn_jax.inference import Inference, Predict, Size, Sizes, predict_images
+from sassn_jax.inference import Inference, Predict, Size, Sizes, most_likely, predict_images
 from sassn_jax.metrics import ConfusionMatrix, count_pairs
 
 
@@ -49,8 +49,8 @@ def evaluate(
 
     Args:
       predict: class probabilities `[B, H, W, C]` from variables and normalized images
-        `[B, H, W, 3]`; a jitted one compiles once for each size of image, or what `inference` makes
-        of it.
+        `[B, H, W, 3]`; a compiled one, see `jit_by_shape`, compiles once for each size of image, or
+        what `inference` makes of it.
       variables: passed on to `predict`.
       source: images with labels. Where a label is of another size than its image, the probabilities
         are scaled to it.
@@ -63,6 +63,9 @@ def evaluate(
 
     Returns:
       Pixels counted by class of label and prediction.
+
+    Raises:
+      InputError: names the image whose label holds an id outside the classes.
     """
     count = functools.partial(
         count_pairs, num_classes=info.num_classes, ignore_label=info.ignore_label
@@ -73,14 +76,13 @@ def evaluate(
         probabilities = predict_images(
             predict,
             variables,
-            jnp.asarray(batch.images),
+            jax.device_put(batch.images),
             batch.sizes,
             batch.label_sizes,
             inference,
             batch_size=batch_size,
         )
-        predictions = jnp.argmax(probabilities, axis=-1)
-        matrix = matrix.merge(count(jnp.asarray(batch.labels), predictions))
+        matrix = matrix.merge(count(jax.device_put(batch.labels), most_likely(probabilities)))
         on_batch(batch, probabilities)
     return matrix
 

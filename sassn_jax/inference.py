@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from sassn_jax.programs import jit_by_shape
 from sassn_jax.resampling import Size, Sizes, resample
 
 Predict = Callable[[Any, jax.Array], jax.Array]
@@ -97,24 +98,35 @@ def predict_images(
         )
         shown = resample(images, sizes, view, mirror=mirror, aligned=False)
         if inference.window:
-            probabilities = jnp.stack(
-                [
+            probabilities = _stack(
+                *[
                     _slide(
                         predict,
                         variables,
-                        image,
+                        _pick(shown, np.int32(i)),
                         _at_least(_scaled(inference.padded(size), scale), inference.window),
                         inference,
                         batch_size,
                     )
-                    for image, size in zip(shown, sizes.images, strict=True)
+                    for i, size in enumerate(sizes.images)
                 ]
             )
         else:
             probabilities = predict(variables, shown)
         return resample(probabilities, view, target, mirror=mirror, aligned=True)
 
-    return functools.reduce(jnp.add, itertools.starmap(predict_view, views)) / len(views)
+    return _mean(*itertools.starmap(predict_view, views))
+
+
+@jit_by_shape
+def _mean(*views: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:
+    return functools.reduce(jnp.add, views) / len(views)
+
+
+@jit_by_shape
+def most_likely(probabilities: Float[Array, "B h w C"]) -> Int[Array, "B h w"]:
+    """Returns the most likely class of each pixel."""
+    return jnp.argmax(probabilities, axis=-1)
 
 
 def _at_least(size: Size, minimum: tuple[int, ...]) -> Size:
@@ -146,17 +158,23 @@ def _slide(
     coverage = np.zeros((*image.shape[:2], 1), np.float32)
     for top, left in corners:
         coverage[top : top + height, left : left + width] += 1
-    total = jnp.zeros(())
+    total: Any = None
     for first in range(0, len(corners), batch_size):
         batch = corners[first : first + batch_size]
         missing = batch_size - len(batch)
         weights = np.pad(np.ones(len(batch), np.float32), (0, missing))
         batch = np.pad(batch, ((0, missing), (0, 0)), mode="edge")
-        probabilities = predict(variables, _cut(image, batch, (height, width)))
+        probabilities = predict(variables, _cut(image, batch, window=(height, width)))
         if first == 0:
-            total = jnp.zeros((*image.shape[:2], probabilities.shape[-1]))
+            shape = (*image.shape[:2], probabilities.shape[-1])
+            total = jax.device_put(np.zeros(shape, np.float32))  # compiles nothing
         total = _add_windows(total, probabilities, batch, weights)
-    return total / np.maximum(coverage, 1)
+    return _divide(total, np.maximum(coverage, 1))
+
+
+@jit_by_shape
+def _divide(total: Float[Array, "H W C"], coverage: Float[Array, "H W 1"]) -> jax.Array:
+    return total / coverage
 
 
 def _starts(size: int, window: int, stride: int) -> list[int]:
@@ -165,16 +183,26 @@ def _starts(size: int, window: int, stride: int) -> list[int]:
     return [*range(0, last, stride), last]
 
 
-@functools.partial(jax.jit, static_argnames="window")
+@jit_by_shape
+def _pick(images: Float[Array, "B H W C"], index: Int[Array, ""]) -> Float[Array, "H W C"]:
+    return images[index]
+
+
+@jit_by_shape
+def _stack(*images: Float[Array, "H W C"]) -> Float[Array, "B H W C"]:
+    return jnp.stack(images)
+
+
+@jit_by_shape
 def _cut(
-    image: Float[Array, "H W 3"], corners: Int[Array, "N 2"], window: Size
+    image: Float[Array, "H W 3"], corners: Int[Array, "N 2"], *, window: Size
 ) -> Float[Array, "N h w 3"]:
     return jax.vmap(lambda corner: jax.lax.dynamic_slice(image, (*corner, 0), (*window, 3)))(
         corners
     )
 
 
-@functools.partial(jax.jit, donate_argnums=0)
+@functools.partial(jit_by_shape, donate_argnums=(0,))
 def _add_windows(
     total: Float[Array, "H W C"],
     probabilities: Float[Array, "N h w C"],

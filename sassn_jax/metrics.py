@@ -1,7 +1,6 @@
 """Intersection over union and pixel accuracy from confusion matrices, which add up."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from jaxtyping import Array, Float, Int, Int64
+
+from sassn_jax.programs import jit_by_shape
 
 # Pixels that are counted at once. float32, in which a product of matrices counts, is exact up to
 # 2^24; so few keep the one-hot rows of an image of any size in little memory too.
@@ -34,14 +35,15 @@ def count_pairs(
       num_classes: C.
       ignore_label: pixels that are not counted.
     """
-    counts = _count_chunks(labels, predictions, num_classes, ignore_label)
+    counts = _count_chunks(labels, predictions, num_classes=num_classes, ignore_label=ignore_label)
     return jax.device_get(counts).sum(axis=0, dtype=np.int64)
 
 
-@functools.partial(jax.jit, static_argnums=(2, 3))
+@jit_by_shape
 def _count_chunks(
     labels: Int[Array, "B H W"],
     predictions: Int[Array, "B H W"],
+    *,
     num_classes: int,
     ignore_label: int,
 ) -> Float[Array, "N C C"]:

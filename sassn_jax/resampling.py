@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from sassn_jax.programs import jit_by_shape
+
 Size = tuple[int, int]  # height, width, in pixels
 
 
@@ -100,7 +102,7 @@ def sample_points(
     return Points(first, second, weight, outputs < size_out)
 
 
-@jax.jit
+@jit_by_shape
 def _interpolate(
     x: Float[Array, "B H W C"], rows: Points, columns: Points
 ) -> Float[Array, "B h w C"]:

@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
@@ -20,8 +19,9 @@ from sassn_jax.data.transforms import pad
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import Batch, evaluate
 from sassn_jax.files import write_json
-from sassn_jax.inference import Predict, Sizes, predict_images
+from sassn_jax.inference import Predict, Sizes, most_likely, predict_images
 from sassn_jax.methods import Method, TrainState, Variables
+from sassn_jax.programs import jit_by_shape
 from sassn_jax.training import config as configuration
 from sassn_jax.training import validation
 from sassn_jax.training.checkpoint import Checkpoints
@@ -77,18 +77,18 @@ class Run:
         probabilities = predict_images(
             self._predict,
             self.variables,
-            jnp.asarray(pad(make_normalize(self.config)(image), sizes.canvas, 0.0)[None]),
+            jax.device_put(pad(make_normalize(self.config)(image), sizes.canvas, 0.0)[None]),
             sizes,
             sizes,
             inference,
             batch_size=self.config.eval_batch_size,
         )
-        return np.asarray(probabilities[0, : size[0], : size[1]].argmax(-1))
+        return np.asarray(most_likely(probabilities))[0, : size[0], : size[1]]
 
     @functools.cached_property
     def _predict(self) -> Predict:
         """Compiled once for each size: JAX forgets what it compiled of a method that is gone."""
-        return jax.jit(self.method.predict)
+        return jit_by_shape(self.method.predict)
 
 
 def load_run(
@@ -188,7 +188,7 @@ def evaluate_run(
         on_images(done, len(source))
 
     matrix = evaluate(
-        jax.jit(run.method.predict),
+        jit_by_shape(run.method.predict),
         run.variables,
         source,
         run.dataset.info,

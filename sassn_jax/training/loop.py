@@ -18,6 +18,7 @@ from sassn_jax.evaluation import Batch, evaluate
 from sassn_jax.files import occupied, write_json
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
+from sassn_jax.programs import jit_by_shape
 from sassn_jax.training import config as configuration
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
@@ -117,7 +118,7 @@ class Loop:
         self.writer, self.reporter = writer, reporter
         self.normalize = make_normalize(config)
         self.train_step = jit_step(setup.method, setup.mesh)
-        self.predict = jax.jit(setup.method.predict)
+        self.predict = jit_by_shape(setup.method.predict)
         self.confidence = jax.jit(setup.method.confidence)
 
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:

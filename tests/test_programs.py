@@ -1,0 +1,45 @@
+"""How many compiled programs are kept."""
+
+import gc
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sassn_jax.programs import jit_by_shape
+
+
+def count_programs() -> int:
+    gc.collect()
+    return len(jax.devices()[0].client.live_executables())
+
+
+def test_the_programs_of_the_last_shapes_are_kept():
+    traced = []
+
+    @jit_by_shape
+    def total(tree, *, scale):
+        """Adds up."""
+        traced.append(tree["x"].shape)
+        return scale * jnp.sum(tree["x"])
+
+    few = jit_by_shape(total.__wrapped__, kept=3)
+    assert few.__doc__ == "Adds up."
+    before = count_programs()
+    for size in range(1, 9):
+        assert float(few({"x": np.ones(size, np.float32)}, scale=2)) == 2 * size
+    assert count_programs() - before == 3
+    traced.clear()
+    for size in (7, 6, 8):
+        few({"x": np.ones(size, np.float32)}, scale=2)
+    assert traced == []
+    assert int(few({"x": np.ones(8, np.float32)}, scale=3)) == 24
+    assert int(few({"x": np.ones(8, np.int32)}, scale=2)) == 16
+    assert traced == [(8,), (8,)]
+
+
+def test_memory_of_an_argument_can_be_given_away():
+    add = jit_by_shape(lambda x, y: x + y, donate_argnums=(0,))
+    x = jnp.arange(3.0)
+    np.testing.assert_array_equal(add(x, jnp.ones(3)), [1, 2, 3])
+    assert x.is_deleted()

@@ -27,7 +27,7 @@ _IMPLEMENTATIONS = flags.DEFINE_list(
     "implementations", ["triton", "blockwise", "reference"], "attention: which ones of ours."
 )
 _DTYPES = flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "attention: of q, k and v.")
-_OUTPUT = flags.DEFINE_string("output", "", "File for the figures, JSON; none if empty.")
+_OUTPUT = command.define_path("output", "", "File for the figures, JSON; none if empty.")
 
 
 def step() -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -19,10 +19,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.files import expanded
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint, if there is one"
 LINE_EVERY = 15.0  # seconds between lines that tell of progress
+
+flags.disclaim_key_flags()  # what is defined through this module is the command's, for its --help
 
 
 def define_config(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
@@ -34,6 +37,18 @@ def define_config(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
         return config_flags.DEFINE_config_dict("config", config, "Other values of these fields.")
     except Exception as error:
         _stop(_first_cause(error, fields="--help"), 2)
+
+
+def define_path(
+    name: str, default: str | None, help_text: str, *, required: bool = False
+) -> flags.FlagHolder[Any]:
+    """Defines a flag that names a file or a folder; `~` at its start is a home folder."""
+    return flags.DEFINE(_PathParser(), name, default, help_text, required=required)
+
+
+class _PathParser(flags.ArgumentParser[str]):
+    def parse(self, argument: str) -> str:
+        return argument and str(expanded(argument))
 
 
 def run(
@@ -112,14 +127,8 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
     if HELP.intersection(arguments):
         print(sys.modules["__main__"].__doc__, flags.FLAGS.main_module_help(), sep="\n")
         sys.exit(0)
-    for argument in arguments:
-        flag, equals, value = argument.partition("=")
-        if flag == "--config" and not equals:
-            _stop(f"--config: expected =FILE after it, such as --config={_config_files()}", 2)
-        path = Path(value.partition(":")[0])
-        if flag == "--config" and (path.suffix != ".py" or not path.is_file()):
-            _stop(f"{argument}: expected a file such as {_config_files()}, then :key=value,...", 2)
     try:
+        arguments = [_with_config_file(argument) for argument in arguments]
         rest = flags.FLAGS(arguments)
     except Exception as error:  # a config file is a program, and may fail in any way
         _stop(_first_cause(error), 2)
@@ -130,6 +139,20 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
     if words and not verbs:
         _stop(f"{words[0]!r}: expected flags only, such as --workdir=DIR", 2)
     return rest
+
+
+def _with_config_file(argument: str) -> str:
+    """Returns an argument; of --config, looks whether its file is there, and expands `~`."""
+    flag, equals, value = argument.partition("=")
+    if flag != "--config":
+        return argument
+    if not equals:
+        _stop(f"--config: expected =FILE after it, such as --config={_config_files()}", 2)
+    name, colon, rest = value.partition(":")
+    path = expanded(name)
+    if path.suffix != ".py" or not path.is_file():
+        _stop(f"{argument}: expected a file such as {_config_files()}, then :key=value,...", 2)
+    return f"{flag}={path}{colon}{rest}"
 
 
 def _check_tuples(arguments: Sequence[str]) -> None:

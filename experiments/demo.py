@@ -18,7 +18,7 @@ LABELS = "1/8"
 PICTURED = 4  # test images in the picture
 ENLARGED = 3  # times the size of a scene
 
-_WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Folder of the demo's runs.")
+_WORKDIR = command.define_path("workdir", "runs/demo", "Folder of the demo's runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each method is trained with.", 1)
 
 

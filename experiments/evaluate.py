@@ -22,7 +22,7 @@ _CONFIG = command.define_config(
         {name: _DEFAULTS[name] for name in ("eval", "eval_batch_size", "dataset", "data_dir")}
     )
 )
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = command.define_path(
     "workdir", None, "Folder of the run, or a file of experiments.export.", required=True
 )
 _SPLIT = flags.DEFINE_string("split", "val", "Split of its dataset, such as val or test.")

@@ -41,7 +41,7 @@ TOLERANCES = {"bfloat16": 1e-2, "tf32": 5e-3, "float32": 2e-5}
 
 _GPUS = flags.DEFINE_list("gpus", list(described_gpu.GPUS), "GPUs to compile for.")
 _SHAPES = flags.DEFINE_list("shapes", list(attention.SHAPES), "Shapes of q, k and v.")
-_OUTPUT = flags.DEFINE_string("output", "", "File for the figures, JSON; none if empty.")
+_OUTPUT = command.define_path("output", "", "File for the figures, JSON; none if empty.")
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _GPU = flags.DEFINE_string("gpu", None, f"One of {', '.join(described_gpu.GPUS)}.", required=True)
 _NUM_GPUS = flags.DEFINE_integer("num_gpus", 1, "GPUs in one machine that share a batch.")
-_OUTPUT = flags.DEFINE_string("output", "", "File for the figures, JSON; none if empty.")
+_OUTPUT = command.define_path("output", "", "File for the figures, JSON; none if empty.")
 flags.mark_flag_as_required("config")
 
 

@@ -31,7 +31,7 @@ _TABLE = flags.DEFINE_string("table", None, "1, 2, 3, 4, 5, stability or distanc
 _DATASET = flags.DEFINE_string(
     "dataset", "", "voc, cityscapes, camvid, scenes or folder; the paper's if empty."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
+_WORKDIR = command.define_path("workdir", None, "Folder of the runs.", required=True)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds each cell is run with.", 1)
 _CELLS = flags.DEFINE_list(
     "cells", [], "Names of the cells to run, with * and ?, such as voc_sassn_1/8_*; all if empty."
@@ -39,7 +39,7 @@ _CELLS = flags.DEFINE_list(
 _LABELS = flags.DEFINE_list(
     "labels", [], "Fractions of labels in place of the table's, for all of its methods."
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "Where experiments.prepare put the dataset.")
+_DATA_DIR = command.define_path("data_dir", "", "Where experiments.prepare put the dataset.")
 _WEIGHTS = flags.DEFINE_list(
     "weights",
     [],

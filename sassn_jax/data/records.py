@@ -19,7 +19,7 @@ from sassn_jax.data.checked_parts import CheckedParts, stamp
 from sassn_jax.data.dataset import Dataset, DatasetInfo, Example, voc_color
 from sassn_jax.data.images import decode_image, decode_label
 from sassn_jax.errors import InputError
-from sassn_jax.files import occupied
+from sassn_jax.files import expanded, occupied
 
 
 @runtime_checkable
@@ -71,6 +71,7 @@ def prepare(
         process is preparing the dataset there.
       OSError: where `data_dir` cannot be written.
     """
+    data_dir = expanded(data_dir)
     if is_prepared(name, data_dir):
         builder = _builder(name, data_dir)
         prepared = dict(builder.info.metadata)
@@ -151,6 +152,7 @@ def load(
     )
     if not data_dir:
         raise InputError(f"{data_dir=}: {name} is read from files; prepare them: {hint}")
+    data_dir = expanded(data_dir)
     if not is_prepared(name, data_dir):
         raise InputError(f"{data_dir=!s}: holds no prepared {name}; prepare it: {hint}")
     metadata = _builder(name, data_dir).info.metadata

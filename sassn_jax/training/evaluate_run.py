@@ -19,7 +19,7 @@ from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.data.transforms import pad
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import Batch, evaluate
-from sassn_jax.files import write_json
+from sassn_jax.files import expanded, write_json
 from sassn_jax.inference import Predict, Sizes, predict_images
 from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.training import config as configuration
@@ -107,7 +107,7 @@ def load_run(
       InputError: if the workdir holds no run, or one without such a checkpoint; if the file is not
         of an export; a value is wrong.
     """
-    workdir = Path(workdir)
+    workdir = expanded(workdir)
     if workdir.suffix == store.SUFFIX:
         if checkpoint != "latest":
             raise InputError(f"{checkpoint=}: {workdir} holds one network; leave this out")
@@ -203,7 +203,7 @@ def evaluate_run(
         **matrix.summary(run.dataset.info.class_names),
         **({"overrides": dict(overrides)} if overrides else {}),
     }
-    write_json(_result_path(Path(workdir), split), result)
+    write_json(_result_path(expanded(workdir), split), result)
     return result
 
 

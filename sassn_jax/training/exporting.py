@@ -1,12 +1,12 @@
 """A run's network as one file, with all that is needed to use it."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from sassn_jax import data
+from sassn_jax.files import expanded
 from sassn_jax.training.evaluate_run import load_run
 from sassn_jax.weights import store
 
@@ -36,7 +36,7 @@ def export_run(
       InputError: if there is no such run or checkpoint, or the output cannot be such a file.
     """
     store.check_name(output)
-    run = load_run(Path(workdir), checkpoint)
+    run = load_run(expanded(workdir), checkpoint)
     config = run.config.to_dict()
     about = {
         "network": "generator",

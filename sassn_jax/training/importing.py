@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sassn_jax.errors import InputError
+from sassn_jax.files import expanded
 from sassn_jax.models.networks import is_vgg
 from sassn_jax.training import targets
 from sassn_jax.training.conventions import CONVENTIONS
@@ -71,7 +72,7 @@ def import_weights(
         floating-point numbers, if one of the source has no place and is not allowed to be left out,
         or if something given is wrong.
     """
-    source, output = Path(source), Path(output)
+    source, output = expanded(source), expanded(output)
     allowed = _check(source, architecture, output, convention, all_branches, allow)
     arrays, layout = _read(source)
     if architecture == DISCRIMINATOR:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ LATER: dict[str, Callable[[], Any]] = {
     "unimatch": UniMatchWeights,
 }
 
+# In the path of a workdir. TensorStore takes UTF-8 alone; Python has a surrogate for any other byte.
+# Orbax takes brackets for a pattern, finds no part of a checkpoint, and says that it is saved.
+UNREADABLE = re.compile(r"[\ud800-\udfff]|\[[^/]+\]")
 FORMER = "weights_std"  # a field of `model` that is no more
 
 
@@ -96,8 +100,15 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
     """Checks that a workdir is new, or holds a run of this config.
 
     Raises:
-      InputError: if it holds a run of another config, or is no folder.
+      InputError: if it holds a run of another config, is no folder, or no checkpoint can be kept
+        under its name.
     """
+    path = str(workdir.absolute())
+    if UNREADABLE.search(path):
+        raise InputError(
+            f"{path}: expected a folder whose name is UTF-8 and has no [...] in it, or its "
+            "checkpoints could not be read again; choose another --workdir"
+        )
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"{workdir}: is a file; expected a folder, or a name for a new one")
     if not (workdir / FILE).exists():

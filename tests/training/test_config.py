@@ -72,3 +72,10 @@ def test_a_field_that_is_missing_is_named(workdir):
     del config.loss["lambda_semi"]
     with pytest.raises(InputError, match=r"loss.lambda_semi: not in the config"):
         train_and_evaluate(config, workdir)
+
+
+@pytest.mark.parametrize("name", ["w[sassn]", "w\udcff", "w[sassn]/run"])
+def test_a_folder_whose_checkpoints_could_not_be_read_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"whose name is UTF-8 and has no \[\.\.\.\] in it"):
+        train_and_evaluate(tiny_config(), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import _thread
 import collections
 import contextlib
 import functools
+import io
 import os
 import re
 import sys
@@ -15,11 +16,11 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
-from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sassn_jax.errors import InputError, TrainingError
 from sassn_jax.files import expanded
+from sassn_jax.training.progress import make_console
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint, if there is one"
@@ -33,6 +34,7 @@ def define_config(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
 
     `ml_collections` reads the command line here already, not when the flags are parsed.
     """
+    _replace_what_cannot_be_encoded()
     try:
         return config_flags.DEFINE_config_dict("config", config, "Other values of these fields.")
     except Exception as error:
@@ -61,6 +63,7 @@ def run(
         each of the words of which one must stand before the flags.
       when_stopped: what a user who has pressed Ctrl-C can do to go on; nothing if empty.
     """
+    _replace_what_cannot_be_encoded()
     verbs = main if isinstance(main, Mapping) else {}
 
     def quiet_main(words: Sequence[str]) -> None:
@@ -79,6 +82,13 @@ def run(
             _stop("; ".join(filter(None, ("stopped", when_stopped))), 130)
 
     app.run(quiet_main, flags_parser=functools.partial(_parse, verbs=list(verbs)))
+
+
+def _replace_what_cannot_be_encoded() -> None:
+    """Prints `?` for it: a terminal may know ASCII alone, and a file's name need not be UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _hear_again(lost: "sys.UnraisableHookArgs") -> None:
@@ -105,7 +115,7 @@ def progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
     Gives a function to be told how many parts are done, and of how many.
     """
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    console = make_console(stderr=True, soft_wrap=True)
     last = time.monotonic()
 
     def print_line(done: int, total: int) -> None:
@@ -118,7 +128,13 @@ def progress(name: str) -> Iterator[Callable[[int, int], None]]:
         yield print_line
         return
     # No thread redraws the bar: TFDS replaces `__import__` while it is imported, under all threads.
-    with Progress(console=console, transient=True, auto_refresh=False) as bar:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as bar:
         task = bar.add_task(name)
         yield lambda done, total: bar.update(task, completed=done, total=total, refresh=True)
 

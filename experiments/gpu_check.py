@@ -31,7 +31,7 @@ from pallas_kernels.position_attention.shapes import SHAPES as NAMED_SHAPES
 from pallas_kernels.position_attention.shapes import AttentionShape
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
-from sassn_jax.training.progress import make_reporter
+from sassn_jax.training.progress import make_console, make_reporter
 
 TABLE_WIDTH = 130
 # Those by which memory is judged.
@@ -52,7 +52,7 @@ def main() -> None:
     outcomes = compile_all(attention.cases(_GPUS.value, _SHAPES.value))
     errors = compare_on_gpu(_SHAPES.value) if _can_run() else {}
 
-    console = Console(highlight=False, width=max(Console().width, TABLE_WIDTH))
+    console = make_console(width=max(Console().width, TABLE_WIDTH))
     for gpu in _GPUS.value:
         console.print(kernel_table(gpu, outcomes))
         for line in remarks(gpu, outcomes):

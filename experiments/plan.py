@@ -19,6 +19,7 @@ from experiments import command, described_gpu
 from experiments.described_gpu import planning
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
+from sassn_jax.training.progress import make_console
 
 WIDTH = 110
 
@@ -42,7 +43,7 @@ def main() -> None:
     config = planning.check(_CONFIG.value, _NUM_GPUS.value)
     described_gpu.find_compiler()
     plan = planning.make_plan(config, described_gpu.GPUS[_GPU.value], _NUM_GPUS.value)
-    console = Console(highlight=False, width=max(Console().width, WIDTH))
+    console = make_console(width=max(Console().width, WIDTH))
     console.print(planning.table(plan))
     for line in planning.remarks(plan):
         console.print(line)

@@ -23,9 +23,9 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
 
 from experiments import command
+from sassn_jax.training.progress import make_console
 
 _TABLE = flags.DEFINE_string("table", None, "1, 2, 3, 4, 5, stability or distance.", required=True)
 _DATASET = flags.DEFINE_string(
@@ -74,7 +74,7 @@ def main() -> None:
     if not _REPORT.value:
         recipe.check(_LABELS.value, cells)
     report.check(workdir, table, dataset, None if _REPORT.value else recipe, cells)
-    say = Console(highlight=False, soft_wrap=True).print
+    say = make_console(soft_wrap=True).print
     failed = 0
     if not _REPORT.value:
         failed = run_cells(workdir, cells, recipe, say)

@@ -189,6 +189,9 @@ def compare_on_gpu(shapes: Sequence[str]) -> dict[str, dict[str, float]]:
     """
     import jax
 
+    from sassn_jax.training import parallel
+
+    parallel.check_platform()
     if jax.default_backend() != "gpu":
         raise InputError("a GPU is there, and JAX cannot use it: see what nvidia-smi says of it")
     return {

@@ -23,7 +23,7 @@ from sassn_jax.files import expanded, write_json
 from sassn_jax.inference import Predict, Sizes, predict_images
 from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.training import config as configuration
-from sassn_jax.training import validation
+from sassn_jax.training import parallel, validation
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.setup import CLASSES, abstract_state, make_inference, make_normalize
 from sassn_jax.weights import store
@@ -107,6 +107,7 @@ def load_run(
       InputError: if the workdir holds no run, or one without such a checkpoint; if the file is not
         of an export; a value is wrong.
     """
+    parallel.check_platform()
     workdir = expanded(workdir)
     if workdir.suffix == store.SUFFIX:
         if checkpoint != "latest":

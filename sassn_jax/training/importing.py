@@ -11,7 +11,7 @@ from typing import Any
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded
 from sassn_jax.models.networks import is_vgg
-from sassn_jax.training import targets
+from sassn_jax.training import parallel, targets
 from sassn_jax.training.conventions import CONVENTIONS
 from sassn_jax.training.targets import DISCRIMINATOR, NAMES, Arrays
 from sassn_jax.weights import fused, matching, npz, onnx, pth, resnet, store, vgg
@@ -74,6 +74,7 @@ def import_weights(
     """
     source, output = expanded(source), expanded(output)
     allowed = _check(source, architecture, output, convention, all_branches, allow)
+    parallel.check_platform()
     arrays, layout = _read(source)
     if architecture == DISCRIMINATOR:
         target = targets.discriminator(source, arrays)

@@ -151,7 +151,10 @@ def load(
         f"--data_dir={os.fspath(data_dir or 'FOLDER')}"
     )
     if not data_dir:
-        raise InputError(f"{data_dir=}: {name} is read from files; prepare them: {hint}")
+        raise InputError(
+            f"{data_dir=}: {name} is read from files; say where they were prepared "
+            f"(--config.data_dir=FOLDER), or prepare them: {hint}"
+        )
     data_dir = expanded(data_dir)
     if not is_prepared(name, data_dir):
         raise InputError(f"{data_dir=!s}: holds no prepared {name}; prepare it: {hint}")

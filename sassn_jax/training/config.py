@@ -47,7 +47,7 @@ LATER: dict[str, Callable[[], Any]] = {
     "unimatch": UniMatchWeights,
 }
 
-# In the path of a workdir. TensorStore takes UTF-8 alone: of any other byte Python makes a surrogate.
+# In the path of a workdir. TensorStore takes UTF-8 alone; other bytes are surrogates in Python.
 # Orbax takes brackets for a pattern, finds no part of a checkpoint, and says that it is saved.
 UNREADABLE = re.compile(r"[\ud800-\udfff]|\[[^/]+\]")
 FORMER = "weights_std"  # a field of `model` that is no more

@@ -12,11 +12,11 @@ from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
-from rich.console import Console
 from rich.table import Table
 
 from experiments import command
 from sassn_jax.errors import InputError
+from sassn_jax.training.progress import make_console
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "step: as for experiments.train.")
 _STEPS = flags.DEFINE_integer("steps", 10, "How many times each thing is timed.", 1)
@@ -27,7 +27,7 @@ _IMPLEMENTATIONS = flags.DEFINE_list(
     "implementations", ["triton", "blockwise", "reference"], "attention: which ones of ours."
 )
 _DTYPES = flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "attention: of q, k and v.")
-_OUTPUT = flags.DEFINE_string("output", "", "File for the figures, JSON; none if empty.")
+_OUTPUT = command.define_path("output", "", "File for the figures, JSON; none if empty.")
 
 
 def step() -> None:
@@ -52,7 +52,7 @@ def step() -> None:
     }.items():
         values = [result[name].get(key) for name in ("ours", "torch") if name in result]
         table.add_row(text, *("-" if x is None else f"{x:,.4g}" for x in values))
-    console = Console()
+    console = make_console()
     console.print(table)
     console.print(f"input wait: {result['input_wait_share']:.1%} of the time")
     if "torch" in result:
@@ -67,7 +67,7 @@ def attention() -> None:
     from experiments.benchmarks.attention import benchmark_attention
 
     result = benchmark_attention(_SHAPES.value, _IMPLEMENTATIONS.value, _DTYPES.value, _STEPS.value)
-    console = Console(soft_wrap=True)
+    console = make_console(soft_wrap=True)
     for case in result["cases"]:
         sizes = "batch {batch}, N {positions}, q and k {qk_width}, v {v_width}".format(**case)
         peak = f"a matmul of 2048 x 2048: {case['peak_flops_per_second'] / 1e9:,.0f} GFLOP/s"

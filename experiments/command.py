@@ -4,6 +4,7 @@ import _thread
 import collections
 import contextlib
 import functools
+import io
 import os
 import re
 import sys
@@ -11,18 +12,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
-from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.files import expanded
+from sassn_jax.training.progress import make_console
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint, if there is one"
 LINE_EVERY = 15.0  # seconds between lines that tell of progress
+
+flags.disclaim_key_flags()  # what is defined through this module is the command's, for its --help
 
 
 def define_config(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
@@ -30,10 +34,23 @@ def define_config(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
 
     `ml_collections` reads the command line here already, not when the flags are parsed.
     """
+    _replace_what_cannot_be_encoded()
     try:
         return config_flags.DEFINE_config_dict("config", config, "Other values of these fields.")
     except Exception as error:
         _stop(_first_cause(error, fields="--help"), 2)
+
+
+def define_path(
+    name: str, default: str | None, help_text: str, *, required: bool = False
+) -> flags.FlagHolder[Any]:
+    """Defines a flag that names a file or a folder; `~` at its start is a home folder."""
+    return flags.DEFINE(_PathParser(), name, default, help_text, required=required)
+
+
+class _PathParser(flags.ArgumentParser[str]):
+    def parse(self, argument: str) -> str:
+        return argument and str(expanded(argument))
 
 
 def run(
@@ -46,6 +63,7 @@ def run(
         each of the words of which one must stand before the flags.
       when_stopped: what a user who has pressed Ctrl-C can do to go on; nothing if empty.
     """
+    _replace_what_cannot_be_encoded()
     verbs = main if isinstance(main, Mapping) else {}
 
     def quiet_main(words: Sequence[str]) -> None:
@@ -64,6 +82,13 @@ def run(
             _stop("; ".join(filter(None, ("stopped", when_stopped))), 130)
 
     app.run(quiet_main, flags_parser=functools.partial(_parse, verbs=list(verbs)))
+
+
+def _replace_what_cannot_be_encoded() -> None:
+    """Prints `?` for it: a terminal may know ASCII alone, and a file's name need not be UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _hear_again(lost: "sys.UnraisableHookArgs") -> None:
@@ -90,7 +115,7 @@ def progress(name: str) -> Iterator[Callable[[int, int], None]]:
 
     Gives a function to be told how many parts are done, and of how many.
     """
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    console = make_console(stderr=True, soft_wrap=True)
     last = time.monotonic()
 
     def print_line(done: int, total: int) -> None:
@@ -103,7 +128,13 @@ def progress(name: str) -> Iterator[Callable[[int, int], None]]:
         yield print_line
         return
     # No thread redraws the bar: TFDS replaces `__import__` while it is imported, under all threads.
-    with Progress(console=console, transient=True, auto_refresh=False) as bar:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as bar:
         task = bar.add_task(name)
         yield lambda done, total: bar.update(task, completed=done, total=total, refresh=True)
 
@@ -112,14 +143,8 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
     if HELP.intersection(arguments):
         print(sys.modules["__main__"].__doc__, flags.FLAGS.main_module_help(), sep="\n")
         sys.exit(0)
-    for argument in arguments:
-        flag, equals, value = argument.partition("=")
-        if flag == "--config" and not equals:
-            _stop(f"--config: expected =FILE after it, such as --config={_config_files()}", 2)
-        path = Path(value.partition(":")[0])
-        if flag == "--config" and (path.suffix != ".py" or not path.is_file()):
-            _stop(f"{argument}: expected a file such as {_config_files()}, then :key=value,...", 2)
     try:
+        arguments = [_with_config_file(argument) for argument in arguments]
         rest = flags.FLAGS(arguments)
     except Exception as error:  # a config file is a program, and may fail in any way
         _stop(_first_cause(error), 2)
@@ -130,6 +155,20 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
     if words and not verbs:
         _stop(f"{words[0]!r}: expected flags only, such as --workdir=DIR", 2)
     return rest
+
+
+def _with_config_file(argument: str) -> str:
+    """Returns an argument; of --config, looks whether its file is there, and expands `~`."""
+    flag, equals, value = argument.partition("=")
+    if flag != "--config":
+        return argument
+    if not equals:
+        _stop(f"--config: expected =FILE after it, such as --config={_config_files()}", 2)
+    name, colon, rest = value.partition(":")
+    path = expanded(name)
+    if path.suffix != ".py" or not path.is_file():
+        _stop(f"{argument}: expected a file such as {_config_files()}, then :key=value,...", 2)
+    return f"{flag}={path}{colon}{rest}"
 
 
 def _check_tuples(arguments: Sequence[str]) -> None:

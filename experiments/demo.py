@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from configs import demo as demo_config
 from experiments import command
 from experiments.pictures import write_headed_table
+from sassn_jax.training.progress import make_console
 
 METHODS = ("supervised", "advsemiseg", "sassn")
 LABELS = "1/8"
 PICTURED = 4  # test images in the picture
 ENLARGED = 3  # times the size of a scene
 
-_WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Folder of the demo's runs.")
+_WORKDIR = command.define_path("workdir", "runs/demo", "Folder of the demo's runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each method is trained with.", 1)
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     from sassn_jax.files import write_json
 
     workdir = Path(_WORKDIR.value)
-    console = Console(soft_wrap=True)  # a command is copied whole
+    console = make_console(soft_wrap=True)  # a command is copied whole
     rows = [
         [_result(workdir / f"seed{seed}" / method, method, seed) for seed in range(_SEEDS.value)]
         for method in METHODS

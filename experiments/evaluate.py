@@ -10,11 +10,11 @@ The run is scored as its config says, unless flags give other values: --config.e
 from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import get_override_values
-from rich.console import Console
 from rich.table import Table
 
 from configs import common
 from experiments import command
+from sassn_jax.training.progress import make_console
 
 _DEFAULTS = common.base_config(None)
 _CONFIG = command.define_config(
@@ -22,7 +22,7 @@ _CONFIG = command.define_config(
         {name: _DEFAULTS[name] for name in ("eval", "eval_batch_size", "dataset", "data_dir")}
     )
 )
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = command.define_path(
     "workdir", None, "Folder of the run, or a file of experiments.export.", required=True
 )
 _SPLIT = flags.DEFINE_string("split", "val", "Split of its dataset, such as val or test.")
@@ -30,18 +30,23 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "One of latest, best (
 
 
 def main() -> None:
-    """Calls `evaluate_run` and prints its result as a table."""
-    from sassn_jax.training.evaluate_run import evaluate_run  # after the flags: JAX takes seconds
+    """Scores the run, prints the result as a table, and writes it."""
+    # After the flags: JAX takes seconds.
+    from sassn_jax.training.evaluate_run import score_run, write_scores
 
+    workdir = command.required(_WORKDIR)
     with command.progress(f"scoring {_SPLIT.value}") as show:
-        result = evaluate_run(
-            command.required(_WORKDIR),
+        result = score_run(
+            workdir,
             _SPLIT.value,
             _CHECKPOINT.value,
             show,
             get_override_values(flags.FLAGS[_CONFIG.name]),
         )
-    table = Table(title=f"{_WORKDIR.value}, step {result['step']}, {result['split']}")
+    console = make_console()
+    # Not as the table's title, which would be wrapped, also within the name.
+    console.print(f"{workdir}, step {result['step']}, {result['split']}", soft_wrap=True)
+    table = Table()
     table.add_column("class")
     table.add_column("IoU", justify="right")
     for name, iou in result["iou"].items():
@@ -49,7 +54,8 @@ def main() -> None:
     table.add_section()
     table.add_row("mIoU", _format(result["miou"]))
     table.add_row("pixel accuracy", _format(result["pixel_accuracy"]))
-    Console().print(table)
+    console.print(table)
+    write_scores(workdir, result)  # last: where nothing can be written, the scores have been shown
 
 
 def _format(value: float | None) -> str:

@@ -8,8 +8,8 @@ from absl import flags
 
 from experiments import command
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "File to write, .safetensors.", required=True)
+_WORKDIR = command.define_path("workdir", None, "Folder of the run.", required=True)
+_OUTPUT = command.define_path("output", None, "File to write, .safetensors.", required=True)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "One of latest, best (by mIoU on val).")
 
 

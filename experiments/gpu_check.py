@@ -31,7 +31,7 @@ from pallas_kernels.position_attention.shapes import SHAPES as NAMED_SHAPES
 from pallas_kernels.position_attention.shapes import AttentionShape
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
-from sassn_jax.training.progress import make_reporter
+from sassn_jax.training.progress import make_console, make_reporter
 
 TABLE_WIDTH = 130
 # Those by which memory is judged.
@@ -41,7 +41,7 @@ TOLERANCES = {"bfloat16": 1e-2, "tf32": 5e-3, "float32": 2e-5}
 
 _GPUS = flags.DEFINE_list("gpus", list(described_gpu.GPUS), "GPUs to compile for.")
 _SHAPES = flags.DEFINE_list("shapes", list(attention.SHAPES), "Shapes of q, k and v.")
-_OUTPUT = flags.DEFINE_string("output", "", "File for the figures, JSON; none if empty.")
+_OUTPUT = command.define_path("output", "", "File for the figures, JSON; none if empty.")
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
     outcomes = compile_all(attention.cases(_GPUS.value, _SHAPES.value))
     errors = compare_on_gpu(_SHAPES.value) if _can_run() else {}
 
-    console = Console(highlight=False, width=max(Console().width, TABLE_WIDTH))
+    console = make_console(width=max(Console().width, TABLE_WIDTH))
     for gpu in _GPUS.value:
         console.print(kernel_table(gpu, outcomes))
         for line in remarks(gpu, outcomes):
@@ -189,6 +189,9 @@ def compare_on_gpu(shapes: Sequence[str]) -> dict[str, dict[str, float]]:
     """
     import jax
 
+    from sassn_jax.training import parallel
+
+    parallel.check_platform()
     if jax.default_backend() != "gpu":
         raise InputError("a GPU is there, and JAX cannot use it: see what nvidia-smi says of it")
     return {

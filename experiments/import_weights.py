@@ -13,9 +13,9 @@ from absl import flags
 
 from experiments import command
 
-_SOURCE = flags.DEFINE_string("source", None, "File to read.", required=True)
+_SOURCE = command.define_path("source", None, "File to read.", required=True)
 _ARCHITECTURE = flags.DEFINE_string("architecture", None, "Network it holds.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "File to write, .safetensors.", required=True)
+_OUTPUT = command.define_path("output", None, "File to write, .safetensors.", required=True)
 _CONVENTION = flags.DEFINE_string(
     "convention",
     None,

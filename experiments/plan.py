@@ -19,6 +19,7 @@ from experiments import command, described_gpu
 from experiments.described_gpu import planning
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
+from sassn_jax.training.progress import make_console
 
 WIDTH = 110
 
@@ -27,7 +28,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _GPU = flags.DEFINE_string("gpu", None, f"One of {', '.join(described_gpu.GPUS)}.", required=True)
 _NUM_GPUS = flags.DEFINE_integer("num_gpus", 1, "GPUs in one machine that share a batch.")
-_OUTPUT = flags.DEFINE_string("output", "", "File for the figures, JSON; none if empty.")
+_OUTPUT = command.define_path("output", "", "File for the figures, JSON; none if empty.")
 flags.mark_flag_as_required("config")
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     config = planning.check(_CONFIG.value, _NUM_GPUS.value)
     described_gpu.find_compiler()
     plan = planning.make_plan(config, described_gpu.GPUS[_GPU.value], _NUM_GPUS.value)
-    console = Console(highlight=False, width=max(Console().width, WIDTH))
+    console = make_console(width=max(Console().width, WIDTH))
     console.print(planning.table(plan))
     for line in planning.remarks(plan):
         console.print(line)

@@ -22,10 +22,10 @@ _PREPARE: dict[str, Callable[[str, str, Callable[[int, int], None]], bool]] = {
 }
 
 _DATASET = flags.DEFINE_string("dataset", None, f"One of {', '.join(_PREPARE)}.")
-_SOURCE = flags.DEFINE_string(
+_SOURCE = command.define_path(
     "source", None, "Folder of the dataset as it comes; docs/datasets.md says what it must hold."
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder for prepared datasets.")
+_DATA_DIR = command.define_path("data_dir", None, "Folder for prepared datasets.")
 
 
 def main() -> None:

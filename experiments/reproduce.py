@@ -23,15 +23,15 @@ import sys
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
 
 from experiments import command
+from sassn_jax.training.progress import make_console
 
 _TABLE = flags.DEFINE_string("table", None, "1, 2, 3, 4, 5, stability or distance.", required=True)
 _DATASET = flags.DEFINE_string(
     "dataset", "", "voc, cityscapes, camvid, scenes or folder; the paper's if empty."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the runs.", required=True)
+_WORKDIR = command.define_path("workdir", None, "Folder of the runs.", required=True)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds each cell is run with.", 1)
 _CELLS = flags.DEFINE_list(
     "cells", [], "Names of the cells to run, with * and ?, such as voc_sassn_1/8_*; all if empty."
@@ -39,7 +39,7 @@ _CELLS = flags.DEFINE_list(
 _LABELS = flags.DEFINE_list(
     "labels", [], "Fractions of labels in place of the table's, for all of its methods."
 )
-_DATA_DIR = flags.DEFINE_string("data_dir", "", "Where experiments.prepare put the dataset.")
+_DATA_DIR = command.define_path("data_dir", "", "Where experiments.prepare put the dataset.")
 _WEIGHTS = flags.DEFINE_list(
     "weights",
     [],
@@ -57,6 +57,7 @@ def main() -> None:
     from experiments.reproduction.results import FOLDER
     from experiments.reproduction.scheduling import run_cells
     from sassn_jax.errors import InputError
+    from sassn_jax.training import parallel
 
     workdir = Path(command.required(_WORKDIR))
     if workdir.exists() and not workdir.is_dir():
@@ -73,8 +74,9 @@ def main() -> None:
     )
     if not _REPORT.value:
         recipe.check(_LABELS.value, cells)
+    parallel.check_platform()  # here, or each cell would fail of it
     report.check(workdir, table, dataset, None if _REPORT.value else recipe, cells)
-    say = Console(highlight=False, soft_wrap=True).print
+    say = make_console(soft_wrap=True).print
     failed = 0
     if not _REPORT.value:
         failed = run_cells(workdir, cells, recipe, say)

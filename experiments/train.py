@@ -14,7 +14,7 @@ from experiments import command
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, such as configs/scenes.py:method=sassn,labels=1/8."
 )
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = command.define_path(
     "workdir", None, "Folder of this run; made if it is not there.", required=True
 )
 flags.mark_flag_as_required("config")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and texts that others wrote."""
+"""Paths and texts as users write them, and files that appear whole or not at all."""
 
 import codecs
 import contextlib
@@ -10,7 +10,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sassn_jax.errors import OccupiedError
+from sassn_jax.errors import InputError, OccupiedError
+
+
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Returns a path whose `~` or `~USER` at the start has become that user's home folder.
+
+    A shell does so too, but not after the `=` of a flag. `./~` names a file that is called `~`.
+    What this function returns may be given to it again.
+
+    Raises:
+      InputError: if there is no such user.
+    """
+    text = os.fspath(path)
+    found = Path(os.path.expanduser(text))
+    if not str(found).startswith("~"):
+        return found
+    if text.startswith("~"):
+        raise InputError(
+            f"no user has the home folder in {text!r}; write the path out, or put ./ before it"
+        )
+    return Path.cwd() / found  # as `Path` takes the `./` off
 
 
 @contextlib.contextmanager

@@ -1,10 +1,72 @@
-"""Files are there whole, or not at all."""
+"""Paths mean what users mean by them; files are there whole, or not at all."""
 
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sassn_jax.files import replacing
+from sassn_jax import data
+from sassn_jax.data import camvid, cityscapes, folder, voc2012_aug
+from sassn_jax.errors import InputError
+from sassn_jax.files import expanded, replacing
+from sassn_jax.weights import npz, store
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Returns the user's home folder, beside the current one."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "home"
+
+
+def test_a_tilde_is_the_home_folder(home):
+    assert expanded("~/DATA/~") == home / "DATA" / "~"
+    assert expanded(Path("~")) == home
+    assert expanded("~root/DATA") == Path("/root/DATA")
+    for kept in ("DATA", "/DATA", "a/~", "a~", ""):
+        assert expanded(kept) == Path(kept)
+
+
+def test_a_folder_may_be_called_like_that(home):
+    assert expanded("./~/DATA") == expanded(expanded("./~/DATA")) == Path.cwd() / "~" / "DATA"
+
+
+def test_the_home_of_nobody_is_a_mistake():
+    with pytest.raises(InputError, match=r"no user has the home folder in '~no_such_user/x'; wri"):
+        expanded("~no_such_user/x")
+
+
+@pytest.mark.parametrize(
+    ("call", "path"),
+    [
+        (lambda: data.load("camvid", "~/DATA"), "DATA"),
+        (lambda: camvid.prepare("~/SOURCE", "DATA"), "SOURCE"),
+        (lambda: folder.prepare("~/SOURCE", "DATA"), "SOURCE"),
+        (lambda: voc2012_aug.prepare("~/SOURCE", "DATA"), "SOURCE/VOCdevkit/VOC2012"),
+        (lambda: cityscapes.prepare("~/SOURCE", "DATA"), "SOURCE/leftImg8bit"),
+        (lambda: store.read("~/x.safetensors"), "x.safetensors"),
+        (lambda: npz.read("~/x.npz"), "x.npz"),
+    ],
+)
+def test_what_is_not_at_home_is_looked_for_there(home, call, path):
+    with pytest.raises(InputError) as missing:
+        call()
+    assert f"{home / path}: " in str(missing.value)
+
+
+def test_files_at_home_are_found(home):
+    (home / "ids.txt").write_text("b\n")
+    assert data.choose_labeled(("a", "b"), "~/ids.txt", 0).labeled == ("b",)
+    about = {"model": {}, "image": {}, "num_classes": 2, "fused": False}
+    arrays = {"params": {"kernel": np.ones(3, np.float32)}}
+    store.write("~/x.safetensors", arrays, {"network": "discriminator", **about})
+    assert store.read("~/x.safetensors")[1]["num_classes"] == 2
+    assert sorted(path.name for path in home.iterdir()) == ["ids.txt", "x.safetensors"]
+    assert list(Path.cwd().iterdir()) == []
 
 
 def test_writers_of_one_file_do_not_share_a_name(tmp_path):

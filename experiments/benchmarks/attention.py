@@ -17,6 +17,7 @@ import numpy as np
 from pallas_kernels.position_attention import IMPLEMENTATIONS, position_attention
 from pallas_kernels.position_attention.shapes import SHAPES, AttentionShape
 from sassn_jax.errors import InputError
+from sassn_jax.training import parallel
 
 DTYPES = ("float32", "bfloat16", "float16")
 SDPA = "PyTorch SDPA"
@@ -46,7 +47,7 @@ def benchmark_attention(
       `peak_flops_per_second` of a square matmul, timed in the same rounds.
 
     Raises:
-      InputError: a name or size that there is not.
+      InputError: a name or size that there is not, or no device.
     """
     for flag, given, allowed in (
         ("implementations", implementations, IMPLEMENTATIONS),
@@ -55,6 +56,7 @@ def benchmark_attention(
         for name in given or [""]:
             if name not in allowed:
                 raise InputError(f"--{flag}: {name!r}: expected some of {', '.join(allowed)}")
+    parallel.check_platform()
     named = {name: _shape(name) for name in (SHAPES if shapes is None else shapes)}
     cases = [
         {"shape": name, "dtype": dtype}

@@ -4,7 +4,6 @@ import dataclasses
 import sys
 from collections.abc import Mapping
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -16,6 +15,7 @@ from experiments.described_gpu.gpus import Gpu
 from experiments.described_gpu.training_step import Step
 from sassn_jax import data, methods
 from sassn_jax.errors import InputError
+from sassn_jax.files import expanded
 from sassn_jax.training.config import resolve
 from sassn_jax.training.validation import least_images
 
@@ -80,8 +80,7 @@ def check(config: ConfigDict, devices: int) -> ConfigDict:
     Raises:
       InputError: naming what is wrong.
     """
-    weights = Path(config.model.weights)
-    if weights.is_file():  # it says how the network is laid out
+    if expanded(config.model.weights).is_file():  # it says how the network is laid out
         config = resolve(config)
     config = resolve(override(config, {"model.weights": ""}))
     data.class_names(config.dataset, config.data_dir)

@@ -70,6 +70,7 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
     """
     method = methods.create(config, len(data.class_names(config.dataset, config.data_dir)))
     mesh = compiler.make_mesh(gpu, devices)
+    parallel.check_platform()
     state = jax.eval_shape(method.init, jax.random.key(0), _batch(config, mesh, unlabeled=False))
     with tempfile.TemporaryDirectory() as folder:
         dump = Path(folder)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from configs.common import METHODS
 from sassn_jax import data
 from sassn_jax.errors import InputError
+from sassn_jax.files import expanded
 from sassn_jax.models.networks import BACKBONES
 from sassn_jax.training import config as configuration
 from sassn_jax.training import validation
@@ -66,7 +67,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Of its folder: `voc_sassn_1-8_seed0`; tables that have a cell in common share its run."""
-        labels, path = self.labels, Path(self.labels)
+        labels, path = self.labels, expanded(self.labels)
         if path.is_file():  # two of them may have one name, and one may change
             labels = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
         parts = [self.dataset, self.method, self.head, re.sub(r"[^\w.]+", "-", labels)]
@@ -239,7 +240,7 @@ def parse_weights(files: Iterable[str]) -> dict[str, str]:
                 f"--weights={word}: there is no backbone {name}; expected one of "
                 f"{', '.join(BACKBONES)}"
             )
-        if path != RANDOM and not Path(path).is_file():
+        if path != RANDOM and not expanded(path).is_file():
             raise InputError(
                 f"--weights={word}: no such file; expected FILE, BACKBONE=FILE, or {RANDOM}"
             )

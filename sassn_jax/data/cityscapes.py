@@ -32,6 +32,7 @@ from sassn_jax.data.images import (
 )
 from sassn_jax.data.masks import check_label, read_label
 from sassn_jax.errors import InputError
+from sassn_jax.files import expanded
 
 # The names of the dataset, and how many times smaller each side of the images is than published.
 VARIANTS = {"cityscapes": 1, "cityscapes_512x1024": 2}
@@ -161,7 +162,7 @@ def read_layout(source: str | os.PathLike[str], factor: int) -> CityscapesLayout
       InputError: where a folder is missing or a zip file damaged, an image has no mask or a mask no
         image, a file is none of the dataset, or a city has not as many images as it should have.
     """
-    images, labels = (_open(Path(source), name) for name in ("leftImg8bit", "gtFine"))
+    images, labels = (_open(expanded(source), name) for name in ("leftImg8bit", "gtFine"))
     splits = {split: tuple(sorted(_find_ids(images, labels, split))) for split in CITIES}
     return CityscapesLayout(images, labels, factor, splits)
 

@@ -32,6 +32,7 @@ from sassn_jax.data.images import (
 )
 from sassn_jax.data.masks import check_label, read_label
 from sassn_jax.errors import InputError
+from sassn_jax.files import expanded
 
 NAME = "folder"
 SPLITS = ("train", "val")
@@ -164,7 +165,7 @@ def read_layout(root: str | os.PathLike[str], *, tested: bool = False) -> Folder
       InputError: where the folder, a list or a file of one is missing, a list is empty, or an id is
         named twice, be it in two lists.
     """
-    root = Path(root)
+    root = expanded(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one with images/, labels/, classes.txt")
     names = read_list(root / "classes.txt", "class names")

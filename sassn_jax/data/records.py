@@ -20,7 +20,7 @@ from sassn_jax.data.dataset import Dataset, DatasetInfo, Example, voc_color
 from sassn_jax.data.images import decode_image
 from sassn_jax.data.masks import decode_label
 from sassn_jax.errors import InputError
-from sassn_jax.files import occupied
+from sassn_jax.files import expanded, occupied
 
 
 @runtime_checkable
@@ -72,6 +72,7 @@ def prepare(
         process is preparing the dataset there.
       OSError: where `data_dir` cannot be written.
     """
+    data_dir = expanded(data_dir)
     if is_prepared(name, data_dir):
         builder = _builder(name, data_dir)
         prepared = dict(builder.info.metadata)
@@ -151,7 +152,11 @@ def load(
         f"--data_dir={os.fspath(data_dir or 'FOLDER')}"
     )
     if not data_dir:
-        raise InputError(f"{data_dir=}: {name} is read from files; prepare them: {hint}")
+        raise InputError(
+            f"{data_dir=}: {name} is read from files; say where they were prepared "
+            f"(--config.data_dir=FOLDER), or prepare them: {hint}"
+        )
+    data_dir = expanded(data_dir)
     if not is_prepared(name, data_dir):
         raise InputError(f"{data_dir=!s}: holds no prepared {name}; prepare it: {hint}")
     metadata = _builder(name, data_dir).info.metadata

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from sassn_jax.errors import InputError
-from sassn_jax.files import read_lines, write_json
+from sassn_jax.files import expanded, read_lines, write_json
 
 
 class Split(NamedTuple):
@@ -43,7 +43,7 @@ def choose_labeled(ids: Sequence[str], labels: str, seed: int) -> Split:
     """
     fraction = _parse_fraction(labels)
     if fraction is None:
-        labeled = _read_ids(Path(labels), ids)
+        labeled = _read_ids(expanded(labels), ids)
     else:
         count = max(1, math.floor(len(ids) * fraction))
         labeled = set(sorted(ids, key=lambda id_: _draw(seed, id_))[:count])
@@ -66,7 +66,7 @@ def _parse_fraction(labels: str) -> Fraction | None:
     except ZeroDivisionError:
         raise InputError(expected) from None
     except ValueError:
-        if Path(labels).is_file():
+        if expanded(labels).is_file():
             return None
         raise InputError(f"{expected} (there is no such file)") from None
     if not 0 < fraction <= 1:

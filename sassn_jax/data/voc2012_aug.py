@@ -36,6 +36,7 @@ from sassn_jax.data.images import (
 )
 from sassn_jax.data.masks import check_label, read_label
 from sassn_jax.errors import InputError
+from sassn_jax.files import expanded
 
 NAME = "voc2012_aug"
 CLASS_NAMES = (
@@ -125,7 +126,8 @@ def read_layout(source: str | os.PathLike[str]) -> VocLayout:
       InputError: where a folder or a list is missing, lists and files are not of the same images,
         or there are not as many images as there should be.
     """
-    voc = Path(source) / "VOCdevkit" / "VOC2012"
+    source = expanded(source)
+    voc = source / "VOCdevkit" / "VOC2012"
     if not voc.is_dir():
         raise InputError(f"{voc}: no such folder; expected VOC 2012, unpacked in {source}")
     lists = voc / "ImageSets" / "Segmentation"
@@ -135,7 +137,7 @@ def read_layout(source: str | os.PathLike[str]) -> VocLayout:
     check_folder(
         voc / "SegmentationClass", ".png", train | val, f"{lists / 'train.txt'} or val.txt"
     )
-    sbd = Path(source) / "benchmark_RELEASE" / "dataset"
+    sbd = source / "benchmark_RELEASE" / "dataset"
     masks = _sbd_masks(voc, sbd, train | val)
     splits = {"train": tuple(sorted((train | set(masks)) - val)), "val": tuple(sorted(val))}
     for split, ids in splits.items():

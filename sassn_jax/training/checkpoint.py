@@ -17,9 +17,10 @@ from sassn_jax.data import BatchIterator
 from sassn_jax.errors import InputError, UnfitError
 from sassn_jax.methods import TrainState
 
-# Orbax looks for its files with an unescaped glob, and TensorStore takes a backslash for a slash
-# and a folder whose name ends in a colon for the scheme of a URL.
-MISREAD = re.compile(r"[*?\[\]\\]|:(/|$)")
+# Orbax looks for its files with an unescaped glob. TensorStore takes a backslash for a slash, and a
+# folder whose name ends in a colon for the scheme of a URL; it takes no bytes that are not UTF-8,
+# which are surrogates in Python.
+MISREAD = re.compile(r"[*?\[\]\\\ud800-\udfff]|:(/|$)")
 
 
 class Checkpoints:

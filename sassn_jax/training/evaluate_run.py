@@ -18,12 +18,12 @@ from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.data.transforms import pad
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import Batch, evaluate
-from sassn_jax.files import write_json
+from sassn_jax.files import expanded, write_json
 from sassn_jax.inference import Predict, Sizes, most_likely, predict_images
 from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.programs import jit_by_shape
 from sassn_jax.training import config as configuration
-from sassn_jax.training import validation
+from sassn_jax.training import parallel, validation
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.setup import CLASSES, abstract_state, make_inference, make_normalize
 from sassn_jax.weights import store
@@ -107,7 +107,8 @@ def load_run(
       InputError: if the workdir holds no run, or one without such a checkpoint; if the file is not
         of an export; a value is wrong.
     """
-    workdir = Path(workdir)
+    parallel.check_platform()
+    workdir = expanded(workdir)
     if workdir.suffix == store.SUFFIX:
         if checkpoint != "latest":
             raise InputError(f"{checkpoint=}: {workdir} holds one network; leave this out")
@@ -157,9 +158,25 @@ def evaluate_run(
     on_images: Callable[[int, int], None] = lambda done, total: None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Scores a run on a split and writes `eval_SPLIT.json` into its workdir.
+    """Scores a run as `score_run` does, and writes the result as `write_scores` does.
 
-    Of a file `NAME.safetensors` the score is written beside it, as `NAME_eval_SPLIT.json`.
+    Raises:
+      InputError: as `score_run`.
+      OSError: as `write_scores`.
+    """
+    result = score_run(workdir, split, checkpoint, on_images, overrides)
+    write_scores(workdir, result)
+    return result
+
+
+def score_run(
+    workdir: str | Path,
+    split: str = "val",
+    checkpoint: str = "latest",
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Scores a run on a split; writes nothing.
 
     Args:
       workdir: of the run, or a file of `experiments.export`.
@@ -169,8 +186,8 @@ def evaluate_run(
       overrides: fields of its config that are to have other values, by dotted name: `eval.mirror`.
 
     Returns:
-      What was written: `split`, `step`, `miou`, `pixel_accuracy` and `iou` by class name, and the
-      `overrides` where there are any.
+      `split`, `step`, `miou`, `pixel_accuracy` and `iou` by class name, and the `overrides` where
+      there are any but `data_dir`.
 
     Raises:
       InputError: if there is no such run, checkpoint or split, a value is wrong, or the dataset has
@@ -197,17 +214,26 @@ def evaluate_run(
         inference=make_inference(run.config),
         on_batch=count,
     )
-    result = {
+    # A folder of this machine changes no score, and is nobody else's concern.
+    showing = {name: value for name, value in overrides.items() if name != "data_dir"}
+    return {
         "split": split,
         "step": run.step,
         **matrix.summary(run.dataset.info.class_names),
-        **({"overrides": dict(overrides)} if overrides else {}),
+        **({"overrides": showing} if showing else {}),
     }
-    write_json(_result_path(Path(workdir), split), result)
-    return result
 
 
-def _result_path(workdir: Path, split: str) -> Path:
+def write_scores(workdir: str | Path, result: Mapping[str, Any]) -> None:
+    """Writes what `score_run` returned into the run's folder, as `eval_SPLIT.json`.
+
+    Of a file `NAME.safetensors` it is written beside it, as `NAME_eval_SPLIT.json`.
+
+    Raises:
+      OSError: naming the file, where it cannot be written.
+    """
+    workdir, name = expanded(workdir), f"eval_{result['split']}.json"
     if workdir.is_file():
-        return workdir.with_name(f"{workdir.stem}_eval_{split}.json")
-    return workdir / f"eval_{split}.json"
+        write_json(workdir.with_name(f"{workdir.stem}_{name}"), result)
+    else:
+        write_json(workdir / name, result)

@@ -1,12 +1,14 @@
 """A run's network as one file, with all that is needed to use it."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from sassn_jax import data
+from sassn_jax.files import expanded
 from sassn_jax.training.evaluate_run import load_run
 from sassn_jax.weights import store
 
@@ -18,7 +20,8 @@ def export_run(
 ) -> dict[str, Any]:
     """Writes what a run predicts with to a `.safetensors` file: G, perhaps with other parts.
 
-    The workdir is enough for it: the dataset need not be there.
+    The workdir is enough for it: the dataset need not be there. The file tells nothing of this
+    machine: of its config `data_dir` is empty, and a file of ids has its name without a folder.
 
     `load_run` reads it back, for evaluation and prediction, and `model.weights` takes it, for
     training to start from.
@@ -36,8 +39,9 @@ def export_run(
       InputError: if there is no such run or checkpoint, or the output cannot be such a file.
     """
     store.check_name(output)
-    run = load_run(Path(workdir), checkpoint)
-    config = run.config.to_dict()
+    run = load_run(expanded(workdir), checkpoint)
+    config = {**run.config.to_dict(), "data_dir": ""}  # `load_run` has emptied model.weights
+    config["labels"] = _without_folder(config["labels"])
     about = {
         "network": "generator",
         "model": config["model"],
@@ -50,3 +54,12 @@ def export_run(
     }
     store.write(output, jax.device_get(run.variables), about)
     return about
+
+
+def _without_folder(labels: str) -> str:
+    """The name of a file of ids alone, a fraction as it is."""
+    try:
+        Fraction(labels)
+    except ValueError:
+        return Path(labels).name
+    return labels

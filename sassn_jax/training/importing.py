@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sassn_jax.errors import InputError
+from sassn_jax.files import expanded
 from sassn_jax.models.networks import is_vgg
-from sassn_jax.training import targets
+from sassn_jax.training import parallel, targets
 from sassn_jax.training.conventions import CONVENTIONS
 from sassn_jax.training.targets import DISCRIMINATOR, NAMES, Arrays
 from sassn_jax.weights import fused, matching, npz, onnx, pth, resnet, store, vgg, wrappers
@@ -72,8 +73,9 @@ def import_weights(
         floating-point numbers, if one of the source has no place and is not allowed to be left out,
         if two have the same name without wrappers, or if something given is wrong.
     """
-    source, output = Path(source), Path(output)
+    source, output = expanded(source), expanded(output)
     allowed = _check(source, architecture, output, convention, all_branches, allow)
+    parallel.check_platform()
     arrays, layout, taken_off = _read(source)
     if architecture == DISCRIMINATOR:
         target = targets.discriminator(source, arrays)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from sassn_jax import data, methods
 from sassn_jax.errors import TrainingError
 from sassn_jax.evaluation import Batch, evaluate
-from sassn_jax.files import occupied, write_json
+from sassn_jax.files import expanded, occupied, write_json
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.programs import jit_by_shape
@@ -58,7 +58,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
         it is a label that no class has, which is found where its image is first read.
       TrainingError: if a loss is not finite.
     """
-    workdir = Path(workdir)
+    workdir = expanded(workdir)
     setup = set_up(config)
     config = setup.config
     configuration.check_workdir(config, workdir)

@@ -8,12 +8,33 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from sassn_jax.errors import UnfitError
 
 
+def check_platform() -> None:
+    """Looks whether JAX can use what JAX_PLATFORMS names, where that is set.
+
+    Raises:
+      UnfitError: if it cannot.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where `cuda` finds no GPU
+        platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
+        if not platforms:
+            raise
+        text = " ".join(str(error).split()) or "it finds no such device"
+        reason = text.partition(" (set JAX_PLATFORMS")[0].rstrip(".")
+        raise UnfitError(
+            f"JAX_PLATFORMS={platforms}: JAX cannot use it here ({reason}); "
+            "unset it, or for an NVIDIA GPU call `make cuda` once"
+        ) from None
+
+
 def make_mesh(batch_size: int, accumulation: int = 1) -> Mesh:
     """Returns a mesh of all devices with the one axis `data`.
 
     Raises:
-      UnfitError: if the devices cannot share each piece of a batch evenly.
+      UnfitError: if the devices cannot share each piece of a batch evenly, or JAX cannot use them.
     """
+    check_platform()
     devices = jax.device_count()
     if batch_size % (devices * accumulation):
         pieces = f" times accumulation={accumulation}" if accumulation > 1 else ""

@@ -1,7 +1,9 @@
 """How far a run is: a bar on a terminal, a line now and then elsewhere."""
 
+import sys
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +19,23 @@ from rich.progress import (
 LINE_EVERY = 15.0  # seconds
 
 
+def make_console(*, stderr: bool = False, **options: Any) -> Console:
+    """Returns a console that prints text as it is: no markup, no emoji, no colours by guess.
+
+    Args:
+      stderr: whether it prints to standard error.
+      **options: more of Rich's.
+    """
+    # The stream itself, whose encoding says whether a table may have lines that are not ASCII.
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, markup=False, emoji=False, highlight=False, **options)
+
+
+def printable(text: str, console: Console) -> str:
+    """Returns a text with `?` for what the console's stream cannot encode, which may be strict."""
+    return text.encode(console.encoding, "replace").decode(console.encoding)
+
+
 def _describe(values: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 
@@ -27,16 +46,16 @@ class BarReporter:
     def __init__(self, console: Console, name: str, num_steps: int):
         """Makes a bar of `num_steps` steps."""
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),
             console=console,
         )
-        self._task = self._progress.add_task(name, total=num_steps, values="")
+        self._task = self._progress.add_task(printable(name, console), total=num_steps, values="")
 
     def __enter__(self) -> "BarReporter":
         self._progress.start()
@@ -55,7 +74,8 @@ class BarReporter:
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
-        self._progress.console.print(text)
+        console = self._progress.console
+        console.print(printable(text, console))
 
 
 class LineReporter:
@@ -86,7 +106,7 @@ class LineReporter:
 
     def say(self, text: str) -> None:
         """Prints a line."""
-        self._console.print(f"{self._name}: {text}")
+        self._console.print(printable(f"{self._name}: {text}", self._console))
 
 
 Reporter = BarReporter | LineReporter
@@ -94,7 +114,7 @@ Reporter = BarReporter | LineReporter
 
 def make_reporter(name: str, num_steps: int) -> Reporter:
     """Returns the reporter that suits where the output goes."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console(soft_wrap=True)
     if console.is_terminal:
         return BarReporter(console, name, num_steps)
     return LineReporter(console, name, num_steps)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from sassn_jax.errors import InputError
+from sassn_jax.files import expanded
 
 SUFFIX = ".npz"
 
@@ -46,6 +47,7 @@ def names(path: str | os.PathLike[str]) -> list[str]:
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[np.lib.npyio.NpzFile]:
     """Opens a file, and turns every failure in reading it into one line."""
+    path = expanded(path)
     try:
         with open(path, "rb") as file:
             archive = np.load(file, allow_pickle=False)

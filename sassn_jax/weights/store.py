@@ -13,7 +13,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from sassn_jax.errors import InputError
-from sassn_jax.files import replacing
+from sassn_jax.files import expanded, replacing
 
 Tree = Mapping[str, Any]
 
@@ -53,7 +53,7 @@ def check_name(path: str | os.PathLike[str]) -> Path:
     Raises:
       InputError: if the name does not end in `.safetensors`, or its folder is not there.
     """
-    path = Path(path)
+    path = expanded(path)
     if path.suffix != SUFFIX or not path.parent.is_dir():
         raise InputError(
             f"output={str(path)!r}: expected a name that ends in {SUFFIX}, in a folder that exists"
@@ -109,6 +109,7 @@ def is_ours(names: Collection[str]) -> bool:
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
     """Opens a file, and turns every failure in reading it into one line."""
+    path = expanded(path)
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             yield file

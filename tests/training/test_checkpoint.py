@@ -18,7 +18,7 @@ from tests.data.sources import numbered
 from tests.training.conftest import make_runs_small, tiny_config
 
 NUM_STEPS = 3
-ODD = "spaces [v2] sta*r? back\\slash quo'te\"s größe 照片 🐈"
+ODD = os.fsdecode(b"\xff") + "spaces [v2] sta*r? back\\slash quo'te\"s größe 照片 🐈"
 ODD_NAMES = (
     "with spaces",
     "run [v2]",
@@ -29,6 +29,7 @@ ODD_NAMES = (
     "new\nline",
     "scheme:/inner",
     "a#b%20c~d$e",
+    os.fsdecode(b"not UTF-8 \xff"),
     ODD,
 )
 
@@ -64,7 +65,7 @@ def undisturbed(tmp_path_factory) -> list[np.ndarray]:
     return [np.asarray(x) for x in jax.tree.leaves(state.generator)]
 
 
-@pytest.mark.parametrize("name", ODD_NAMES)
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
 def test_a_folder_may_have_any_name(name, tmp_path, batches):
     workdir = tmp_path / "outer" / name
     workdir.mkdir(parents=True)

@@ -26,9 +26,12 @@ pytestmark = pytest.mark.usefixtures("small_runs")
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A run of two steps."""
+    """A run of two steps, whose config names places on this machine."""
     workdir = tmp_path_factory.mktemp("trained") / "run"
     config = tiny_config("sa")
+    ids = workdir.with_name("ids.txt")
+    ids.write_text("\n".join(data.load("scenes").splits["train"].ids[:4]))
+    config.labels, config.data_dir = str(ids), str(workdir.with_name("data"))
     config.num_steps = config.eval_every = 2
     with pytest.MonkeyPatch.context() as patch:
         make_runs_small(patch)
@@ -48,8 +51,11 @@ def test_the_file_says_what_it_is(workdir, exported):
     about = store.read_about(exported)
     assert about["config"] == {
         **(written := json.loads((workdir / "config.json").read_text())),
+        "labels": "ids.txt",
+        "data_dir": "",
         "model": {**written["model"], "weights": ""},
     }
+    assert str(workdir.parent).encode() not in exported.read_bytes()
     assert about["num_classes"] == len(about["classes"]["names"])
     assert "gate_open" in about["classes"]["names"]
     assert about["image"] == written["image"]
@@ -71,8 +77,8 @@ def test_it_predicts_and_scores_as_the_run_does(workdir, exported):
     np.testing.assert_array_equal(read.dataset.info.palette, run.dataset.info.palette)
     image = run.dataset.splits["test"][0]["image"]
     np.testing.assert_array_equal(read.predict(image), run.predict(image))
-    result = evaluate_run(exported, "test")
-    assert result == evaluate_run(workdir, "test")
+    result = evaluate_run(exported, "test", overrides={"data_dir": "/mnt/data"})
+    assert result == evaluate_run(workdir, "test")  # without the place, which changes no score
     beside = exported.with_name("model_eval_test.json")
     assert json.loads(beside.read_text())["miou"] == pytest.approx(result["miou"])
     with pytest.raises(InputError, match="split='all'"):
@@ -139,6 +145,11 @@ def test_training_starts_from_the_parts_that_fit(exported, change, parts):
                 for key in path:
                     expected = expected[key.key]
                 np.testing.assert_array_equal(x, expected)
+
+
+def test_who_scores_a_file_says_where_the_data_are(exported):
+    with pytest.raises(InputError, match=r"camvid is read from .*\(--config\.data_dir=FOLDER\)"):
+        evaluate_run(exported, overrides={"dataset": "camvid"})
 
 
 def test_neither_is_scored_on_other_classes(workdir, exported, monkeypatch):

@@ -1,0 +1,125 @@
+"""What commands print, whatever a terminal can show and whatever things are called."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sassn_jax.data import folder
+
+ROOT = Path(__file__).parents[2]
+CLASSES = ("[/red]", "[bold]sky", ":smile:", "Straße")
+NAME = "w[/b]:smile:ö"
+
+
+def run(home: Path, verb: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{verb}", *flags],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "HOME": str(home),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": "1",
+            "PYTHONIOENCODING": "ascii",
+            "COLUMNS": "60",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a user's home folder with a prepared dataset, a recipe and a list of ids."""
+    home = tmp_path_factory.mktemp("home")
+    source = home / "source"
+    for kind, shape in (("images", (40, 48, 3)), ("labels", (40, 48))):
+        (source / kind).mkdir(parents=True)
+        for id_ in "abc":
+            Image.fromarray(np.zeros(shape, np.uint8)).save(source / kind / f"{id_}.png")
+    for name, lines in {"classes": CLASSES, "train": "ab", "val": "c"}.items():
+        (source / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
+    folder.prepare(source, home / "data")
+    (home / "ids.txt").write_text("a\nb\n")
+    (home / "recipe.py").write_text((ROOT / "configs" / "scenes.py").read_text())
+    return home
+
+
+@pytest.fixture(scope="module")
+def trained(home: Path) -> subprocess.CompletedProcess:
+    """Returns what a run of one step, all of whose files are at home, has printed."""
+    return run(
+        home,
+        "train",
+        "--config=~/recipe.py:method=supervised,labels=~/ids.txt",
+        "--config.dataset=folder",
+        "--config.data_dir=~/data",
+        "--config.num_steps=1",
+        "--config.batch_size=1",
+        "--config.crop_size=(32, 32)",
+        f"--workdir=~/{NAME}",
+    )
+
+
+def test_a_run_is_trained_at_home_under_any_name(home, trained):
+    """The names are no markup of Rich's, and the terminal has no `ö`."""
+    assert trained.returncode == 0, trained.stderr
+    assert trained.stderr == ""
+    assert trained.stdout.startswith("b]:smile:?: folder supervised, 2 images labelled, ")
+    assert f"; {home}/w[/b]:smile:?\n" in trained.stdout
+    assert f"--workdir={home}/w[/b]:smile:?\n" in trained.stdout
+    assert (home / NAME / "eval_val.json").exists()
+    assert json.loads((home / NAME / "config.json").read_text())["data_dir"] == "~/data"
+    assert not (ROOT / "~").exists()
+
+
+def test_scores_are_printed_before_they_are_written(home, trained):
+    path = home / NAME / "eval_val.json"
+    path.unlink()
+    path.mkdir()  # in the place of a folder that is read-only, which root could write
+    scored = run(home, "evaluate", f"--workdir=~/{NAME}")
+    assert scored.returncode == 2
+    printable = str(path).encode("ascii", "replace").decode()
+    (line,) = scored.stderr.splitlines()
+    assert line.startswith("evaluate: [Errno 21] Is a directory: ")
+    assert "eval_val.json" in line
+    title, *table = scored.stdout.splitlines()  # which is wider than the terminal
+    assert title == f"{Path(printable).parent}, step 1, val"
+    rows = [row.split("|") for row in table]
+    names = [row[1].strip() for row in rows if len(row) == 4]
+    assert names[1:6] == ["[/red]", "[bold]sky", ":smile:", "Stra?e", "mIoU"]
+
+
+def test_every_flag_for_a_file_or_a_folder_takes_a_home_folder():
+    for path in (ROOT / "experiments").glob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == "flags.DEFINE_string":
+                words = ast.unparse(call.args[2]).strip("f'\"").split()
+                assert words[0] not in ("File", "Folder", "Where"), f"{path}: {words}"
+
+
+@pytest.mark.parametrize(
+    ("verb", "flags"),
+    [
+        ("train", ("--config=configs/scenes.py",)),
+        ("reproduce", ("--table=5", "--dataset=scenes", "--seeds=1")),
+    ],
+)
+def test_a_platform_that_is_not_there_is_one_line(tmp_path, verb, flags):
+    workdir = tmp_path / "run"
+    result = run(tmp_path, verb, *flags, f"--workdir={workdir}", JAX_PLATFORMS="abacus")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"{verb}: JAX_PLATFORMS=abacus: JAX cannot use it here (")
+    assert line.endswith("; unset it, or for an NVIDIA GPU call `make cuda` once")
+    assert not workdir.exists()

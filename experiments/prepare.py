@@ -1,18 +1,33 @@
 """Prepares a dataset once, so that training can read it.
 
 python -m experiments.prepare --dataset=camvid --source=FOLDER --data_dir=FOLDER
+
+It prints how often each class occurs in each split, and warns of what is rarely meant: classes that
+occur nowhere, ids that seem to begin at 1, masks in which everything is ignored.
 """
 
 import functools
+import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
+from rich.table import Table
 
 from experiments import command
 from sassn_jax import data
-from sassn_jax.data import camvid, cityscapes, folder, voc2012_aug
+from sassn_jax.data import (
+    IGNORE_LABEL,
+    camvid,
+    cityscapes,
+    folder,
+    records,
+    voc2012_aug,
+)
+from sassn_jax.data.statistics import find_oddities
 from sassn_jax.errors import InputError
+from sassn_jax.training.progress import make_console
 
 _PREPARE: dict[str, Callable[[str, str, Callable[[int, int], None]], bool]] = {
     "camvid": camvid.prepare,
@@ -45,6 +60,30 @@ def main() -> None:
         f"{data_dir}: {what} {dataset.info.name}, {dataset.info.num_classes} classes, "
         f"images: {counts}"
     )
+    description = records.read_description(name, data_dir)
+    make_console().print(_table(description))
+    for note in description.notes:
+        print(f"note: {note}")
+    for oddity in find_oddities(description.class_names, description.counts):
+        print(f"prepare: warning: {oddity}", file=sys.stderr)
+
+
+def _table(description: records.Description) -> Table:
+    """How much of each split is of each class: the share of pixels, and the number of masks."""
+    table = Table()
+    table.add_column("id", justify="right")
+    table.add_column("class", overflow="fold")
+    for split in description.counts:
+        table.add_column(f"{split}: pixels", justify="right")
+        table.add_column("masks", justify="right")
+    counts = description.counts.values()
+    for i, class_name in enumerate(description.class_names):
+        cells = ((f"{c.share(c.pixels[i]):.2%}", str(c.images_with[i])) for c in counts)
+        table.add_row(str(i), class_name, *itertools.chain(*cells))
+    table.add_section()
+    cells = ((f"{c.share(c.ignored):.2%}", "") for c in counts)
+    table.add_row(str(IGNORE_LABEL), "(ignored)", *itertools.chain(*cells))
+    return table
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from sassn_jax.data import records
 from sassn_jax.data.dataset import Dataset
-from sassn_jax.data.folder import read_layout
+from sassn_jax.data.folder import read_layout, with_foreground
 
 # The colours of the 11 classes, as the SegNet tutorial shows them.
 COLORS = {
@@ -29,7 +29,8 @@ def prepare(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bool:
     """Writes a folder of images and masks under `data_dir`, as `records.prepare` does."""
-    return records.prepare("camvid", read_layout(source, tested=True), data_dir, progress)
+    layout = with_foreground(read_layout(source, tested=True), progress)
+    return records.prepare("camvid", layout, data_dir, progress, layout.notes)
 
 
 def load(data_dir: str | os.PathLike[str] | None) -> Dataset:

@@ -24,9 +24,11 @@ class CheckedParts:
 
     Attributes:
       folder: for the parts, made if need be.
+      reading: how the files are read; a part of another reading is not taken.
     """
 
     folder: Path
+    reading: str = ""
 
     def read(
         self,
@@ -43,7 +45,7 @@ class CheckedParts:
           check: reads and checks the two.
           on_image: called after each of them.
         """
-        stamps = [[id_, *map(stamp, sources(id_))] for id_ in ids]
+        stamps = [self.reading, *([id_, *map(stamp, sources(id_))] for id_ in ids)]
         digest = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
         path = self.folder / f"{digest[:32]}_{len(ids)}.zip"
         if (found := _read_part(path, ids)) is not None:

@@ -47,7 +47,7 @@ def prepare(
 ) -> bool:
     """Writes such a folder's images and masks under `data_dir`, as `records.prepare` does."""
     layout = with_foreground(read_layout(source), progress)
-    return records.prepare(NAME, layout, data_dir, progress)
+    return records.prepare(NAME, layout, data_dir, progress, layout.notes)
 
 
 def load(data_dir: str | os.PathLike[str] | None) -> Dataset:

@@ -1,26 +1,27 @@
-"""Datasets that TFDS wrote once as ArrayRecord files, read without TensorFlow."""
+"""Datasets that TFDS writes once as ArrayRecord files."""
 
 import contextlib
 import hashlib
 import io
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from absl import logging
-from PIL import Image
 
 from sassn_jax.data.checked_parts import CheckedParts, stamp
-from sassn_jax.data.dataset import Dataset, DatasetInfo, Example, voc_color
-from sassn_jax.data.images import decode_image
-from sassn_jax.data.masks import decode_label
+from sassn_jax.data.dataset import Dataset, DatasetInfo, voc_color
+from sassn_jax.data.record_source import RecordSource, damaged, open_builder, quiet
+from sassn_jax.data.statistics import LabelCounts
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded, occupied
+
+SOURCE = ("class_names", "ids", "files")  # what `describe` gives
 
 
 @runtime_checkable
@@ -51,6 +52,7 @@ def prepare(
     layout: Layout,
     data_dir: str | os.PathLike[str],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    notes: Sequence[str] = (),
 ) -> bool:
     """Checks a dataset's images and masks and writes them under `data_dir`, whole or not at all.
 
@@ -63,6 +65,7 @@ def prepare(
       layout: what it consists of.
       data_dir: where prepared datasets are; made if need be.
       progress: called with the number of images written, and of all.
+      notes: how the source was understood, to be kept with it.
 
     Returns:
       Whether it wrote anything: False where the dataset had been prepared already.
@@ -74,23 +77,23 @@ def prepare(
     """
     data_dir = expanded(data_dir)
     if is_prepared(name, data_dir):
-        builder = _builder(name, data_dir)
-        prepared = dict(builder.info.metadata)
-        # Of one that was prepared before this was kept, only the lists are compared.
-        if any(prepared.get(key, value) != value for key, value in describe(layout).items()):
+        prepared, now = read_description(name, data_dir), describe(layout)
+        if prepared.source != now:
             raise InputError(
                 f"{os.fspath(data_dir)}: holds {name} from a source with other classes, images or "
-                f"masks; choose another --data_dir, or remove {builder.data_path}"
+                f"masks; choose another --data_dir, or remove {Path(data_dir) / name}"
             )
         return False
     total = sum(map(len, layout.splits.values()))
     done = iter(range(1, total + 1))
-    parts = CheckedParts(Path(data_dir) / f".{name}_checked")
-    builder = _builder(
+    # Parts that were checked for other classes, or read in another way, are not taken.
+    reading = json.dumps([*layout.class_names, *notes])
+    parts = CheckedParts(Path(data_dir) / f".{name}_checked", reading)
+    builder = open_builder(
         name,
         data_dir,
         layout=layout,
-        description=describe(layout),
+        description={**describe(layout), "notes": list(notes)},
         parts=parts,
         progress=lambda: progress(next(done), total),
     )
@@ -119,17 +122,14 @@ def describe(layout: Layout) -> dict[str, Any]:
         for id_ in ids:
             for path in layout.paths(split, id_):
                 files.update(f"{path.name} {stamp(path)[1]}\n".encode())
-    return {
-        "class_names": list(layout.class_names),
-        "ids": {split: list(ids) for split, ids in layout.splits.items()},
-        "files": files.hexdigest(),
-    }
+    by_split = {split: list(ids) for split, ids in layout.splits.items()}
+    return dict(zip(SOURCE, (list(layout.class_names), by_split, files.hexdigest()), strict=True))
 
 
 def is_prepared(name: str, data_dir: str | os.PathLike[str]) -> bool:
     """Whether `data_dir` holds the dataset."""
     # TFDS renames the whole folder to this name last. Its own `is_prepared` warns of a missing one.
-    return (_builder(name, data_dir).data_path / "dataset_info.json").is_file()
+    return (open_builder(name, data_dir).data_path / "dataset_info.json").is_file()
 
 
 def load(
@@ -145,7 +145,7 @@ def load(
       colors: by class name; for other classes, ones from PASCAL VOC's series.
 
     Raises:
-      InputError: where there is none.
+      InputError: where there is none, or a file of it is missing or damaged.
     """
     hint = (
         f"python -m experiments.prepare --dataset={name} --source=FOLDER "
@@ -159,66 +159,54 @@ def load(
     data_dir = expanded(data_dir)
     if not is_prepared(name, data_dir):
         raise InputError(f"{data_dir=!s}: holds no prepared {name}; prepare it: {hint}")
-    metadata = _builder(name, data_dir).info.metadata
-    classes = tuple(metadata["class_names"])
+    description = read_description(name, data_dir)
+    classes = description.class_names
     palette = np.array([colors.get(c, voc_color(i + 1)) for i, c in enumerate(classes)], np.uint8)
     return Dataset(
         DatasetInfo(name, classes, palette),
         {
-            split: RecordSource(name, os.fspath(data_dir), split, tuple(ids))
-            for split, ids in metadata["ids"].items()
+            split: RecordSource(name, os.fspath(data_dir), split, ids)
+            for split, ids in description.ids.items()
         },
     )
 
 
-class RecordSource:
-    """One split, read from ArrayRecord files."""
+class Description(NamedTuple):
+    """What is kept of a dataset beside its records.
 
-    def __init__(self, name: str, data_dir: str, split: str, ids: tuple[str, ...]):
-        """Opens the files.
+    Attributes:
+      class_names: in order of class id.
+      ids: of the images of each split, so that nobody need read all to know their names.
+      counts: of what the masks of each split hold, but for images without masks.
+      notes: how the source was understood.
+      source: what `describe` gave of it.
+    """
 
-        Args:
-          name: of the dataset.
-          data_dir: where prepared datasets are.
-          split: one that the dataset has.
-          ids: the images' names, in the order of the records.
-        """
-        # Not later, when the first image is asked for: that may be in one of several threads, and
-        # TFDS must not be imported while another thread imports anything.
-        import tensorflow_datasets as tfds
-
-        skip = tfds.decode.SkipDecoding()
-        self.ids = ids
-        self._arguments = name, data_dir, split, ids
-        with _quiet():
-            self._records = _builder(name, data_dir).as_data_source(
-                split, decoders={"image": skip, "label": skip}
-            )
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, index: int, /) -> Example:
-        if not 0 <= index < len(self):
-            raise IndexError(f"{index=}: the split {self._arguments[2]!r} has {len(self)} images")
-        record = self._records[index]
-        # No format but those that were written is looked for.
-        with Image.open(io.BytesIO(record["image"]), formats=["JPEG", "PNG"]) as image:
-            pixels = decode_image(image)
-        with Image.open(io.BytesIO(record["label"]), formats=["PNG"]) as image:
-            label = decode_label(image)
-        return {"image": pixels, "label": label, "id": record["id"].decode()}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Open files stay here: a loader process opens its own.
-        return RecordSource, self._arguments
+    class_names: tuple[str, ...]
+    ids: dict[str, tuple[str, ...]]
+    counts: dict[str, LabelCounts]
+    notes: tuple[str, ...]
+    source: dict[str, Any]
 
 
-def _builder(name: str, data_dir: str | os.PathLike[str], **kwargs: Any) -> Any:
-    from sassn_jax.data.records_builder import RecordsBuilder
+def read_description(name: str, data_dir: str | os.PathLike[str]) -> Description:
+    """Reads what `prepare` kept of a dataset beside its records.
 
-    with _quiet():
-        return RecordsBuilder(name, os.fspath(data_dir), **kwargs)
+    Raises:
+      InputError: where a file of the dataset is damaged.
+    """
+    builder = open_builder(name, expanded(data_dir))
+    try:
+        metadata = builder.info.metadata
+        return Description(
+            tuple(metadata["class_names"]),
+            {split: tuple(ids) for split, ids in metadata["ids"].items()},
+            {split: LabelCounts.from_json(x) for split, x in metadata["counts"].items()},
+            tuple(metadata["notes"]),
+            {name: metadata[name] for name in SOURCE},
+        )
+    except Exception as error:  # of JSON, or of what is missing in it
+        raise InputError(damaged(Path(builder.data_path) / "metadata.json", error)) from None
 
 
 def _write(builder: Any, parts: CheckedParts) -> None:
@@ -229,7 +217,7 @@ def _write(builder: Any, parts: CheckedParts) -> None:
         shutil.rmtree(unfinished)
     # TFDS announces a download, and makes a folder for it. Neither is of use to anybody here.
     with (
-        _quiet(),
+        quiet(),
         contextlib.redirect_stdout(io.StringIO()),
         tempfile.TemporaryDirectory() as downloads,
     ):
@@ -248,14 +236,3 @@ def _write(builder: Any, parts: CheckedParts) -> None:
             if isinstance(error, RuntimeError) and not builder.is_reading:
                 raise OSError(f"{builder.data_path}: cannot be written ({error})") from None
             raise
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """TFDS logs each time that it reads its own files, and warns of the one that it will write."""
-    level = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)

@@ -1,11 +1,18 @@
 """The TFDS builder of all prepared datasets, imported only where one is used: TFDS is slow."""
 
 import functools
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import tensorflow_datasets as tfds
+from PIL import Image
+
+from sassn_jax.data.dataset import UNLABELED
+from sassn_jax.data.images import orientation
+from sassn_jax.data.masks import decode_label
+from sassn_jax.data.statistics import LabelCounts
 
 _SHARD_LENGTH = 128  # images in a file; TFDS gathers them in memory
 
@@ -17,7 +24,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
     It writes shard by shard, because to sort a split of more than 1 GB it needs TensorFlow too.
     """
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("3.0.0")  # since masks are kept with 8 bits, and counted
     # Nothing is downloaded; to look for checksums, TFDS needs a package that it does not declare.
     url_infos = None
 
@@ -64,7 +71,9 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
     ) -> Mapping[str, Sequence[Callable[[], Iterator]]]:
         del dl_manager
         splits = self._layout.splits
-        self.info.metadata.update(self._description)
+        # TFDS writes the metadata last, with what has been counted by then.
+        self._counts: dict[str, Any] = {}
+        self.info.metadata.update({**self._description, "counts": self._counts})
         return {
             split: [
                 functools.partial(self._examples, split, ids[i : i + _SHARD_LENGTH])
@@ -88,4 +97,14 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         )
         self.is_reading = False
         for id_, (image, label) in zip(ids, files, strict=True):
+            if split != UNLABELED:
+                self._count(split, image, label)
             yield id_, {"id": id_, "image": image, "label": label}
+
+    def _count(self, split: str, image: bytes, label: bytes) -> None:
+        """Adds a mask to what is counted of its split."""
+        with Image.open(io.BytesIO(label), formats=["PNG"]) as opened:
+            pixels = decode_label(opened)
+        empty = LabelCounts.empty(len(self._layout.class_names)).to_json()
+        before = LabelCounts.from_json(self._counts.get(split, empty))
+        self._counts[split] = before.add(pixels, turned=orientation(image) != 1).to_json()

@@ -64,6 +64,114 @@ def test_all_files_that_are_missing_are_told_of_at_once_with_the_list(source, tm
     )
 
 
+def paint(source, values):
+    """Gives every mask these ids in turn, and two classes in all."""
+    (source / "classes.txt").write_text("background\nthing\n")
+    for path in (source / "labels").iterdir():
+        with Image.open(path) as image:
+            width, height = image.size
+        label = np.resize(np.array(values, np.uint8), (height, width))
+        Image.fromarray(label).save(path)
+
+
+def labels_of(source, data_dir):
+    folder.prepare(source, data_dir)
+    dataset = data.load("folder", data_dir)
+    return [split[i]["label"] for split in dataset.splits.values() for i in range(len(split))]
+
+
+def test_masks_of_0_and_255_are_of_two_classes(source, tmp_path):
+    """The commonest masks there are: read as ignored pixels, 255 leaves one class to predict."""
+    paint(source, [0, 255, 255])
+    labels = labels_of(source, tmp_path / "data")
+    assert len(labels) == 6
+    for label in labels:
+        np.testing.assert_array_equal(label, np.resize(np.array([0, 1, 1]), label.shape))
+
+
+@pytest.mark.parametrize("values", [[0, 1, 255], [0, 1], [0, 0], [255, 255], [1, 255]])
+def test_255_is_ignored_where_it_is_not_the_one_other_value(source, tmp_path, values):
+    paint(source, values)
+    for label in labels_of(source, tmp_path / "data"):
+        np.testing.assert_array_equal(label, np.resize(np.array(values), label.shape))
+
+
+def test_one_mask_with_a_1_says_that_255_is_ignored_in_all(source, tmp_path):
+    paint(source, [0, 255])
+    with Image.open(source / "labels" / "test_0.png") as image:
+        label = np.asarray(image).copy()
+    label[3, 4] = 1
+    Image.fromarray(label).save(source / "labels" / "test_0.png")
+    assert {int(x) for label in labels_of(source, tmp_path / "data") for x in np.unique(label)} == {
+        0,
+        1,
+        255,
+    }
+
+
+@pytest.mark.parametrize("names", ["thing", "background\nbox\nball"])
+def test_masks_of_0_and_255_with_other_than_two_classes_are_refused(source, tmp_path, names):
+    paint(source, [0, 255])
+    (source / "classes.txt").write_text(names)
+    with pytest.raises(
+        InputError, match=r"labels: all masks hold 0 and 255 alone, and classes.txt"
+    ):
+        folder.prepare(source, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_jpeg_is_no_mask(source, tmp_path):
+    path = source / "labels" / "val_0.png"
+    path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(InputError, match=r"val_0.jpg is no mask: JPEG smears class ids, so export"):
+        folder.prepare(source, tmp_path / "data")
+
+
+def test_a_mask_that_is_drawn_on_a_turned_photo_names_exif(source, tmp_path):
+    image_path, label_path = source / "images" / "val_0.jpg", source / "labels" / "val_0.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(image_path) as image:
+        image.save(image_path, exif=exif)
+    folder.prepare(source, tmp_path / "data")  # on what is stored
+    with Image.open(label_path) as label:
+        label.transpose(Image.Transpose.ROTATE_270).save(label_path)
+    with pytest.raises(InputError, match="by its EXIF orientation 6 the image is shown turned"):
+        folder.prepare(source, tmp_path / "other")
+
+
+def test_a_list_may_be_written_on_windows(source, tmp_path):
+    for kind, ending in (("images", "jpg"), ("labels", "png")):
+        (source / kind / "deep").mkdir()
+        path = source / kind / f"val_0.{ending}"
+        path.rename(source / kind / "deep" / path.name)
+    (source / "val.txt").write_text("deep\\val_0\r\nval_1\r\n", "utf-16", newline="")
+    folder.prepare(source, tmp_path / "data")
+    assert data.load("folder", tmp_path / "data").splits["val"].ids == ("deep/val_0", "val_1")
+
+
+def test_what_was_checked_for_other_classes_is_checked_again(source, tmp_path, monkeypatch):
+    """A part of a stopped `prepare` whose masks hold more classes than there are now."""
+    monkeypatch.setattr("sassn_jax.data.records_builder._SHARD_LENGTH", 1)
+
+    def stop(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        folder.prepare(source, tmp_path / "data", stop)
+    (source / "classes.txt").write_text("\n".join(CLASSES[:2]))
+    with pytest.raises(InputError, match="class id 2; expected 0 to 1"):
+        folder.prepare(source, tmp_path / "data")
+
+
+@pytest.mark.parametrize("name", ["data [v2]", "sp ace's", "größe 🐈", "sta*r?", "back\\slash"])
+def test_it_may_be_prepared_in_a_folder_of_any_name(source, tmp_path, name):
+    first = labels_of(source, tmp_path / "plain")
+    for a, b in zip(first, labels_of(source, tmp_path / name), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("ending", [".JPG", ".jpeg", ".tif"])
 def test_an_image_of_another_ending_is_pointed_out(source, tmp_path, ending):
     path = source / "images" / "val_1.jpg"

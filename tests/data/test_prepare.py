@@ -29,7 +29,9 @@ def source(tmp_path):
     for split in ("train", "val", "test"):
         (root / f"{split}.txt").write_text(f"{split}_0\n")
         Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(root / "images" / f"{split}_0.jpg")
-        Image.fromarray(np.ones((8, 9), np.uint8)).save(root / "labels" / f"{split}_0.png")
+        label = np.ones((8, 9), np.uint8)
+        label[:2] = 0
+        Image.fromarray(label).save(root / "labels" / f"{split}_0.png")
     return root
 
 
@@ -41,6 +43,47 @@ def test_it_prepares_once_and_reports_what_there_is(source, tmp_path):
     assert "already" not in first.stdout
     assert "already" in second.stdout
     assert (first.stderr, second.stderr) == ("", "")
+
+
+def test_it_prints_pixels_and_masks_by_class_and_warns(source, tmp_path):
+    for split, values in {"train": [1, 1, 255], "val": [1, 1, 1], "test": [255, 255, 255]}.items():
+        label = np.repeat(np.array([values], np.uint8), 4, axis=0)
+        Image.fromarray(np.zeros((4, 3, 3), np.uint8)).save(source / "images" / f"{split}_0.jpg")
+        Image.fromarray(label).save(source / "labels" / f"{split}_0.png")
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(np.zeros((4, 3, 3), np.uint8)).save(source / "images" / "val_0.jpg", exif=exif)
+    flags = ("--dataset=camvid", f"--source={source}", f"--data_dir={tmp_path / 'data'}")
+    first, second = prepare(*flags), prepare(*flags)
+    assert first.stdout.splitlines()[1:] == second.stdout.splitlines()[1:]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in first.stdout.splitlines()]
+    assert [row for row in rows if row] == [
+        ["0", "Sky", "0.00%", "0", "0.00%", "0", "0.00%", "0"],
+        ["1", "Road", "66.67%", "1", "100.00%", "1", "0.00%", "0"],
+        ["255", "(ignored)", "33.33%", "", "0.00%", "", "100.00%", ""],
+    ]
+    warnings = first.stderr.splitlines()
+    assert all(line.startswith("prepare: warning: ") for line in warnings)
+    for line, text in zip(
+        warnings,
+        ("class id 0, 'Sky', occurs in no mask", "no mask of test holds class 1 'Road'",
+         "1 of 1 images of val have an EXIF orientation", "1 of 1 masks of test are ignored"),
+        strict=True,
+    ):  # fmt: skip
+        assert text in line
+
+
+def test_it_says_that_255_is_a_class(source, tmp_path):
+    for split in ("train", "val", "test"):
+        label = np.array([[0, 255, 255]], np.uint8)
+        Image.fromarray(np.zeros((1, 3, 3), np.uint8)).save(source / "images" / f"{split}_0.jpg")
+        Image.fromarray(label).save(source / "labels" / f"{split}_0.png")
+    done = prepare("--dataset=camvid", f"--source={source}", f"--data_dir={tmp_path / 'data'}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(
+        "note: the masks hold 0 and 255 alone: 255 is read as class 1, 'Road', and no pixel is "
+        "ignored\n"
+    )
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(source, tmp_path):
@@ -126,5 +169,5 @@ def test_it_prepares_cityscapes_at_half_the_size(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", SMALL, *flags], capture_output=True, text=True, cwd=ROOT
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
     assert "prepared cityscapes_512x1024, 19 classes, images: 2 train, 1 val" in done.stdout

@@ -229,3 +229,53 @@ def test_a_source_with_other_images_is_refused(tmp_path):
     records.prepare("numbered", Numbered(), tmp_path)
     with pytest.raises(InputError, match="holds numbered from a source with other classes, images"):
         records.prepare("numbered", Numbered(4), tmp_path)
+
+
+def shard(folder, split="train", number=1):
+    return sorted(folder.glob(f"*-{split}.array_record-*"))[number]
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def swap(a, b):
+    a_content, b_content = a.read_bytes(), b.read_bytes()
+    a.write_bytes(b_content)
+    b.write_bytes(a_content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: shard(folder).unlink(),
+        lambda folder: shard(folder).write_bytes(b""),
+        lambda folder: truncate(shard(folder)),
+        lambda folder: shard(folder, "val", 0).unlink(),
+        lambda folder: swap(shard(folder, number=0), shard(folder, number=1)),
+        lambda folder: (folder / "dataset_info.json").write_text("{"),
+        lambda folder: (folder / "dataset_info.json").write_text("[]"),
+        lambda folder: (folder / "metadata.json").write_text("{"),
+        lambda folder: (folder / "metadata.json").write_text('{"ids": 3}'),
+        lambda folder: (folder / "metadata.json").unlink(),
+    ],
+)
+def test_damaged_files_are_named_when_a_dataset_is_loaded(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)
+    records.prepare("numbered", Numbered(), tmp_path)
+    (folder,) = (tmp_path / "numbered").iterdir()
+    damage(folder)
+    with pytest.raises(InputError) as error:
+        load(tmp_path)
+    assert str(error.value).startswith(str(folder))
+    assert str(error.value).endswith(f"; remove {folder} and prepare the dataset again")
+    assert "\n" not in str(error.value)
+
+
+def test_a_record_of_another_image_is_named_when_it_is_read(tmp_path):
+    records.prepare("numbered", Numbered(), tmp_path)
+    train = load(tmp_path).splits["train"]
+    train.ids = ("image_0", "image_9", *train.ids[2:])
+    assert train[0]["id"] == "image_0"
+    with pytest.raises(InputError, match=r"image 'image_9': image 'image_1' is in its place"):
+        train[1]

@@ -1,0 +1,126 @@
+"""How often classes occur in masks, and what looks wrong in it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Integer
+
+from sassn_jax.data.dataset import IGNORE_LABEL
+
+NAMED = 5  # classes that a warning lists
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """What the masks of a split hold.
+
+    Attributes:
+      images: masks.
+      pixels: labelled pixels of each class.
+      images_with: masks in which each class occurs.
+      ignored: pixels that are ignored.
+      unlabeled: masks without a labelled pixel.
+      turned: masks of images that are shown turned or mirrored, by their EXIF orientation.
+    """
+
+    images: int
+    pixels: tuple[int, ...]
+    images_with: tuple[int, ...]
+    ignored: int
+    unlabeled: int
+    turned: int
+
+    @classmethod
+    def empty(cls, num_classes: int) -> "LabelCounts":
+        """Returns the counts of no mask."""
+        zeros = (0,) * num_classes
+        return cls(0, zeros, zeros, 0, 0, 0)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "LabelCounts":
+        """Returns what `to_json` gave."""
+        return cls(
+            fields["images"],
+            tuple(fields["pixels"]),
+            tuple(fields["images_with"]),
+            fields["ignored"],
+            fields["unlabeled"],
+            fields["turned"],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the counts as JSON can hold them."""
+        return asdict(self)
+
+    def add(self, label: Integer[np.ndarray, "H W"], *, turned: bool = False) -> "LabelCounts":
+        """Returns the counts with those of one more mask, which holds classes and 255 alone."""
+        counts = np.bincount(label.ravel(), minlength=IGNORE_LABEL + 1).tolist()
+        of_classes = counts[: len(self.pixels)]
+        return LabelCounts(
+            images=self.images + 1,
+            pixels=tuple(map(sum, zip(self.pixels, of_classes, strict=True))),
+            images_with=tuple(
+                before + (count > 0)
+                for before, count in zip(self.images_with, of_classes, strict=True)
+            ),
+            ignored=self.ignored + counts[IGNORE_LABEL],
+            unlabeled=self.unlabeled + (not any(of_classes)),
+            turned=self.turned + turned,
+        )
+
+    def share(self, pixels: int) -> float:
+        """Returns what share of all pixels, ignored ones too, so many are."""
+        return pixels / (self.ignored + sum(self.pixels))
+
+
+def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts]) -> tuple[str, ...]:
+    """Returns a line for each thing in masks that is rarely meant.
+
+    These are ids that seem to begin at 1, classes that occur nowhere or not in each split, masks in
+    which everything is ignored, and images that are shown turned.
+
+    Args:
+      class_names: in order of class id.
+      counts: of each split that has masks.
+    """
+    found = []
+    occurring = {
+        split: {i for i, pixels in enumerate(of_split.pixels) if pixels}
+        for split, of_split in counts.items()
+    }
+    anywhere = set().union(*occurring.values())
+    if anywhere and 0 not in anywhere:
+        found.append(
+            f"class id 0, {class_names[0]!r}, occurs in no mask: do the ids begin at 1, so that "
+            "every pixel counts as the class after its own?"
+        )
+        anywhere.add(0)  # which is said
+    if absent := sorted(set(range(len(class_names))) - anywhere):
+        found.append(f"no mask holds {_name(class_names, absent)}")
+    for split, ids in occurring.items():
+        if missing := sorted(set().union(*occurring.values()) - ids):
+            found.append(
+                f"no mask of {split} holds {_name(class_names, missing)}, which other splits have"
+            )
+    for split, of_split in counts.items():
+        if of_split.unlabeled:
+            found.append(
+                f"{of_split.unlabeled} of {of_split.images} masks of {split} are ignored as a "
+                f"whole (all {IGNORE_LABEL})"
+            )
+        if of_split.turned:
+            found.append(
+                f"{of_split.turned} of {of_split.images} images of {split} have an EXIF "
+                "orientation and are taken as they are stored: are their masks drawn on that, and "
+                "not on what is shown?"
+            )
+    return tuple(found)
+
+
+def _name(class_names: Sequence[str], ids: Sequence[int]) -> str:
+    """Names classes by id, the first few."""
+    named = ", ".join(f"{i} {class_names[i]!r}" for i in ids[:NAMED])
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return f"class {named}" if len(ids) == 1 else f"classes {named}{more}"

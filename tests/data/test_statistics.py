@@ -1,0 +1,85 @@
+"""What is counted in masks, and what is warned of."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sassn_jax.data.statistics import LabelCounts, find_oddities
+
+NAMES = ("sky", "road", "car", "dog")
+
+
+def counts(*labels, num_classes=4, turned=0) -> LabelCounts:
+    total = LabelCounts.empty(num_classes)
+    for i, label in enumerate(labels):
+        total = total.add(np.array([label], np.uint8), turned=i < turned)
+    return total
+
+
+def test_counts_by_class():
+    total = counts([0, 0, 2, 255], [2, 2, 2, 3], [255, 255, 255, 255], turned=1)
+    assert total == LabelCounts(
+        images=3,
+        pixels=(2, 0, 4, 1),
+        images_with=(1, 0, 2, 1),
+        ignored=5,
+        unlabeled=1,
+        turned=1,
+    )
+    assert total.share(total.pixels[2]) == 4 / 12
+    assert LabelCounts.from_json(json.loads(json.dumps(total.to_json()))) == total
+
+
+def test_nothing_odd():
+    assert find_oddities(NAMES, {"train": counts([0, 1, 2, 3, 255]), "val": counts(range(4))}) == ()
+
+
+def test_255_classes_can_be_counted():
+    total = counts([0, 254, 255], num_classes=255)
+    assert (sum(total.pixels), total.pixels[254], total.ignored) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (
+            {"train": counts([1, 2, 3]), "val": counts([1, 2, 3])},
+            ("class id 0, 'sky', occurs in no mask: do the ids begin at 1",),
+        ),
+        (
+            {"train": counts([0, 1, 2]), "val": counts([0, 1, 2])},
+            ("no mask holds class 3 'dog'",),
+        ),
+        (
+            {"train": counts([0, 1, 2, 3]), "val": counts([0, 3]), "test": counts([0, 1, 2, 3])},
+            ("no mask of val holds classes 1 'road', 2 'car', which other splits have",),
+        ),
+        (
+            {"train": counts([0, 1, 2, 3], [255, 255]), "val": counts([0, 1, 2, 3])},
+            ("1 of 2 masks of train are ignored as a whole (all 255)",),
+        ),
+        (
+            {"train": counts([255])},
+            (
+                "no mask holds classes 0 'sky', 1 'road', 2 'car', 3 'dog'",
+                "1 of 1 masks of train are ignored as a whole",
+            ),
+        ),
+        (
+            {"train": counts([0, 1], [2, 3], turned=2), "val": counts([0, 1, 2, 3])},
+            ("2 of 2 images of train have an EXIF orientation and are taken as they are stored",),
+        ),
+    ],
+)
+def test_what_is_rarely_meant_is_said(splits, expected):
+    found = find_oddities(NAMES, splits)
+    assert len(found) == len(expected)
+    for line, begin in zip(found, expected, strict=True):
+        assert line.startswith(begin)
+        assert "\n" not in line
+
+
+def test_of_many_classes_the_first_are_named():
+    (line,) = find_oddities(tuple("abcdefgh"), {"train": counts([0], num_classes=8)})
+    assert line == "no mask holds classes 1 'b', 2 'c', 3 'd', 4 'e', 5 'f' and 2 more"

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from experiments import command
 from sassn_jax.errors import InputError
-from sassn_jax.training.progress import make_console
+from sassn_jax.terminal import make_console
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "step: as for experiments.train.")
 _STEPS = flags.DEFINE_integer("steps", 10, "How many times each thing is timed.", 1)

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from sassn_jax.errors import InputError, TrainingError
 from sassn_jax.files import expanded
-from sassn_jax.training.progress import make_console
+from sassn_jax.terminal import make_console
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint, if there is one"

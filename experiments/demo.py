@@ -11,7 +11,7 @@ from rich.table import Table
 from configs import demo as demo_config
 from experiments import command
 from experiments.pictures import write_headed_table
-from sassn_jax.training.progress import make_console
+from sassn_jax.terminal import make_console
 
 METHODS = ("supervised", "advsemiseg", "sassn")
 LABELS = "1/8"

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from configs import common
 from experiments import command
-from sassn_jax.training.progress import make_console
+from sassn_jax.terminal import make_console
 
 _DEFAULTS = common.base_config(None)
 _CONFIG = command.define_config(

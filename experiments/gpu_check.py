@@ -31,7 +31,8 @@ from pallas_kernels.position_attention.shapes import SHAPES as NAMED_SHAPES
 from pallas_kernels.position_attention.shapes import AttentionShape
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
-from sassn_jax.training.progress import make_console, make_reporter
+from sassn_jax.terminal import make_console
+from sassn_jax.training.progress import make_reporter
 
 TABLE_WIDTH = 130
 # Those by which memory is judged.

@@ -19,7 +19,7 @@ from experiments import command, described_gpu
 from experiments.described_gpu import planning
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
-from sassn_jax.training.progress import make_console
+from sassn_jax.terminal import make_console
 
 WIDTH = 110
 

@@ -27,7 +27,7 @@ from sassn_jax.data import (
 )
 from sassn_jax.data.statistics import find_oddities
 from sassn_jax.errors import InputError
-from sassn_jax.training.progress import make_console
+from sassn_jax.terminal import make_console
 
 _PREPARE: dict[str, Callable[[str, str, Callable[[int, int], None]], bool]] = {
     "camvid": camvid.prepare,

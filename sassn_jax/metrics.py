@@ -34,9 +34,16 @@ def count_pairs(
       predictions: class of each pixel.
       num_classes: C.
       ignore_label: pixels that are not counted.
+
+    Raises:
+      ValueError: for 2^31 pixels or more, which take several calls.
     """
+    if labels.size >= 2**31:
+        raise ValueError(
+            f"{labels.size} pixels: expected fewer than 2^31; count parts of the batch"
+        )
     counts = _count_chunks(labels, predictions, num_classes=num_classes, ignore_label=ignore_label)
-    return jax.device_get(counts).sum(axis=0, dtype=np.int64)
+    return jax.device_get(counts).astype(np.int64)
 
 
 @jit_by_shape
@@ -46,22 +53,24 @@ def _count_chunks(
     *,
     num_classes: int,
     ignore_label: int,
-) -> Float[Array, "N C C"]:
+) -> Int[Array, "C C"]:
     """Counts `CHUNK` pixels at a time.
 
     By a product of one-hot matrices rather than by a scatter, which some GPUs do in no fixed order.
     """
     nothing = -1  # a one-hot row of zeros
 
-    def count(pairs: Int[Array, "2 K"]) -> Float[Array, "C C"]:
+    def count(total: Int[Array, "C C"], pairs: Int[Array, "2 K"]) -> tuple[jax.Array, None]:
         truth, guess = jax.nn.one_hot(pairs, num_classes, dtype=jnp.float32)
-        return jnp.matmul(truth.T, guess, precision=jax.lax.Precision.HIGHEST)
+        of_chunk = jnp.matmul(truth.T, guess, precision=jax.lax.Precision.HIGHEST)
+        return total + of_chunk.astype(jnp.int32), None
 
     valid_labels = jnp.where(labels == ignore_label, nothing, labels)
     pairs = jnp.stack([valid_labels.ravel(), predictions.ravel()])
     missing = -pairs.shape[1] % CHUNK
     pairs = jnp.pad(pairs, ((0, 0), (0, missing)), constant_values=nothing)
-    return jax.lax.map(count, rearrange(pairs, "two (n k) -> n two k", k=CHUNK))
+    chunks = rearrange(pairs, "two (n k) -> n two k", k=CHUNK)
+    return jax.lax.scan(count, jnp.zeros((num_classes, num_classes), jnp.int32), chunks)[0]
 
 
 @dataclasses.dataclass(frozen=True)

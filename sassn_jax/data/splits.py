@@ -13,6 +13,8 @@ from typing import NamedTuple
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded, read_lines, write_json
 
+IMAGE_FILE = re.compile(r"\.(jpe?g|png|bmp|tiff?|webp)$", re.IGNORECASE)
+
 
 class Split(NamedTuple):
     """Ids of the images whose masks are used, and of those whose masks are not."""
@@ -99,18 +101,24 @@ def _read_ids(path: Path, known: Sequence[str]) -> set[str]:
 def _id_of_files(line: str, allowed: Collection[str]) -> str | None:
     """The one of the ids that a line names by the path of its image, perhaps with its mask's.
 
-    A path may hold spaces, so that it is not known where the first one ends: every place is tried.
+    Paths may hold spaces. Where a line ends as an image file does, so does each of its paths, and
+    that tells one path from two. Elsewhere both are tried, without spaces in folders' names. None
+    where the two disagree.
     """
     cuts = [(line[: gap.start()], line[gap.end() :]) for gap in re.finditer(r"\s+", line)]
+    readings: list[tuple[str, ...]] = list(cuts)
+    if not re.search(r"\s.*[/\\]", line):
+        readings.append((line,))
+    if IMAGE_FILE.search(line):
+        readings = [cut for cut in cuts if IMAGE_FILE.search(cut[0])] or [(line,)]
     for slashes in ("/", "/\\"):  # a file of POSIX may have a backslash in its name
-        pairs = [[_ids_of_file(path, slashes, allowed) for path in paths] for paths in cuts]
-        for of_image, of_mask in pairs:
-            if common := [id_ for id_ in of_image if id_ in of_mask]:
-                return common[0]
-        if any(of_image and of_mask for of_image, of_mask in pairs):
-            return None  # an image with the mask of another
-        if ids := _ids_of_file(line, slashes, allowed):
-            return ids[0]
+        found = set()
+        for paths in readings:
+            first, *others = (_ids_of_file(path, slashes, allowed) for path in paths)
+            common = [id_ for id_ in first if all(id_ in ids for ids in others)]
+            found.update(common[:1])
+        if found:
+            return found.pop() if len(found) == 1 else None
     return None
 
 

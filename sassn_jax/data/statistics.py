@@ -22,6 +22,7 @@ class LabelCounts:
       images_with: masks in which each class occurs.
       ignored: pixels that are ignored.
       unlabeled: masks without a labelled pixel.
+      black_and_white: masks that hold 0 and 255 and nothing else.
       turned: masks of images that are shown turned or mirrored, by their EXIF orientation.
     """
 
@@ -30,13 +31,14 @@ class LabelCounts:
     images_with: tuple[int, ...]
     ignored: int
     unlabeled: int
+    black_and_white: int
     turned: int
 
     @classmethod
     def empty(cls, num_classes: int) -> "LabelCounts":
         """Returns the counts of no mask."""
         zeros = (0,) * num_classes
-        return cls(0, zeros, zeros, 0, 0, 0)
+        return cls(0, zeros, zeros, 0, 0, 0, 0)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "LabelCounts":
@@ -47,6 +49,7 @@ class LabelCounts:
             tuple(fields["images_with"]),
             fields["ignored"],
             fields["unlabeled"],
+            fields["black_and_white"],
             fields["turned"],
         )
 
@@ -67,6 +70,8 @@ class LabelCounts:
             ),
             ignored=self.ignored + counts[IGNORE_LABEL],
             unlabeled=self.unlabeled + (not any(of_classes)),
+            black_and_white=self.black_and_white
+            + (counts[0] > 0 and counts[0] + counts[IGNORE_LABEL] == label.size > counts[0]),
             turned=self.turned + turned,
         )
 
@@ -79,7 +84,7 @@ def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts])
     """Returns a line for each thing in masks that is rarely meant.
 
     These are ids that seem to begin at 1, classes that occur nowhere or not in each split, masks in
-    which everything is ignored, and images that are shown turned.
+    which everything is ignored, masks of 0 and 255, and images that are shown turned.
 
     Args:
       class_names: in order of class id.
@@ -93,8 +98,8 @@ def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts])
     anywhere = set().union(*occurring.values())
     if anywhere and 0 not in anywhere:
         found.append(
-            f"class id 0, {class_names[0]!r}, occurs in no mask: do the ids begin at 1, so that "
-            "every pixel counts as the class after its own?"
+            f"class id 0, {class_names[0]!r}, occurs in no mask: is it absent, or do the ids begin "
+            "at 1, so that every pixel counts as the class after its own?"
         )
         anywhere.add(0)  # which is said
     if absent := sorted(set(range(len(class_names))) - anywhere):
@@ -109,6 +114,12 @@ def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts])
             found.append(
                 f"{of_split.unlabeled} of {of_split.images} masks of {split} are ignored as a "
                 f"whole (all {IGNORE_LABEL})"
+            )
+        if of_split.black_and_white:
+            found.append(
+                f"{of_split.black_and_white} of {of_split.images} masks of {split} hold 0 and "
+                f"{IGNORE_LABEL} alone, and {IGNORE_LABEL} is read as ignored: does it show a "
+                "class there?"
             )
         if of_split.turned:
             found.append(

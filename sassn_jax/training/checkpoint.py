@@ -1,8 +1,8 @@
 """Checkpoints of state and data position together: the latest, and the best by mIoU."""
 
 import contextlib
+import os
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,13 @@ from sassn_jax.methods import TrainState
 # folder whose name ends in a colon for the scheme of a URL; it takes no bytes that are not UTF-8,
 # which are surrogates in Python.
 MISREAD = re.compile(r"[*?\[\]\\\ud800-\udfff]|:(/|$)")
+OPEN_FILES = Path("/proc/self/fd")  # of this process, by number, on Linux
 
 
 class Checkpoints:
     """The checkpoints of a workdir, written in the background, whole or not at all.
 
-    The latest two are kept, and the one with the best mIoU. The first one that is saved is read
+    The latest two are kept, and the one with the best mIoU. The first one in a new folder is read
     back at once and compared, so that no run relies on a folder from which nothing can be restored.
     Use as a context manager: leaving it waits for what is still being written.
     """
@@ -34,7 +35,6 @@ class Checkpoints:
     def __init__(self, workdir: Path, *, read_only: bool = False):
         """Opens `workdir/checkpoints`, which is made if it is not there, unless `read_only`."""
         self.directory = (workdir / "checkpoints").absolute()
-        self._is_proven = False
         self._resources = contextlib.ExitStack()
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -99,21 +99,22 @@ class Checkpoints:
     ) -> None:
         """Saves a state with the position of its data, and `miou` if it has just been evaluated.
 
-        The first call waits until the checkpoint is written, and compares what can be read of it
-        with what was to be saved, bit by bit.
+        Where there was no checkpoint, the call waits until this one is written, and compares what
+        can be read of it with what was to be saved, bit by bit.
 
         Raises:
           UnfitError: if this checkpoint, or the one before in the background, cannot be written; or
-            if the first one, which is removed then, does not read back as it was.
+            if it is the first one and does not read back as it was. It is removed then.
         """
+        is_first = self.latest_step is None
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), batches=grain.checkpoint.CheckpointSave(batches)
         )
         with self._failing("written"):
             self._manager.save(int(state.step), args=args, metrics=metrics)
-            if not self._is_proven:
+            if is_first:
                 self._manager.wait_until_finished()
-        if not self._is_proven:
+        if is_first:
             self._prove(state, batches)
 
     def _prove(self, state: TrainState, batches: BatchIterator) -> None:
@@ -129,11 +130,10 @@ class Checkpoints:
                     f"{self.directory}: {differing} does not read back from a checkpoint as it was "
                     "written; choose a workdir on another file system"
                 )
-        except BaseException:
+        except UnfitError:  # a Ctrl-C is none, and leaves the checkpoint
             with contextlib.suppress(Exception):
                 self._manager.delete(step)
             raise
-        self._is_proven = True
 
     def restore(
         self, state: TrainState, step: int, batches: "BatchIterator | _Position | None" = None
@@ -175,14 +175,20 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _readable_alias(directory: Path) -> Iterator[Path]:
-    """Gives a path to a folder that Orbax and TensorStore do not misread: a link where need be."""
-    if not MISREAD.search(str(directory)):
+    """Gives a path to a folder that Orbax and TensorStore do not misread.
+
+    Where the folder's own path would be misread, Linux knows it by the number of an open file too;
+    that name is gone when the process is. On other systems it is left as it is, and the first
+    checkpoint shows that nothing can be read.
+    """
+    if not (MISREAD.search(str(directory)) and directory.is_dir() and OPEN_FILES.is_dir()):
         yield directory
         return
-    with tempfile.TemporaryDirectory(prefix="sassn_jax_") as folder:
-        alias = Path(folder) / "checkpoints"
-        alias.symlink_to(directory, target_is_directory=True)
-        yield alias
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        yield OPEN_FILES / str(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class _Position:

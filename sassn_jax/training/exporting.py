@@ -57,9 +57,9 @@ def export_run(
 
 
 def _without_folder(labels: str) -> str:
-    """The name of a file of ids alone, a fraction as it is."""
+    """A file of ids without its folder, as a path that is no fraction whatever its name."""
     try:
         Fraction(labels)
     except ValueError:
-        return Path(labels).name
+        return f"./{Path(labels).name}"
     return labels

@@ -54,8 +54,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
       The state after `config.num_steps` steps.
 
     Raises:
-      InputError: if something that the user gave is wrong; nothing has been written then, unless
-        it is a label that no class has, which is found where its image is first read.
+      InputError: if something that the user gave is wrong. Nothing has been written then, but for
+        two things that show later: a folder from which no checkpoint can be read back, before the
+        first step, and a label that no class has, where its image is first read.
       TrainingError: if a loss is not finite.
     """
     workdir = expanded(workdir)

@@ -1,9 +1,7 @@
 """How far a run is: a bar on a terminal, a line now and then elsewhere."""
 
-import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -16,24 +14,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sassn_jax.terminal import make_console, printable
+
 LINE_EVERY = 15.0  # seconds
-
-
-def make_console(*, stderr: bool = False, **options: Any) -> Console:
-    """Returns a console that prints text as it is: no markup, no emoji, no colours by guess.
-
-    Args:
-      stderr: whether it prints to standard error.
-      **options: more of Rich's.
-    """
-    # The stream itself, whose encoding says whether a table may have lines that are not ASCII.
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, markup=False, emoji=False, highlight=False, **options)
-
-
-def printable(text: str, console: Console) -> str:
-    """Returns a text with `?` for what the console's stream cannot encode, which may be strict."""
-    return text.encode(console.encoding, "replace").decode(console.encoding)
 
 
 def _describe(values: Mapping[str, float]) -> str:

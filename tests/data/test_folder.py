@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from sassn_jax import data
-from sassn_jax.data import folder
+from sassn_jax.data import folder, records
 from sassn_jax.errors import InputError
 from tests.data.conftest import CLASSES
 
@@ -96,7 +96,7 @@ def test_255_is_ignored_where_it_is_not_the_one_other_value(source, tmp_path, va
         np.testing.assert_array_equal(label, np.resize(np.array(values), label.shape))
 
 
-def test_one_mask_with_a_1_says_that_255_is_ignored_in_all(source, tmp_path):
+def test_255_is_ignored_in_all_masks_where_one_has_a_1(source, tmp_path):
     paint(source, [0, 255])
     with Image.open(source / "labels" / "test_0.png") as image:
         label = np.asarray(image).copy()
@@ -107,6 +107,8 @@ def test_one_mask_with_a_1_says_that_255_is_ignored_in_all(source, tmp_path):
         1,
         255,
     }
+    counts = records.read_description("folder", tmp_path / "data").counts
+    assert [of_split.black_and_white for of_split in counts.values()] == [3, 2, 0]
 
 
 @pytest.mark.parametrize("names", ["thing", "background\nbox\nball"])

@@ -96,6 +96,8 @@ CITYSCAPES = ("aachen_000000_000019", "jena_000078_000019", "jena_000079_000019"
         (VOC, "JPEGImages\\{2}.jpg SegmentationClass\\{2}.png\r\nC:\\my data\\{0}.jpg\r\n"),
         (("in/a b", "b", "in/c"), "images\\in\\a b.jpg\nimages/in/c.png labels/in/c.png\n"),
         (("a\\b", "b", "c"), "images/a\\b.jpg labels/a\\b.png\nc\n"),
+        (("1 1", "1", "a b"), "images/1 1.jpg\nimages/a b.JPG labels/a b.png\n"),
+        (("1 1", "1", "b"), "images/1 1.jpg labels/1 1.png\nimages/b labels/b\n"),
     ],
 )
 def test_a_file_may_name_images_as_published_lists_do(tmp_path, ids, content):
@@ -109,6 +111,9 @@ def test_a_file_may_name_images_as_published_lists_do(tmp_path, ids, content):
     ("content", "message"),
     [
         (b"images/frame_001.jpg labels/frame_002.png\n", "'images/frame_001.jpg labels/frame_002"),
+        (b"images/nobody.jpg labels/frame_002.png\n", "'images/nobody.jpg labels/frame_002"),
+        (b"images/frame_001.jpg labels/nobody.png\n", "'images/frame_001.jpg labels/nobody"),
+        (b"images/nobody labels/frame_002\n", "'images/nobody labels/frame_002"),
         (b"my images/frame_001.jpg my labels/frame_002.png\n", "'my images/frame_001.jpg my labe"),
         (b"images/frame_001.jpg\nframe_001\n", "'frame_001' occurs twice"),
         (b"frame_001\nnobody\n", "'nobody'"),
@@ -124,6 +129,14 @@ def test_a_bad_file_of_ids_is_named(tmp_path, content, message):
         choose_labeled(IDS, str(path), seed=0)
     assert str(path) in str(error.value)
     assert message in str(error.value)
+
+
+def test_a_line_that_can_be_read_in_two_ways_is_refused(tmp_path):
+    """As the image `1 1`, or as the image `1` with the mask `1`."""
+    path = tmp_path / "labeled.txt"
+    path.write_text("images/1 1\n")
+    with pytest.raises(InputError, match="'images/1 1' is not one of"):
+        choose_labeled(("1", "1 1"), str(path), seed=0)
 
 
 def test_a_split_comes_back_from_its_file(tmp_path):

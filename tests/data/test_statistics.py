@@ -25,6 +25,7 @@ def test_counts_by_class():
         images_with=(1, 0, 2, 1),
         ignored=5,
         unlabeled=1,
+        black_and_white=0,
         turned=1,
     )
     assert total.share(total.pixels[2]) == 4 / 12
@@ -45,7 +46,7 @@ def test_255_classes_can_be_counted():
     [
         (
             {"train": counts([1, 2, 3]), "val": counts([1, 2, 3])},
-            ("class id 0, 'sky', occurs in no mask: do the ids begin at 1",),
+            ("class id 0, 'sky', occurs in no mask: is it absent, or do the ids begin at 1",),
         ),
         (
             {"train": counts([0, 1, 2]), "val": counts([0, 1, 2])},
@@ -64,6 +65,16 @@ def test_255_classes_can_be_counted():
             (
                 "no mask holds classes 0 'sky', 1 'road', 2 'car', 3 'dog'",
                 "1 of 1 masks of train are ignored as a whole",
+            ),
+        ),
+        (
+            {
+                "train": counts([0, 1, 2, 3], [0, 255, 0], [255, 255], [0, 0]),
+                "val": counts(range(4)),
+            },
+            (
+                "1 of 4 masks of train are ignored",
+                "1 of 4 masks of train hold 0 and 255 alone, and 255 is read as ignored",
             ),
         ),
         (

@@ -151,7 +151,7 @@ def base_config(argument: str | None) -> ConfigDict:
     config.loss.semi_start = 5000
     config.loss.adv_from_start = False  # whether only self-training waits for semi_start
     config.loss.discriminator_fake = "labeled"
-    config.loss.exclude_filled = False  # whether filled pixels of unlabelled crops are left out
+    config.loss.exclude_filled = False  # whether the losses leave out what fills unlabelled crops
 
     config.s4gan = ConfigDict()  # Mittal et al.'s, of `s4gan` and `mittal`
     config.s4gan.lambda_feature_matching = 0.1

@@ -181,9 +181,9 @@ def _check_tuples(arguments: Sequence[str]) -> None:
 
 
 def _config_files() -> str:
-    return ", ".join(
-        str(path) for path in sorted(Path("configs").glob("[!_]*.py")) if path.stem != "common"
-    )
+    paths = sorted(Path("configs").glob("[!_]*.py"))
+    names = [str(path) for path in paths if path.stem != "common"]
+    return ", ".join(names or ["configs/scenes.py (in the checkout, not in this folder)"])
 
 
 def _first_cause(error: Exception, fields: str = "configs/common.py") -> str:

@@ -2,7 +2,7 @@
 
 python -m experiments.prepare --dataset=camvid --source=FOLDER --data_dir=FOLDER
 
-It prints how often each class occurs in each split, and warns of what is rarely meant: classes that
+It prints how often each class occurs in each split, and warns of what is usually a mistake: classes that
 occur nowhere, ids that seem to begin at 1, masks in which everything is ignored.
 """
 

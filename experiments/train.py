@@ -6,6 +6,8 @@ field of configs/common.py is a flag too, as in --config.optimizer.lr=1e-3 or
 --config.crop_size='(96, 96)'. The same command goes on with a run that was stopped.
 """
 
+import shlex
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -26,8 +28,8 @@ def main() -> None:
 
     workdir = command.required(_WORKDIR)
     train_and_evaluate(_CONFIG.value, workdir)
-    print(f"score it: python -m experiments.evaluate --workdir={workdir}")
-    print(f"curves and pictures: tensorboard --logdir={workdir}")
+    print(f"score it: python -m experiments.evaluate --workdir={shlex.quote(workdir)}")
+    print(f"curves and pictures: tensorboard --logdir={shlex.quote(workdir)}")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ class Batch(NamedTuple):
     """Images of a source whose canvases are of one size.
 
     Attributes:
-      indices: of the images in their source. There may be fewer than B: the last is then repeated,
-        its label all ignored.
+      indices: of the images in their source. Where there are fewer than B, the last image fills the
+        batch, with a label that is ignored as a whole.
       images: normalized, `[B, H, W, 3]`.
       labels: `[B, h, w]`, ignored around each label.
       sizes: of the images.

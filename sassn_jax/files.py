@@ -30,7 +30,7 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         raise InputError(
             f"no user has the home folder in {text!r}; write the path out, or put ./ before it"
         )
-    return Path.cwd() / found  # as `Path` takes the `./` off
+    return Path.cwd() / found  # `Path` would make `~` of `./~`, which would be expanded again
 
 
 @contextlib.contextmanager

@@ -83,8 +83,8 @@ def sample_points(
     since the product of two sizes may take more than the 32 bits of a device's integers.
 
     Args:
-      size_in: of one side of the image, in pixels.
-      size_out: of that side of the result.
+      size_in: height or width of the image, in pixels.
+      size_out: height or width of the result.
       canvas: samples to return, of which those from `size_out` on are not `inside`.
       mirror: whether the result is mirrored.
       aligned: see `resample`.

@@ -162,8 +162,8 @@ def test_deeplabv3_needs_two_images_at_once(name, switches, at_fault):
     config = get_config(name, "backbone=deeplabv3")
     config.update_from_flattened_dict(switches)
     expected = {
-        "accumulation": "a whole number that divides .* into pieces of 2 or more images: of fewer",
-        "batch_size": "at least 2 images: of fewer",
+        "accumulation": "a whole number that divides .* into pieces of at least 2 images, since",
+        "batch_size": "at least 2 images, since model.head=",
     }
     if at_fault is None:
         validation.validate(config)

@@ -12,11 +12,12 @@ FLOORS = ["pallas_kernels", "sassn_jax", "configs", "experiments"]  # the lowest
 # Inside the library, from the lowest floor up: a part may import itself and lower floors.
 PARTS = [
     {"errors"},
-    {"files"},
+    {"files", "programs", "terminal"},
     {"weights"},
     {"data"},
     {"models"},
-    {"inference", "losses", "metrics", "optimizers"},
+    {"losses", "metrics", "optimizers", "resampling"},
+    {"inference"},
     {"evaluation"},
     {"methods"},
     {"training"},

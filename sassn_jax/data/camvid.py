@@ -29,7 +29,9 @@ def prepare(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bool:
     """Writes a folder of images and masks under `data_dir`, as `records.prepare` does."""
-    layout = with_foreground(read_layout(source, tested=True), progress)
+    layout = read_layout(source, tested=True)
+    if not records.is_prepared("camvid", data_dir):
+        layout = with_foreground(layout, progress)
     return records.prepare("camvid", layout, data_dir, progress, layout.notes)
 
 

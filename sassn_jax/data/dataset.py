@@ -86,6 +86,8 @@ def check_class_ids(
         remedy = "correct the mask or the classes"
         if ids.min() == 1 and ids.max() == num_classes:
             remedy = "the ids seem to begin at 1, so subtract 1 from each"
+        elif (label == 0).any() and ids.size < label.size and len(np.unique(wrong)) > 2:
+            remedy = "the edges seem to be smoothed between classes: export the mask without that"
         raise InputError(
             f"{name}: class id {wrong[0]}; expected 0 to {num_classes - 1} or {ignore_label} "
             f"(ignore); {remedy} ({wrong.size} of {label.size} pixels)"
@@ -105,12 +107,16 @@ def voc_color(number: int) -> tuple[int, int, int]:
 class Dataset:
     """A dataset: its info, and a source for each split.
 
-    They are `train`, `val` and `test`, and `unlabeled` where there are training images without
-    masks.
+    Attributes:
+      info: what all splits share.
+      splits: `train`, `val` and `test`, and `unlabeled` where there are training images without
+        masks.
+      fingerprint: differs where the images or the masks do; empty where they are always the same.
     """
 
     info: DatasetInfo
     splits: Mapping[str, Source]
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)

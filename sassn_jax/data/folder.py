@@ -46,7 +46,9 @@ def prepare(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> bool:
     """Writes such a folder's images and masks under `data_dir`, as `records.prepare` does."""
-    layout = with_foreground(read_layout(source), progress)
+    layout = read_layout(source)
+    if not records.is_prepared(NAME, data_dir):
+        layout = with_foreground(layout, progress)
     return records.prepare(NAME, layout, data_dir, progress, layout.notes)
 
 
@@ -212,6 +214,8 @@ def _check_files(
     first, *others = (f"{named}{end}" for end in suffixes)
     nor = "".join(f", nor {Path(other).name}" for other in others)
     hint = ""
+    if folder == "labels":
+        hint = f"; draw it, or move the id to {UNLABELED}.txt"
     if named.is_file():
         hint = f"; expected ids without {named.suffix}"
     elif near := sorted(named.parent.glob(f"{glob.escape(named.name)}.*")):

@@ -164,13 +164,16 @@ def decode_image(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def decode(path: Traversable, content: bytes, read: Callable[[Image.Image], T]) -> T:
+def decode(
+    path: Traversable, content: bytes, read: Callable[[Image.Image], T], what: str = "an image"
+) -> T:
     """Returns what `read` makes of an image file.
 
     Args:
       path: of the file, whose ending says its format.
       content: of the file.
       read: raises ValueError for what it does not take.
+      what: it reads, for messages.
 
     Raises:
       InputError: where the file is damaged, of another format, or not taken.
@@ -184,7 +187,7 @@ def decode(path: Traversable, content: bytes, read: Callable[[Image.Image], T]) 
     # Pillow reports a damaged file by any of these.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
-    raise InputError(f"{path}: cannot be read as an image ({reason})")
+    raise InputError(f"{path}: cannot be read as {what} ({reason})")
 
 
 def encode_png(pixels: UInt8[np.ndarray, "H W"] | UInt8[np.ndarray, "H W 3"]) -> bytes:

@@ -33,20 +33,31 @@ def read_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
     |                                 |                 | transparent pixels refused               |
     | grey with alpha, RGB(A), 16 bits| `RGBA`, `RGB`   | refused: Pillow drops the lower 8 bits   |
 
+    A colour that is declared transparent (the chunk tRNS, as GIMP writes it with a palette) changes
+    nothing in this. What is hidden by an alpha channel is often what a program happened to leave
+    there, so that it is refused.
+
     Returns:
-      The mask as the content of a PNG file with one channel of 8 bits, and its pixels.
+      The mask as the content of a PNG file that any reader reads alike, grey of 8 bits or with a
+      palette; and its pixels.
 
     Raises:
       InputError: where the file is missing, damaged, of another format than its name says, or
         refused as in the table.
     """
     content = read_bytes(path)
-    label, is_plain = decode(path, content, functools.partial(_class_ids, content))
+    label, is_plain = decode(path, content, functools.partial(_class_ids, content), "a mask")
     return content if is_plain else encode_png(label), label
 
 
 def decode_label(image: Image.Image) -> np.ndarray:
-    """Pixels of a mask as `read_label` gives it: uint8 `[H, W]`."""
+    """Pixels of a mask as `read_label` gives it: uint8 `[H, W]`.
+
+    Raises:
+      ValueError: where it has not one channel of 8 bits.
+    """
+    if image.mode not in ("L", "P"):
+        raise ValueError(f"has mode {image.mode}; expected one channel of 8-bit class ids")
     return np.asarray(image)
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -122,12 +123,16 @@ def describe(layout: Layout) -> dict[str, Any]:
         for id_ in ids:
             for path in layout.paths(split, id_):
                 files.update(f"{path.name} {stamp(path)[1]}\n".encode())
-    by_split = {split: list(ids) for split, ids in layout.splits.items()}
-    return dict(zip(SOURCE, (list(layout.class_names), by_split, files.hexdigest()), strict=True))
+    return {
+        "class_names": list(layout.class_names),
+        "ids": {split: list(ids) for split, ids in layout.splits.items()},
+        "files": files.hexdigest(),
+    }
 
 
 def is_prepared(name: str, data_dir: str | os.PathLike[str]) -> bool:
     """Whether `data_dir` holds the dataset."""
+    data_dir = expanded(data_dir)
     # TFDS renames the whole folder to this name last. Its own `is_prepared` warns of a missing one.
     return (open_builder(name, data_dir).data_path / "dataset_info.json").is_file()
 
@@ -149,7 +154,7 @@ def load(
     """
     hint = (
         f"python -m experiments.prepare --dataset={name} --source=FOLDER "
-        f"--data_dir={os.fspath(data_dir or 'FOLDER')}"
+        f"--data_dir={shlex.quote(os.fspath(data_dir or 'FOLDER'))}"
     )
     if not data_dir:
         raise InputError(
@@ -158,6 +163,11 @@ def load(
         )
     data_dir = expanded(data_dir)
     if not is_prepared(name, data_dir):
+        if former := [path for path in (data_dir / name).glob("[0-9]*") if path.is_dir()]:
+            raise InputError(
+                f"{former[0]}: holds {name} as an earlier version of this project prepared it, "
+                f"which could take masks for other classes; remove it and prepare again: {hint}"
+            )
         raise InputError(f"{data_dir=!s}: holds no prepared {name}; prepare it: {hint}")
     description = read_description(name, data_dir)
     classes = description.class_names
@@ -168,6 +178,7 @@ def load(
             split: RecordSource(name, os.fspath(data_dir), split, ids)
             for split, ids in description.ids.items()
         },
+        description.fingerprint,
     )
 
 
@@ -187,6 +198,13 @@ class Description(NamedTuple):
     counts: dict[str, LabelCounts]
     notes: tuple[str, ...]
     source: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """A sum of the names and sizes of the source's files, and of what is in the masks."""
+        counts = {split: of_split.to_json() for split, of_split in sorted(self.counts.items())}
+        content = json.dumps([self.source, self.notes, counts], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def read_description(name: str, data_dir: str | os.PathLike[str]) -> Description:

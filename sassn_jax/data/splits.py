@@ -17,10 +17,17 @@ IMAGE_FILE = re.compile(r"\.(jpe?g|png|bmp|tiff?|webp)$", re.IGNORECASE)
 
 
 class Split(NamedTuple):
-    """Ids of the images whose masks are used, and of those whose masks are not."""
+    """What a run learns from.
+
+    Attributes:
+      labeled: ids of the images whose masks are used.
+      unlabeled: ids of the images whose masks are not.
+      fingerprint: of the dataset that they are of, see `Dataset`.
+    """
 
     labeled: tuple[str, ...]
     unlabeled: tuple[str, ...]
+    fingerprint: str = ""
 
 
 def choose_labeled(ids: Sequence[str], labels: str, seed: int) -> Split:
@@ -143,11 +150,11 @@ def read_split(path: str | os.PathLike[str]) -> Split:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        return Split(*(_tuple_of_strings(content[field]) for field in Split._fields))
+        labeled, unlabeled = (_tuple_of_strings(content[x]) for x in ("labeled", "unlabeled"))
+        return Split(labeled, unlabeled, str(content["fingerprint"]))
     except (ValueError, KeyError, TypeError):
         raise InputError(
-            f"{os.fspath(path)}: expected JSON with a list of ids under each of "
-            f"{', '.join(Split._fields)}"
+            f"{os.fspath(path)}: expected JSON with {', '.join(Split._fields)}"
         ) from None
 
 

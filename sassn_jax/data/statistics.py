@@ -81,7 +81,7 @@ class LabelCounts:
 
 
 def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts]) -> tuple[str, ...]:
-    """Returns a line for each thing in masks that is rarely meant.
+    """Returns a line for each thing in masks that is usually a mistake.
 
     These are ids that seem to begin at 1, classes that occur nowhere or not in each split, masks in
     which everything is ignored, masks of 0 and 255, and images that are shown turned.

@@ -9,6 +9,8 @@ from sassn_jax.models.dilation import CONTEXTS, Dilation
 from sassn_jax.models.fcn8s import FCN8s
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.heads import HEADS
+from sassn_jax.models.layers import NORMS
+from sassn_jax.models.resnet import LAYOUTS
 
 SegmentationNetwork = Generator | FCN8s | Dilation
 
@@ -43,8 +45,8 @@ def create_network(
         anything; attention and an auxiliary head it cannot have.
 
     Raises:
-      InputError: for another backbone or head, or an option that is no such field, that has a wrong
-        value, or that asks for what the network cannot have.
+      InputError: for another backbone or head; for an option that is no such field, that names
+        something unknown, or that asks for what the network cannot have.
     """
     check_name("backbone", backbone, BACKBONES)
     where = f" on backbone={backbone!r}"
@@ -53,6 +55,8 @@ def create_network(
         check_name("option", name, OPTIONS)
     if not is_vgg(backbone):
         return Generator(num_classes, backbone, head, **options)
+    check_name("norm", options.get("norm", NORMS[0]), NORMS)
+    check_name("layout", options.get("layout", LAYOUTS[0]), LAYOUTS)
     for name, nothing in (("attention", ()), ("auxiliary_head", False)):
         if options.get(name):
             raise InputError(f"{name}={options[name]!r}: expected {nothing}{where}")

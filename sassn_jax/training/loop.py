@@ -186,8 +186,11 @@ class Loop:
         table = tile([rows[index] for index in sorted(rows) if rows[index][0].shape == size])
         self.writer.picture(step, "val", table)
         miou = matrix.miou()
+        occurring = int(np.isfinite(matrix.iou()).sum())
+        of_some = f" of the {occurring} classes that occur" if occurring < info.num_classes else ""
         self.reporter.say(
-            f"step {step}: val mIoU {miou:.4f}, pixel accuracy {matrix.pixel_accuracy():.4f}"
+            f"step {step}: val mIoU {miou:.4f}{of_some}, "
+            f"pixel accuracy {matrix.pixel_accuracy():.4f}"
         )
         if is_last:
             result = {"split": "val", "step": step, **matrix.summary(info.class_names)}

@@ -56,7 +56,7 @@ class Setup:
         return self.method.pretrained.parts(abstract_state(method, config).generator.variables)
 
     def check_workdir(self, workdir: Path) -> None:
-        """Checks that a run goes on with the labelled images and the classes that it began with.
+        """Checks that a run goes on with the images, masks and classes that it began with.
 
         Raises:
           InputError: if the data, or the file of ids, have changed.
@@ -64,8 +64,9 @@ class Setup:
         split, classes, info = workdir / SPLIT, workdir / CLASSES, self.dataset.info
         if split.exists() and data.read_split(split) != self.split:
             raise InputError(
-                f"{split}: the run began with other labelled or unlabelled images than the config "
-                "and the data give now; restore them, or choose another --workdir"
+                f"{split}: the run began with other labelled or unlabelled images, or with other "
+                "masks, than the config and the data give now; restore them, or choose another "
+                "--workdir"
             )
         if classes.exists() and (
             data.read_classes(classes, info.name).class_names != info.class_names
@@ -116,6 +117,7 @@ def set_up(config: ConfigDict) -> Setup:
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
     train = dataset.splits["train"]
     split = data.choose_labeled(train.ids, config.labels, config.seed)
+    split = split._replace(fingerprint=dataset.fingerprint)
     if data.UNLABELED in dataset.splits:
         without_masks = dataset.splits[data.UNLABELED]
         split = split._replace(unlabeled=(*split.unlabeled, *without_masks.ids))

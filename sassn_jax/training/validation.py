@@ -105,9 +105,9 @@ def _image_rules(config: ConfigDict) -> dict[str, "Rule"]:
 
 def _training_rules(config: ConfigDict) -> dict[str, "Rule"]:
     least = least_images(_get(config, "model.head"))
-    of_fewer = (
-        f"images: of fewer, the image pooling of model.head={_get(config, 'model.head')!r} has no "
-        "batch statistics"
+    why = (
+        f"images, since model.head={_get(config, 'model.head')!r} normalizes its image pooling "
+        "over the batch"
     )
     return {
         "unlabeled": one_of(("rest", "all")),
@@ -134,7 +134,7 @@ def _training_rules(config: ConfigDict) -> dict[str, "Rule"]:
         **dict.fromkeys(COUNTS, AT_LEAST_1),
         "batch_size": Rule(
             lambda x: AT_LEAST_1.valid(x) and x >= least,
-            f"at least {least} {of_fewer}" if least > 1 else AT_LEAST_1.expected,
+            f"at least {least} {why}" if least > 1 else AT_LEAST_1.expected,
         ),
         "accumulation": Rule(
             lambda x: (
@@ -143,7 +143,7 @@ def _training_rules(config: ConfigDict) -> dict[str, "Rule"]:
                 and config.batch_size // x >= least
             ),
             f"a whole number that divides batch_size={_get(config, 'batch_size')}"
-            + (f" into pieces of {least} or more {of_fewer}" if least > 1 else ""),
+            + (f" into pieces of at least {least} {why}" if least > 1 else ""),
         ),
         **dict.fromkeys(
             ("optimizer.lr", "optimizer.discriminator_lr", "optimizer.new_layer_multiplier",

@@ -38,7 +38,7 @@ def unwrap(names: Iterable[str]) -> Unwrapped:
         for wrapper in {module for module in modules if module in OF_PARTS}:
             inside[wrapper] = inside.get(wrapper, 0) + 1
         unwrapped[old] = ".".join([*(x for x in modules if x not in OF_PARTS), leaf])
-    # Those that stood behind a wrapper of some of the parts alone.
+    # A wrapper of all may have stood behind one of some parts.
     prefix += _take_off_prefix(unwrapped)
     before: dict[str, str] = {}
     for old, new in unwrapped.items():

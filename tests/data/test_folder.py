@@ -80,6 +80,26 @@ def labels_of(source, data_dir):
     return [split[i]["label"] for split in dataset.splits.values() for i in range(len(split))]
 
 
+def test_the_fingerprint_tells_other_masks_of_the_same_size(source, tmp_path):
+    def fingerprint(name):
+        folder.prepare(source, tmp_path / name)
+        return data.load("folder", tmp_path / name).fingerprint
+
+    first = fingerprint("first")
+    assert first == fingerprint("again")
+    path = source / "labels" / "val_0.png"
+    with Image.open(path) as image:
+        label = np.asarray(image).copy()
+    label[0, 0] = 0 if label[0, 0] else 1
+    Image.fromarray(label).save(path, compress_level=0)
+    size = path.stat().st_size
+    second = fingerprint("second")
+    label[0, 0] = 2
+    Image.fromarray(label).save(path, compress_level=0)
+    assert path.stat().st_size == size
+    assert len({first, second, fingerprint("third")}) == 3
+
+
 def test_masks_of_0_and_255_are_of_two_classes(source, tmp_path):
     """The commonest masks there are: read as ignored pixels, 255 leaves one class to predict."""
     paint(source, [0, 255, 255])

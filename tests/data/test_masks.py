@@ -87,6 +87,25 @@ def test_ids_in_several_equal_channels(tmp_path, color_type):
     )
 
 
+@pytest.mark.parametrize(
+    ("color_type", "depth", "largest", "transparent"),
+    [
+        (GREY, 1, 1, b"\0\1"),
+        (GREY, 8, 255, b"\0\2"),
+        (PALETTE, 4, 15, b"\0\x80"),
+        (PALETTE, 8, 255, b"\0"),
+    ],
+)
+def test_a_transparent_colour_changes_nothing(tmp_path, color_type, depth, largest, transparent):
+    label = ids(largest)
+    content = png(label, color_type, depth)
+    chunk = struct.pack(">I", len(transparent)) + b"tRNS" + transparent
+    chunk += struct.pack(">I", zlib.crc32(b"tRNS" + transparent))
+    before = content.index(b"IDAT") - 4
+    content = content[:before] + chunk + content[before:]
+    np.testing.assert_array_equal(read(tmp_path, content), label)
+
+
 def changed(array: np.ndarray, where: tuple[int, ...], value: int) -> np.ndarray:
     array = array.copy()
     array[where] = value
@@ -110,7 +129,7 @@ OPAQUE = np.full((HEIGHT, WIDTH, 4), 255)
     ],
 )
 def test_what_holds_no_ids_is_refused(tmp_path, content, reason):
-    with pytest.raises(InputError, match=rf"mask.png: cannot be read as an image \(.*{reason}"):
+    with pytest.raises(InputError, match=rf"mask.png: cannot be read as a mask \(.*{reason}"):
         read(tmp_path, content)
 
 
@@ -118,7 +137,7 @@ def test_a_file_with_something_before_its_header_is_refused(tmp_path):
     """Where the header is not in its place, the bit depth would be read from something else."""
     content = png(ids(3), GREY, 2)
     text = b"\x00\x00\x00\x00tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))
-    with pytest.raises(InputError, match="cannot be read as an image"):
+    with pytest.raises(InputError, match="cannot be read as a mask"):
         read(tmp_path, content[:8] + text + content[8:])
 
 
@@ -148,6 +167,14 @@ def test_ids_that_begin_at_one_are_said_to():
     label[2] = 0
     with pytest.raises(InputError, match="correct the mask or the classes"):
         check(label)
+
+
+def test_smoothed_edges_are_named():
+    label = np.zeros((4, 6), np.uint8)
+    label[:, 3:] = 255
+    label[0, 1:5] = 31, 96, 160, 220
+    with pytest.raises(InputError, match=r"class id 31; .* the edges seem to be smoothed between"):
+        check(label, num_ids=2)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

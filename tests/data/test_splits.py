@@ -140,12 +140,16 @@ def test_a_line_that_can_be_read_in_two_ways_is_refused(tmp_path):
 
 
 def test_a_split_comes_back_from_its_file(tmp_path):
-    split = choose_labeled(IDS, "1/8", seed=0)
+    split = choose_labeled(IDS, "1/8", seed=0)._replace(fingerprint="a1")
     write_split(tmp_path / "split.json", split)
     write_split(tmp_path / "split.json", split)
     assert read_split(tmp_path / "split.json") == split
     assert os.listdir(tmp_path) == ["split.json"]
-    assert set(json.loads((tmp_path / "split.json").read_text())) == {"labeled", "unlabeled"}
+    assert set(json.loads((tmp_path / "split.json").read_text())) == {
+        "labeled",
+        "unlabeled",
+        "fingerprint",
+    }
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
@@ -163,7 +167,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"labeled": "abc", "unlabeled": []}', '{"labeled": [1]}']
+    "content",
+    ["", "[]", "{}", '{"labeled": "abc", "unlabeled": [], "fingerprint": ""}', '{"labeled": [1]}'],
 )
 def test_a_damaged_split_is_named(tmp_path, content):
     path = tmp_path / "split.json"

@@ -83,7 +83,7 @@ def test_255_classes_can_be_counted():
         ),
     ],
 )
-def test_what_is_rarely_meant_is_said(splits, expected):
+def test_what_is_usually_a_mistake_is_said(splits, expected):
     found = find_oddities(NAMES, splits)
     assert len(found) == len(expected)
     for line, begin in zip(found, expected, strict=True):

@@ -1,12 +1,12 @@
 """What commands print, whatever a terminal can show and whatever things are called."""
 
-import ast
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -77,7 +77,7 @@ def test_a_run_is_trained_at_home_under_any_name(home, trained):
     assert trained.stderr == ""
     assert trained.stdout.startswith("b]:smile:?: folder supervised, 2 images labelled, ")
     assert f"; {home}/w[/b]:smile:?\n" in trained.stdout
-    assert f"--workdir={home}/w[/b]:smile:?\n" in trained.stdout
+    assert f"--workdir='{home}/w[/b]:smile:?'\n" in trained.stdout  # to be pasted
     assert (home / NAME / "eval_val.json").exists()
     assert json.loads((home / NAME / "config.json").read_text())["data_dir"] == "~/data"
     assert not (ROOT / "~").exists()
@@ -100,26 +100,32 @@ def test_scores_are_printed_before_they_are_written(home, trained):
     assert names[1:6] == ["[/red]", "[bold]sky", ":smile:", "Stra?e", "mIoU"]
 
 
-def test_every_flag_for_a_file_or_a_folder_takes_a_home_folder():
-    for path in (ROOT / "experiments").glob("*.py"):
-        for call in ast.walk(ast.parse(path.read_text())):
-            if isinstance(call, ast.Call) and ast.unparse(call.func) == "flags.DEFINE_string":
-                words = ast.unparse(call.args[2]).strip("f'\"").split()
-                assert words[0] not in ("File", "Folder", "Where"), f"{path}: {words}"
+def test_an_export_is_written_at_home(home, trained):
+    exported = run(home, "export", f"--workdir=~/{NAME}", "--output=~/model.safetensors")
+    assert exported.returncode == 0, exported.stderr
+    assert (home / "model.safetensors").is_file()
+
+
+HAS_GPU = any(device.platform == "gpu" for device in jax.devices())
 
 
 @pytest.mark.parametrize(
-    ("verb", "flags"),
+    ("platform", "verb", "flags"),
     [
-        ("train", ("--config=configs/scenes.py",)),
-        ("reproduce", ("--table=5", "--dataset=scenes", "--seeds=1")),
+        pytest.param(
+            "cuda",
+            "train",
+            ("--config=configs/scenes.py",),
+            marks=pytest.mark.skipif(HAS_GPU, reason="there is a GPU"),
+        ),
+        ("abacus", "reproduce", ("--table=5", "--dataset=scenes", "--seeds=1")),
     ],
 )
-def test_a_platform_that_is_not_there_is_one_line(tmp_path, verb, flags):
+def test_a_platform_that_is_not_there_is_one_line(tmp_path, platform, verb, flags):
     workdir = tmp_path / "run"
-    result = run(tmp_path, verb, *flags, f"--workdir={workdir}", JAX_PLATFORMS="abacus")
+    result = run(tmp_path, verb, *flags, f"--workdir={workdir}", JAX_PLATFORMS=platform)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert line.startswith(f"{verb}: JAX_PLATFORMS=abacus: JAX cannot use it here (")
+    assert line.startswith(f"{verb}: JAX_PLATFORMS={platform}: JAX cannot use it here (")
     assert line.endswith("; unset it, or for an NVIDIA GPU call `make cuda` once")
     assert not workdir.exists()

@@ -83,17 +83,19 @@ def test_a_folder_may_have_any_name(name, tmp_path, batches):
 
 
 @pytest.mark.parametrize(
-    ("how", "stopped_in"), [("trailing slash", 3), ("relative", 1), ("link", 2)]
+    ("name", "how", "stopped_in"),
+    [("run [v2]", "trailing slash", 3), ("back\\slash", "relative", 1), (ODD, "link", 2)],
+    ids=ascii,
 )
 def test_a_stopped_run_goes_on_to_the_same_bits_in_a_folder_of_any_name(
-    how, stopped_in, undisturbed, tmp_path, monkeypatch, small_runs
+    name, how, stopped_in, undisturbed, tmp_path, monkeypatch, small_runs
 ):
-    (tmp_path / "outer" / ODD).mkdir(parents=True)
-    workdir = f"{tmp_path / 'outer' / ODD}/"
+    (tmp_path / "outer" / name).mkdir(parents=True)
+    workdir = f"{tmp_path / 'outer' / name}/"
     if how == "relative":
         (tmp_path / "inner").mkdir()
         monkeypatch.chdir(tmp_path / "inner")
-        workdir = f"../outer/{ODD}"
+        workdir = f"../outer/{name}"
     elif how == "link":
         (tmp_path / "link").symlink_to(workdir)
         workdir = str(tmp_path / "link")
@@ -115,7 +117,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits_in_a_folder_of_any_name(
     assert run.step == NUM_STEPS
     for a, b in zip(undisturbed, jax.tree.leaves(run.state.generator), strict=True):
         np.testing.assert_array_equal(a, np.asarray(b))
-    assert os.listdir(tmp_path / "outer") == [ODD]
+    assert os.listdir(tmp_path / "outer") == [name]
 
 
 def test_a_folder_that_cannot_be_read_is_refused_before_the_first_step(
@@ -156,6 +158,32 @@ def test_one_wrong_bit_in_the_first_checkpoint_is_noticed(
         checkpoints.save(some_state(), batches, None)
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
         assert checkpoints.latest_step is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_saving_in_a_resumed_run_costs_no_checkpoint(tmp_path, monkeypatch, batches, error):
+    """Nothing is read back there: a run that goes on has just been restored from its folder."""
+    with Checkpoints(tmp_path) as checkpoints:
+        for step in (0, 10, 20):
+            checkpoints.save(some_state(step), batches, None)
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Checkpoints, "restore", fail)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(some_state(30), batches, None)
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["20", "30"]
+
+
+def test_a_ctrl_c_while_the_first_checkpoint_is_read_back_leaves_it(tmp_path, monkeypatch, batches):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "restore", stop)
+    with pytest.raises(KeyboardInterrupt), Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(some_state(), batches, None)
+    assert os.listdir(tmp_path / "checkpoints") == ["0"]
 
 
 def test_a_wrong_position_in_the_first_checkpoint_is_noticed(tmp_path, monkeypatch, batches):

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -291,6 +293,29 @@ def test_a_run_does_not_go_on_with_other_labels(workdir, tmp_path):
     with pytest.raises(InputError, match=r"split.json: the run began with other labelled or"):
         train_and_evaluate(config, workdir)
     assert (workdir / "split.json").read_text() == before
+
+
+def test_a_run_does_not_go_on_with_other_masks(supervised_run, monkeypatch):
+    config, _, workdir = supervised_run
+    changed = dataclasses.replace(data.load("scenes"), fingerprint="of other masks")
+    monkeypatch.setattr(data, "load", lambda *_: changed)
+    with pytest.raises(InputError, match=r"split.json: the run began with .* or with other masks"):
+        train_and_evaluate(config, workdir)
+
+
+def test_the_mean_says_of_how_many_classes_it_is(workdir, monkeypatch, capsys):
+    """A mean over few classes looks better than it is."""
+    source = scenes.ScenesSource.__getitem__
+
+    def one_class(self, index):
+        example = source(self, index)
+        return example | {"label": np.minimum(example["label"], 1)}
+
+    monkeypatch.setattr(scenes.ScenesSource, "__getitem__", one_class)
+    config = tiny_config("supervised")
+    config.num_steps = 1
+    train_and_evaluate(config, workdir)
+    assert re.search(r"val mIoU \d\.\d{4} of the \d classes that occur, ", capsys.readouterr().out)
 
 
 def test_a_gradient_that_is_not_finite_is_not_saved(workdir, monkeypatch):

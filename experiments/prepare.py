@@ -2,8 +2,8 @@
 
 python -m experiments.prepare --dataset=camvid --source=FOLDER --data_dir=FOLDER
 
-It prints how often each class occurs in each split, and warns of what is usually a mistake: classes that
-occur nowhere, ids that seem to begin at 1, masks in which everything is ignored.
+It prints how often each class occurs in each split, and warns of what is usually a mistake: classes
+that occur nowhere, ids that seem to begin at 1, masks in which everything is ignored.
 """
 
 import functools

@@ -54,8 +54,10 @@ def main() -> None:
     table.add_section()
     table.add_row("mIoU", _format(result["miou"]))
     table.add_row("pixel accuracy", _format(result["pixel_accuracy"]))
-    console.print(table)
-    write_scores(workdir, result)  # last: where nothing can be written, the scores have been shown
+    try:
+        console.print(table)
+    finally:  # whichever of the two fails, the other is done
+        write_scores(workdir, result)
 
 
 def _format(value: float | None) -> str:

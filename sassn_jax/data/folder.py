@@ -17,7 +17,7 @@ import itertools
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -174,7 +174,7 @@ def read_layout(root: str | os.PathLike[str], *, tested: bool = False) -> Folder
     if len(names) > IGNORE_LABEL:
         raise InputError(f"{root / 'classes.txt'}: {len(names)} classes; at most {IGNORE_LABEL}")
     needed = (*SPLITS, "test") if tested else SPLITS
-    clean = functools.partial(_with_slashes, root / "images")
+    clean = functools.partial(_plain_id, root / "images")
     splits = {
         split: read_list(root / f"{split}.txt", "image ids", clean)
         for split in (*SPLITS, *OPTIONAL_SPLITS)
@@ -193,11 +193,11 @@ def read_layout(root: str | os.PathLike[str], *, tested: bool = False) -> Folder
     return FolderLayout(root, names, splits)
 
 
-def _with_slashes(folder: Path, id_: str) -> str:
-    """The id of an image as POSIX has it, where Windows wrote the list."""
-    if any((folder / f"{id_}{suffix}").is_file() for suffix in IMAGE_SUFFIXES):
-        return id_
-    return id_.replace("\\", "/")
+def _plain_id(folder: Path, id_: str) -> str:
+    """The one spelling of an image's id: with single slashes, also where Windows wrote the list."""
+    if not any((folder / f"{id_}{suffix}").is_file() for suffix in IMAGE_SUFFIXES):
+        id_ = id_.replace("\\", "/")
+    return str(PurePosixPath(id_))
 
 
 def _check_files(

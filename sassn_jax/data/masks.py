@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from sassn_jax.data import png
 from sassn_jax.data.dataset import IGNORE_LABEL, check_class_ids
 from sassn_jax.data.images import decode, encode_png, read_bytes, size
 from sassn_jax.errors import InputError
@@ -95,9 +96,10 @@ def _class_ids(content: bytes, image: Image.Image) -> tuple[np.ndarray, bool]:
     """Class ids of a PNG file, and whether they are its pixels as any reader gives them.
 
     Raises:
-      ValueError: where the file does not hold class ids.
+      ValueError: where the file is damaged, or does not hold class ids.
     """
-    depth, pixels = _bit_depth(content), np.asarray(image)
+    png.check_whole(content)  # a damaged mask has other classes
+    depth, pixels = png.bit_depth(content), np.asarray(image)
     if depth == 16 and image.mode != "I;16":
         raise ValueError("has several channels of 16 bits; expected one channel of class ids")
     if image.mode == "I;16":
@@ -118,14 +120,3 @@ def _class_ids(content: bytes, image: Image.Image) -> tuple[np.ndarray, bool]:
     if image.mode == "L":
         return pixels // _WIDENED[depth], depth == 8
     return pixels.astype(np.uint8), image.mode == "P"  # else "1"
-
-
-def _bit_depth(content: bytes) -> int:
-    """Bits of a channel of a PNG file, by its header, which Pillow does not show.
-
-    Raises:
-      ValueError: where the header is not the first thing in the file, as the standard has it.
-    """
-    if content[12:16] != b"IHDR":
-        raise ValueError("does not begin with its header, IHDR")
-    return content[24]

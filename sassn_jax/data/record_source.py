@@ -40,13 +40,18 @@ class RecordSource:
         self.ids = ids
         self._arguments = name, data_dir, split, ids
         builder = open_builder(name, data_dir)
-        written = builder.info.splits.get(split)
-        if written is None or written.num_examples != len(ids):
-            raise InputError(damaged(Path(builder.data_path), f"it does not hold all of {split}"))
-        self._files = tuple(map(Path, written.filepaths))
-        self._ends = tuple(itertools.accumulate(written.shard_lengths))
-        with quiet():
-            self._records = builder.as_data_source(split, decoders={"image": skip, "label": skip})
+        try:
+            written = builder.info.splits[split]
+            self._files = tuple(map(Path, written.filepaths))
+            self._ends = tuple(itertools.accumulate(written.shard_lengths))
+            if self._ends[-1] != len(ids):
+                raise ValueError(f"it does not hold all of {split}")
+            with quiet():
+                self._records = builder.as_data_source(
+                    split, decoders={"image": skip, "label": skip}
+                )
+        except Exception as error:  # of what TFDS finds in its own files
+            raise InputError(damaged(Path(builder.data_path), error)) from None
         for start, end in zip((0, *self._ends), self._ends, strict=False):
             for index in {start, end - 1}:
                 self._read(index)

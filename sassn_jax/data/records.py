@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from sassn_jax.data.checked_parts import CheckedParts, stamp
-from sassn_jax.data.dataset import Dataset, DatasetInfo, voc_color
+from sassn_jax.data.dataset import UNLABELED, Dataset, DatasetInfo, voc_color
 from sassn_jax.data.record_source import RecordSource, damaged, open_builder, quiet
 from sassn_jax.data.statistics import LabelCounts
 from sassn_jax.errors import InputError
@@ -85,6 +85,7 @@ def prepare(
                 f"masks; choose another --data_dir, or remove {Path(data_dir) / name}"
             )
         return False
+    _check_writable_name(data_dir)
     total = sum(map(len, layout.splits.values()))
     done = iter(range(1, total + 1))
     # Parts that were checked for other classes, or read in another way, are not taken.
@@ -98,6 +99,8 @@ def prepare(
         parts=parts,
         progress=lambda: progress(next(done), total),
     )
+    if Path(builder.data_path).exists():  # TFDS would leave it as it is
+        raise InputError(damaged(Path(builder.data_path), "it has no dataset_info.json"))
     folder = Path(builder.data_path).parent
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -109,6 +112,15 @@ def prepare(
             folder.rmdir()
             folder.parent.rmdir()
     return True
+
+
+def _check_writable_name(data_dir: Path) -> None:
+    try:
+        str(data_dir).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"data_dir={str(data_dir)!r}: expected a name in UTF-8, as ArrayRecord writes no other"
+        ) from None
 
 
 def describe(layout: Layout) -> dict[str, Any]:
@@ -163,6 +175,9 @@ def load(
         )
     data_dir = expanded(data_dir)
     if not is_prepared(name, data_dir):
+        current = Path(open_builder(name, data_dir).data_path)
+        if current.exists():
+            raise InputError(damaged(current, "it has no dataset_info.json"))
         if former := [path for path in (data_dir / name).glob("[0-9]*") if path.is_dir()]:
             raise InputError(
                 f"{former[0]}: holds {name} as an earlier version of this project prepared it, "
@@ -216,10 +231,16 @@ def read_description(name: str, data_dir: str | os.PathLike[str]) -> Description
     builder = open_builder(name, expanded(data_dir))
     try:
         metadata = builder.info.metadata
+        names = tuple(metadata["class_names"])
+        counts = {split: LabelCounts.from_json(x) for split, x in metadata["counts"].items()}
+        if any(len(of_split.pixels) != len(set(names)) for of_split in counts.values()):
+            raise ValueError("it has not a name for each class that was counted")
+        if counts.keys() != metadata["ids"].keys() - {UNLABELED}:
+            raise ValueError("it has not counted what is in each split")
         return Description(
-            tuple(metadata["class_names"]),
+            names,
             {split: tuple(ids) for split, ids in metadata["ids"].items()},
-            {split: LabelCounts.from_json(x) for split, x in metadata["counts"].items()},
+            counts,
             tuple(metadata["notes"]),
             {name: metadata[name] for name in SOURCE},
         )

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Collection, Sequence
 from fractions import Fraction
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from sassn_jax.errors import InputError
@@ -108,16 +108,19 @@ def _read_ids(path: Path, known: Sequence[str]) -> set[str]:
 def _id_of_files(line: str, allowed: Collection[str]) -> str | None:
     """The one of the ids that a line names by the path of its image, perhaps with its mask's.
 
-    Paths may hold spaces. Where a line ends as an image file does, so does each of its paths, and
-    that tells one path from two. Elsewhere both are tried, without spaces in folders' names. None
-    where the two disagree.
+    Paths may hold spaces, but for the first folder's name, which could as well be a word before the
+    path. Where a line ends as an image file does, so does each of its paths, and that tells one
+    path from two. Elsewhere both are tried, without spaces in folders' names. None where a line can
+    be read in several ways.
     """
     cuts = [(line[: gap.start()], line[gap.end() :]) for gap in re.finditer(r"\s+", line)]
-    readings: list[tuple[str, ...]] = list(cuts)
-    if not re.search(r"\s.*[/\\]", line):
-        readings.append((line,))
+    readings: list[tuple[str, ...]]
     if IMAGE_FILE.search(line):
         readings = [cut for cut in cuts if IMAGE_FILE.search(cut[0])] or [(line,)]
+        if len(readings) > 1 or re.match(r"[^/\\]*\s.*[/\\]", readings[0][0]):
+            return None
+    else:
+        readings = [*cuts] if re.search(r"\s.*[/\\]", line) else [*cuts, (line,)]
     for slashes in ("/", "/\\"):  # a file of POSIX may have a backslash in its name
         found = set()
         for paths in readings:
@@ -132,8 +135,9 @@ def _id_of_files(line: str, allowed: Collection[str]) -> str | None:
 def _ids_of_file(path: str, slashes: str, allowed: Collection[str]) -> list[str]:
     """The ids that a file may be of, as VOC and Cityscapes name images and masks; longest first."""
     *folders, name = re.split(f"[{re.escape(slashes)}]", path)
-    stem = re.sub(r"_(leftImg8bit|gtFine_label(Train)?Ids)$", "", PurePosixPath(name).stem)
-    ids = ("/".join([*folders[i:], stem]) for i in range(len(folders) + 1))
+    stem = IMAGE_FILE.sub("", name)
+    names = (name, stem, re.sub(r"_(leftImg8bit|gtFine_label(Train)?Ids)$", "", stem))
+    ids = ("/".join([*folders[i:], x]) for i in range(len(folders) + 1) for x in names)
     return [id_ for id_ in ids if id_ in allowed]
 
 

@@ -24,6 +24,9 @@ class LabelCounts:
       unlabeled: masks without a labelled pixel.
       black_and_white: masks that hold 0 and 255 and nothing else.
       turned: masks of images that are shown turned or mirrored, by their EXIF orientation.
+
+    Raises:
+      ValueError: for what are no counts, as in a damaged file.
     """
 
     images: int
@@ -33,6 +36,12 @@ class LabelCounts:
     unlabeled: int
     black_and_white: int
     turned: int
+
+    def __post_init__(self) -> None:
+        others = (self.images, self.ignored, self.unlabeled, self.black_and_white, self.turned)
+        numbers = (*self.pixels, *self.images_with, *others)
+        if len(self.pixels) != len(self.images_with) or any(number < 0 for number in numbers):
+            raise ValueError(f"{self}: expected a count for each class")
 
     @classmethod
     def empty(cls, num_classes: int) -> "LabelCounts":

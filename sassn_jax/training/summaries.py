@@ -39,7 +39,8 @@ class Writer:
             with replacing(path) as beside:
                 beside.write_text("".join(f"{row}\n" for row in kept))
         self._lines = path.open("a")
-        self._events = EventsWriter(str(workdir / "events"))
+        # Absolute, so that no name is taken for the scheme of a URL.
+        self._events = EventsWriter(str(workdir.absolute() / "events"))
         # TensorBoard then hides what an earlier file has of later steps.
         self._add_event(start_step + 1, session_log=SessionLog(status=SessionLog.START))
 

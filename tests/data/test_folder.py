@@ -172,6 +172,14 @@ def test_a_list_may_be_written_on_windows(source, tmp_path):
     assert data.load("folder", tmp_path / "data").splits["val"].ids == ("deep/val_0", "val_1")
 
 
+@pytest.mark.parametrize("spelling", ["./train_0", ".//train_0"])
+def test_an_image_is_in_one_list_however_it_is_spelt(source, tmp_path, spelling):
+    with (source / "val.txt").open("a") as file:
+        file.write(f"{spelling}\n")
+    with pytest.raises(InputError, match=r"train.txt: 'train_0' is in val.txt too"):
+        folder.prepare(source, tmp_path / "data")
+
+
 def test_what_was_checked_for_other_classes_is_checked_again(source, tmp_path, monkeypatch):
     """A part of a stopped `prepare` whose masks hold more classes than there are now."""
     monkeypatch.setattr("sassn_jax.data.records_builder._SHARD_LENGTH", 1)

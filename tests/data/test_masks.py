@@ -16,19 +16,29 @@ GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6  # colour types of the PNG 
 HEIGHT, WIDTH = 5, 7  # a row of 1, 2 or 4 bits ends within a byte
 
 
-def png(samples: np.ndarray, color_type: int, depth: int) -> bytes:
+PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+          (0, 1, 1, 2))  # fmt: skip
+
+
+def png(samples: np.ndarray, color_type: int, depth: int, interlaced: bool = False) -> bytes:
     """A PNG file of samples `[H, W]` or `[H, W, channels]`, by the standard and without Pillow."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         checksum = zlib.crc32(name + data)
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
 
+    def rows(part: np.ndarray) -> bytes:
+        if not part.size:
+            return b""
+        values = part.reshape(len(part), -1).astype(np.uint16)
+        bits = (values[..., None] >> np.arange(depth - 1, -1, -1, dtype=np.uint16)) & 1
+        packed = np.packbits(bits.reshape(len(part), -1).astype(np.uint8), axis=1)
+        return b"".join(b"\0" + row.tobytes() for row in packed)
+
     height, width = samples.shape[:2]
-    rows = samples.reshape(height, -1).astype(np.uint16)
-    bits = (rows[..., None] >> np.arange(depth - 1, -1, -1, dtype=np.uint16)) & 1
-    packed = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1)
-    unfiltered = b"".join(b"\0" + row.tobytes() for row in packed)
-    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    passes = PASSES if interlaced else ((0, 0, 1, 1),)
+    unfiltered = b"".join(rows(samples[y::down, x::across]) for x, y, across, down in passes)
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, int(interlaced))
     colors = np.random.default_rng(0).integers(0, 256, (2 ** min(depth, 8), 3), np.uint8).tobytes()
     return b"".join(
         [
@@ -139,6 +149,35 @@ def test_a_file_with_something_before_its_header_is_refused(tmp_path):
     text = b"\x00\x00\x00\x00tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))
     with pytest.raises(InputError, match="cannot be read as a mask"):
         read(tmp_path, content[:8] + text + content[8:])
+
+
+def test_no_damaged_bit_goes_unnoticed(tmp_path):
+    """Pillow does not look at the sums of pixels."""
+    content = png(ids(20), GREY, 8)
+    start = content.index(b"IDAT") + 4
+    for position in range(start, len(content) - 16):
+        damaged = bytearray(content)
+        damaged[position] ^= 16
+        with pytest.raises(InputError, match="cannot be read as a mask"):
+            read(tmp_path, bytes(damaged))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (2, 9), (9, 33)])
+@pytest.mark.parametrize(("color_type", "depth"), [(GREY, 1), (GREY, 4), (PALETTE, 2), (GREY, 8)])
+def test_interlaced_masks(tmp_path, size, color_type, depth):
+    label = np.random.default_rng(2).integers(0, 2, size)
+    content = png(label, color_type, depth, interlaced=True)
+    np.testing.assert_array_equal(read(tmp_path, content), label)
+
+
+def test_pixels_that_are_missing_are_noticed(tmp_path):
+    """Pillow fills them with zeros, which are a class."""
+    whole, half = (png(ids(20)[:rows], GREY, 8) for rows in (HEIGHT, 2))
+    shortened = whole[: whole.index(b"IDAT") - 4] + half[half.index(b"IDAT") - 4 :]
+    with pytest.raises(InputError, match="cannot be read as a mask"):
+        read(tmp_path, shortened)
+    with pytest.raises(InputError, match="cannot be read as a mask"):
+        read(tmp_path, whole[:33] + whole[8:])  # a second header
 
 
 def test_a_mask_is_a_png(tmp_path):

@@ -1,5 +1,6 @@
 """What all prepared datasets share, with a layout of images in memory."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -239,6 +240,12 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
 def swap(a, b):
     a_content, b_content = a.read_bytes(), b.read_bytes()
     a.write_bytes(b_content)
@@ -258,6 +265,15 @@ def swap(a, b):
         lambda folder: (folder / "metadata.json").write_text("{"),
         lambda folder: (folder / "metadata.json").write_text('{"ids": 3}'),
         lambda folder: (folder / "metadata.json").unlink(),
+        lambda folder: (folder / "dataset_info.json").unlink(),
+        lambda folder: edit(folder / "dataset_info.json", "{DATASET}", "{DAASET}"),
+        lambda folder: edit(folder / "dataset_info.json", "{SHARD_X_OF_Y}", "{SHARD_X_OF_Y"),
+        lambda folder: edit(folder / "dataset_info.json", '"name": "train"', '"name": null'),
+        lambda folder: edit(folder / "metadata.json", '"one",', ""),
+        lambda folder: edit(folder / "metadata.json", '"one",', '"one", "three",'),
+        lambda folder: edit(folder / "metadata.json", '"images": 5', '"images": -5'),
+        lambda folder: edit(folder / "metadata.json", '"images": 5', '"images": null'),
+        lambda folder: edit(folder / "metadata.json", '"counts"', '"count"'),
     ],
 )
 def test_damaged_files_are_named_when_a_dataset_is_loaded(tmp_path, monkeypatch, damage):
@@ -270,6 +286,9 @@ def test_damaged_files_are_named_when_a_dataset_is_loaded(tmp_path, monkeypatch,
     assert str(error.value).startswith(str(folder))
     assert str(error.value).endswith(f"; remove {folder} and prepare the dataset again")
     assert "\n" not in str(error.value)
+    # Those who prepare it again are told the same, where it is the descriptions that are damaged.
+    with contextlib.suppress(InputError):
+        assert not records.prepare("numbered", Numbered(), tmp_path)
 
 
 def test_a_record_of_another_image_is_named_when_it_is_read(tmp_path):
@@ -279,3 +298,9 @@ def test_a_record_of_another_image_is_named_when_it_is_read(tmp_path):
     assert train[0]["id"] == "image_0"
     with pytest.raises(InputError, match=r"image 'image_9': image 'image_1' is in its place"):
         train[1]
+
+
+def test_a_folder_with_a_name_that_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(InputError, match="expected a name in UTF-8"):
+        records.prepare("numbered", Numbered(), tmp_path / "\udcff")
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +19,9 @@ CLASSES = ("[/red]", "[bold]sky", ":smile:", "Straße")
 NAME = "w[/b]:smile:ö"
 
 
-def run(home: Path, verb: str, *flags: str, **environment: str) -> subprocess.CompletedProcess:
+def run(
+    home: Path, verb: str, *flags: str, stdout: Any = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", f"experiments.{verb}", *flags],
         cwd=ROOT,
@@ -31,7 +34,8 @@ def run(home: Path, verb: str, *flags: str, **environment: str) -> subprocess.Co
             "COLUMNS": "60",
             **environment,
         },
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=300,
         check=False,
@@ -98,6 +102,15 @@ def test_scores_are_printed_before_they_are_written(home, trained):
     rows = [row.split("|") for row in table]
     names = [row[1].strip() for row in rows if len(row) == 4]
     assert names[1:6] == ["[/red]", "[bold]sky", ":smile:", "Stra?e", "mIoU"]
+
+
+def test_scores_that_cannot_be_printed_are_written(home, trained):
+    """As where they are piped to `head`, which reads a line and goes."""
+    path = home / NAME / "eval_train.json"
+    with open("/dev/full", "w") as full:
+        scored = run(home, "evaluate", f"--workdir=~/{NAME}", "--split=train", stdout=full)
+    assert scored.returncode != 0
+    assert json.loads(path.read_text())["step"] == 1
 
 
 def test_an_export_is_written_at_home(home, trained):

@@ -7,6 +7,8 @@ The run is scored as its config says, unless flags give other values: --config.e
 --config.eval_batch_size, --config.dataset or --config.data_dir. See configs/common.py.
 """
 
+from typing import Any
+
 from absl import flags
 from ml_collections import ConfigDict
 from ml_collections.config_flags import get_override_values
@@ -43,6 +45,13 @@ def main() -> None:
             show,
             get_override_values(flags.FLAGS[_CONFIG.name]),
         )
+    try:
+        _print(workdir, result)
+    finally:  # whichever of the two fails, the other is done
+        write_scores(workdir, result)
+
+
+def _print(workdir: str, result: dict[str, Any]) -> None:
     console = make_console()
     # Not as the table's title, which would be wrapped, also within the name.
     console.print(f"{workdir}, step {result['step']}, {result['split']}", soft_wrap=True)
@@ -54,10 +63,7 @@ def main() -> None:
     table.add_section()
     table.add_row("mIoU", _format(result["miou"]))
     table.add_row("pixel accuracy", _format(result["pixel_accuracy"]))
-    try:
-        console.print(table)
-    finally:  # whichever of the two fails, the other is done
-        write_scores(workdir, result)
+    console.print(table)
 
 
 def _format(value: float | None) -> str:

@@ -1,8 +1,17 @@
 """Sources for tests."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+
+
+def litter(root: Path) -> None:
+    """Leaves in each folder what macOS and Windows leave."""
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        for name in (".DS_Store", "._0.jpg", "._0.png", "Thumbs.db", "desktop.ini"):
+            (folder / name).write_bytes(b"\0")
+    (root / "__MACOSX").mkdir()
 
 
 @dataclass(frozen=True)

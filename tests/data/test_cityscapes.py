@@ -19,6 +19,7 @@ from tests.data.published_cityscapes import (
     label_of,
     path_of,
 )
+from tests.data.sources import litter
 
 # Train ids by label id, and colours, as the dataset's own scripts have them.
 TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11}
@@ -75,6 +76,15 @@ def test_images_are_those_published_and_masks_are_of_train_ids(source, tmp_path,
     check(tmp_path / "data", name)
     assert not cityscapes.prepare(source, tmp_path / "data", name=name)
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_systems_leave_in_folders_is_passed_over(source, tmp_path):
+    for name in ("leftImg8bit", "gtFine"):
+        litter(source / name)
+        for split in CITIES:
+            (source / name / split / "__MACOSX").mkdir()
+    cityscapes.prepare(source, tmp_path / "data", name="cityscapes")
+    check(tmp_path / "data", "cityscapes")
 
 
 def test_archives_are_read_as_they_are(zipped, tmp_path):

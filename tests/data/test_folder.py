@@ -8,6 +8,7 @@ from sassn_jax import data
 from sassn_jax.data import folder, records
 from sassn_jax.errors import InputError
 from tests.data.conftest import CLASSES
+from tests.data.sources import litter
 
 
 def test_a_folder_of_ones_own(source, tmp_path):
@@ -27,6 +28,12 @@ def test_a_folder_of_ones_own(source, tmp_path):
     assert (one["label"] == data.IGNORE_LABEL).all()
     with pytest.raises(InputError, match=r"holds no prepared folder; prepare it: .*dataset=folder"):
         data.load("folder", tmp_path)
+
+
+def test_what_systems_leave_in_a_folder_is_passed_over(source, tmp_path):
+    litter(source)
+    folder.prepare(source, tmp_path / "data")
+    assert len(data.load("folder", tmp_path / "data").splits["train"]) == 3
 
 
 @pytest.mark.parametrize("what", ["classes.txt", "labels/val_0.png", "images/val_0.jpg"])

@@ -27,6 +27,7 @@ from tests.data.published_voc import (
     save_mask,
     save_mat,
 )
+from tests.data.sources import litter
 
 scipy_io = pytest.importorskip("scipy.io", reason="needs SciPy, which reads SBD's .mat files")
 
@@ -81,6 +82,12 @@ def test_training_images_are_vocs_and_sbds_but_those_of_val(source, tmp_path, ca
 
 def test_converted_masks_give_the_same(converted, tmp_path):
     assert voc2012_aug.prepare(converted, tmp_path / "data")
+    check(converted, tmp_path / "data")
+
+
+def test_what_systems_leave_in_folders_is_passed_over(converted, tmp_path):
+    litter(converted)
+    voc2012_aug.prepare(converted, tmp_path / "data")
     check(converted, tmp_path / "data")
 
 

@@ -155,7 +155,7 @@ def read_split(path: str | os.PathLike[str]) -> Split:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         labeled, unlabeled = (_tuple_of_strings(content[x]) for x in ("labeled", "unlabeled"))
-        return Split(labeled, unlabeled, str(content["fingerprint"]))
+        return Split(labeled, unlabeled, str(content.get("fingerprint", "")))
     except (ValueError, KeyError, TypeError):
         raise InputError(
             f"{os.fspath(path)}: expected JSON with {', '.join(Split._fields)}"

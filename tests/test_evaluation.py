@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sassn_jax import programs
 from sassn_jax.data import DatasetInfo, Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
 from sassn_jax.inference import Inference
-from sassn_jax.programs import KEPT, jit_by_shape
 from tests.test_inference import naive_resize
 
 CLASSES = 4
@@ -213,17 +213,19 @@ def test_compiles_once_for_each_shape(fields, shapes):
     assert traced == shapes
 
 
-def test_images_of_many_sizes_take_bounded_memory():
+def test_images_of_many_sizes_take_bounded_memory(monkeypatch):
     """A program for each size of image would be kept for as long as there is memory."""
+    monkeypatch.setattr(programs, "KEPT", 4)
 
     def count_programs(first: int, last: int) -> int:
         source = Toy([(2, size) for size in range(first, last)])
-        predict = jit_by_shape(read_off)
-        score(source, 1, predict=predict)
+        score(source, 1, predict=predict, inference=inference)
         return len(jax.devices()[0].client.live_executables())
 
-    after_some = count_programs(2, KEPT + 4)
-    assert count_programs(KEPT + 4, KEPT + 8) <= after_some
+    inference = Inference(window=(2, 2), stride=(1, 1), mirror=True)
+    predict = programs.jit_by_shape(read_off)
+    after_some = count_programs(2, 10)
+    assert count_programs(10, 14) <= after_some
 
 
 @pytest.mark.parametrize(

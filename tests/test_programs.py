@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sassn_jax.programs import jit_by_shape
+from sassn_jax import programs
 
 
 def count_programs() -> int:
@@ -14,16 +14,16 @@ def count_programs() -> int:
     return len(jax.devices()[0].client.live_executables())
 
 
-def test_only_so_many_programs_are_kept():
+def test_only_so_many_programs_are_kept(monkeypatch):
+    monkeypatch.setattr(programs, "KEPT", 3)
     traced = []
 
-    @jit_by_shape
-    def total(tree, *, scale):
+    @programs.jit_by_shape
+    def few(tree, *, scale):
         """Adds up."""
         traced.append(tree["x"].shape)
         return scale * jnp.sum(tree["x"])
 
-    few = jit_by_shape(total.__wrapped__, kept=3)
     assert few.__doc__ == "Adds up."
     before = count_programs()
     for size in range(1, 9):
@@ -38,13 +38,13 @@ def test_only_so_many_programs_are_kept():
 
 
 def test_memory_of_an_argument_can_be_given_away():
-    add = jit_by_shape(lambda x, y: x + y, donate_argnums=(0,))
+    add = programs.jit_by_shape(lambda x, y: x + y, donate_argnums=(0,))
     x = jnp.arange(3.0)
     np.testing.assert_array_equal(add(x, jnp.ones(3)), [1, 2, 3])
     assert x.is_deleted()
 
 
-def test_a_few_shapes_too_many_do_not_compile_everything_again():
+def test_a_few_shapes_too_many_do_not_compile_everything_again(monkeypatch):
     """As the programs used longest ago would be where shapes come in the same order each time."""
     traced = []
 
@@ -52,7 +52,8 @@ def test_a_few_shapes_too_many_do_not_compile_everything_again():
         traced.append(len(x))
         return jnp.sum(x)
 
-    few = jit_by_shape(total, kept=6)
+    monkeypatch.setattr(programs, "KEPT", 6)
+    few = programs.jit_by_shape(total)
     sizes = range(1, 9)
     for _ in range(6):
         for size in sizes:

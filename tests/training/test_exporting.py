@@ -51,7 +51,7 @@ def test_the_file_says_what_it_is(workdir, exported):
     about = store.read_about(exported)
     assert about["config"] == {
         **(written := json.loads((workdir / "config.json").read_text())),
-        "labels": "ids.txt",
+        "labels": "./ids.txt",
         "data_dir": "",
         "model": {**written["model"], "weights": ""},
     }

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
+from rich import box
 from rich.table import Table
 
 from experiments import command
@@ -70,12 +71,12 @@ def main() -> None:
 
 def _table(description: records.Description) -> Table:
     """How much of each split is of each class: the share of pixels, and the number of masks."""
-    table = Table()
+    table = Table(box=box.SIMPLE, pad_edge=False)
     table.add_column("id", justify="right")
     table.add_column("class", overflow="fold")
     for split in description.counts:
-        table.add_column(f"{split}: pixels", justify="right")
-        table.add_column("masks", justify="right")
+        table.add_column(f"{split}\npixels", justify="right")
+        table.add_column("\nmasks", justify="right")
     counts = description.counts.values()
     for i, class_name in enumerate(description.class_names):
         cells = ((f"{c.share(c.pixels[i]):.2%}", str(c.images_with[i])) for c in counts)

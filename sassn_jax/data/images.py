@@ -173,7 +173,7 @@ def decode(
       path: of the file, whose ending says its format.
       content: of the file.
       read: raises ValueError for what it does not take.
-      what: it reads, for messages.
+      what: the file should hold, for messages.
 
     Raises:
       InputError: where the file is damaged, of another format, or not taken.

@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 # First column and row of each pass of an interlaced image, and the steps to the next ones.
 _PASSES = (
@@ -32,7 +32,7 @@ def check_whole(content: bytes) -> None:
       ValueError: where a chunk's sum is wrong, there is not one header in front, or the pixels end
         too early.
     """
-    start, unpacked, pixels = len(SIGNATURE), 0, zlib.decompressobj()
+    start, unpacked, pixels = len(_SIGNATURE), 0, zlib.decompressobj()
     kinds: list[bytes] = []
     try:
         while start < len(content) and kinds[-1:] != [b"IEND"]:

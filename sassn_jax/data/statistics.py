@@ -67,7 +67,12 @@ class LabelCounts:
         return asdict(self)
 
     def add(self, label: Integer[np.ndarray, "H W"], *, turned: bool = False) -> "LabelCounts":
-        """Returns the counts with those of one more mask, which holds classes and 255 alone."""
+        """Returns the counts with those of one more mask.
+
+        Args:
+          label: holds classes and 255 alone.
+          turned: whether its image is shown turned or mirrored, by its EXIF orientation.
+        """
         counts = np.bincount(label.ravel(), minlength=IGNORE_LABEL + 1).tolist()
         of_classes = counts[: len(self.pixels)]
         return LabelCounts(
@@ -85,7 +90,7 @@ class LabelCounts:
         )
 
     def share(self, pixels: int) -> float:
-        """Returns what share of all pixels, ignored ones too, so many are."""
+        """Returns a number of pixels as a share of all pixels, ignored ones included."""
         return pixels / (self.ignored + sum(self.pixels))
 
 

@@ -25,6 +25,7 @@ install_import_hook(
 UNMEASURED = (
     "tests/experiments/",
     "tests/methods/test_adversarial.py",
+    "tests/methods/test_filled_pixels.py",
     "tests/pallas_kernels/",
     "tests/parity/",
     "tests/test_configs.py",

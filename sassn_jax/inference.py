@@ -7,14 +7,16 @@ each scale of each canvas, or once in all for windows; what surrounds it once fo
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from sassn_jax.fields import Checked, Rule, SizeOrNothing, Switch, check, whole_numbers
 from sassn_jax.programs import jit_by_shape
 from sassn_jax.resampling import Size, Sizes, resample
 
@@ -22,7 +24,7 @@ Predict = Callable[[Any, jax.Array], jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
-class Inference:
+class Inference(Checked):
     """How images are shown to a network: the fields of `config.eval`.
 
     Attributes:
@@ -37,11 +39,30 @@ class Inference:
       mirror: whether each view is also taken mirrored left to right.
     """
 
-    pad_to: tuple[int, ...] = ()
-    window: tuple[int, ...] = ()
+    pad_to: SizeOrNothing = ()
+    window: SizeOrNothing = ()
     stride: tuple[int, ...] = ()
-    scales: tuple[float, ...] = (1.0,)
-    mirror: bool = False
+    scales: Annotated[
+        tuple[float, ...],
+        Rule(
+            lambda x: len(x) > 0 and all(0 < factor < math.inf for factor in x),
+            "at least one factor, each above 0",
+        ),
+    ] = (1.0,)
+    mirror: Switch = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        stride = Rule(
+            lambda x: (
+                len(x) == len(self.window)
+                and whole_numbers(x, 1)
+                and all(step <= side for step, side in zip(x, self.window, strict=True))
+            ),
+            "height and width, each at least 1 and at most that of the window, such as two thirds "
+            "of it; () without windows",
+        )
+        check("stride", self.stride, stride)
 
     def padded(self, size: Size) -> Size:
         """Returns the height and width that an image of this size is shown with."""

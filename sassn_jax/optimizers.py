@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import optax
 
+OPTIMIZERS = ("sgd", "adam", "adamw")  # of a segmentation network
 CLASSIFIER_MOMENTUM = 0.9
 
 

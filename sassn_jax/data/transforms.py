@@ -1,20 +1,21 @@
 """From an image and its mask to what a network takes. NumPy only: it runs in loader processes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, Num, UInt8
 
 from sassn_jax.data.dataset import IGNORE_LABEL, check_class_ids
-from sassn_jax.errors import check_name
+from sassn_jax.fields import Checked, Rule, one_of
 
 CHANNEL_ORDERS = ("rgb", "bgr")
 
 
 @dataclass(frozen=True)
-class Normalize:
+class Normalize(Checked):
     """Orders the channels, subtracts a mean and divides by a scale.
 
     Attributes:
@@ -23,15 +24,18 @@ class Normalize:
       std: per channel, in units of 0-255.
 
     Raises:
-      InputError: for another `channel_order`.
+      InputError: for another `channel_order`, or without three finite numbers, of `std` above 0.
     """
 
-    channel_order: str = "rgb"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-    def __post_init__(self) -> None:
-        check_name("channel_order", self.channel_order, CHANNEL_ORDERS)
+    channel_order: Annotated[str, one_of(CHANNEL_ORDERS)] = "rgb"
+    mean: Annotated[
+        tuple[float, float, float],
+        Rule(lambda x: len(x) == 3 and all(map(math.isfinite, x)), "three numbers"),
+    ] = (0.0, 0.0, 0.0)
+    std: Annotated[
+        tuple[float, float, float],
+        Rule(lambda x: len(x) == 3 and all(0 < n < math.inf for n in x), "three numbers above 0"),
+    ] = (1.0, 1.0, 1.0)
 
     def __call__(self, image: Num[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "H W 3"]:
         """Normalizes an RGB image, 0-255."""

@@ -1,32 +1,33 @@
 """Adversarial semi-supervised training: equations (1) to (5) of the paper.
 
-AdvSemiSeg, and by switches of the networks its extensions by self-attention (SA) and spectral
+AdvSemiSeg; and, by switches of the networks, its extensions by self-attention (SA) and spectral
 normalization (SN).
 """
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax import losses
-from sassn_jax.errors import check_name
+from sassn_jax.config import Config, Settings
+from sassn_jax.fields import NotNegative, Probability, Switch, Whole, one_of
+from sassn_jax.methods import two_players
 from sassn_jax.methods.halves import interleave, separate
-from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
-from sassn_jax.methods.supervised import self_training_health
-from sassn_jax.methods.two_players import TwoPlayers
+from sassn_jax.methods.method import Method
+from sassn_jax.methods.segmenter import Segmenter, self_training_health
+from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.layers import resize_bilinear
 from sassn_jax.models.spectral_norm import COLLECTION, sigmas
 
-DISCRIMINATOR_FAKES = ("labeled", "both")
-
 
 @dataclasses.dataclass(frozen=True)
-class LossWeights:
+class LossWeights(Settings):
     """The numbers in G's objective and in D's.
 
     Attributes:
@@ -35,28 +36,24 @@ class LossWeights:
       lambda_semi: weight of equation (4).
       semi_threshold: confidence of D above which a pixel teaches G, T_semi.
       semi_start: first step that takes unlabelled images.
-      adv_from_start: whether they take part adversarially from step 0 on, and in equation (4) alone
-        from `semi_start` (AdvSemiSeg's code).
-      discriminator_fake: predictions that D learns from: of the `labeled` images (the paper), or of
-        `both` halves of the batch (AdvSemiSeg's code).
-      exclude_filled: whether the losses leave out what was filled in of an unlabelled crop, where
-        its image is smaller. D sees these pixels all the same. AdvSemiSeg's code leaves none out.
-
-    Raises:
-      InputError: for another `discriminator_fake`.
+      adv_from_start: whether only equation (4) waits for `semi_start`, and unlabelled images take
+        part in equation (3) from step 0 on, as in AdvSemiSeg's code.
+      discriminator_fake: the predictions that D learns from: those for the `labeled` images (the
+        paper), or for `both` halves of the batch (AdvSemiSeg's code).
+      exclude_filled: whether the losses leave out the pixels of an unlabelled crop that were filled
+        because its image is smaller than the crop. D sees them all the same. AdvSemiSeg's code
+        leaves none out.
     """
 
-    lambda_adv_labeled: float = 0.01
-    lambda_adv_unlabeled: float = 0.001
-    lambda_semi: float = 0.1
-    semi_threshold: float = 0.2
-    semi_start: int = 5000
-    adv_from_start: bool = False
-    discriminator_fake: str = "labeled"
-    exclude_filled: bool = False
-
-    def __post_init__(self) -> None:
-        check_name("discriminator_fake", self.discriminator_fake, DISCRIMINATOR_FAKES)
+    GROUP = "loss"
+    lambda_adv_labeled: NotNegative = 0.01
+    lambda_adv_unlabeled: NotNegative = 0.001
+    lambda_semi: NotNegative = 0.1
+    semi_threshold: Probability = 0.2
+    semi_start: Whole = 5000
+    adv_from_start: Switch = False
+    discriminator_fake: Annotated[str, one_of(("labeled", "both"))] = "labeled"
+    exclude_filled: Switch = False
 
 
 class Forward(struct.PyTreeNode):
@@ -70,35 +67,68 @@ class Forward(struct.PyTreeNode):
 
 
 @dataclasses.dataclass(frozen=True)
-class Adversarial(TwoPlayers):
+class Adversarial(Method):
     """G learns from labels, from D, and from its own predictions where D trusts them.
 
-    A batch without `unlabeled` is a step before `unlabeled_from`; the two compile separately.
-    D's spectral norm iterates once a step, in D's own pass; G sees D with the stored vectors.
+    A step before `unlabeled_from` gets a batch without `unlabeled`; it is a program of its own.
+    Spectral normalization takes one power iteration a step, in D's own pass; G's pass uses the
+    stored vectors.
 
     Attributes:
+      generator: G.
       discriminator: D.
+      discriminator_optimizer: of D's parameters.
       weights: of the losses.
     """
 
-    discriminator: Discriminator = dataclasses.field(kw_only=True)
-    weights: LossWeights = dataclasses.field(kw_only=True)
+    SETTINGS = (LossWeights,)
+    generator: Segmenter
+    discriminator: Discriminator
+    discriminator_optimizer: optax.GradientTransformation
+    weights: LossWeights
+
+    @classmethod
+    def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "Adversarial":
+        """See `Method`."""
+        return cls(
+            Segmenter.from_config(config, num_classes, ignore_label),
+            Discriminator(spectral_norm=config.model.spectral_norm, dtype=config.model.dtype),
+            two_players.optimizer_from_config(config),
+            config.settings_of(LossWeights),
+        )
 
     @property
     def unlabeled_from(self) -> int | None:
-        """First step that takes unlabelled images."""
+        """See `LossWeights`."""
         return 0 if self.weights.adv_from_start else self.weights.semi_start
 
     @property
     def takes_valid(self) -> bool:
-        """Only losses that leave filled pixels out need to know where these are."""
+        """Losses that leave filled pixels out must know where these are."""
         return self.weights.exclude_filled
 
-    def init_discriminator(self, rng: jax.Array, batch: Batch) -> Variables:
-        """Returns D's variables at step 0."""
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """Returns the state at step 0."""
         labels = jnp.asarray(batch["labeled"]["label"][:1])
         real = losses.one_hot(labels, self.generator.num_classes)
-        return jax.jit(self.discriminator.init)(rng, real)
+        return two_players.init_players(
+            self.generator,
+            self.discriminator_optimizer,
+            lambda rng: jax.jit(self.discriminator.init)(rng, real),
+            rng,
+            batch,
+        )
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """Updates both players from the same batch."""
+        return two_players.play(
+            self.generator,
+            self.discriminator_optimizer,
+            self.generator_objective,
+            self.discriminator_objective,
+            state,
+            batch,
+        )
 
     def generator_objective(
         self, params: Variables, state: TrainState, batch: Batch
@@ -110,8 +140,10 @@ class Adversarial(TwoPlayers):
         """
         labels = batch["labeled"]["label"]
         forward, collections = self._forward(params, state, batch)
-        valid = labels != self.ignore_label
-        objective, metrics = self.label_loss(forward.logits, forward.auxiliary_logits, labels)
+        valid = labels != self.generator.ignore_label
+        objective, metrics = self.generator.label_loss(
+            forward.logits, forward.auxiliary_logits, labels
+        )
         adversarial = losses.adversarial_loss(forward.confidence_logits, valid)
         objective += self.weights.lambda_adv_labeled * adversarial
         metrics["loss/adversarial_labeled"] = adversarial
@@ -132,8 +164,9 @@ class Adversarial(TwoPlayers):
         Returns:
           The objective; and D's new collections and metrics.
         """
+        assert state.discriminator is not None
         labels = batch["labeled"]["label"]
-        valid = fake_valid = labels != self.ignore_label
+        valid = fake_valid = labels != self.generator.ignore_label
         logits = outputs.logits
         if self.weights.discriminator_fake == "both" and outputs.unlabeled_logits is not None:
             logits = jnp.concatenate([logits, outputs.unlabeled_logits])
@@ -163,6 +196,7 @@ class Adversarial(TwoPlayers):
         self, state: TrainState, probabilities: Float[Array, "B H W C"]
     ) -> Float[Array, "B H W"]:
         """Returns D's confidence that these are labels."""
+        assert state.discriminator is not None
         logits, _ = self._confidence_logits(
             state.discriminator.variables, probabilities, learning=False
         )
@@ -172,8 +206,11 @@ class Adversarial(TwoPlayers):
         self, params: Variables, state: TrainState, batch: Batch
     ) -> tuple[Forward, Variables]:
         """One pass of G over the whole batch, and of D, unchanged, over its predictions."""
+        assert state.discriminator is not None
         images, kinds = interleave(batch)
-        logits, auxiliary_logits, collections = self.forward(params, state, images, groups=kinds)
+        logits, auxiliary_logits, collections = self.generator.forward(
+            params, state.generator.collections, images, state.step_rng, groups=kinds
+        )
         confidence_logits, _ = self._confidence_logits(
             state.discriminator.variables, jax.nn.softmax(logits), learning=False
         )
@@ -209,7 +246,9 @@ class Adversarial(TwoPlayers):
         return objective, {
             "loss/adversarial_unlabeled": adversarial,
             "loss/self_training": self_training,
-            **self_training_health(keep, logits, labels, self.ignore_label, valid=not_filled),
+            **self_training_health(
+                keep, logits, labels, self.generator.ignore_label, valid=not_filled
+            ),
         }
 
     def _not_filled(self, batch: Batch) -> Bool[Array, "B H W"] | None:

@@ -7,48 +7,65 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float
 
-from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
-from sassn_jax.methods.supervised import Supervised, self_training_health
-from sassn_jax.methods.teacher import moving_average
+from sassn_jax.config import Config, Settings
+from sassn_jax.fields import Decay, NotNegative, Probability
+from sassn_jax.methods.method import Method
+from sassn_jax.methods.segmenter import Segmenter, self_training_health
+from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
 from sassn_jax.methods.views import half_boxes, mix
 from sassn_jax.models.generator import AUXILIARY
 
 
 @dataclasses.dataclass(frozen=True)
-class CutMixWeights:
+class CutMixWeights(Settings):
     """The numbers of the method, as its authors' code has them.
 
     Attributes:
-      ema_decay: how much of the teacher is left after a step; the rest becomes the student's.
+      ema_decay: the share of the teacher that stays in a step; the rest is the student's.
       lambda_consistency: weight of the consistency loss, from the first step on.
       threshold: probability from which a prediction of the teacher's counts as confident.
     """
 
-    ema_decay: float = 0.99
-    lambda_consistency: float = 1.0
-    threshold: float = 0.97
+    GROUP = "cutmix"
+    ema_decay: Decay = 0.99
+    lambda_consistency: NotNegative = 1.0
+    threshold: Probability = 0.97
 
 
 @dataclasses.dataclass(frozen=True)
-class CutMix(Supervised):
-    """G, the student, predicts for mixed images what its moving average, the teacher, does unmixed.
+class CutMix(Method):
+    """A student learns to predict for mixed images what its teacher predicts for them unmixed.
 
-    Image i of the unlabelled half of a batch has a box pasted in from image i + 1, where the
-    authors draw a second batch; an only image stays whole, and is its own partner. Where there are
-    no unlabelled images this is supervised training with a teacher. The teacher is what predicts.
+    G is the student; the teacher is its moving average, and predicts after training. Image i of the
+    unlabelled half of a batch gets a box pasted in from image i + 1, where the authors draw a
+    second batch; the only image of a batch of one stays as it is. Without unlabelled images this is
+    supervised training with a teacher.
 
-    Batch statistics, where the networks use them: the student's labelled and mixed images have
-    their own, one pass after the other. The teacher is in training mode too, as the authors have
-    it, and takes those of the unlabelled images; what it keeps of them follows the student's, as
-    its parameters do. It sees a batch whole, whatever `accumulation` is: it has no backward pass.
+    Where the network normalizes by batch statistics, the student passes labelled and mixed images
+    one after the other, each by their own statistics. The teacher is in training mode too, as in
+    the authors' code, and normalizes by the statistics of the unlabelled images; its running
+    statistics follow the student's, as its parameters do. The teacher has no backward pass and
+    takes a batch whole, whatever `accumulation` is.
 
     Attributes:
+      generator: the student.
       weights: of the consistency loss, and of the teacher.
     """
 
+    SETTINGS = (CutMixWeights,)
+    generator: Segmenter
     weights: CutMixWeights = CutMixWeights()
+
+    @classmethod
+    def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "CutMix":
+        """See `Method`."""
+        return cls(
+            Segmenter.from_config(config, num_classes, ignore_label),
+            config.settings_of(CutMixWeights),
+        )
 
     @property
     def unlabeled_from(self) -> int | None:
@@ -57,19 +74,21 @@ class CutMix(Supervised):
 
     @property
     def takes_valid(self) -> bool:
-        """There is nothing to agree on in what was filled in."""
+        """Filled pixels take no part in the consistency loss."""
         return True
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
-        """Returns the state at step 0; the teacher begins as the student does."""
-        state = super().init(rng, batch)
-        # Arrays of its own: a step takes the memory of the state that it is given.
+        """Returns the state at step 0, in which the teacher is equal to the student."""
+        state = self.generator.init_state(rng, batch)
+        # Copies, because a step reuses the memory of every array of the state that it is given.
         return state.replace(teacher=jax.tree.map(jnp.copy, state.generator.variables))
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates the student by the gradient of `objective`, then the teacher by the student."""
-        new, metrics = super().step(state, batch)
-        teacher = moving_average(state.teacher, new.generator.variables, self.weights.ema_decay)
+        new, metrics = self.generator.take_step(self.objective, state, batch)
+        teacher = optax.incremental_update(
+            new.generator.variables, state.teacher, 1 - self.weights.ema_decay
+        )
         return new.replace(teacher=teacher), metrics
 
     def objective(
@@ -80,20 +99,21 @@ class CutMix(Supervised):
         Returns:
           The objective; and the student's new collections and metrics.
         """
-        objective, (collections, metrics) = super().objective(params, state, batch)
+        objective, (collections, metrics) = self.generator.supervised_objective(
+            params, state, batch
+        )
         if "unlabeled" not in batch:
             return objective, (collections, metrics)
         images, labels, valid = (batch["unlabeled"][name] for name in ("image", "label", "valid"))
-        rng = jax.random.fold_in(state.rng, state.step)
-        box_rng, teacher_rng, student_rng = jax.random.split(rng, 3)
+        box_rng, teacher_rng, student_rng = jax.random.split(state.step_rng, 3)
         boxes = half_boxes(box_rng, len(images), images.shape[1:3])
 
         # A mask of zeros and ones mixes probabilities as it does logits.
+        assert state.teacher is not None
         targets = mix(self._teach(state.teacher, images, teacher_rng), boxes)
-        second_pass = state.replace(
-            rng=student_rng, generator=state.generator.replace(collections=collections)
+        logits, _, collections = self.generator.forward(
+            params, collections, mix(images, boxes), jax.random.fold_in(student_rng, state.step)
         )
-        logits, _, collections = self.forward(params, second_pass, mix(images, boxes))
         consistency, confident = consistency_loss(
             jax.nn.softmax(logits), targets, mix(valid, boxes), self.weights.threshold
         )
@@ -105,20 +125,25 @@ class CutMix(Supervised):
                 "loss/generator": objective,
                 "loss/consistency": consistency,
                 **self_training_health(
-                    confident, targets, mix(labels, boxes), self.ignore_label, "consistency"
+                    confident,
+                    targets,
+                    mix(labels, boxes),
+                    self.generator.ignore_label,
+                    "consistency",
                 ),
             },
         )
 
     def inference_variables(self, state: TrainState) -> Variables:
-        """Returns what `predict` takes of a state: the teacher."""
+        """Returns the teacher's variables."""
+        assert state.teacher is not None
         return state.teacher
 
     def _teach(
         self, teacher: Variables, images: Float[Array, "B H W 3"], rng: jax.Array
     ) -> Float[Array, "B H W C"]:
         """Returns the teacher's probabilities, its network as in training."""
-        logits, _ = self.generator.apply(
+        logits, _ = self.generator.network.apply(
             teacher,
             images,
             train=True,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from einops import rearrange
 from jaxtyping import Array, Float
 
-from sassn_jax.methods.method import Batch
+from sassn_jax.methods.state import Batch
 
 
 def interleave(batch: Batch) -> tuple[Float[Array, "N H W 3"], int]:

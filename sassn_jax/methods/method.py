@@ -1,120 +1,80 @@
-"""What the training loop knows of a method: its state, where that starts, and four functions."""
+"""What the training loop knows of a method."""
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+import abc
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import jax
-import optax
-from flax import struct
 from jaxtyping import Array, Float
 
-from sassn_jax.weights import Pretrained
-
-Batch = dict[str, dict[str, Any]]
-Variables = Mapping[str, Any]
-Metrics = dict[str, Float[Array, ""]]
+from sassn_jax.config import Config, Settings
+from sassn_jax.methods.segmenter import Segmenter
+from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
 
 
-class NetworkState(struct.PyTreeNode):
-    """A network in training.
-
-    Attributes:
-      params: what its optimizer changes.
-      collections: everything else that changes: `batch_stats`, `spectral`.
-      opt_state: of its optimizer.
-    """
-
-    params: Any
-    collections: Any
-    opt_state: Any
-
-    @property
-    def variables(self) -> Variables:
-        """What `apply` takes."""
-        return {"params": self.params, **self.collections}
-
-    @classmethod
-    def create(
-        cls, optimizer: optax.GradientTransformation, variables: Variables
-    ) -> "NetworkState":
-        """Returns the state of a network at step 0, from what `init` returns."""
-        collections = dict(variables)
-        params = collections.pop("params")
-        return cls(params, collections, optimizer.init(params))
-
-    def apply_gradients(
-        self,
-        optimizer: optax.GradientTransformation,
-        gradients: Variables,
-        collections: Variables,
-    ) -> "NetworkState":
-        """Returns the network one step of its optimizer on, with its new collections."""
-        updates, opt_state = optimizer.update(gradients, self.opt_state, self.params)
-        return NetworkState(
-            params=optax.apply_updates(self.params, updates),
-            collections={**self.collections, **collections},
-            opt_state=opt_state,
-        )
-
-
-class TrainState(struct.PyTreeNode):
-    """All that changes in training, as one tree.
-
-    Attributes:
-      step: steps taken, an int32 scalar.
-      rng: key of the run; a step that needs randomness folds `step` into it.
-      generator: the `NetworkState` of the segmentation network.
-      discriminator: another `NetworkState`; None for methods without one.
-      classifier: that of a network for the classes of a whole image; None for methods without one.
-      teacher: variables that follow a network's by an exponential moving average; None for methods
-        without them.
-    """
-
-    step: Any
-    rng: Any
-    generator: Any
-    discriminator: Any = None
-    classifier: Any = None
-    teacher: Any = None
-
-
-@runtime_checkable
-class Method(Protocol):
+class Method(abc.ABC):
     """A way to learn from `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`.
 
-    Images are normalized float32 `[B, H, W, 3]`, labels int32 `[B, H, W]`, 255 for ignored pixels.
-    `unlabeled` is there only from `unlabeled_from` on; its labels serve the metrics alone. For a
-    method that `takes_valid` it has `valid` bool `[B, H, W]` too, False where a crop is larger than
-    its image and was filled.
+    Images are normalized float32 `[B, H, W, 3]`, labels int32 `[B, H, W]`. The labels of
+    unlabelled images serve metrics alone.
+
+    A method is a frozen dataclass. What stands here suits one that trains a single network, its
+    field `generator`, from labelled images; another overrides what is different.
+
+    Attributes:
+      SETTINGS: the types of its own groups of fields in the configuration.
+      generator: the segmentation network in training.
     """
 
-    @property
-    def pretrained(self) -> Pretrained | None:
-        """Weights that the segmentation network starts from."""
+    SETTINGS: ClassVar[tuple[type[Settings], ...]] = ()
+    if TYPE_CHECKING:  # a field, or a property where the network belongs to a part of the method
+
+        @property
+        def generator(self) -> Segmenter: ...  # noqa: D102
+
+    @classmethod
+    @abc.abstractmethod
+    def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> Self:
+        """Builds the method, its networks and optimizers included.
+
+        Args:
+          config: of the run.
+          num_classes: of the dataset.
+          ignore_label: pixels that take no part in losses.
+        """
 
     @property
     def unlabeled_from(self) -> int | None:
-        """First step that takes unlabelled images, None for a method that takes none."""
+        """The first step that takes unlabelled images, None for a method that takes none."""
+        return None
 
     @property
     def takes_valid(self) -> bool:
-        """Whether unlabelled images come with their `valid` pixels, which others are spared."""
+        """Whether unlabelled images come with `valid`, bool `[B, H, W]`.
+
+        It is False where a crop is larger than its image and was filled.
+        """
+        return False
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0, for batches like this one."""
+        return self.generator.init_state(rng, batch)
 
+    @abc.abstractmethod
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Learns from a batch; pure, for the loop to compile."""
+        """Learns from a batch. It is pure: the training loop compiles it."""
 
     def inference_variables(self, state: TrainState) -> Variables:
-        """Returns what `predict` takes, and an export keeps, of a state."""
+        """Returns what `predict` takes of a state, and what an export keeps."""
+        return state.generator.variables
 
     def predict(
         self, variables: Variables, images: Float[Array, "B H W 3"]
     ) -> Float[Array, "B H W C"]:
-        """Returns class probabilities, with the network as it is in evaluation."""
+        """Returns class probabilities at the size of the images, with the network in evaluation."""
+        return jax.nn.softmax(self.generator.logits(variables, images))
 
     def confidence(
         self, state: TrainState, probabilities: Float[Array, "B H W C"]
     ) -> Float[Array, "B H W"] | None:
         """Returns D's confidence that these are labels, None for a method without D."""
+        return None

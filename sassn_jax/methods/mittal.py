@@ -14,21 +14,25 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax import losses
+from sassn_jax.config import Config, Settings
 from sassn_jax.data import Normalize
+from sassn_jax.fields import NotNegative, Positive, Probability
 from sassn_jax.methods.halves import interleave, separate
-from sassn_jax.methods.method import Batch, Metrics, NetworkState, TrainState, Variables
+from sassn_jax.methods.method import Method
 from sassn_jax.methods.photometric import from_rgb, photometric, to_rgb
-from sassn_jax.methods.s4gan import S4GAN
-from sassn_jax.methods.teacher import moving_average
+from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
+from sassn_jax.methods.segmenter import Segmenter, in_pieces
+from sassn_jax.methods.state import Batch, Metrics, NetworkState, TrainState, Variables
 from sassn_jax.models.classifier import Classifier
+from sassn_jax.optimizers import classifier_optimizer
 
 PART = "classifier"  # what the teacher is among the parts of the segmentation network
 PUBLISHED_BATCH = 16 + 80  # labelled and unlabelled images a step, which the learning rates are for
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierSettings:
-    """The numbers of the classifier: the fields of `config.classifier`.
+class ClassifierSettings(Settings):
+    """The numbers of the classifier.
 
     Attributes:
       lr: learning rate at step 0, of SGD with Nesterov's momentum, for `PUBLISHED_BATCH` images a
@@ -42,19 +46,20 @@ class ClassifierSettings:
       threshold: probability below which a class is taken not to occur.
     """
 
-    lr: float = 3e-2
-    final_lr: float = 1e-4
-    weight_decay: float = 1e-5
-    ema: float = 0.999
-    consistency: float = 1.0
-    burn_in: float = 0.1
-    ramp: float = 0.5
-    threshold: float = 0.2
+    GROUP = "classifier"
+    lr: Positive = 3e-2
+    final_lr: NotNegative = 1e-4
+    weight_decay: NotNegative = 1e-5
+    ema: Probability = 0.999
+    consistency: NotNegative = 1.0
+    burn_in: Probability = 0.1
+    ramp: Probability = 0.5
+    threshold: Probability = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
-class Mittal(S4GAN):
-    """Two branches that learn from the same batch, each for itself, and meet in `predict`.
+class Mittal(Method):
+    """Two branches that learn from the same batch independently, and meet in `predict`.
 
     The classifier learns which classes the labels have, and to agree with its own moving average,
     the teacher. The student sees images with jittered colours, some blurred, the teacher plain ones
@@ -71,38 +76,81 @@ class Mittal(S4GAN):
     Everything in the classifier is trained, normalization included, unless `model.norm` is frozen.
 
     Attributes:
+      s4gan: the low-level branch.
       classifier: the student's network and the teacher's.
       classifier_optimizer: of the student's parameters.
       settings: of the two.
-      normalize: how images were made what they are, to be undone before colours are jittered.
+      normalize: the normalization of the images, which is undone before colours are jittered.
       num_steps: of the run.
     """
 
-    classifier: Classifier = dataclasses.field(kw_only=True)
-    classifier_optimizer: optax.GradientTransformation = dataclasses.field(kw_only=True)
-    settings: ClassifierSettings = dataclasses.field(kw_only=True)
-    normalize: Normalize = dataclasses.field(kw_only=True)
-    num_steps: int = dataclasses.field(kw_only=True)
+    SETTINGS = (S4GANWeights, ClassifierSettings)
+    s4gan: S4GAN
+    classifier: Classifier
+    classifier_optimizer: optax.GradientTransformation
+    settings: ClassifierSettings
+    normalize: Normalize
+    num_steps: int
+
+    @classmethod
+    def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "Mittal":
+        """See `Method`."""
+        model, settings = config.model, config.settings_of(ClassifierSettings)
+        norm = "frozen" if model.norm == "frozen" else "batch"  # the published one trains all of it
+        rate_scale = 2 * config.batch_size / PUBLISHED_BATCH
+        return cls(
+            s4gan=S4GAN.from_config(config, num_classes, ignore_label),
+            classifier=Classifier(
+                num_classes=num_classes,
+                backbone=model.backbone,
+                norm=norm,
+                layout=model.layout,
+                dtype=model.dtype,
+                remat=model.remat,
+            ),
+            classifier_optimizer=classifier_optimizer(
+                learning_rate=rate_scale * settings.lr,
+                final_learning_rate=rate_scale * settings.final_lr,
+                num_steps=config.num_steps,
+                weight_decay=settings.weight_decay,
+                train_norm=norm == "batch",
+            ),
+            settings=settings,
+            normalize=config.image,
+            num_steps=config.num_steps,
+        )
+
+    @property
+    def generator(self) -> Segmenter:
+        """The segmentation network of the low-level branch."""
+        return self.s4gan.generator
+
+    @property
+    def unlabeled_from(self) -> int | None:
+        """Every step takes unlabelled images."""
+        return 0
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0. A file of weights starts the classifier's trunk too."""
-        state = super().init(rng, batch)
+        state = self.s4gan.init(rng, batch)
         images = jnp.asarray(batch["labeled"]["image"][:1])
         init = jax.jit(functools.partial(self.classifier.init, train=False))
         variables = init(jax.random.fold_in(rng, 2), images)
-        if self.pretrained is not None:
+        if self.generator.pretrained is not None:
             variables = {
                 name: {**tree, "backbone": state.generator.variables[name]["backbone"]}
                 for name, tree in variables.items()
             }
-        # Copies, since a step gives the memory of each network's arrays to its successor.
+        # Copies, because a step reuses the memory of every array of the state that it is given.
         student, teacher = (jax.tree.map(jnp.copy, variables) for _ in range(2))
         classifier = NetworkState.create(self.classifier_optimizer, student)
         return state.replace(classifier=classifier, teacher=teacher)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Updates both players of `S4GAN`, the student and the teacher, from the same batch."""
-        new, metrics = super().step(state, batch)
+        """Updates G, D, the student and the teacher from the same batch."""
+        assert state.classifier is not None
+        assert state.teacher is not None
+        new, metrics = self.s4gan.step(state, batch)
         (_, (collections, classifier_metrics)), gradients = jax.value_and_grad(
             self.classifier_objective, has_aux=True
         )(state.classifier.params, state, batch)
@@ -123,7 +171,9 @@ class Mittal(S4GAN):
           The objective; and the student's new collections, and metrics.
         """
         images, kinds = interleave(batch)
-        rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 1)
+        assert state.classifier is not None
+        assert state.teacher is not None
+        rng = jax.random.fold_in(state.step_rng, 1)
         perturbed = self._perturb(rng, images)
 
         def take(collections: Variables, piece: tuple[Any, Any]) -> tuple[Variables, Any]:
@@ -136,12 +186,17 @@ class Mittal(S4GAN):
             )
             return dict(updates), logits
 
-        collections, student = self.in_pieces(
-            take, state.classifier.collections, perturbed, rng, groups=kinds
+        collections, student = in_pieces(
+            take,
+            state.classifier.collections,
+            perturbed,
+            rng,
+            groups=kinds,
+            pieces=self.generator.accumulation,
         )
         teacher: Any = self.classifier.apply(state.teacher, images, train=False)
         classification = classification_loss(
-            separate(student, kinds)[0], batch["labeled"]["label"], self.ignore_label
+            separate(student, kinds)[0], batch["labeled"]["label"], self.generator.ignore_label
         )
         consistency = cosine_distance(student, jax.lax.stop_gradient(teacher))
         weight = self.consistency_weight(state.step)
@@ -164,10 +219,11 @@ class Mittal(S4GAN):
         return settings.consistency * jnp.clip(past / ramp, 0, 1)
 
     def inference_variables(self, state: TrainState) -> Variables:
-        """Returns what `predict` takes of a state: G, with the teacher as one more of its parts.
+        """Returns G's variables, with the teacher as one more part beside trunk and head.
 
-        So a file of an export starts another G, which takes the parts that it knows.
+        An exported file can therefore start another G, which takes the parts that it has.
         """
+        assert state.teacher is not None
         return {
             name: {**tree, PART: state.teacher[name]}
             for name, tree in state.generator.variables.items()
@@ -180,7 +236,7 @@ class Mittal(S4GAN):
 
         The teacher judges what is given here: an image with its padding, or one window of it.
         """
-        logits: Any = self.generator.apply(variables, images, train=False)
+        logits = self.generator.logits(variables, images)
         teacher = {name: tree[PART] for name, tree in variables.items()}
         class_logits: Any = self.classifier.apply(teacher, images, train=False)
         occurring = jax.nn.sigmoid(class_logits) >= self.settings.threshold
@@ -227,7 +283,7 @@ def follow(teacher: Variables, student: Variables, step: Int[Array, ""], ema: fl
       ema: the share of the teacher that stays, at most.
     """
     stays = jnp.minimum(1 - 1 / (step + 2), ema)
-    return moving_average(teacher, student, stays)
+    return optax.incremental_update(student, teacher, 1 - stays)
 
 
 def filtered_softmax(

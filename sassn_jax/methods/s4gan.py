@@ -10,19 +10,23 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float
 
 from sassn_jax import losses
+from sassn_jax.config import Config, Settings
+from sassn_jax.fields import NotNegative, Probability
+from sassn_jax.methods import two_players
 from sassn_jax.methods.halves import interleave, separate
-from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
-from sassn_jax.methods.supervised import Supervised, self_training_health
-from sassn_jax.methods.two_players import TwoPlayers
+from sassn_jax.methods.method import Method
+from sassn_jax.methods.segmenter import Segmenter, self_training_health
+from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
 from sassn_jax.models.image_discriminator import ImageDiscriminator, scale_to_unit
 
 
 @dataclasses.dataclass(frozen=True)
-class S4GANWeights:
-    """The numbers in G's objective: the fields of `config.s4gan`.
+class S4GANWeights(Settings):
+    """The numbers in G's objective.
 
     Attributes:
       lambda_feature_matching: weight of `feature_matching_loss`.
@@ -30,9 +34,10 @@ class S4GANWeights:
       threshold: score of D above which all of an image teaches G.
     """
 
-    lambda_feature_matching: float = 0.1
-    lambda_self_training: float = 1.0
-    threshold: float = 0.6
+    GROUP = "s4gan"
+    lambda_feature_matching: NotNegative = 0.1
+    lambda_self_training: NotNegative = 1.0
+    threshold: Probability = 0.6
 
 
 class Judged(NamedTuple):
@@ -43,41 +48,69 @@ class Judged(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class S4GAN(TwoPlayers):
+class S4GAN(Method):
     """G learns from labels, from D's features, and from whole images of which D is confident.
 
-    D sees images with their labels, an ignored pixel all zeros, and unlabelled images with G's
-    predictions; never predictions on labelled images. (In the authors' code the images that D sees
-    with their labels are drawn from the labelled ones once more; here they are the batch's.) D
-    drops channels in G's pass as in its own, and the same ones in a step. It judges whole crops, so
-    pixels that were filled because an image is smaller than the crop are part of what it judges. A
-    batch without `unlabeled` is one of supervised training.
+    D sees labelled images with their labels, an ignored pixel as zeros, and unlabelled images with
+    G's predictions. It never sees predictions for labelled images. The authors' code draws the
+    labelled images that D sees a second time; here they are the batch's. Within a step D drops the
+    same channels in G's pass and in its own. D judges whole crops, pixels that were filled because
+    an image is smaller than the crop included. A batch without `unlabeled` gives a step of
+    supervised training.
 
     Attributes:
+      generator: G.
       discriminator: D.
+      discriminator_optimizer: of D's parameters.
       weights: of the losses.
     """
 
-    discriminator: ImageDiscriminator = dataclasses.field(kw_only=True)
-    weights: S4GANWeights = dataclasses.field(kw_only=True)
+    SETTINGS = (S4GANWeights,)
+    generator: Segmenter
+    discriminator: ImageDiscriminator
+    discriminator_optimizer: optax.GradientTransformation
+    weights: S4GANWeights
+
+    @classmethod
+    def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "S4GAN":
+        """See `Method`."""
+        return cls(
+            Segmenter.from_config(config, num_classes, ignore_label),
+            ImageDiscriminator(dtype=config.model.dtype),
+            two_players.optimizer_from_config(config),
+            config.settings_of(S4GANWeights),
+        )
 
     @property
     def unlabeled_from(self) -> int | None:
         """Every step takes unlabelled images."""
         return 0
 
-    def init_discriminator(self, rng: jax.Array, batch: Batch) -> Variables:
-        """Returns D's variables at step 0."""
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """Returns the state at step 0."""
         images, labels = (jnp.asarray(batch["labeled"][name][:1]) for name in ("image", "label"))
-        init = jax.jit(functools.partial(self.discriminator.init, train=False))
         real = losses.one_hot(labels, self.generator.num_classes)
-        return init(rng, real, images)
+        init = jax.jit(functools.partial(self.discriminator.init, train=False))
+        return two_players.init_players(
+            self.generator,
+            self.discriminator_optimizer,
+            lambda rng: init(rng, real, images),
+            rng,
+            batch,
+        )
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates both players from the same batch, or G alone where all images are labelled."""
         if "unlabeled" not in batch:
-            return Supervised.step(self, state, batch)
-        return super().step(state, batch)
+            return self.generator.take_step(self.generator.supervised_objective, state, batch)
+        return two_players.play(
+            self.generator,
+            self.discriminator_optimizer,
+            self.generator_objective,
+            self.discriminator_objective,
+            state,
+            batch,
+        )
 
     def generator_objective(
         self, params: Variables, state: TrainState, batch: Batch
@@ -88,10 +121,15 @@ class S4GAN(TwoPlayers):
           The objective; and G's logits on unlabelled images, its new collections, and metrics.
         """
         images, kinds = interleave(batch)
-        *outputs, collections = self.forward(params, state, images, groups=kinds)
+        *outputs, collections = self.generator.forward(
+            params, state.generator.collections, images, state.step_rng, groups=kinds
+        )
         (logits, auxiliary_logits), (unlabeled_logits, _) = separate(outputs, kinds)
-        objective, metrics = self.label_loss(logits, auxiliary_logits, batch["labeled"]["label"])
+        objective, metrics = self.generator.label_loss(
+            logits, auxiliary_logits, batch["labeled"]["label"]
+        )
 
+        assert state.discriminator is not None
         fake, real = self._judge(state.discriminator.params, state, batch, unlabeled_logits)
         feature_matching = feature_matching_loss(real.features, fake.features)
         scores = jax.nn.sigmoid(fake.logits)[:, None, None]
@@ -109,7 +147,7 @@ class S4GAN(TwoPlayers):
             "loss/self_training": self_training,
             "loss/generator": objective,
             **self_training_health(
-                keep, unlabeled_logits, batch["unlabeled"]["label"], self.ignore_label
+                keep, unlabeled_logits, batch["unlabeled"]["label"], self.generator.ignore_label
             ),
         }
         return objective, (unlabeled_logits, collections, metrics)
@@ -150,7 +188,7 @@ class S4GAN(TwoPlayers):
                 jnp.concatenate([jax.nn.softmax(logits), real]),
                 scale_to_unit(jnp.concatenate([unlabeled["image"], labeled["image"]])),
                 train=True,
-                rngs={"dropout": jax.random.fold_in(state.rng, state.step)},
+                rngs={"dropout": state.step_rng},
             )
         )
         return Judged(*(x[: len(logits)] for x in judged)), Judged(

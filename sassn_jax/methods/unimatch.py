@@ -11,17 +11,23 @@ import optax
 from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
+from sassn_jax.config import Config, Settings
 from sassn_jax.data import Normalize
+from sassn_jax.errors import InputError
+from sassn_jax.fields import NotNegative, Probability
 from sassn_jax.losses import masked_mean
-from sassn_jax.methods.adversarial import Adversarial, Forward
+from sassn_jax.methods import two_players
+from sassn_jax.methods.adversarial import Adversarial, Forward, LossWeights
 from sassn_jax.methods.halves import separate
-from sassn_jax.methods.method import Batch, Metrics, TrainState, Variables
-from sassn_jax.methods.supervised import Supervised, self_training_health
+from sassn_jax.methods.method import Method
+from sassn_jax.methods.segmenter import Segmenter, self_training_health
+from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
 from sassn_jax.methods.views import mix, random_boxes, strong_view
+from sassn_jax.models.networks import is_vgg
 
 
 @dataclasses.dataclass(frozen=True)
-class UniMatchWeights:
+class UniMatchWeights(Settings):
     """The numbers in the consistency losses, as the authors' code has them for VOC.
 
     Attributes:
@@ -30,61 +36,78 @@ class UniMatchWeights:
       lambda_features: weight of the loss on perturbed features.
     """
 
-    threshold: float = 0.95
-    lambda_strong: float = 0.25
-    lambda_features: float = 0.5
+    GROUP = "unimatch"
+    threshold: Probability = 0.95
+    lambda_strong: NotNegative = 0.25
+    lambda_features: NotNegative = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class WeakToStrong:
-    """What unlabelled images add to an objective: `weights` of it, and `normalize` of images.
+    """The consistency losses on unlabelled images, a term of G's objective.
 
-    A batch's unlabelled images, scaled, cropped and mirrored, are the weak view. Their most likely
-    classes, predicted in evaluation mode (by the running statistics, without dropout), are the
-    targets of three more predictions:
+    The unlabelled images of a batch, scaled, cropped and mirrored, are the weak view. Their most
+    likely classes, predicted in evaluation mode, are the targets of three more predictions:
 
-    - for two strong views, see `strong_view`, each with boxes pasted in from the next image of the
-      batch, and the targets with them: `mix` and `random_boxes`;
-    - for the weak view, half of the channels of its features dropped before the head.
+    - two for strong views, see `strong_view`; each has boxes pasted in from the next image of the
+      batch, and so have its targets, see `mix` and `random_boxes`;
+    - one for the weak view, with half of the channels of its features dropped before the head.
 
-    Pixels that were filled in, because an image was smaller than the crop, teach nothing, wherever
-    they are pasted; `valid` of the batch tells them.
+    Pixels that were filled because an image is smaller than the crop teach nothing, wherever they
+    are pasted. The batch's `valid` says where they are.
 
-    UniMatch predicts in evaluation mode only what is pasted in, and draws that from a second batch;
-    its other targets are of the pass that learns. With `model.norm = frozen` these are the same.
+    The three views take one pass through G, after the labelled images; each is normalized by batch
+    statistics of its own, where the network uses any. `accumulation` cuts this pass into pieces.
+    The pass for the targets has no backward pass and stays whole.
 
-    The three go through G in one pass, each by batch statistics of its own, where it uses any, and
-    after the labelled images. (UniMatch's code normalizes the weak view together with the labelled
-    images, and its two strong views together; and drops features of two levels, of a DeepLabv3+.)
-    `accumulation` cuts this pass as it does the labelled one; the pass for the targets has no
-    backward pass, and stays whole.
+    UniMatch's code predicts only what is pasted in evaluation mode, and draws it from a second
+    batch; its other targets come from the pass that learns, which makes no difference where the
+    norms are frozen. It normalizes the weak view together with the labelled images, and the strong
+    views together; and it drops features of two levels, of a DeepLabv3+.
+
+    Attributes:
+      weights: of the three losses.
+      normalize: the normalization of the images.
     """
 
     weights: UniMatchWeights
     normalize: Normalize
 
+    @classmethod
+    def from_config(cls, config: Config) -> "WeakToStrong":
+        """Returns the term that a config describes.
+
+        Raises:
+          InputError: for a network on a VGG, whose features cannot be perturbed.
+        """
+        if is_vgg(config.model.backbone):
+            raise InputError(
+                f"model.backbone={config.model.backbone!r}: expected a ResNet with "
+                f"method={config.method!r}, which perturbs its features"
+            )
+        return cls(config.settings_of(UniMatchWeights), config.image)
+
     def objective(
         self,
-        method: Supervised,
+        generator: Segmenter,
         params: Variables,
+        collections: Variables,
         state: TrainState,
         batch: Batch,
-        collections: Variables,
     ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
         """Returns the weighted sum of the three losses, G's new collections and metrics.
 
         Args:
-          method: that owns G.
+          generator: G.
           params: of G, to learn.
+          collections: of G, after its passes for other images in this step.
           state: before the step.
           batch: with an unlabelled half.
-          collections: of G as its passes for other images in this step have left them.
         """
         images, labels, valid = (batch["unlabeled"][name] for name in ("image", "label", "valid"))
-        rng = jax.random.fold_in(state.rng, state.step)
-        pass_rng, *view_rngs = jax.random.split(rng, 3)
-        # Not of `params`: no gradient flows through the targets.
-        probabilities = method.predict(state.generator.variables, images)
+        pass_rng, *view_rngs = jax.random.split(state.step_rng, 3)
+        # With the variables of the state and not `params`: no gradient flows through the targets.
+        probabilities = jax.nn.softmax(generator.logits(state.generator.variables, images))
         target, confidence = jnp.argmax(probabilities, axis=-1), jnp.max(probabilities, axis=-1)
 
         views, targets = [images], [(target, confidence, valid)]
@@ -93,13 +116,11 @@ class WeakToStrong:
             boxes = random_boxes(box_rng, len(images), images.shape[1:3])
             views.append(mix(strong_view(look_rng, images, self.normalize), boxes))
             targets.append((mix(target, boxes), mix(confidence, boxes), mix(valid, boxes)))
-        last_pass = state.replace(
-            rng=pass_rng, generator=state.generator.replace(collections=collections)
-        )
-        logits, _, collections = method.forward(
+        logits, _, collections = generator.forward(
             params,
-            last_pass,
+            collections,
             rearrange(jnp.stack(views, axis=1), "b g h w c -> (b g) h w c"),
+            jax.random.fold_in(pass_rng, state.step),
             groups=len(views),
             perturbed_group=0,
         )
@@ -117,23 +138,34 @@ class WeakToStrong:
                 "loss/strong2": strong2,
                 "loss/features": features,
                 **self_training_health(
-                    keep, probabilities, labels, method.ignore_label, "consistency", valid
+                    keep, probabilities, labels, generator.ignore_label, "consistency", valid
                 ),
             },
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class UniMatch(Supervised):
-    """Cross entropy on labelled images, and what `consistency` adds; half of the sum.
+class UniMatch(Method):
+    """Cross entropy on labelled images and the consistency losses; half of their sum.
 
     A batch without unlabelled images counts in full, as in supervised training.
 
     Attributes:
-      consistency: of predictions for unlabelled images.
+      generator: G.
+      consistency: the losses on unlabelled images.
     """
 
-    consistency: WeakToStrong = dataclasses.field(kw_only=True)
+    SETTINGS = (UniMatchWeights,)
+    generator: Segmenter
+    consistency: WeakToStrong
+
+    @classmethod
+    def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "UniMatch":
+        """See `Method`."""
+        return cls(
+            Segmenter.from_config(config, num_classes, ignore_label),
+            WeakToStrong.from_config(config),
+        )
 
     @property
     def unlabeled_from(self) -> int | None:
@@ -142,17 +174,23 @@ class UniMatch(Supervised):
 
     @property
     def takes_valid(self) -> bool:
-        """There is nothing to agree on in what was filled in."""
+        """Filled pixels take no part in the consistency losses."""
         return True
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """Updates G by the gradient of `objective`."""
+        return self.generator.take_step(self.objective, state, batch)
 
     def objective(
         self, params: Variables, state: TrainState, batch: Batch
     ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
         """Returns the objective; and G's new collections and metrics."""
-        objective, (collections, metrics) = super().objective(params, state, batch)
+        objective, (collections, metrics) = self.generator.supervised_objective(
+            params, state, batch
+        )
         if "unlabeled" in batch:
             loss, (collections, more) = self.consistency.objective(
-                self, params, state, batch, collections
+                self.generator, params, collections, state, batch
             )
             objective = (objective + loss) / 2
             metrics |= more | {"loss/generator": objective}
@@ -160,33 +198,77 @@ class UniMatch(Supervised):
 
 
 @dataclasses.dataclass(frozen=True)
-class AdversarialUniMatch(Adversarial):
-    """The paper's method, and what `consistency` adds to G's objective from `unlabeled_from` on.
+class AdversarialUniMatch(Method):
+    """The paper's method, with the consistency losses as one more term of G's objective.
 
     Equation (1) counts in full, not half as the supervised loss does in UniMatch, so that the
-    paper's weights and learning rates stay right. D knows nothing of the strong views.
+    paper's weights and learning rates stay right. D does not see the strong views.
 
     Attributes:
-      consistency: of predictions for unlabelled images.
+      adversarial: the paper's method.
+      consistency: the losses on unlabelled images.
     """
 
-    consistency: WeakToStrong = dataclasses.field(kw_only=True)
+    SETTINGS = (LossWeights, UniMatchWeights)
+    adversarial: Adversarial
+    consistency: WeakToStrong
+
+    @classmethod
+    def from_config(
+        cls, config: Config, num_classes: int, ignore_label: int
+    ) -> "AdversarialUniMatch":
+        """See `Method`."""
+        return cls(
+            Adversarial.from_config(config, num_classes, ignore_label),
+            WeakToStrong.from_config(config),
+        )
+
+    @property
+    def generator(self) -> Segmenter:
+        """The segmentation network of the paper's method."""
+        return self.adversarial.generator
+
+    @property
+    def unlabeled_from(self) -> int | None:
+        """The first step in which the paper's method takes unlabelled images."""
+        return self.adversarial.unlabeled_from
 
     @property
     def takes_valid(self) -> bool:
-        """The consistency leaves filled pixels out, equation (1) where `weights` say so."""
+        """Filled pixels take no part in the consistency losses."""
         return True
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """Returns the state at step 0."""
+        return self.adversarial.init(rng, batch)
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """Updates both players from the same batch."""
+        return two_players.play(
+            self.generator,
+            self.adversarial.discriminator_optimizer,
+            self.generator_objective,
+            self.adversarial.discriminator_objective,
+            state,
+            batch,
+        )
+
+    def confidence(
+        self, state: TrainState, probabilities: Float[Array, "B H W C"]
+    ) -> Float[Array, "B H W"]:
+        """Returns D's confidence that these are labels."""
+        return self.adversarial.confidence(state, probabilities)
 
     def generator_objective(
         self, params: Variables, state: TrainState, batch: Batch
     ) -> tuple[Float[Array, ""], tuple[Forward, Variables, Metrics]]:
-        """Returns the objective; and what equation (1) does beside it."""
-        objective, (forward, collections, metrics) = super().generator_objective(
+        """Returns the objective; and outputs, collections and metrics as equation (1) does."""
+        objective, (forward, collections, metrics) = self.adversarial.generator_objective(
             params, state, batch
         )
         if "unlabeled" in batch:
             loss, (collections, more) = self.consistency.objective(
-                self, params, state, batch, collections
+                self.generator, params, collections, state, batch
             )
             objective += loss
             metrics |= more | {"loss/generator": objective}

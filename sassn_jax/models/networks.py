@@ -64,3 +64,11 @@ def create_network(
     if head in CONTEXTS:
         return Dilation(num_classes, backbone, head, **common)
     return FCN8s(num_classes, backbone, **common)
+
+
+def smallest_batch(head: str) -> int:
+    """Returns the smallest number of images for which a head's batch norm is defined in training.
+
+    Devices that share a batch count together: their statistics are those of all its images.
+    """
+    return getattr(HEADS.get(head), "least_images", 1)

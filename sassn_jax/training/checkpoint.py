@@ -16,6 +16,7 @@ from orbax.checkpoint import checkpoint_managers
 from sassn_jax.data import BatchIterator
 from sassn_jax.errors import InputError, UnfitError
 from sassn_jax.methods import TrainState
+from sassn_jax.training.workdir import Workdir
 
 # Orbax looks for its files with an unescaped glob. TensorStore takes a backslash for a slash, and a
 # folder whose name ends in a colon for the scheme of a URL; it takes no bytes that are not UTF-8,
@@ -32,9 +33,9 @@ class Checkpoints:
     Use as a context manager: leaving it waits for what is still being written.
     """
 
-    def __init__(self, workdir: Path, *, read_only: bool = False):
-        """Opens `workdir/checkpoints`, which is made if it is not there, unless `read_only`."""
-        self.directory = (workdir / "checkpoints").absolute()
+    def __init__(self, workdir: Workdir, *, read_only: bool = False):
+        """Opens the folder, which is made if it is not there, unless `read_only`."""
+        self.directory = workdir.checkpoints.absolute()
         self._resources = contextlib.ExitStack()
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)

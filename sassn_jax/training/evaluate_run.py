@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 from jaxtyping import Int, UInt8
-from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
+from sassn_jax.config import Config
 from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.data.transforms import pad
 from sassn_jax.errors import InputError
@@ -22,10 +22,11 @@ from sassn_jax.files import expanded, write_json
 from sassn_jax.inference import Predict, Sizes, most_likely, predict_images
 from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.programs import jit_by_shape
-from sassn_jax.training import config as configuration
-from sassn_jax.training import parallel, validation
+from sassn_jax.recipes import override, parse
+from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.setup import CLASSES, abstract_state, make_inference, make_normalize
+from sassn_jax.training.setup import abstract_state
+from sassn_jax.training.workdir import Workdir
 from sassn_jax.weights import store
 
 
@@ -42,7 +43,7 @@ class Run:
       state: of the checkpoint, to go on from; None out of a file.
     """
 
-    config: ConfigDict
+    config: Config
     info: DatasetInfo
     method: Method
     variables: Variables
@@ -72,12 +73,12 @@ class Run:
 
     def predict(self, image: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
         """Returns the most likely class of each pixel of an RGB image, 0-255, as it is scored."""
-        inference, size = make_inference(self.config), image.shape[:2]
+        inference, size = self.config.eval, image.shape[:2]
         sizes = Sizes(inference.canvas(size), (size,))
         probabilities = predict_images(
             self._predict,
             self.variables,
-            jax.device_put(pad(make_normalize(self.config)(image), sizes.canvas, 0.0)[None]),
+            jax.device_put(pad(self.config.image(image), sizes.canvas, 0.0)[None]),
             sizes,
             sizes,
             inference,
@@ -113,17 +114,12 @@ def load_run(
         if checkpoint != "latest":
             raise InputError(f"{checkpoint=}: {workdir} holds one network; leave this out")
         return _load_exported(workdir, overrides)
-    config = configuration.read(workdir)
-    trained_on = config.dataset
-    config.update_from_flattened_dict(dict(overrides))
-    config.model.weights = ""  # the checkpoint has them
-    validation.validate(config)
-    if (workdir / CLASSES).exists():
-        info = data.read_classes(workdir / CLASSES, trained_on)
-    else:  # a run from before there was this file
-        info = data.load(trained_on, config.data_dir).info
+    folder = Workdir(workdir)
+    trained = folder.read_config()
+    info = folder.read_classes(trained.dataset)
+    config = override(trained, {**overrides, "model.weights": ""})  # the checkpoint has them
     method = methods.create(config, info.num_classes, info.ignore_label)
-    with Checkpoints(workdir, read_only=True) as checkpoints:
+    with Checkpoints(folder, read_only=True) as checkpoints:
         steps = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
         if checkpoint not in steps:
             raise InputError(f"checkpoint={checkpoint!r}: expected one of {', '.join(steps)}")
@@ -139,11 +135,9 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     variables, about = store.read(path)
     if not about.keys() >= {"config", "step", "classes"}:
         raise InputError(f"{path}: not a file of experiments.export, which knows its run's config")
-    config = configuration.with_later_sections(about["config"])
-    info = data.parse_classes(config.dataset, about["classes"], path)
-    config.update_from_flattened_dict(dict(overrides))
-    config.model.weights = ""  # the file has them
-    validation.validate(config)
+    trained = parse(about["config"])
+    info = data.parse_classes(trained.dataset, about["classes"], path)
+    config = override(trained, {**overrides, "model.weights": ""})  # the file has them
     method = methods.create(config, info.num_classes, info.ignore_label)
     wanted = method.inference_variables(abstract_state(method, config))
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
@@ -209,9 +203,9 @@ def score_run(
         run.variables,
         source,
         run.dataset.info,
-        normalize=make_normalize(run.config),
+        normalize=run.config.image,
         batch_size=run.config.eval_batch_size,
-        inference=make_inference(run.config),
+        inference=run.config.eval,
         on_batch=count,
     )
     # A folder of this machine changes no score, and is nobody else's concern.
@@ -232,8 +226,9 @@ def write_scores(workdir: str | Path, result: Mapping[str, Any]) -> None:
     Raises:
       OSError: naming the file, where it cannot be written.
     """
-    workdir, name = expanded(workdir), f"eval_{result['split']}.json"
-    if workdir.is_file():
-        write_json(workdir.with_name(f"{workdir.stem}_{name}"), result)
+    folder = Workdir.at(workdir)
+    if folder.path.is_file():
+        name = folder.scores(result["split"]).name
+        write_json(folder.path.with_name(f"{folder.path.stem}_{name}"), result)
     else:
-        write_json(workdir / name, result)
+        folder.write_scores(result)

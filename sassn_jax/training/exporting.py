@@ -40,7 +40,11 @@ def export_run(
     """
     store.check_name(output)
     run = load_run(expanded(workdir), checkpoint)
-    config = {**run.config.to_dict(), "data_dir": ""}  # `load_run` has emptied model.weights
+    config = {
+        **run.config.to_dict(),
+        "data_dir": "",
+        "profile": (),
+    }  # `load_run` has emptied model.weights
     config["labels"] = _without_folder(config["labels"])
     about = {
         "network": "generator",

@@ -9,22 +9,22 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
+from sassn_jax.config import Config
 from sassn_jax.errors import TrainingError
 from sassn_jax.evaluation import Batch, evaluate
-from sassn_jax.files import expanded, occupied, write_json
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.programs import jit_by_shape
-from sassn_jax.training import config as configuration
+from sassn_jax.recipes import parse
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.progress import Reporter, make_reporter
-from sassn_jax.training.setup import Setup, make_inference, make_normalize, set_up
+from sassn_jax.training.setup import Setup, set_up
 from sassn_jax.training.summaries import Writer, picture_row, tile
+from sassn_jax.training.workdir import Workdir
 
 PICTURED = 4  # images of the validation split that TensorBoard shows
 AHEAD = 2  # steps that may wait on the device, each with its batch
@@ -38,42 +38,38 @@ SHOWN = (
 )
 
 
-def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
+def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> TrainState:
     """Trains what a config describes, or goes on where an earlier call was stopped.
 
-    The same config and seed on the same kind of device give the same bits, interrupted or not. The
-    workdir then holds `config.json`, `split.json` (which images were labelled), `classes.json` (of
-    the dataset), `checkpoints/`, TensorBoard events, `metrics.jsonl` and, at the end,
-    `eval_val.json`.
+    The same config and seed on the same kind of device give the same bits, interrupted or not.
 
     Args:
-      config: see `configs/common.py` for its fields.
-      workdir: of this run alone.
+      config: what to train, see `sassn_jax.config.Config` and `sassn_jax.default_config`.
+      workdir: a folder for this run alone; `Workdir` says what is in it afterwards.
 
     Returns:
       The state after `config.num_steps` steps.
 
     Raises:
-      InputError: if something that the user gave is wrong. Nothing has been written then, but for
-        two things that show later: a folder from which no checkpoint can be read back, before the
-        first step, and a label that no class has, where its image is first read.
+      InputError: if something that the user gave is wrong. Nothing has been written then, with two
+        exceptions that show later: a folder from which no checkpoint can be read back (before the
+        first step), and a label that no class has (when its image is first read).
       TrainingError: if a loss is not finite.
     """
-    workdir = expanded(workdir)
-    setup = set_up(config)
+    folder = Workdir.at(workdir)
+    setup = set_up(parse(config))
     config = setup.config
-    configuration.check_workdir(config, workdir)
-    setup.check_workdir(workdir)
-    parts = setup.pretrained_parts()
-    workdir.mkdir(parents=True, exist_ok=True)
+    folder.check(config)
+    folder.check_data(setup.split, setup.dataset.info)
+    parts = setup.method.generator.pretrained_parts(config.crop_size)
+    folder.path.mkdir(parents=True, exist_ok=True)
     with (
-        occupied(workdir, "training there", "--workdir"),
-        Checkpoints(workdir) as checkpoints,
-        make_reporter(workdir.resolve().name, config.num_steps) as reporter,
+        folder.occupied(),
+        Checkpoints(folder) as checkpoints,
+        make_reporter(folder.path.resolve().name, config.num_steps) as reporter,
         contextlib.closing(setup.batches),
     ):
-        configuration.write(config, workdir)
-        setup.write(workdir)
+        folder.begin(config, setup.split, setup.dataset.info)
         latest = checkpoints.latest_step
         start = latest or 0
         rest = f"from step {start} to {config.num_steps}"
@@ -82,55 +78,53 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> TrainState:
         reporter.say(
             f"{config.dataset} {config.method}, {len(setup.split.labeled)} images labelled, "
             f"{len(setup.split.unlabeled)} not; "
-            f"{rest} on {parallel.describe(setup.mesh)}; {workdir}"
+            f"{rest} on {parallel.describe(setup.mesh)}; {folder.path}"
         )
-        if (setup.method.unlabeled_from or 0) >= config.num_steps:
+        first_unlabeled = setup.method.unlabeled_from or 0
+        if first_unlabeled >= config.num_steps:
             reporter.say(
-                f"no step takes unlabelled images: loss.semi_start={config.loss.semi_start}, "
-                f"num_steps={config.num_steps}"
+                f"no step takes unlabelled images: the first one to do so is {first_unlabeled} "
+                f"(loss.semi_start), num_steps={config.num_steps}"
             )
         if start == 0 and parts:
             reporter.say(f"{', '.join(parts)} from {config.model.weights}")
+        if setup.changed:
+            reporter.say(f"as {config.model.weights} wants it: {', '.join(setup.changed)}")
         if start < config.num_steps:
             reporter.say("building and compiling comes first, which may take minutes")
-        state = setup.initial_state(config.seed)
+        state = setup.initial_state()
         if latest is None:
             # Before the first step, so that a folder from which nothing can be restored costs none.
             checkpoints.save(state, setup.batches, None)
         else:
             state = checkpoints.restore(state, latest, setup.batches)
-        with Writer(workdir, start) as writer:
-            return Loop(config, workdir, setup, writer, reporter).run(state, start, checkpoints)
-
-
-def jit_step(method: methods.Method, mesh: Mesh) -> jax.stages.Wrapped:
-    """Returns the method's step, compiled at its first call; it takes the old state's memory."""
-    return jax.jit(method.step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+        with Writer(folder, start) as writer:
+            return Loop(setup, folder, writer, reporter).run(state, start, checkpoints)
 
 
 class Loop:
     """What the steps of a run share."""
 
-    def __init__(
-        self, config: ConfigDict, workdir: Path, setup: Setup, writer: Writer, reporter: Reporter
-    ):
+    def __init__(self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter):
         """Compiles nothing yet: that happens at the first call."""
-        self.config, self.workdir, self.setup = config, workdir, setup
-        self.writer, self.reporter = writer, reporter
-        self.normalize = make_normalize(config)
-        self.train_step = jit_step(setup.method, setup.mesh)
+        self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
+        self.train_step = parallel.jit_step(setup.method, setup.mesh)
         self.predict = jit_by_shape(setup.method.predict)
         self.confidence = jax.jit(setup.method.confidence)
 
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
-        config, batches = self.config, self.setup.batches
+        config, batches = self.setup.config, self.setup.batches
         window = Window()
+        trace = Trace(config.profile, self.workdir.path)
         for step in range(start + 1, config.num_steps + 1):
+            trace.before(step)
             batch = parallel.put_batch(window.wait_for(batches), self.setup.mesh)
             with jax.transfer_guard("disallow"):
                 state, metrics = self.train_step(state, batch)
             window.add(metrics, images=config.batch_size * len(batch))
+            if trace.after(step, metrics):
+                self.reporter.say(f"profile of {config.profile[1]} steps: {self.workdir.path}")
             self.reporter.update(step)
 
             is_last = step == config.num_steps
@@ -175,9 +169,9 @@ class Loop:
             self.setup.method.inference_variables(state),
             source,
             info,
-            normalize=self.normalize,
-            batch_size=self.config.eval_batch_size,
-            inference=make_inference(self.config),
+            normalize=self.setup.config.image,
+            batch_size=self.setup.config.eval_batch_size,
+            inference=self.setup.config.eval,
             on_batch=look,
         )
         self.writer.scalars(step, scores(matrix, info.class_names))
@@ -193,8 +187,8 @@ class Loop:
             f"pixel accuracy {matrix.pixel_accuracy():.4f}"
         )
         if is_last:
-            result = {"split": "val", "step": step, **matrix.summary(info.class_names)}
-            write_json(self.workdir / "eval_val.json", result)
+            summary = matrix.summary(info.class_names)
+            self.workdir.write_scores({"split": "val", "step": step, **summary})
         return miou
 
     def _picture(
@@ -218,6 +212,34 @@ def scores(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, f
         "val/pixel_accuracy": matrix.pixel_accuracy(),
         **{f"val_iou/{name}": float(value) for name, value in per_class.items()},
     }
+
+
+class Trace:
+    """A profile of some steps, which TensorBoard shows and Perfetto reads.
+
+    It is written below `plugins/profile`, where TensorBoard's plugin looks for it.
+    """
+
+    def __init__(self, profile: tuple[int, ...], folder: Path):
+        """Takes `Config.profile`, and the folder to write to."""
+        self._first, self._last = (profile[0] + 1, sum(profile)) if profile else (0, 0)
+        self._folder = folder
+
+    def before(self, step: int) -> None:
+        """Begins the trace before its first step."""
+        if step == self._first:
+            jax.profiler.start_trace(self._folder, create_perfetto_trace=True)
+
+    def after(self, step: int, results: Any) -> bool:
+        """Ends it once the results of its last step are there; returns whether it did.
+
+        A run that goes on in the middle of the traced steps has begun no trace.
+        """
+        if step != self._last:
+            return False
+        jax.block_until_ready(results)
+        jax.profiler.stop_trace()
+        return True
 
 
 class Window:

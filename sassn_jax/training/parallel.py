@@ -1,4 +1,4 @@
-"""One mesh over all devices: batches are split over it, states are copied."""
+"""One mesh over all devices: batches are split over it, states are copied; the compiled step."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from sassn_jax.errors import UnfitError
+from sassn_jax.methods import Method
 
 
 def check_platform() -> None:
@@ -59,6 +60,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def split(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of what the devices hold an equal share of, along the first axis."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def jit_step(method: Method, mesh: Mesh) -> jax.stages.Wrapped:
+    """Returns the method's step, compiled at its first call; it reuses the old state's memory."""
+    return jax.jit(method.step, donate_argnums=0, out_shardings=replicated(mesh))
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:

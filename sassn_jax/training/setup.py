@@ -1,24 +1,17 @@
 """From a config to what a run is made of."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
-from sassn_jax.data import Normalize, TrainTransform
-from sassn_jax.errors import InputError
-from sassn_jax.inference import Inference
+from sassn_jax.config import Config
+from sassn_jax.data import TrainTransform
 from sassn_jax.methods import Method, TrainState
+from sassn_jax.recipes import resolve
 from sassn_jax.training import parallel
-from sassn_jax.training.config import resolve
-
-# Files of a workdir.
-SPLIT = "split.json"
-CLASSES = "classes.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +20,7 @@ class Setup:
 
     Attributes:
       config: as `resolve` gives it.
+      changed: the fields that the file of weights has changed in the config, a line each.
       mesh: of the devices that share a batch.
       dataset: all its splits.
       method: what is learned from a batch.
@@ -34,84 +28,27 @@ class Setup:
       batches: of training, at step 0.
     """
 
-    config: ConfigDict
+    config: Config
+    changed: tuple[str, ...]
     mesh: Mesh
     dataset: data.Dataset
     method: Method
     split: data.Split
     batches: data.BatchIterator
 
-    def pretrained_parts(self) -> tuple[str, ...]:
-        """Checks the file of weights, and names what it gives: `backbone`, perhaps `head` and more.
-
-        Raises:
-          InputError: if it cannot be read, or is of another network.
-        """
-        if self.method.pretrained is None:
-            return ()
-        config = ConfigDict(self.config.to_dict())
-        config.model.weights = ""  # for the shapes alone
-        info = self.dataset.info
-        method = methods.create(config, info.num_classes, info.ignore_label)
-        return self.method.pretrained.parts(abstract_state(method, config).generator.variables)
-
-    def check_workdir(self, workdir: Path) -> None:
-        """Checks that a run goes on with the images, masks and classes that it began with.
-
-        Raises:
-          InputError: if the data, or the file of ids, have changed.
-        """
-        split, classes, info = workdir / SPLIT, workdir / CLASSES, self.dataset.info
-        if split.exists() and data.read_split(split) != self.split:
-            raise InputError(
-                f"{split}: the run began with other labelled or unlabelled images, or with other "
-                "masks, than the config and the data give now; restore them, or choose another "
-                "--workdir"
-            )
-        if classes.exists() and (
-            data.read_classes(classes, info.name).class_names != info.class_names
-        ):
-            raise InputError(
-                f"{classes}: the run began with other classes than the data have now; restore "
-                "them, or choose another --workdir"
-            )
-
-    def write(self, workdir: Path) -> None:
-        """Writes which images are labelled, and the dataset's classes, to a workdir."""
-        data.write_split(workdir / SPLIT, self.split)
-        data.write_classes(workdir / CLASSES, self.dataset.info)
-
-    def initial_state(self, seed: int) -> TrainState:
+    def initial_state(self) -> TrainState:
         """Returns the state at step 0, on all devices."""
-        state = self.method.init(jax.random.key(seed), self.batches[0])
+        state = self.method.init(jax.random.key(self.config.seed), self.batches[0])
         return jax.device_put(state, parallel.replicated(self.mesh))
 
 
-def abstract_state(method: Method, config: ConfigDict) -> Any:
-    """Returns shapes of a run's state, on one device, with nothing computed.
-
-    Args:
-      method: without weights to start from.
-      config: of the run.
-    """
-    height, width = config.crop_size
-    images = jax.ShapeDtypeStruct((config.batch_size, height, width, 3), "float32")
-    labels = jax.ShapeDtypeStruct((config.batch_size, height, width), "int32")
-    batch = {"labeled": {"image": images, "label": labels}}
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-        jax.eval_shape(method.init, jax.random.key(0), batch),
-    )
-
-
-def set_up(config: ConfigDict) -> Setup:
+def set_up(config: Config) -> Setup:
     """Builds what a config describes; reads, but writes nothing.
 
     Raises:
       InputError: if something that the user gave is wrong.
     """
-    config = resolve(config)
+    config, changed = resolve(config)
     mesh = parallel.make_mesh(config.batch_size, config.accumulation)
     dataset = data.load(config.dataset, config.data_dir)
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
@@ -128,10 +65,10 @@ def set_up(config: ConfigDict) -> Setup:
         None if method.unlabeled_from is None else data.subset(train, unlabeled),
         unlabeled_from=method.unlabeled_from or 0,
         transform=TrainTransform(
-            crop_size=tuple(config.crop_size),
-            scale=tuple(config.augment.scale),
+            crop_size=config.crop_size,
+            scale=config.augment.scale,
             mirror=config.augment.mirror,
-            normalize=make_normalize(config),
+            normalize=config.image,
             ignore_label=dataset.info.ignore_label,
             mark_filled=method.takes_valid,
             num_classes=dataset.info.num_classes,
@@ -140,22 +77,19 @@ def set_up(config: ConfigDict) -> Setup:
         seed=config.seed,
         workers=config.loader_workers,
     )
-    return Setup(config, mesh, dataset, method, split, batches)
+    return Setup(config, changed, mesh, dataset, method, split, batches)
 
 
-def make_normalize(config: ConfigDict) -> Normalize:
-    """Returns what the config's backbone expects of an image."""
-    image = config.image
-    return Normalize(image.channel_order, tuple(image.mean), tuple(image.std))
+def abstract_state(method: Method, config: Config) -> Any:
+    """Returns the shapes of a run's state on one device; nothing is computed.
 
-
-def make_inference(config: ConfigDict) -> Inference:
-    """Returns how images are shown to the network when it is scored."""
-    fields = config.eval
-    return Inference(
-        pad_to=tuple(fields.pad_to),
-        window=tuple(fields.window),
-        stride=tuple(fields.stride),
-        scales=tuple(fields.scales),
-        mirror=fields.mirror,
+    Args:
+      method: without weights to start from.
+      config: of the run.
+    """
+    batch = methods.batch_shapes(config.batch_size, config.crop_size)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+        jax.eval_shape(method.init, jax.random.key(0), batch),
     )

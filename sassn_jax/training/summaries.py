@@ -14,6 +14,7 @@ from PIL import Image
 
 from sassn_jax.data import DatasetInfo, Example
 from sassn_jax.files import naming, replacing
+from sassn_jax.training.workdir import Workdir
 
 _WHITE = 255
 
@@ -24,23 +25,21 @@ class Writer:
     A run that goes on from a checkpoint drops what was written after it: no step is there twice.
     """
 
-    def __init__(self, workdir: Path, start_step: int):
+    def __init__(self, workdir: Workdir, start_step: int):
         """Opens the files of a run that goes on after `start_step` steps."""
         # Here, because it imports torch where that is installed. Not its SummaryWriter: that writes
         # in a thread, which dies on a full disk without a word to this one.
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import SessionLog
 
-        self._workdir = workdir
-        path = workdir / "metrics.jsonl"
+        self._workdir, path = workdir.path, workdir.metrics
         if path.exists():
             rows = path.read_text().splitlines()
             kept = [row for row in rows if _step_of(row) <= start_step]
             with replacing(path) as beside:
                 beside.write_text("".join(f"{row}\n" for row in kept))
         self._lines = path.open("a")
-        # Absolute, so that no name is taken for the scheme of a URL.
-        self._events = EventsWriter(str(workdir.absolute() / "events"))
+        self._events = EventsWriter(str(workdir.events))
         # TensorBoard then hides what an earlier file has of later steps.
         self._add_event(start_step + 1, session_log=SessionLog(status=SessionLog.START))
 

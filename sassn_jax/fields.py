@@ -1,0 +1,123 @@
+"""Dataclasses whose fields are checked where they are made, and the types of such fields.
+
+A rule stands in a field's type, as in `threshold: Probability = 0.2`, so that name, type, default
+and what is allowed are one line.
+"""
+
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Annotated, Any, NamedTuple, TypeVar
+
+from sassn_jax.errors import InputError
+
+T = TypeVar("T")
+
+
+class Rule(NamedTuple):
+    """What a field may be, for the program and for people."""
+
+    is_valid: Callable[[Any], bool]
+    expected: str
+
+
+def at_least(minimum: int) -> Rule:
+    """The rule for a whole number with a minimum."""
+    return Rule(
+        lambda x: isinstance(x, int) and not isinstance(x, bool) and x >= minimum,
+        f"a whole number of at least {minimum}",
+    )
+
+
+def one_of(names: Collection[str]) -> Rule:
+    """The rule for a field that names something."""
+    return Rule(lambda x: x in tuple(names), f"one of {', '.join(names)}")
+
+
+def whole_numbers(x: Iterable[Any], minimum: int) -> bool:
+    """Whether all are whole numbers of at least `minimum`."""
+    return all(map(at_least(minimum).is_valid, x))
+
+
+Whole = Annotated[int, at_least(0)]
+Count = Annotated[int, at_least(1)]
+Switch = Annotated[bool, Rule(lambda x: isinstance(x, bool), "True or False")]
+Probability = Annotated[float, Rule(lambda x: 0 <= x <= 1, "a number from 0 to 1")]
+Decay = Annotated[float, Rule(lambda x: 0 <= x < 1, "a number of at least 0 and below 1")]
+Positive = Annotated[float, Rule(lambda x: 0 < x < math.inf, "a number above 0")]
+NotNegative = Annotated[float, Rule(lambda x: 0 <= x < math.inf, "a number of at least 0")]
+SizeOrNothing = Annotated[
+    tuple[int, ...],
+    Rule(
+        lambda x: len(x) in (0, 2) and whole_numbers(x, 1),
+        "(), or height and width, each at least 1 pixel",
+    ),
+]
+
+
+class Checked:
+    """The base of a frozen dataclass that checks its fields by the rules in their types.
+
+    Raises:
+      InputError: naming the first field that is wrong.
+    """
+
+    def __post_init__(self) -> None:
+        """Looks at the fields in order."""
+        for name, hint in typing.get_type_hints(type(self), include_extras=True).items():
+            for rule in getattr(hint, "__metadata__", ()):
+                if isinstance(rule, Rule):
+                    check(name, getattr(self, name), rule)
+
+
+def check(name: str, value: Any, rule: Rule) -> None:
+    """Checks one field.
+
+    Raises:
+      InputError: saying what it is and what it may be.
+    """
+    try:
+        is_valid = rule.is_valid(value)
+    except TypeError:
+        is_valid = False
+    if not is_valid:
+        raise InputError(f"{name}={value!r}: expected {rule.expected}")
+
+
+def make(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """Makes a dataclass, and those inside it, from a mapping such as JSON or a `ConfigDict` holds.
+
+    Args:
+      kind: the dataclass. A field that has a dataclass as its type is made from a mapping, too.
+      values: by the fields' names; what is absent has its default. A list becomes a tuple.
+      path: what stands before the fields' names in messages, such as `model.`.
+
+    Raises:
+      InputError: for a name that is no field, or a value that is not allowed.
+    """
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    arguments = {}
+    for name, value in values.items():
+        if name not in names:
+            raise unknown(path + name, [path + known for known in names])
+        if dataclasses.is_dataclass(hints[name]):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{path}{name}={value!r}: expected fields, each with a value")
+            value = make(typing.cast(type, hints[name]), value, f"{path}{name}.")
+        elif isinstance(value, list):
+            value = tuple(value)
+        arguments[name] = value
+    try:
+        return kind(**arguments)
+    except InputError as error:
+        raise InputError(f"{path}{error}") from None
+
+
+def unknown(name: str, known: Collection[str]) -> InputError:
+    """Returns the error for a name that no field has, with the most similar one that there is."""
+    similar = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {similar[0]}?" if similar else f"expected one of {', '.join(known)}"
+    return InputError(f"{name}: the config has no such field; {hint}")

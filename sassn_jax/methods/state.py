@@ -1,0 +1,109 @@
+"""What changes in training, as trees of arrays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+Batch = dict[str, dict[str, Any]]
+Variables = Mapping[str, Any]
+Metrics = dict[str, Float[Array, ""]]
+
+
+def batch_shapes(
+    batch_size: int,
+    size: tuple[int, ...],
+    *,
+    unlabeled: bool = False,
+    valid: bool = False,
+    sharding: jax.sharding.Sharding | None = None,
+) -> Batch:
+    """Returns the shapes of a batch, as `jax.eval_shape` and a compiler take them.
+
+    Args:
+      batch_size: images of each kind.
+      size: height and width, pixels.
+      unlabeled: whether there are unlabelled images.
+      valid: whether images come with their valid pixels, see `Method.takes_valid`.
+      sharding: of every array.
+    """
+    pixels = (batch_size, *size)
+    arrays = {"image": ((*pixels, 3), "float32"), "label": (pixels, "int32")}
+    if valid:
+        arrays["valid"] = (pixels, "bool")
+    half = {
+        name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+        for name, (shape, dtype) in arrays.items()
+    }
+    return {"labeled": half, "unlabeled": half} if unlabeled else {"labeled": half}
+
+
+class NetworkState(struct.PyTreeNode):
+    """A network in training.
+
+    Attributes:
+      params: what its optimizer changes.
+      collections: everything else that changes: `batch_stats`, `spectral`.
+      opt_state: of its optimizer.
+    """
+
+    params: Variables
+    collections: Variables
+    opt_state: optax.OptState
+
+    @property
+    def variables(self) -> Variables:
+        """What `apply` takes."""
+        return {"params": self.params, **self.collections}
+
+    @classmethod
+    def create(
+        cls, optimizer: optax.GradientTransformation, variables: Variables
+    ) -> "NetworkState":
+        """Returns the state of a network at step 0, from what `init` returns."""
+        collections = dict(variables)
+        params = collections.pop("params")
+        return cls(params, collections, optimizer.init(params))
+
+    def apply_gradients(
+        self,
+        optimizer: optax.GradientTransformation,
+        gradients: Variables,
+        collections: Variables,
+    ) -> "NetworkState":
+        """Returns the network after a step of its optimizer, with its new collections."""
+        updates, opt_state = optimizer.update(gradients, self.opt_state, self.params)
+        return NetworkState(
+            params=optax.apply_updates(self.params, updates),
+            collections={**self.collections, **collections},
+            opt_state=opt_state,
+        )
+
+
+class TrainState(struct.PyTreeNode):
+    """All that changes in training, as one tree.
+
+    Attributes:
+      step: the number of steps taken.
+      rng: the key of the run.
+      generator: the segmentation network.
+      discriminator: None for methods without one.
+      classifier: a network for the classes of a whole image; None for methods without one.
+      teacher: variables that follow a network's by an exponential moving average; None for methods
+        without them.
+    """
+
+    step: Int[Array, ""]
+    rng: PRNGKeyArray
+    generator: NetworkState
+    discriminator: NetworkState | None = None
+    classifier: NetworkState | None = None
+    teacher: Variables | None = None
+
+    @property
+    def step_rng(self) -> PRNGKeyArray:
+        """The key of the next step."""
+        return jax.random.fold_in(self.rng, self.step)

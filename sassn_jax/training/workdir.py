@@ -1,0 +1,180 @@
+"""The folder of a run: the names of what is in it, reading and writing."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sassn_jax import data
+from sassn_jax.config import Config
+from sassn_jax.errors import InputError
+from sassn_jax.files import expanded, occupied, write_json
+from sassn_jax.recipes import parse
+
+SHOWN = 4  # differences that an error lists
+# Fields that say how a run is carried out and do not change what comes of it.
+UNBINDING = (
+    "loader_workers",
+    "log_every",
+    "eval_every",
+    "checkpoint_every",
+    "eval_batch_size",
+    "profile",
+    "data_dir",
+    "eval.pad_to",
+    "eval.window",
+    "eval.stride",
+    "eval.scales",
+    "eval.mirror",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workdir:
+    """A folder for one run, which need not be there yet.
+
+    Attributes:
+      path: of the folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: str | Path) -> "Workdir":
+        """Returns the workdir at a path, which may begin with `~`."""
+        return cls(expanded(path))
+
+    @property
+    def config(self) -> Path:
+        """The config, as it was resolved at the first start."""
+        return self.path / "config.json"
+
+    @property
+    def split(self) -> Path:
+        """Which images were labelled, and a fingerprint of the data."""
+        return self.path / "split.json"
+
+    @property
+    def classes(self) -> Path:
+        """Names and colours of the dataset's classes."""
+        return self.path / "classes.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """Scalars, a line of JSON for each logged step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """The start of the names of TensorBoard's files."""
+        return self.path.absolute() / "events"  # so that no name looks like the scheme of a URL
+
+    def scores(self, split: str) -> Path:
+        """The scores on a split."""
+        return self.path / f"eval_{split}.json"
+
+    def occupied(self) -> contextlib.AbstractContextManager[None]:
+        """Keeps other processes out while the context lasts, see `files.occupied`."""
+        return occupied(self.path, "training there", "workdir")
+
+    def check(self, config: Config) -> None:
+        """Checks that the folder is new, or holds a run of this config.
+
+        Raises:
+          InputError: if it holds a run of another config, or is a file.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path}: is a file; expected a folder, or a name for a new one")
+        if not self.config.exists():
+            return
+        before, now = _binding(self.read_config()), _binding(config)
+        differing = [
+            f"{field} was {before.get(field)!r}, is {now.get(field)!r}"
+            for field in sorted(before.keys() | now.keys())
+            if before.get(field) != now.get(field)
+        ]
+        if differing:
+            more = f"; {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+            raise InputError(
+                f"{self.path}: holds a run of another config ({'; '.join(differing[:SHOWN])}"
+                f"{more}); choose another workdir, or remove this one"
+            )
+
+    def check_data(self, split: data.Split, info: data.DatasetInfo) -> None:
+        """Checks that a run goes on with the images, masks and classes that it began with.
+
+        Raises:
+          InputError: if the data, or the file of ids, have changed.
+        """
+        if self.split.exists() and data.read_split(self.split) != split:
+            raise InputError(
+                f"{self.split}: the run began with other labelled or unlabelled images, or with "
+                "other masks, than the config and the data give now; restore them, or choose "
+                "another workdir"
+            )
+        if self.classes.exists() and self.read_classes(info.name).class_names != info.class_names:
+            raise InputError(
+                f"{self.classes}: the run began with other classes than the data have now; restore "
+                "them, or choose another workdir"
+            )
+
+    def begin(self, config: Config, split: data.Split, info: data.DatasetInfo) -> None:
+        """Writes what a run begins with, unless it has begun before."""
+        if not self.config.exists():
+            write_json(self.config, config.to_dict())
+        data.write_split(self.split, split)
+        data.write_classes(self.classes, info)
+
+    def read_config(self) -> Config:
+        """Returns the config of the run.
+
+        Raises:
+          InputError: if there is none, or it cannot be read.
+        """
+        try:
+            return parse(json.loads(self.config.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise InputError(
+                f"{self.path}: no config.json; expected the workdir of a run"
+            ) from None
+        except InputError as error:
+            raise InputError(f"{self.config}: {error}") from None
+        except ValueError as error:
+            raise InputError(f"{self.config}: not JSON ({error})") from None
+
+    def read_classes(self, dataset: str) -> data.DatasetInfo:
+        """Returns the classes of the dataset of this name that the run was trained on.
+
+        Raises:
+          InputError: if the file is no such JSON.
+        """
+        return data.read_classes(self.classes, dataset)
+
+    def write_scores(self, result: Mapping[str, Any]) -> None:
+        """Writes what `score_run` returns.
+
+        Raises:
+          OSError: naming the file, where it cannot be written.
+        """
+        write_json(self.scores(result["split"]), result)
+
+
+def _binding(config: Config) -> dict[str, Any]:
+    """The fields that a run fixes. A file of weights may stand in another folder elsewhere."""
+
+    def walk(prefix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        for name, value in fields.items():
+            is_group = isinstance(value, Mapping)
+            flat |= walk(f"{prefix}{name}.", value) if is_group else {prefix + name: value}
+        return flat
+
+    fields = {k: v for k, v in walk("", config.to_dict()).items() if k not in UNBINDING}
+    return {**fields, "model.weights": Path(config.model.weights).name}

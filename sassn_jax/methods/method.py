@@ -1,7 +1,7 @@
 """What the training loop knows of a method."""
 
 import abc
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar
 
 import jax
 from jaxtyping import Array, Float
@@ -33,7 +33,7 @@ class Method(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> Self:
+    def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "Method":
         """Builds the method, its networks and optimizers included.
 
         Args:

@@ -1,5 +1,7 @@
 """Small networks in a state that hides nothing, and batches for them."""
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from sassn_jax.methods import NetworkState
+from sassn_jax.methods import NetworkState, TrainState
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
-from sassn_jax.methods.method import TrainState
+from sassn_jax.methods.segmenter import Segmenter
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator, perturb
 from sassn_jax.models.layers import BatchNorm, Conv, relu
@@ -39,11 +41,20 @@ def make_batch(batch_size=2, seed=0):
     return {"labeled": half(), "unlabeled": half()}
 
 
+def segmenter(network):
+    """A network with an optimizer that subtracts the gradient, so that a step shows it."""
+    return Segmenter(network, optax.sgd(1.0))
+
+
+def with_generator(method, **changes):
+    """The method with other fields of its `generator`."""
+    return dataclasses.replace(method, generator=dataclasses.replace(method.generator, **changes))
+
+
 def make_adversarial(**weights):
     """A method whose optimizers subtract the gradient, so that a step shows it."""
     return Adversarial(
-        generator=Generator(CLASSES, backbone="resnet_tiny", aspp_rates=(1, 2)),
-        generator_optimizer=optax.sgd(1.0),
+        generator=segmenter(Generator(CLASSES, backbone="resnet_tiny", aspp_rates=(1, 2))),
         discriminator=Discriminator(spectral_norm=True),
         discriminator_optimizer=optax.sgd(1.0),
         weights=LossWeights(**weights),
@@ -107,7 +118,7 @@ def state():
     """Random parameters for the networks of `make_adversarial`, no alpha and no bias at 0."""
     method = make_adversarial()
     images, maps = np.zeros((1, *SIZE, 3), "float32"), np.zeros((1, *SIZE, CLASSES), "float32")
-    generator = random_variables(method.generator, images, seed=1, train=False)
+    generator = random_variables(method.generator.network, images, seed=1, train=False)
     discriminator = random_variables(method.discriminator, maps, seed=2)
     discriminator["spectral"] = {
         name: {"kernel_norm": converge(kernel_matrix(conv["kernel"]))}
@@ -118,7 +129,7 @@ def state():
         TrainState(
             step=jnp.int32(7),
             rng=jax.random.key(0),
-            generator=NetworkState.create(method.generator_optimizer, generator),
+            generator=NetworkState.create(method.generator.optimizer, generator),
             discriminator=NetworkState.create(method.discriminator_optimizer, discriminator),
         ),
     )

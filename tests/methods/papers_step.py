@@ -27,7 +27,7 @@ class Paper:
         lambda_semi=WEIGHTS["lambda_semi"],
         exclude_filled=False,
     ):
-        self.generator, self.discriminator = method.generator, method.discriminator
+        self.generator, self.discriminator = method.generator.network, method.discriminator
         self.state, self.threshold, self.lambda_semi = state, threshold, lambda_semi
         self.exclude_filled = exclude_filled
 

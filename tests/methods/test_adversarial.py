@@ -21,6 +21,7 @@ from .conftest import (
     make_adversarial,
     make_batch,
     tiny_state,
+    with_generator,
 )
 from .papers_step import (
     WEIGHTS,
@@ -103,8 +104,8 @@ def test_step_is_the_papers(state, method, step, threshold):
 def test_step_of_a_small_network_is_the_papers(state, method, batch_size, has_unlabeled):
     """The paper's operation by operation; before `semi_start`, on a batch of one, and after it."""
     batch = jax.tree.map(lambda x: x[:batch_size], make_batch())
-    small = dataclasses.replace(method, generator=TinyGenerator(CLASSES))
-    student = tiny_state(small.generator).replace(discriminator=state.discriminator)
+    small = with_generator(method, network=TinyGenerator(CLASSES))
+    student = tiny_state(small.generator.network).replace(discriminator=state.discriminator)
     threshold = confidence_threshold(small, student, batch)
     weights = dataclasses.replace(method.weights, semi_threshold=threshold)
     small = dataclasses.replace(small, weights=weights)
@@ -115,8 +116,8 @@ def test_step_of_a_small_network_is_the_papers(state, method, batch_size, has_un
 
 def test_as_in_advsemisegs_code_only_self_training_waits(state):
     """Unlabelled images take part adversarially before `semi_start`."""
-    small = dataclasses.replace(make_adversarial(), generator=TinyGenerator(CLASSES))
-    batch, student = make_batch(), tiny_state(small.generator)  # at step 7
+    small = with_generator(make_adversarial(), network=TinyGenerator(CLASSES))
+    batch, student = make_batch(), tiny_state(small.generator.network)  # at step 7
     student = student.replace(discriminator=state.discriminator)
     threshold = confidence_threshold(small, student, batch)
     plain = make_adversarial(semi_start=8, adv_from_start=True, semi_threshold=threshold, **WEIGHTS)
@@ -135,8 +136,8 @@ def test_as_in_advsemisegs_code_only_self_training_waits(state):
 def test_without_filled_pixels_the_step_is_the_papers_over_the_others(state, method):
     """Both players, D with the predictions for both halves of a batch."""
     batch = make_batch()
-    small = dataclasses.replace(method, generator=TinyGenerator(CLASSES))
-    student = tiny_state(small.generator).replace(discriminator=state.discriminator)
+    small = with_generator(method, network=TinyGenerator(CLASSES))
+    student = tiny_state(small.generator.network).replace(discriminator=state.discriminator)
     threshold = confidence_threshold(small, student, batch)
     weights = dataclasses.replace(method.weights, semi_threshold=threshold, exclude_filled=True)
     small = dataclasses.replace(small, weights=weights)
@@ -258,11 +259,11 @@ def test_init():
 
 def test_the_attention_kernels_give_the_step_of_the_reference(state, method):
     """Interpreted on a CPU. The steps are long, so that gradients show among parameters."""
-    optimizers = dict.fromkeys(("generator_optimizer", "discriminator_optimizer"), optax.sgd(100.0))
     steps = {}
     for implementation in ("reference", "triton_interpret"):
-        generator = method.generator.clone(attention_implementation=implementation)
-        other = dataclasses.replace(method, generator=generator, **optimizers)
+        network = method.generator.network.clone(attention_implementation=implementation)
+        other = with_generator(method, network=network, optimizer=optax.sgd(100.0))
+        other = dataclasses.replace(other, discriminator_optimizer=optax.sgd(100.0))
         steps[implementation] = jax.jit(other.step)(state, make_batch())
     (expected, expected_metrics), (new, metrics) = steps.values()
     for name, value in expected_metrics.items():
@@ -284,10 +285,8 @@ def test_deeplabv3_with_an_auxiliary_head_learns_by_both(monkeypatch):
     """The second head's loss counts half; dropout follows the step, and both halves of a batch."""
     monkeypatch.setattr("sassn_jax.models.heads.ASPP_FEATURES", 8)
     plain = make_adversarial()
-    generator = dataclasses.replace(
-        plain.generator, head="deeplabv3", attention=(), auxiliary_head=True
-    )
-    method = dataclasses.replace(plain, generator=generator)
+    network = plain.generator.network.clone(head="deeplabv3", attention=(), auxiliary_head=True)
+    method = with_generator(plain, network=network)
     batch = make_batch()
     state = jax.jit(method.init)(jax.random.key(0), batch)
     assert "auxiliary" not in state.generator.collections
@@ -311,7 +310,11 @@ def test_deeplabv3_with_an_auxiliary_head_learns_by_both(monkeypatch):
         )
         assert all(jax.tree.leaves(moved)), head
 
-    forward = jax.jit(method.forward)
+    @jax.jit
+    def forward(params, state, images):
+        generator = method.generator
+        return generator.forward(params, state.generator.collections, images, state.step_rng)
+
     images = batch["labeled"]["image"]
     logits, auxiliary, _ = forward(state.generator.params, state, images)
     labels = batch["labeled"]["label"]
@@ -327,12 +330,14 @@ def test_deeplabv3_with_an_auxiliary_head_learns_by_both(monkeypatch):
 def test_a_batch_in_pieces_is_the_batch(state, method):
     """Both players' gradients and all metrics; a piece holds images of both halves."""
     batch = jax.tree.map(lambda *x: jnp.concatenate(x), make_batch(), make_batch(seed=1))
-    frozen = dataclasses.replace(method, generator=method.generator.clone(norm="frozen"))
+    frozen = with_generator(method, network=method.generator.network.clone(norm="frozen"))
     maps = jax.jit(frozen.predict)(state.generator.variables, batch["unlabeled"]["image"])
     threshold = dividing_threshold(jax.jit(frozen.confidence)(state, maps))
     weights = dataclasses.replace(method.weights, semi_threshold=threshold)
     (whole, metrics), (pieces, metrics_of_pieces) = (
-        jax.jit(dataclasses.replace(frozen, weights=weights, accumulation=n).step)(state, batch)
+        jax.jit(with_generator(dataclasses.replace(frozen, weights=weights), accumulation=n).step)(
+            state, batch
+        )
         for n in (1, 2)
     )
     assert 0.3 < metrics["self_training/kept"] < 0.7

@@ -1,20 +1,25 @@
 """CutMix against its objective, written out with a forward of a network for each kind of image."""
 
-import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from sassn_jax.methods.cutmix import CutMix, CutMixWeights, consistency_loss
-from sassn_jax.methods.teacher import moving_average
 from sassn_jax.methods.views import half_boxes
 from tests.trees import assert_trees_close
 
-from .conftest import CLASSES, SIZE, TinyGenerator, make_batch, tiny_state
+from .conftest import (
+    CLASSES,
+    SIZE,
+    TinyGenerator,
+    make_batch,
+    segmenter,
+    tiny_state,
+    with_generator,
+)
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -23,14 +28,13 @@ WEIGHTS = CutMixWeights(ema_decay=0.9, lambda_consistency=3.0, threshold=0.5815)
 
 @pytest.fixture(scope="module")
 def method():
-    generator = TinyGenerator(CLASSES)
-    return CutMix(generator, optax.sgd(1.0), weights=WEIGHTS)
+    return CutMix(segmenter(TinyGenerator(CLASSES)), WEIGHTS)
 
 
 @pytest.fixture(scope="module")
 def taught(method):
     """A student, and a teacher that is not like it."""
-    student = tiny_state(method.generator)
+    student = tiny_state(method.generator.network)
     teacher = jax.tree.map(lambda x: 1.1 * x, student.generator.variables)
     return student.replace(teacher=teacher)
 
@@ -56,7 +60,7 @@ def written_out(method, state, batch, boxes):
     inside = boxes[..., None].astype(jnp.float32)
 
     def predict(params, batch_stats, images):
-        logits, new = method.generator.apply(
+        logits, new = method.generator.network.apply(
             {"params": params, "batch_stats": batch_stats},
             images,
             train=True,
@@ -112,31 +116,6 @@ def test_no_confident_target_no_loss():
     assert not np.any(confident)
     assert consistency_loss(maps * 0, maps, everywhere, 0.5)[0] == 0.5
     assert consistency_loss(maps * 0, maps, ~everywhere, 0.5)[0] == 0  # all of it filled in
-
-
-def test_moving_average_over_steps():
-    """Of parameters and statistics alike; a count is a number, not a mean of numbers."""
-    rng = np.random.default_rng(0)
-
-    def draw(count):
-        return {
-            "params": {"kernel": rng.normal(size=(3, 2)).astype(np.float32)},
-            "batch_stats": {"mean": rng.normal(size=2).astype(np.float32)},
-            "count": np.int32(count),
-        }
-
-    average = draw(0)
-    expected = jax.tree.map(np.float64, average)
-    for step in range(1, 6):
-        new = draw(step)
-        average = moving_average(
-            jax.tree.map(jnp.asarray, average), jax.tree.map(jnp.asarray, new), 0.99
-        )
-        expected = jax.tree.map(lambda old, x: 0.99 * old + 0.01 * x, expected, new)
-        for name, leaf in (("params", "kernel"), ("batch_stats", "mean")):
-            np.testing.assert_allclose(average[name][leaf], expected[name][leaf], rtol=1e-6)
-        assert average["count"] == step
-        assert average["count"].dtype == np.int32
 
 
 def test_step_is_the_authors(method, taught, step, boxes):
@@ -211,9 +190,9 @@ def test_the_only_image_of_a_batch_is_its_own_partner(method, taught):
 
 def test_a_batch_in_pieces_is_the_batch(method, taught):
     """The objective; that a gradient in pieces is the gradient, `test_supervised` shows."""
-    frozen = dataclasses.replace(method, generator=method.generator.clone(norm="frozen"))
+    frozen = with_generator(method, network=method.generator.network.clone(norm="frozen"))
     (_, (_, whole)), (_, (_, pieces)) = (
-        jax.jit(dataclasses.replace(frozen, accumulation=n).objective)(
+        jax.jit(with_generator(frozen, accumulation=n).objective)(
             taught.generator.params, taught, make_batch()
         )
         for n in (1, 2)

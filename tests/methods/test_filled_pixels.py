@@ -17,6 +17,7 @@ from .conftest import (
     PixelGenerator,
     make_adversarial,
     make_batch,
+    segmenter,
     tiny_state,
 )
 from .papers_step import WEIGHTS, dividing_threshold
@@ -29,12 +30,12 @@ def pixelwise():
     """A method whose networks see no neighbours, at a threshold that divides, and its state."""
     method = dataclasses.replace(
         make_adversarial(discriminator_fake="both", **WEIGHTS),
-        generator=PixelGenerator(CLASSES),
+        generator=segmenter(PixelGenerator(CLASSES)),
         discriminator=PixelDiscriminator(),
     )
     maps = np.zeros((1, *SIZE, CLASSES), "float32")
     discriminator = random_variables(method.discriminator, maps, seed=4)
-    state = tiny_state(method.generator).replace(
+    state = tiny_state(method.generator.network).replace(
         discriminator=NetworkState.create(method.discriminator_optimizer, discriminator)
     )
     maps = method.predict(state.generator.variables, make_batch()["unlabeled"]["image"])

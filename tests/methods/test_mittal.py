@@ -12,23 +12,24 @@ import pytest
 from sassn_jax.data import Normalize
 from sassn_jax.methods import mittal
 from sassn_jax.methods.mittal import ClassifierSettings, Mittal
-from sassn_jax.methods.s4gan import S4GANWeights
+from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
 from sassn_jax.models.classifier import Classifier
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.image_discriminator import ImageDiscriminator
 from tests.trees import assert_trees_close, random_variables
 
-from .conftest import CLASSES, SIZE, make_batch
+from .conftest import CLASSES, SIZE, make_batch, segmenter, with_generator
 
 
 @pytest.fixture(scope="module")
 def method():
     return Mittal(
-        generator=Generator(CLASSES, backbone="resnet_tiny", attention=(), aspp_rates=(1, 2)),
-        generator_optimizer=optax.sgd(1.0),
-        discriminator=ImageDiscriminator(),
-        discriminator_optimizer=optax.sgd(1.0),
-        weights=S4GANWeights(),
+        s4gan=S4GAN(
+            segmenter(Generator(CLASSES, backbone="resnet_tiny", attention=(), aspp_rates=(1, 2))),
+            ImageDiscriminator(),
+            optax.sgd(1.0),
+            S4GANWeights(),
+        ),
         classifier=Classifier(CLASSES, "resnet_tiny", norm="frozen"),
         classifier_optimizer=optax.sgd(1.0),
         settings=ClassifierSettings(burn_in=0.1, ramp=0.5, consistency=2.0),
@@ -162,7 +163,7 @@ def test_predicts_with_the_teachers_classes(method, state):
     threshold = float(seen.max(axis=-1).mean())  # one class of one image, none of the other
     settings = dataclasses.replace(method.settings, threshold=threshold)
     got = jax.jit(dataclasses.replace(method, settings=settings).predict)(variables, images)
-    plain = jax.jit(super(Mittal, method).predict)(state.generator.variables, images)
+    plain = jax.jit(method.s4gan.predict)(state.generator.variables, images)
     for probabilities, filtered, classes in zip(plain, got, seen, strict=True):
         kept = classes >= threshold
         if not kept.any():
@@ -192,7 +193,10 @@ def test_the_classifier_takes_a_batch_in_pieces_as_well(method, state):
         *(
             jax.jit(
                 jax.value_and_grad(
-                    dataclasses.replace(method, accumulation=n).classifier_objective, has_aux=True
+                    dataclasses.replace(
+                        method, s4gan=with_generator(method.s4gan, accumulation=n)
+                    ).classifier_objective,
+                    has_aux=True,
                 )
             )(params, state, batch)
             for n in (1, 2)

@@ -11,14 +11,15 @@ from sassn_jax.methods.supervised import Supervised
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.image_discriminator import ImageDiscriminator
 
-from .conftest import CLASSES, make_batch
+from .conftest import CLASSES, make_batch, segmenter
 
 
 @pytest.fixture(scope="module")
 def method():
     return S4GAN(
-        generator=Generator(CLASSES, backbone="resnet_tiny", attention=(), aspp_rates=(1, 2)),
-        generator_optimizer=optax.sgd(1.0),
+        generator=segmenter(
+            Generator(CLASSES, backbone="resnet_tiny", attention=(), aspp_rates=(1, 2))
+        ),
         discriminator=ImageDiscriminator(),
         discriminator_optimizer=optax.sgd(1.0),
         weights=S4GANWeights(threshold=0.0),
@@ -102,7 +103,7 @@ def test_where_nothing_is_unlabeled_it_is_supervised_training(method, compiled):
     """The same computation, to the last operation; D stays as it is."""
     state, _ = compiled
     batch = {"labeled": make_batch()["labeled"]}
-    supervised = Supervised(method.generator, method.generator_optimizer)
+    supervised = Supervised(method.generator)
     ours, theirs = (str(jax.make_jaxpr(x.step)(state, batch)) for x in (method, supervised))
     assert ours == theirs
     assert method.unlabeled_from == 0

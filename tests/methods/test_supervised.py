@@ -1,12 +1,10 @@
 """Training on labels alone."""
 
-import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from sassn_jax.methods import NetworkState, TrainState
@@ -14,12 +12,12 @@ from sassn_jax.methods.supervised import Supervised
 from sassn_jax.models.networks import create_network
 from tests.trees import assert_trees_close, random_variables
 
-from .conftest import CLASSES, SIZE, make_adversarial, make_batch
+from .conftest import CLASSES, SIZE, make_adversarial, make_batch, with_generator
 
 
 @pytest.fixture(scope="module")
 def method():
-    return Supervised(make_adversarial().generator, optax.sgd(1.0))
+    return Supervised(make_adversarial().generator)
 
 
 @pytest.fixture
@@ -37,7 +35,7 @@ def test_step_descends_equation_2(method, labeled_state, step):
     before = labeled_state.generator
 
     def loss(params):
-        logits, new = method.generator.apply(
+        logits, new = method.generator.network.apply(
             {"params": params, **before.collections},
             batch["image"],
             train=True,
@@ -97,9 +95,9 @@ def test_a_network_on_a_vgg_learns_from_labels_alone(method):
     state = TrainState(
         step=jnp.int32(0),
         rng=jax.random.key(0),
-        generator=NetworkState.create(method.generator_optimizer, variables),
+        generator=NetworkState.create(method.generator.optimizer, variables),
     )
-    step = jax.jit(dataclasses.replace(method, generator=network).step)
+    step = jax.jit(with_generator(method, network=network).step)
     ignored = {**batch, "label": jnp.full_like(batch["label"], 255)}
     new, metrics = step(state, {"labeled": ignored})
     assert metrics["loss/generator"] == metrics["gradient_norm/generator"] == 0
@@ -119,9 +117,9 @@ def test_a_batch_in_pieces_is_the_batch(method, labeled_state, norm):
     batch["label"] = (
         batch["label"].at[1:3].set(255).at[3].set(make_batch(seed=1)["labeled"]["label"][0])
     )
-    generator = method.generator.clone(norm=norm)
+    network = method.generator.network.clone(norm=norm)
     whole, pieces = (
-        jax.jit(dataclasses.replace(method, generator=generator, accumulation=n).step)(
+        jax.jit(with_generator(method, network=network, accumulation=n).step)(
             labeled_state, {"labeled": batch}
         )
         for n in (1, 2)
@@ -135,7 +133,7 @@ def test_a_batch_in_pieces_is_the_batch(method, labeled_state, norm):
         return
     variables = labeled_state.generator.variables
     for piece in (0, 1):  # every second image
-        _, new = jax.jit(functools.partial(generator.apply, train=True, mutable=["batch_stats"]))(
+        _, new = jax.jit(functools.partial(network.apply, train=True, mutable=["batch_stats"]))(
             variables, batch["image"][piece::2]
         )
         variables = {**variables, **new}

@@ -6,11 +6,9 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from sassn_jax.data import Normalize
-from sassn_jax.methods.adversarial import Adversarial
 from sassn_jax.methods.unimatch import (
     AdversarialUniMatch,
     UniMatch,
@@ -21,7 +19,16 @@ from sassn_jax.methods.unimatch import (
 from tests.trees import assert_trees_close
 
 from . import papers_step
-from .conftest import CLASSES, SIZE, TinyGenerator, make_adversarial, make_batch, tiny_state
+from .conftest import (
+    CLASSES,
+    SIZE,
+    TinyGenerator,
+    make_adversarial,
+    make_batch,
+    segmenter,
+    tiny_state,
+    with_generator,
+)
 from .papers_step import confidence_threshold
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -33,13 +40,12 @@ CONSISTENCY = WeakToStrong(WEIGHTS, Normalize("bgr", (104.0, 117.0, 123.0), (57.
 
 @pytest.fixture(scope="module")
 def method():
-    generator = TinyGenerator(CLASSES)
-    return UniMatch(generator, optax.sgd(1.0), consistency=CONSISTENCY)
+    return UniMatch(segmenter(TinyGenerator(CLASSES)), CONSISTENCY)
 
 
 @pytest.fixture(scope="module")
 def plain_state(method):
-    return tiny_state(method.generator)
+    return tiny_state(method.generator.network)
 
 
 @pytest.fixture
@@ -66,7 +72,7 @@ def written_out(method, state, batch, boxes, shares=(0.5, 0.5)):
     def paste(x):
         return jnp.where(boxes.reshape(*boxes.shape, *[1] * (x.ndim - 3)), x[::-1], x)
 
-    logits = method.generator.apply(state.generator.variables, images, train=False)
+    logits = method.generator.network.apply(state.generator.variables, images, train=False)
     weak = jax.nn.softmax(logits)
     target, confidence = jnp.argmax(weak, axis=-1), jnp.max(weak, axis=-1)
 
@@ -75,7 +81,7 @@ def written_out(method, state, batch, boxes, shares=(0.5, 0.5)):
 
         def log_probability(images, classes):
             nonlocal stats
-            logits, new = method.generator.apply(
+            logits, new = method.generator.network.apply(
                 {"params": params, "batch_stats": stats},
                 images,
                 train=True,
@@ -205,9 +211,9 @@ def test_views_follow_seed_and_step_and_the_weak_one_does_not(method, plain_stat
 
 def test_a_batch_in_pieces_is_the_batch(method, plain_state, known_views):
     """The objective, of networks whose statistics are frozen."""
-    frozen = dataclasses.replace(method, generator=method.generator.clone(norm="frozen"))
+    frozen = with_generator(method, network=method.generator.network.clone(norm="frozen"))
     (_, (_, whole)), (_, (_, pieces)) = (
-        jax.jit(dataclasses.replace(frozen, accumulation=n).objective)(
+        jax.jit(with_generator(frozen, accumulation=n).objective)(
             plain_state.generator.params, plain_state, make_batch()
         )
         for n in (1, 2)
@@ -225,7 +231,7 @@ def test_with_the_adversarial_method_it_adds_to_equation_1(
     Equation (1) takes filled pixels or not as its own field says, though a batch always has them.
     """
     student, batch = plain_state.replace(discriminator=state.discriminator), make_batch()
-    small = dataclasses.replace(make_adversarial(), generator=TinyGenerator(CLASSES))
+    small = with_generator(make_adversarial(), network=TinyGenerator(CLASSES))
     threshold = confidence_threshold(small, student, batch)
     plain = make_adversarial(
         semi_start=3,
@@ -234,10 +240,9 @@ def test_with_the_adversarial_method_it_adds_to_equation_1(
         **papers_step.WEIGHTS,
     )
     plain = dataclasses.replace(plain, generator=small.generator)
-    method = AdversarialUniMatch(**vars(plain), consistency=CONSISTENCY)
+    method = AdversarialUniMatch(plain, CONSISTENCY)
     assert method.unlabeled_from == 3
     assert method.takes_valid
-    assert AdversarialUniMatch.discriminator_objective is Adversarial.discriminator_objective
     _, of_unimatch = step(plain_state, batch)
     params = plain_state.generator.params
     differentiate = jax.jit(jax.value_and_grad(method.generator_objective, has_aux=True))
@@ -249,7 +254,7 @@ def test_with_the_adversarial_method_it_adds_to_equation_1(
     assert metrics["consistency/kept"] == of_unimatch["consistency/kept"]
     assert metrics["loss/generator"] == objective
 
-    paper = papers_step.Paper(method, student, threshold, exclude_filled=exclude_filled)
+    paper = papers_step.Paper(plain, student, threshold, exclude_filled=exclude_filled)
     (equation_1, _), of_equation_1 = jax.jit(
         jax.value_and_grad(paper.generator_loss, has_aux=True)
     )(params, batch)

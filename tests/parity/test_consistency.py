@@ -11,6 +11,7 @@ import pytest
 from sassn_jax.data import Normalize
 from sassn_jax.methods import NetworkState, TrainState
 from sassn_jax.methods.cutmix import CutMix, CutMixWeights
+from sassn_jax.methods.segmenter import Segmenter
 from sassn_jax.methods.unimatch import UniMatch, UniMatchWeights, WeakToStrong
 from tests.methods.conftest import TinyGenerator
 from tests.parity.test_step import CLASSES, SIZE, make_batch, to_torch_batch
@@ -66,7 +67,7 @@ def mixed(torch, x, inside):
 
 
 def take_a_step(method, variables, batch, teacher=None):
-    network = NetworkState.create(method.generator_optimizer, variables)
+    network = NetworkState.create(method.generator.optimizer, variables)
     state = TrainState(jnp.int32(0), jax.random.key(0), generator=network, teacher=teacher)
     return jax.jit(method.step)(state, jax.tree.map(jnp.asarray, batch))
 
@@ -112,9 +113,8 @@ def test_cutmix(torch, reference, monkeypatch):
 
     monkeypatch.setattr("sassn_jax.methods.cutmix.half_boxes", lambda *_: jnp.asarray(inside))
     method = CutMix(
-        ours,
-        optax.sgd(0.1),
-        weights=CutMixWeights(EMA, lambda_consistency=3.0, threshold=threshold),
+        Segmenter(ours, optax.sgd(0.1)),
+        CutMixWeights(EMA, lambda_consistency=3.0, threshold=threshold),
     )
     new, metrics = take_a_step(method, variables, batch, of_teacher)
     assert float(share) == pytest.approx(0.5, abs=0.12)
@@ -165,9 +165,8 @@ def test_unimatch(torch, reference, monkeypatch):
     monkeypatch.setattr(f"{module}.random_boxes", lambda *_: jnp.asarray(next(places)))
     monkeypatch.setattr("sassn_jax.models.generator.PERTURBATION", 0.0)
     method = UniMatch(
-        ours,
-        optax.sgd(0.1),
-        consistency=WeakToStrong(UniMatchWeights(threshold, 0.4, 0.7), Normalize()),
+        Segmenter(ours, optax.sgd(0.1)),
+        WeakToStrong(UniMatchWeights(threshold, 0.4, 0.7), Normalize()),
     )
     new, metrics = take_a_step(method, variables, batch)
     wanted = {

@@ -11,7 +11,8 @@ import pytest
 from sassn_jax.data import Normalize
 from sassn_jax.methods import NetworkState, TrainState
 from sassn_jax.methods.mittal import ClassifierSettings, Mittal
-from sassn_jax.methods.s4gan import S4GANWeights
+from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
+from sassn_jax.methods.segmenter import Segmenter
 from sassn_jax.models.classifier import Classifier
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.image_discriminator import ImageDiscriminator
@@ -249,14 +250,14 @@ def test_three_steps_of_all_networks(torch64, reference):
         variables["generator"]["params"],
         {"stats": variables["generator"]["batch_stats"]},
     )
+    s4gan = S4GAN(
+        Segmenter(generator, generator_optimizer(name="sgd", **RATES)),
+        discriminator,
+        discriminator_optimizer(learning_rate=DISCRIMINATOR_RATE, num_steps=NUM_STEPS),
+        S4GANWeights(threshold=threshold, **LAMBDAS),
+    )
     method = Mittal(
-        generator=generator,
-        generator_optimizer=generator_optimizer(name="sgd", **RATES),
-        discriminator=discriminator,
-        discriminator_optimizer=discriminator_optimizer(
-            learning_rate=DISCRIMINATOR_RATE, num_steps=NUM_STEPS
-        ),
-        weights=S4GANWeights(threshold=threshold, **LAMBDAS),
+        s4gan=s4gan,
         classifier=classifier,
         classifier_optimizer=classifier_optimizer(
             learning_rate=SETTINGS.lr,
@@ -273,8 +274,12 @@ def test_three_steps_of_all_networks(torch64, reference):
         rng=jax.random.key(0),
         teacher=to_float64(variables["classifier"]),
         **{
-            name: NetworkState.create(getattr(method, f"{name}_optimizer"), to_float64(x))
-            for name, x in variables.items()
+            name: NetworkState.create(optimizer, to_float64(variables[name]))
+            for name, optimizer in {
+                "generator": s4gan.generator.optimizer,
+                "discriminator": s4gan.discriminator_optimizer,
+                "classifier": method.classifier_optimizer,
+            }.items()
         },
     )
     our_step = jax.jit(method.step)

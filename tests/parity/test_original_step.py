@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sassn_jax.methods import NetworkState
+from sassn_jax.methods import NetworkState, TrainState
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
-from sassn_jax.methods.method import TrainState
+from sassn_jax.methods.segmenter import Segmenter
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.resnet import ARCHITECTURES
@@ -80,12 +80,14 @@ def make_method(model, classes, settings):
     """Ours, by the same settings."""
     num_steps = settings["num_steps"]
     return Adversarial(
-        generator=Generator(classes, attention=(), **model),
-        generator_optimizer=generator_optimizer(
-            name="sgd",
-            learning_rate=settings["learning_rate"],
-            weight_decay=settings["weight_decay"],
-            num_steps=num_steps,
+        generator=Segmenter(
+            Generator(classes, attention=(), **model),
+            generator_optimizer(
+                name="sgd",
+                learning_rate=settings["learning_rate"],
+                weight_decay=settings["weight_decay"],
+                num_steps=num_steps,
+            ),
         ),
         discriminator=Discriminator(),
         discriminator_optimizer=discriminator_optimizer(
@@ -110,7 +112,7 @@ def our_losses(method, variables, batches, dtype):
     state = TrainState(
         step=jnp.int32(0),
         rng=jax.random.key(0),
-        generator=NetworkState.create(method.generator_optimizer, generator),
+        generator=NetworkState.create(method.generator.optimizer, generator),
         discriminator=NetworkState.create(method.discriminator_optimizer, discriminator),
     )
     step = jax.jit(method.step, donate_argnums=0)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sassn_jax.methods import NetworkState
+from sassn_jax.methods import NetworkState, TrainState
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
-from sassn_jax.methods.method import TrainState
+from sassn_jax.methods.segmenter import Segmenter
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
@@ -129,8 +129,9 @@ def assert_moved_alike(network, module, reference, start_params):
 def test_three_steps_of_both_players(torch, reference, float64, norm, fake, semi_start):
     ours, our_d, theirs, their_discriminator = networks(reference, norm)
     method = Adversarial(
-        generator=ours[0],
-        generator_optimizer=generator_optimizer(name="sgd", train_norm=norm == "batch", **RATES),
+        generator=Segmenter(
+            ours[0], generator_optimizer(name="sgd", train_norm=norm == "batch", **RATES)
+        ),
         discriminator=our_d[0],
         discriminator_optimizer=discriminator_optimizer(
             learning_rate=DISCRIMINATOR_RATE, num_steps=NUM_STEPS
@@ -140,7 +141,7 @@ def test_three_steps_of_both_players(torch, reference, float64, norm, fake, semi
     state = TrainState(
         step=jnp.int32(0),
         rng=jax.random.key(0),
-        generator=NetworkState.create(method.generator_optimizer, ours[1]),
+        generator=NetworkState.create(method.generator.optimizer, ours[1]),
         discriminator=NetworkState.create(method.discriminator_optimizer, our_d[1]),
     )
     settings = reference.Settings(

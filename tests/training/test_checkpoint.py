@@ -14,6 +14,7 @@ from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.evaluate_run import load_run
 from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.training.workdir import Workdir
 from tests.data.sources import numbered
 from tests.training.conftest import make_runs_small, tiny_config
 
@@ -70,10 +71,10 @@ def test_a_folder_may_have_any_name(name, tmp_path, batches):
     workdir = tmp_path / "outer" / name
     workdir.mkdir(parents=True)
     batches.seek(7)
-    with Checkpoints(workdir) as checkpoints:
+    with Checkpoints(Workdir(workdir)) as checkpoints:
         checkpoints.save(some_state(), batches, {"miou": 0.5})
     batches.seek(0)
-    with Checkpoints(workdir, read_only=True) as checkpoints:
+    with Checkpoints(Workdir(workdir), read_only=True) as checkpoints:
         assert (checkpoints.latest_step, checkpoints.best_step) == (0, 0)
         restored = checkpoints.restore(some_state(), 0, batches)
     np.testing.assert_array_equal(restored.generator["kernel"], [0, 1, 2])
@@ -152,18 +153,18 @@ def test_one_wrong_bit_in_the_first_checkpoint_is_noticed(
         Checkpoints, "restore", lambda self, *arguments: broken(restore(self, *arguments))
     )
     with (
-        Checkpoints(tmp_path) as checkpoints,
+        Checkpoints(Workdir(tmp_path)) as checkpoints,
         pytest.raises(UnfitError, match=rf"{named}.* does not read back .* as it was written"),
     ):
         checkpoints.save(some_state(), batches, None)
-    with Checkpoints(tmp_path, read_only=True) as checkpoints:
+    with Checkpoints(Workdir(tmp_path), read_only=True) as checkpoints:
         assert checkpoints.latest_step is None
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
 def test_saving_in_a_resumed_run_costs_no_checkpoint(tmp_path, monkeypatch, batches, error):
     """Nothing is read back there: a run that goes on has just been restored from its folder."""
-    with Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(Workdir(tmp_path)) as checkpoints:
         for step in (0, 10, 20):
             checkpoints.save(some_state(step), batches, None)
 
@@ -171,7 +172,7 @@ def test_saving_in_a_resumed_run_costs_no_checkpoint(tmp_path, monkeypatch, batc
         raise error
 
     monkeypatch.setattr(Checkpoints, "restore", fail)
-    with Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(Workdir(tmp_path)) as checkpoints:
         checkpoints.save(some_state(30), batches, None)
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["20", "30"]
 
@@ -181,7 +182,7 @@ def test_a_ctrl_c_while_the_first_checkpoint_is_read_back_leaves_it(tmp_path, mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Checkpoints, "restore", stop)
-    with pytest.raises(KeyboardInterrupt), Checkpoints(tmp_path) as checkpoints:
+    with pytest.raises(KeyboardInterrupt), Checkpoints(Workdir(tmp_path)) as checkpoints:
         checkpoints.save(some_state(), batches, None)
     assert os.listdir(tmp_path / "checkpoints") == ["0"]
 
@@ -190,7 +191,7 @@ def test_a_wrong_position_in_the_first_checkpoint_is_noticed(tmp_path, monkeypat
     positions = iter([b'{"step": 3}', b'{"step": 4}'])
     monkeypatch.setattr(batches, "get_state", lambda: next(positions))
     with (
-        Checkpoints(tmp_path) as checkpoints,
+        Checkpoints(Workdir(tmp_path)) as checkpoints,
         pytest.raises(UnfitError, match="the position in the data does not read back"),
     ):
         checkpoints.save(some_state(), batches, None)
@@ -198,7 +199,7 @@ def test_a_wrong_position_in_the_first_checkpoint_is_noticed(tmp_path, monkeypat
 
 def test_reading_a_checkpoint_back_moves_no_batches(tmp_path, batches):
     first = next(batches)
-    with Checkpoints(tmp_path) as checkpoints:
+    with Checkpoints(Workdir(tmp_path)) as checkpoints:
         checkpoints.save(some_state(1), batches, None)
     second = next(batches)
     batches.seek(0)

@@ -11,6 +11,7 @@ from sassn_jax.errors import InputError
 from sassn_jax.methods import NetworkState, TrainState
 from sassn_jax.methods.cutmix import CutMix, CutMixWeights
 from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
+from sassn_jax.methods.segmenter import Segmenter
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.methods.unimatch import UniMatch, UniMatchWeights, WeakToStrong
 from sassn_jax.models.generator import Generator
@@ -52,7 +53,7 @@ def test_two_devices_take_the_step_of_one():
     generator = Generator(
         3, backbone="resnet_tiny", attention=(), aspp_rates=(1,), norm="batch_frozen_affine"
     )
-    method = Supervised(generator, optax.sgd(0.1))
+    method = Supervised(Segmenter(generator, optax.sgd(0.1)))
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, (2, 33, 33)).astype(np.int32)
     labels[1, :30] = 255  # most labelled pixels are on one device
@@ -65,7 +66,7 @@ def test_two_devices_take_the_step_of_one():
         TrainState(
             step=jnp.int32(0),
             rng=jax.random.key(0),
-            generator=NetworkState.create(method.generator_optimizer, variables),
+            generator=NetworkState.create(method.generator.optimizer, variables),
             discriminator=None,
         ),
     )
@@ -90,12 +91,12 @@ def test_two_devices_paste_from_each_others_images(kind, monkeypatch):
     """One image each: the box, its target and what is filled there are the other device's."""
     # Colours take long to compile, and change each image by itself.
     monkeypatch.setattr("sassn_jax.methods.unimatch.strong_view", lambda _, images, __: 2 * images)
-    parts = {
-        CutMix: {"weights": CutMixWeights(threshold=0.5)},
-        UniMatch: {"consistency": WeakToStrong(UniMatchWeights(threshold=0.3), Normalize())},
-    }
-    method = kind(TinyGenerator(CLASSES), optax.sgd(0.1), **parts[kind])
-    state, batch = tiny_state(method.generator), make_batch()
+    term = {
+        CutMix: CutMixWeights(threshold=0.5),
+        UniMatch: WeakToStrong(UniMatchWeights(threshold=0.3), Normalize()),
+    }[kind]
+    method = kind(Segmenter(TinyGenerator(CLASSES), optax.sgd(0.1)), term)
+    state, batch = tiny_state(method.generator.network), make_batch()
     if kind is CutMix:
         teacher = jax.tree.map(lambda x: 1.1 * x, state.generator.variables)
         state = state.replace(teacher=teacher)
@@ -116,8 +117,7 @@ def test_two_devices_paste_from_each_others_images(kind, monkeypatch):
 def test_two_devices_match_the_features_of_all_images():
     """Feature matching is of the means over the images of both."""
     method = S4GAN(
-        generator=TinyGenerator(CLASSES),
-        generator_optimizer=optax.sgd(0.1),
+        generator=Segmenter(TinyGenerator(CLASSES), optax.sgd(0.1)),
         discriminator=ImageDiscriminator(),
         discriminator_optimizer=optax.sgd(0.1),
         weights=S4GANWeights(threshold=0.0),

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
-from sassn_jax.training import config as configuration
+from sassn_jax.recipes import parse, resolve
 from sassn_jax.training.importing import import_weights
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store
@@ -31,7 +32,9 @@ def test_a_run_takes_images_and_layout_from_its_weights(weights, trunk, tmp_path
     config.num_steps = 1
     before = config.to_dict()
     state = train_and_evaluate(config, tmp_path / "run")
-    assert "backbone from" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "backbone from" in said
+    assert "wants it: model.layout='torchvision', image.mean=(123.675, 116.28, 103.53)" in said
     assert config.to_dict() == before
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert written["image"] == store.read_about(weights)["image"]
@@ -46,16 +49,16 @@ def test_a_run_refuses_weights_of_another_network(weights):
     config.model.weights = str(weights)
     config.model.backbone = "resnet50"
     with pytest.raises(InputError, match=r"model\.backbone='resnet50': the weights.*resnet_tiny"):
-        configuration.resolve(config)
+        resolve(parse(config))
     about = {**store.read_about(weights), "network": "discriminator", "model": {}}
     store.write(weights, {"params": {"a": np.ones(3)}}, about)
     with pytest.raises(InputError, match=r"model\.weights=.*: holds a discriminator; expected"):
-        configuration.resolve(config)
+        resolve(parse(config))
 
 
 def test_no_weights_leave_a_config_alone():
     config = tiny_config("supervised")
-    assert configuration.resolve(config) is config
+    assert resolve(parse(config)) == (parse(config), ())
 
 
 @pytest.mark.parametrize("name", ["r.pth", "r.pt", "r.onnx", "r.npz", "r.PTH", "r.h5", "r"])
@@ -66,8 +69,8 @@ def test_a_run_takes_other_projects_files_only_imported(tmp_path, name, backbone
     config.model.weights = str(tmp_path / name)
     with zipfile.ZipFile(config.model.weights, "w") as archive:  # what PyTorch writes is one
         archive.writestr("r/data.pkl", b"a pickle")
-    with pytest.raises(InputError, match=r"model\.weights=.*experiments\.import_weights") as error:
-        configuration.resolve(config)
+    with pytest.raises(InputError, match=r"model\.weights=.*sassn import_weights") as error:
+        resolve(parse(config))
     assert "\n" not in str(error.value)
 
 
@@ -79,21 +82,15 @@ def test_a_run_knows_what_an_unconverted_file_was_trained_on(tmp_path):
     config.model.layout = "torchvision"
     config.image.mean = (1.0, 2.0, 3.0)
     np.savez(config.model.weights, **{"conv1.weight": np.ones(3), "conv1.bias": np.ones(3)})
-    resolved = configuration.resolve(config)
+    resolved, changed = resolve(parse(config))
     assert resolved.model.layout == "caffe"
-    assert resolved.image.to_dict() == {
-        "channel_order": "bgr",
-        "mean": (104.0, 117.0, 123.0),
-        "std": (57.0, 57.0, 57.0),
-    }
+    assert resolved.image == Normalize("bgr", (104.0, 117.0, 123.0), (57.0, 57.0, 57.0))
+    assert changed == (
+        "model.layout='caffe'",
+        "image.channel_order='bgr'",
+        "image.mean=(104.0, 117.0, 123.0)",
+        "image.std=(57.0, 57.0, 57.0)",
+    )
     config.model.backbone = "resnet101"
-    with pytest.raises(InputError, match=r"model\.weights=.*experiments\.import_weights"):
-        configuration.resolve(config)
-
-
-def test_a_run_from_before_weights_told_their_images_goes_on(tmp_path):
-    config = tiny_config("supervised")
-    before = config.to_dict()
-    before["model"]["weights_std"] = (1.0, 1.0, 1.0)
-    (tmp_path / "config.json").write_text(json.dumps(before))
-    configuration.check_workdir(config, tmp_path)
+    with pytest.raises(InputError, match=r"model\.weights=.*sassn import_weights"):
+        resolve(parse(config))

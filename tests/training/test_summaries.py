@@ -12,6 +12,7 @@ from PIL import Image
 
 from sassn_jax.data import DatasetInfo
 from sassn_jax.training.summaries import Writer, colorize, picture_row, tile, write_picture
+from sassn_jax.training.workdir import Workdir
 
 INFO = DatasetInfo("toy", ("a", "b"), np.array([[10, 20, 30], [40, 50, 60]], np.uint8))
 
@@ -21,7 +22,7 @@ def rows_of(folder):
 
 
 def test_scalars_are_a_line_of_json_each(tmp_path):
-    with Writer(tmp_path, 0) as writer:
+    with Writer(Workdir(tmp_path), 0) as writer:
         writer.scalars(1, {"loss": 0.5})
         writer.scalars(2, {"loss": math.nan, "miou": math.inf})
     assert rows_of(tmp_path) == [
@@ -33,7 +34,7 @@ def test_scalars_are_a_line_of_json_each(tmp_path):
 def test_tensorboard_finds_scalars_and_pictures(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     picture = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
-    with Writer(tmp_path, 0) as writer:
+    with Writer(Workdir(tmp_path), 0) as writer:
         writer.scalars(3, {"val/miou": 0.25})
         writer.picture(3, "val", picture)
     events = accumulator.EventAccumulator(str(tmp_path))
@@ -45,13 +46,13 @@ def test_tensorboard_finds_scalars_and_pictures(tmp_path):
 
 
 def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path):
-    with Writer(tmp_path, 0) as writer:
+    with Writer(Workdir(tmp_path), 0) as writer:
         for step in range(1, 6):
             writer.scalars(step, {"loss": step / 8})
     # What a kill in the middle of a line leaves.
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')
-    with Writer(tmp_path, 3) as writer:
+    with Writer(Workdir(tmp_path), 3) as writer:
         writer.scalars(4, {"loss": 0.0})
     assert [(row["step"], row["loss"]) for row in rows_of(tmp_path)] == [
         (1, 0.125), (2, 0.25), (3, 0.375), (4, 0.0),
@@ -59,7 +60,7 @@ def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path):
 
 
 def test_lines_are_there_before_the_run_ends(tmp_path):
-    with Writer(tmp_path, 0) as writer:
+    with Writer(Workdir(tmp_path), 0) as writer:
         writer.scalars(1, {"loss": 0.5})
         assert rows_of(tmp_path) == [{"step": 1, "loss": 0.5}]
 
@@ -72,7 +73,7 @@ def test_a_full_disk_is_heard_of_at_once(tmp_path, what):
     many = {f"{i}": 0.0 for i in range(3000)}  # shorter as JSON than as events
 
     def write():
-        with Writer(tmp_path, 0) as writer:
+        with Writer(Workdir(tmp_path), 0) as writer:
             if what == "scalars":
                 writer.scalars(1, many)
             else:

@@ -4,31 +4,20 @@ import jax
 import numpy as np
 import pytest
 
-from sassn_jax.training import evaluate_run as scoring
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.exporting import export_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import FEW_IMAGES, tiny_config
 
-from .test_loop import assert_equal_bits, rows_of
+from .test_loop import assert_equal_bits, rows_of, train_until
 
 
 def test_a_run_with_a_teacher_is_resumed_scored_and_exported(workdir, monkeypatch):
     """The whole way of the teacher, which is what predicts; on both devices."""
     monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
-    from sassn_jax.training import loop
-
     config = tiny_config("cutmix")
 
-    def stop(self, step, values, log=loop.Loop._log):
-        log(self, step, values)
-        if step == 6:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Loop, "_log", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train_and_evaluate(config, workdir)
+    train_until(6, config, workdir, monkeypatch)
     state = train_and_evaluate(config, workdir)
     assert int(state.step) == 8
     assert_equal_bits(train_and_evaluate(config, workdir), state)  # from the last checkpoint
@@ -42,12 +31,4 @@ def test_a_run_with_a_teacher_is_resumed_scored_and_exported(workdir, monkeypatc
     for run in (load_run(workdir), load_run(exported)):
         assert_equal_bits(jax.device_get(run.variables), jax.device_get(state.teacher))
 
-    scored = []
-
-    def evaluate(predict, variables, *args, evaluate=scoring.evaluate, **kwargs):
-        scored.append(variables)
-        return evaluate(predict, variables, *args, **kwargs)
-
-    monkeypatch.setattr(scoring, "evaluate", evaluate)
     assert evaluate_run(workdir)["miou"] == pytest.approx(rows_of(workdir)[-1]["val/miou"])
-    assert_equal_bits(jax.device_get(scored[0]), jax.device_get(state.teacher))

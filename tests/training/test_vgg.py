@@ -8,7 +8,7 @@ from flax import traverse_util
 from configs import scenes
 from sassn_jax.errors import InputError
 from sassn_jax.models.fcn8s import FCN8s
-from sassn_jax.training import validation
+from sassn_jax.recipes import parse
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.exporting import export_run
 from sassn_jax.training.importing import import_weights
@@ -88,24 +88,24 @@ def test_a_run_from_such_a_file_to_a_file_of_its_own(imported, trunk, tmp_path, 
     ("method", "field", "value", "message"),
     [
         ("fcn8s", "model.backbone", "resnet101",
-         "model.head='fcn8s': expected one of deeplabv2, deeplabv3 on model.backbone='resnet101'"),
+         "model.head='fcn8s': expected one of deeplabv2, deeplabv3 on backbone='resnet101'"),
         ("dilation", "model.head", "deeplabv3",
          "model.head='deeplabv3': expected one of fcn8s, dilation8, dilation10 on "
          "model.backbone='vgg_tiny'"),
         ("sassn", "model.backbone", "vgg16", "model.head='deeplabv2': expected one of fcn8s"),
         ("fcn8s", "model.attention", ("layer3",),
-         r"model.attention=\('layer3',\): expected \(\) on model.backbone='vgg_tiny'"),
+         r"model.attention=\('layer3',\): expected \(\) on backbone='vgg_tiny'"),
         ("dilation", "model.auxiliary_head", True,
-         "model.auxiliary_head=True: expected False on model.backbone='vgg_tiny'"),
+         "model.auxiliary_head=True: expected False on backbone='vgg_tiny'"),
         ("fcn8s", "model.weights", "vgg16.npz",
-         r"model.weights='vgg16.npz': expected a .safetensors of experiments.import_weights"),
+         r"model.weights='vgg16.npz': expected a .safetensors file of `sassn import_weights`"),
         ("fcn8s", "model.backbone", "vgg19", "model.backbone='vgg19': expected one of resnet101"),
     ],
 )  # fmt: skip
 def test_a_combination_that_cannot_be_is_named(method, field, value, message):
     config = scenes.get_config(f"method={method}")
-    validation.validate(config)
+    parse(config)
     config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=message) as error:
-        validation.validate(config)
+        parse(config)
     assert "\n" not in str(error.value)

@@ -1,1 +1,95 @@
-"""Semantic segmentation from few labels: self-attention, spectral norm, adversarial training."""
+"""Semantic segmentation from few labels, in JAX.
+
+A config describes a run; `train` carries it out, or goes on with it, in a folder; `load` gives the
+trained network back.
+
+>>> import sassn_jax, tempfile, numpy as np
+>>> config = sassn_jax.default_config("supervised", dataset="scenes", num_steps=1, batch_size=2)
+>>> config.crop_size, config.model.backbone, config.model.aspp_rates = (32, 32), "resnet_tiny", (1,)
+>>> folder = tempfile.mkdtemp() + "/run"
+>>> state = sassn_jax.train(config, folder)  # doctest: +ELLIPSIS
+run: scenes supervised, 64 images labelled, 448 not; from step 0 to 1 ...
+>>> run = sassn_jax.load(folder)
+>>> run.predict(np.zeros((40, 60, 3), np.uint8)).shape
+(40, 60)
+
+The parts stand alone, too.
+
+>>> import jax
+>>> network = sassn_jax.Generator(num_classes=5, backbone="resnet_tiny")
+>>> variables = network.init(jax.random.key(0), np.zeros((1, 33, 33, 3)), train=False)
+>>> network.apply(variables, np.zeros((1, 33, 33, 3)), train=False).shape
+(1, 33, 33, 5)
+
+What this module names is imported when it is first used: `import sassn_jax` alone does not import
+JAX.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pallas_kernels.position_attention import position_attention as position_attention
+    from sassn_jax import losses as losses
+    from sassn_jax import methods as methods
+    from sassn_jax.config import Config as Config
+    from sassn_jax.errors import InputError as InputError
+    from sassn_jax.models.dilation import Dilation as Dilation
+    from sassn_jax.models.discriminator import Discriminator as Discriminator
+    from sassn_jax.models.fcn8s import FCN8s as FCN8s
+    from sassn_jax.models.generator import Generator as Generator
+    from sassn_jax.recipes import default_config as default_config
+    from sassn_jax.training.evaluate_run import Run as Run
+    from sassn_jax.training.evaluate_run import evaluate_run as evaluate
+    from sassn_jax.training.evaluate_run import export_run as export
+    from sassn_jax.training.evaluate_run import load_run as load
+    from sassn_jax.training.loop import train_and_evaluate as train
+
+__all__ = [
+    "Config",
+    "Dilation",
+    "Discriminator",
+    "FCN8s",
+    "Generator",
+    "InputError",
+    "Run",
+    "default_config",
+    "evaluate",
+    "export",
+    "load",
+    "losses",
+    "methods",
+    "position_attention",
+    "train",
+]
+
+# Where each name is: a module, and the name in it if it is not the module itself.
+_PLACES = {
+    "Config": ("sassn_jax.config", "Config"),
+    "Dilation": ("sassn_jax.models.dilation", "Dilation"),
+    "Discriminator": ("sassn_jax.models.discriminator", "Discriminator"),
+    "FCN8s": ("sassn_jax.models.fcn8s", "FCN8s"),
+    "Generator": ("sassn_jax.models.generator", "Generator"),
+    "InputError": ("sassn_jax.errors", "InputError"),
+    "Run": ("sassn_jax.training.evaluate_run", "Run"),
+    "default_config": ("sassn_jax.recipes", "default_config"),
+    "evaluate": ("sassn_jax.training.evaluate_run", "evaluate_run"),
+    "export": ("sassn_jax.training.evaluate_run", "export_run"),
+    "load": ("sassn_jax.training.evaluate_run", "load_run"),
+    "losses": ("sassn_jax.losses", ""),
+    "methods": ("sassn_jax.methods", ""),
+    "position_attention": ("pallas_kernels.position_attention", "position_attention"),
+    "train": ("sassn_jax.training.loop", "train_and_evaluate"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, inside = _PLACES[name]
+    found = importlib.import_module(module)
+    return getattr(found, inside) if inside else found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

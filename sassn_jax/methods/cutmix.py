@@ -56,6 +56,8 @@ class CutMix(Method):
     """
 
     SETTINGS = (CutMixWeights,)
+    unlabeled_from = 0
+    takes_valid = True
     generator: Segmenter
     weights: CutMixWeights = CutMixWeights()
 
@@ -66,16 +68,6 @@ class CutMix(Method):
             Segmenter.from_config(config, num_classes, ignore_label),
             config.settings_of(CutMixWeights),
         )
-
-    @property
-    def unlabeled_from(self) -> int | None:
-        """All steps take unlabelled images."""
-        return 0
-
-    @property
-    def takes_valid(self) -> bool:
-        """Filled pixels take no part in the consistency loss."""
-        return True
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0, in which the teacher is equal to the student."""

@@ -85,6 +85,7 @@ class Mittal(Method):
     """
 
     SETTINGS = (S4GANWeights, ClassifierSettings)
+    unlabeled_from = 0
     s4gan: S4GAN
     classifier: Classifier
     classifier_optimizer: optax.GradientTransformation
@@ -124,11 +125,6 @@ class Mittal(Method):
     def generator(self) -> Segmenter:
         """The segmentation network of the low-level branch."""
         return self.s4gan.generator
-
-    @property
-    def unlabeled_from(self) -> int | None:
-        """Every step takes unlabelled images."""
-        return 0
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0. A file of weights starts the classifier's trunk too."""

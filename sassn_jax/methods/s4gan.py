@@ -66,6 +66,7 @@ class S4GAN(Method):
     """
 
     SETTINGS = (S4GANWeights,)
+    unlabeled_from = 0
     generator: Segmenter
     discriminator: ImageDiscriminator
     discriminator_optimizer: optax.GradientTransformation
@@ -80,11 +81,6 @@ class S4GAN(Method):
             two_players.optimizer_from_config(config),
             config.settings_of(S4GANWeights),
         )
-
-    @property
-    def unlabeled_from(self) -> int | None:
-        """Every step takes unlabelled images."""
-        return 0
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0."""

@@ -156,6 +156,8 @@ class UniMatch(Method):
     """
 
     SETTINGS = (UniMatchWeights,)
+    unlabeled_from = 0
+    takes_valid = True
     generator: Segmenter
     consistency: WeakToStrong
 
@@ -166,16 +168,6 @@ class UniMatch(Method):
             Segmenter.from_config(config, num_classes, ignore_label),
             WeakToStrong.from_config(config),
         )
-
-    @property
-    def unlabeled_from(self) -> int | None:
-        """All steps take unlabelled images."""
-        return 0
-
-    @property
-    def takes_valid(self) -> bool:
-        """Filled pixels take no part in the consistency losses."""
-        return True
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates G by the gradient of `objective`."""
@@ -210,6 +202,7 @@ class AdversarialUniMatch(Method):
     """
 
     SETTINGS = (LossWeights, UniMatchWeights)
+    takes_valid = True
     adversarial: Adversarial
     consistency: WeakToStrong
 
@@ -232,11 +225,6 @@ class AdversarialUniMatch(Method):
     def unlabeled_from(self) -> int | None:
         """The first step in which the paper's method takes unlabelled images."""
         return self.adversarial.unlabeled_from
-
-    @property
-    def takes_valid(self) -> bool:
-        """Filled pixels take no part in the consistency losses."""
-        return True
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0."""

@@ -1,4 +1,5 @@
 import dataclasses
+import gzip
 import json
 import re
 import shutil
@@ -174,6 +175,19 @@ def test_a_stopped_run_goes_on_to_the_same_bits(whole, workdir, monkeypatch):
     steps = [row["step"] for row in rows_of(workdir) if "loss/generator" in row]
     assert steps == sorted(set(steps))
     assert steps[-1] == 8
+
+
+def test_a_profile_of_some_steps(workdir, capsys):
+    """The trace holds the steps that were asked for, and lies where TensorBoard looks."""
+    config = tiny_config("supervised")
+    config.num_steps, config.profile = 3, (1, 1)
+    train_and_evaluate(config, workdir)
+    assert "profile of 1 steps" in capsys.readouterr().out
+    [folder] = (workdir / "plugins" / "profile").iterdir()
+    assert list(folder.glob("*.xplane.pb"))
+    trace = json.loads(gzip.decompress((folder / "perfetto_trace.json.gz").read_bytes()))
+    steps = [x for x in trace["traceEvents"] if x.get("name") == "PjitFunction(step)"]
+    assert len(steps) == 1
 
 
 def test_a_finished_run_is_left_alone(supervised_run):

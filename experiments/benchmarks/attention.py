@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.attention_shapes import SHAPES, AttentionShape
 from pallas_kernels.position_attention import IMPLEMENTATIONS, position_attention
-from pallas_kernels.position_attention.shapes import SHAPES, AttentionShape
 from sassn_jax.errors import InputError
 from sassn_jax.training import parallel
 

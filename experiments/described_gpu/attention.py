@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from experiments.attention_shapes import SHAPES as NAMED_SHAPES
+from experiments.attention_shapes import AttentionShape
 from experiments.described_gpu import compiler, kernels, matmuls
 from experiments.described_gpu.gpus import GPUS
 from experiments.described_gpu.kernels import Kernel
 from pallas_kernels.position_attention import position_attention
-from pallas_kernels.position_attention.shapes import SHAPES as NAMED_SHAPES
-from pallas_kernels.position_attention.shapes import AttentionShape
 
 NUMERICS = {
     "bfloat16": (jnp.bfloat16, lax.Precision.DEFAULT),

@@ -1,7 +1,7 @@
 """The GPU kernels, interpreted on a CPU, against float64 NumPy.
 
-The interpreter fills what lies beyond an array with NaN, so that a tile which reaches there without
-a mask shows. It computes in float32 whatever the precision: TF32's error is not to be seen here.
+The interpreter puts NaN beyond the end of an array, which shows tiles that are read without a mask.
+It computes in float32 whatever the precision, so TF32's error does not show.
 """
 
 import functools
@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pallas_kernels.position_attention import position_attention, triton, triton_call
+from pallas_kernels.position_attention import position_attention, triton
 from pallas_kernels.position_attention.tile_sizes import KernelTiles, TileSizes
+from pallas_kernels.position_attention.triton_call import launch
 
 from .definition import (
     TOLERANCES,
@@ -167,18 +168,27 @@ def test_a_second_run_gives_the_same_bits(compiled, inputs):
         np.testing.assert_array_equal(first, second)
 
 
-def test_what_is_read_beyond_an_array_would_show(monkeypatch, inputs):
-    """That the other tests are worth something: without masks there is NaN in the output."""
-    masked = triton_call._tile
-    monkeypatch.setattr(triton_call, "_tile", lambda *spans: (masked(*spans)[0], None))
-    attention = functools.partial(position_attention, implementation=INTERPRETED)
-    assert np.isnan(jax.jit(attention)(*inputs[:3])).any()
+SMALL_TILES = TileSizes(block_q=16, block_k=32, block_qk=16, block_v=16, num_warps=4, num_stages=1)
+
+
+def test_a_tile_is_zero_beyond_an_array_where_the_interpreter_has_nan():
+    """So the other tests notice a tile that is read without a mask."""
+
+    def kernel(x, loaded, unmasked):
+        whole = ((0, 32), (0, 16))
+        loaded.store(*whole, jnp.full((32, 16), x.load(*whole).sum()))
+        unmasked.store(*whole, jnp.full((32, 16), x.ref[...].sum()))
+
+    like = jax.ShapeDtypeStruct((2, 20, 10), jnp.float32)
+    run = functools.partial(launch, kernel, grid=(1, 1), results=[like] * 2, tiles=SMALL_TILES)
+    loaded, unmasked = run(jnp.ones(like.shape), name="sum", interpret=True)
+    np.testing.assert_array_equal(loaded, np.full(like.shape, 20 * 10))
+    assert np.isnan(unmasked).all()
 
 
 def test_tiles_of_the_caller():
     """Of the smallest size, so that every loop has several rounds."""
-    sizes = TileSizes(block_q=16, block_k=32, block_qk=16, block_v=16, num_warps=4, num_stages=1)
-    tiles = KernelTiles(forward=sizes, d_v=sizes, d_q=sizes, d_k=sizes)
+    tiles = KernelTiles(forward=SMALL_TILES, d_v=SMALL_TILES, d_q=SMALL_TILES, d_k=SMALL_TILES)
     inputs = arrays(1, 70, 40, 37)
     attention = functools.partial(triton.position_attention, tiles=tiles, interpret=True)
     run = jax.jit(functools.partial(and_gradients, attention))

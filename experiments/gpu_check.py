@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -79,7 +79,8 @@ def compile_all(cases: Sequence[Case]) -> list[Outcome]:
     workers = ProcessPoolExecutor(
         len(os.sched_getaffinity(0)),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_leave_interrupts_to_the_parent,
+        initializer=signal.signal,  # leaves Ctrl-C to the parent
+        initargs=(signal.SIGINT, signal.SIG_IGN),
     )
     outcomes = []
     try:
@@ -95,41 +96,30 @@ def compile_all(cases: Sequence[Case]) -> list[Outcome]:
     return outcomes
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def kernel_table(gpu: str, outcomes: Sequence[Outcome]) -> Table:
     """Returns a table with a row for each kernel."""
     limit = described_gpu.GPUS[gpu].shared_memory // 1024
+    columns: dict[str, Callable[[Outcome, KernelReport], str]] = {
+        "registers": lambda _, x: str(x.kernel.registers),
+        "spills,\nbytes": lambda _, x: str(x.kernel.spills),
+        f"shared memory,\nKiB of {limit}": lambda _, x: f"{x.kernel.shared_memory / 1024:.1f}",
+        "tensor-core\ninstructions": lambda _, x: (
+            ", ".join(f"{count} {name}" for name, count in x.kernel.tensor_instructions.items())
+            or "-"
+        ),
+        "scalar\nFMAs": lambda _, x: str(x.kernel.multiply_adds),
+        "multiply-adds\nover the least": lambda _, x: f"{x.work:.2f}",
+        "scratch of\nall, MiB": lambda outcome, _: f"{outcome.scratch / MIB:.2f}",
+    }
     table = Table(title=f"Kernels for {described_gpu.GPUS[gpu].device_kind}", box=SIMPLE)
     for name in ("shape", "numerics", "kernel"):
         table.add_column(name, no_wrap=True)
-    for name in (
-        "registers",
-        "spills,\nbytes",
-        f"shared memory,\nKiB of {limit}",
-        "tensor-core\ninstructions",
-        "scalar\nFMAs",
-        "multiply-adds\nover the least",
-        "scratch of\nall, MiB",
-    ):
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for outcome, report in _reports(gpu, outcomes):
-        kernel = report.kernel
-        tensor = kernel.tensor_instructions.items()
-        table.add_row(
-            outcome.case.shape,
-            outcome.case.numerics,
-            kernel.name.removeprefix("position_attention_"),
-            str(kernel.registers),
-            str(kernel.spills),
-            f"{kernel.shared_memory / 1024:.1f}",
-            ", ".join(f"{count} {name}" for name, count in tensor) or "-",
-            str(kernel.multiply_adds),
-            f"{report.work:.2f}",
-            f"{outcome.scratch / MIB:.2f}",
-        )
+        case, kernel = outcome.case, report.kernel.name.removeprefix("position_attention_")
+        cells = (cell(outcome, report) for cell in columns.values())
+        table.add_row(case.shape, case.numerics, kernel, *cells)
     return table
 
 

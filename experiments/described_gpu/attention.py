@@ -24,7 +24,7 @@ NUMERICS = {
     "tf32": (jnp.float32, lax.Precision.DEFAULT),
     "float32": (jnp.float32, lax.Precision.HIGHEST),
 }
-# They show how memory grows.
+# They show how memory grows with N.
 GROWING_SHAPES = {
     "n4096": AttentionShape(1, 4096, 256, 2048),
     "n16384": AttentionShape(1, 16384, 256, 2048),
@@ -37,6 +37,8 @@ WIDE_SHAPES = {
 }
 SHAPES = NAMED_SHAPES | WIDE_SHAPES | GROWING_SHAPES
 KERNELS = tuple(f"position_attention_{x}" for x in ("forward", "d_v", "d_q", "d_k"))
+
+Attention = Callable[[Array, Array, Array], Array]  # of q, k and v
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +64,10 @@ class Case:
 
     def __str__(self) -> str:
         """Returns a name for the lines of a report."""
-        parts = [self.gpu, self.shape, self.numerics]
-        parts += [self.implementation] * (self.implementation != "triton")
-        parts += ["loss"] * self.loss
-        parts += [f"{self.devices} devices"] * (self.devices > 1)
-        return " ".join(parts)
+        kind = "" if self.implementation == "triton" else self.implementation
+        devices = f"{self.devices} devices" if self.devices > 1 else ""
+        parts = (self.gpu, self.shape, self.numerics, kind, "loss" * self.loss, devices)
+        return " ".join(filter(None, parts))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -157,9 +158,7 @@ def compile_case(case: Case) -> Outcome:
     )
 
 
-def attention(
-    implementation: str, numerics: str, scale: float = 1.0
-) -> Callable[[Array, Array, Array], Array]:
+def attention(implementation: str, numerics: str, scale: float = 1.0) -> Attention:
     """Returns position attention as a function of q, k and v."""
     _, precision = NUMERICS[numerics]
     return functools.partial(
@@ -167,12 +166,10 @@ def attention(
     )
 
 
-def forward_and_backward(
-    attend: Callable[[Array, Array, Array], Array],
-) -> Callable[[Array, Array, Array, Array], tuple[Array, tuple[Array, Array, Array]]]:
+def forward_and_backward(attend: Attention) -> Callable[..., tuple[Array, tuple[Array, ...]]]:
     """Returns a function of q, k, v and the output's gradient: the output and all gradients."""
 
-    def run(q: Array, k: Array, v: Array, d_out: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    def run(q: Array, k: Array, v: Array, d_out: Array) -> tuple[Array, tuple[Array, ...]]:
         out, gradients = jax.vjp(attend, q, k, v)
         return out, gradients(d_out)
 

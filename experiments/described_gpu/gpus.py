@@ -56,30 +56,26 @@ class Gpu:
             "device_memory_size": self.memory,
             "memory_bandwidth": self.memory_bandwidth,
             "clock_rate_ghz": self.clock_ghz,
-            **_COMMON,
+            # The rest is the same in every generation since Ampere.
+            "threads_per_warp": 32,
+            "threads_per_block_limit": 1024,
+            "block_dim_limit_x": 2**31 - 1,
+            "block_dim_limit_y": 2**16 - 1,
+            "block_dim_limit_z": 2**16 - 1,
+            "registers_per_core_limit": 2**16,
+            "registers_per_block_limit": 2**16,
+            "shared_memory_per_block": 48 * 1024,  # without asking for more
+            "cuda_compute_capability": f"{{ major: {major} minor: {minor} }}",
         }
         lines = "\n".join(f"  {name}: {value}" for name, value in facts.items())
         return (
-            f"gpu_device_info {{\n{lines}\n"
-            f"  cuda_compute_capability {{ major: {major} minor: {minor} }}\n}}\n"
+            f"gpu_device_info {{\n{lines}\n}}\n"
             'platform_name: "CUDA"\n'
             "dnn_version_info { major: 9 minor: 10 }\n"
             "runtime_version { major: 13 }\n"
             f'device_description_str: "{self.device_kind}"\n'
         )
 
-
-# The same in every generation since Ampere.
-_COMMON = {
-    "threads_per_warp": 32,
-    "threads_per_block_limit": 1024,
-    "block_dim_limit_x": 2**31 - 1,
-    "block_dim_limit_y": 2**16 - 1,
-    "block_dim_limit_z": 2**16 - 1,
-    "registers_per_core_limit": 2**16,
-    "registers_per_block_limit": 2**16,
-    "shared_memory_per_block": 48 * 1024,  # without asking for more
-}
 
 GPUS = {
     "h100": Gpu(

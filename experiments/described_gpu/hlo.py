@@ -1,6 +1,7 @@
 """Bytes that a compiled program moves, sends and keeps, read from XLA's text of it."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -108,10 +109,8 @@ def _array_size(found: tuple[str, str, str]) -> int:
     kind, bits, shape = found
     if kind == "token":
         return 0
-    size = int(bits or 8) // 8  # an element of `pred` takes a byte
-    for length in filter(None, shape.split(",")):
-        size *= int(length)
-    return size
+    element = int(bits or 8) // 8  # that of `pred` takes a byte
+    return element * math.prod(map(int, filter(None, shape.split(","))))
 
 
 def traffic(module: Module, cache: int) -> int:

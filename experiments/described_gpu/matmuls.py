@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import jax
 import numpy as np
@@ -62,7 +62,7 @@ def in_program(jaxpr: Jaxpr) -> dict[Numerics, int]:
 def _multiplications(jaxpr: Jaxpr, times: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
     """Yields matmuls and convolutions, and how often each is done."""
     for equation, count in _equations(jaxpr, times):
-        if equation.primitive.name in _SIZES:
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
             if not count:
                 raise ValueError("a matmul in a loop whose length is not known")
             yield equation, count
@@ -92,22 +92,15 @@ def _rounds(equation: JaxprEqn) -> int:
 
 
 def _size(equation: JaxprEqn) -> int:
-    x, y = (cast(ShapedArray, variable.aval) for variable in equation.invars[:2])
-    result = cast(ShapedArray, equation.outvars[0].aval)
-    return _SIZES[equation.primitive.name](equation.params, x.shape, y.shape, result.shape)
-
-
-def _matmul_size(
-    params: dict[str, Any], x: tuple[int, ...], y: tuple[int, ...], result: tuple[int, ...]
-) -> int:
-    del y
-    (contracted, _), _ = params["dimension_numbers"]
-    return math.prod(result) * math.prod(x[axis] for axis in contracted)
-
-
-def _convolution_size(
-    params: dict[str, Any], x: tuple[int, ...], kernel: tuple[int, ...], result: tuple[int, ...]
-) -> int:
+    """Returns the multiply-adds of a matmul or a convolution."""
+    params = equation.params
+    x, kernel, result = (
+        cast(ShapedArray, variable.aval).shape
+        for variable in (*equation.invars[:2], equation.outvars[0])
+    )
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        return math.prod(result) * math.prod(x[axis] for axis in contracted)
     numbers = params["dimension_numbers"]
     batch, features, *out_axes = numbers.out_spec
     _, in_features, *taps_axes = numbers.rhs_spec
@@ -128,9 +121,6 @@ def _convolution_size(
         inside = (position >= 0) & (position <= spread * (x[axis] - 1))
         size *= int(np.count_nonzero(inside & (position % spread == 0)))
     return size
-
-
-_SIZES = {"dot_general": _matmul_size, "conv_general_dilated": _convolution_size}
 
 
 def _numerics(equation: JaxprEqn) -> Numerics:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -20,7 +20,7 @@ from sassn_jax.training.config import resolve
 from sassn_jax.training.validation import least_images
 
 GIB = 2**30
-# The share of a card's memory that a step may take, at which XLA aims too. The rest is for CUDA, the
+# The share of a card's memory that a step may take. XLA aims at it too. The rest is for CUDA, the
 # code of its libraries, and cuDNN's workspace.
 USABLE = 0.8
 POOL = 0.75  # the share of a card's memory that JAX reserves
@@ -176,29 +176,22 @@ def table(plan: Plan) -> Table:
     count = f"{plan.devices} x " if plan.devices > 1 else ""
     gpu = plan.gpu
     result = Table(title=f"{count}{gpu.device_kind}, {gpu.memory / GIB:.1f} GiB", box=SIMPLE)
+    columns: dict[str, Callable[[Step], str]] = {
+        "memory,\nGiB": lambda step: f"{step.memory / GIB:.2f}",
+        "of the\ncard": lambda step: f"{step.memory / gpu.memory:.0%}",
+        "scratch,\nGiB": lambda step: f"{step.scratch / GIB:.2f}",
+        "attention's\nof it, GiB": lambda step: f"{step.attention / GIB:.2f}",
+        "TFLOPs\na step": lambda step: f"{sum(step.flops.values()) / 1e12:.2f}",
+        "GB moved\na step": lambda step: f"{step.traffic / 1e9:.1f}",
+        "a step takes\nat least, ms": lambda step: (
+            f"{1e3 * max(step.least_seconds(gpu).values()):.1f}"
+        ),
+    }
     result.add_column("", no_wrap=True)
-    for name in (
-        "memory,\nGiB",
-        "of the\ncard",
-        "scratch,\nGiB",
-        "attention's\nof it, GiB",
-        "TFLOPs\na step",
-        "GB moved\na step",
-        "a step takes\nat least, ms",
-    ):
+    for name in columns:
         result.add_column(name, justify="right", no_wrap=True)
-    for variant in plan.tried:
-        step = variant.step
-        result.add_row(
-            describe(variant.switches),
-            f"{step.memory / GIB:.2f}",
-            f"{step.memory / gpu.memory:.0%}",
-            f"{step.scratch / GIB:.2f}",
-            f"{step.attention / GIB:.2f}",
-            f"{sum(step.flops.values()) / 1e12:.2f}",
-            f"{step.traffic / 1e9:.1f}",
-            f"{1e3 * max(step.least_seconds(gpu).values()):.1f}",
-        )
+    for x in plan.tried:
+        result.add_row(describe(x.switches), *(cell(x.step) for cell in columns.values()))
     return result
 
 
@@ -223,7 +216,7 @@ def remarks(plan: Plan) -> list[str]:
         lines.append("It fits as configured.")
     if step.recomputed:
         lines.append(
-            f"To save memory XLA computes {step.recomputed} results twice, which the FLOPs leave out."
+            f"XLA computes {step.recomputed} results twice to save memory. FLOPs count them once."
         )
     if plan.devices > 1:
         lines.append(f"Each GPU sends {step.sent / 1e6:,.1f} MB a step to the others.")

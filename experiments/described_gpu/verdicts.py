@@ -6,15 +6,8 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from experiments.described_gpu.attention import (
-    KERNELS,
-    NUMERICS,
-    SHAPES,
-    WIDE_SHAPES,
-    Case,
-    KernelReport,
-    Outcome,
-)
+from experiments.described_gpu import attention
+from experiments.described_gpu.attention import KERNELS, NUMERICS, Case, KernelReport, Outcome
 from experiments.described_gpu.gpus import GPUS
 
 MIB = 2**20
@@ -33,7 +26,7 @@ def failures(outcome: Outcome) -> list[str]:
         lines += [f"{case}: no kernel {name} in the program" for name in sorted(missing)]
         limit = MAX_SCRATCH.get(case.shape, outcome.scratch)
         if case.loss:
-            shape = SHAPES[case.shape]
+            shape = attention.SHAPES[case.shape]
             itemsize = jnp.dtype(NUMERICS[case.numerics][0]).itemsize
             limit += shape.batch * shape.positions * shape.v_width * itemsize
         if outcome.scratch > limit:
@@ -89,7 +82,7 @@ def _kernel_failures(case: Case, report: KernelReport) -> list[str]:
 
 def _max_work(case: Case, kernel: str) -> float:
     """Returns the largest allowed ratio of a kernel's multiply-adds to the fewest possible."""
-    if case.shape in WIDE_SHAPES:
+    if case.shape in attention.WIDE_SHAPES:
         return math.inf
     if case.numerics == "float32":
         return 3.0

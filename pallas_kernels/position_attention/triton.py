@@ -153,7 +153,7 @@ class _Views(NamedTuple):
 def _forward_kernel(
     views: _Views, scale: float, precision: lax.Precision, tiles: TileSizes
 ) -> None:
-    positions, _ = views.q.size
+    positions = views.q.size[0]
     queries = (pl.program_id(0) * tiles.block_q, tiles.block_q)
     columns = (pl.program_id(1) * tiles.block_v, tiles.block_v)
     scores_with_queries = tile_math.scores_with(

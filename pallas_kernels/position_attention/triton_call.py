@@ -99,7 +99,7 @@ def launch(
         return pl.BlockSpec((None, *size), lambda i, j, image: (image,) + (0,) * len(size))
 
     def run(*refs: Any) -> None:
-        sizes = [x.shape[1:] for x in (*arrays, *results)]
+        sizes = [x.shape[1:] for x in arrays] + [x.shape[1:] for x in results]
         kernel(*map(View, refs, sizes))
 
     def call(*arrays: Array) -> tuple[Array, ...]:

@@ -72,7 +72,7 @@ def backward(
 
 def _d_v_kernel(views: _Views, scale: float, precision: lax.Precision, tiles: TileSizes) -> None:
     """DV = P^T dO, for `block_k` keys and `block_v` columns."""
-    positions, _ = views.q.size
+    positions = views.q.size[0]
     keys = (pl.program_id(0) * tiles.block_k, tiles.block_k)
     columns = (pl.program_id(1) * tiles.block_v, tiles.block_v)
     scores_with_keys = tile_math.scores_with(
@@ -94,7 +94,7 @@ def _d_v_kernel(views: _Views, scale: float, precision: lax.Precision, tiles: Ti
 
 def _d_q_kernel(views: _Views, scale: float, precision: lax.Precision, tiles: TileSizes) -> None:
     """DQ = scale * dS K with dS = P (dO V^T - correction), for `block_q` queries."""
-    positions, _ = views.q.size
+    positions = views.q.size[0]
     queries = (pl.program_id(0) * tiles.block_q, tiles.block_q)
     columns = (pl.program_id(1) * tiles.block_qk, tiles.block_qk)
     scores_with_queries = tile_math.scores_with(
@@ -119,7 +119,7 @@ def _d_q_kernel(views: _Views, scale: float, precision: lax.Precision, tiles: Ti
 
 def _d_k_kernel(views: _Views, scale: float, precision: lax.Precision, tiles: TileSizes) -> None:
     """DK = scale * dS^T Q, for `block_k` keys."""
-    positions, _ = views.q.size
+    positions = views.q.size[0]
     keys = (pl.program_id(0) * tiles.block_k, tiles.block_k)
     columns = (pl.program_id(1) * tiles.block_qk, tiles.block_qk)
     scores_with_keys = tile_math.scores_with(

@@ -1,4 +1,4 @@
-"""Which implementation a call takes, and in what precision its matmuls are."""
+"""Which implementation a call uses, and the precision of its matmuls."""
 
 import functools
 import subprocess
@@ -31,7 +31,7 @@ DEFAULT = (lax.Precision.DEFAULT,) * 2
 
 
 def shapes(positions=100, qk_width=8, v_width=24, dtype="float32"):
-    """q, k, v and the output's cotangent, without values."""
+    """Shapes of q, k, v and the output's cotangent."""
     widths = (qk_width, qk_width, v_width, v_width)
     return [jax.ShapeDtypeStruct((2, positions, width), dtype) for width in widths]
 

@@ -22,13 +22,13 @@ from pallas_kernels.position_attention import blockwise, position_attention
 from .definition import arrays, assert_matches, error, with_gradients
 
 NAMES = ["blockwise", "reference"]
-# N: alone, below, at and above a power of two, primes, and real maps. 713 = 23 x 31.
+# N: one, below, at and above a power of two, primes, and real maps. 713 = 23 x 31.
 POSITIONS = [1, 7, 16, 63, 65, 100, 713]
 
 
 @pytest.fixture(params=[None, 1 << 10], ids=["one_block", "many_blocks"])
 def block_scores(request, monkeypatch):
-    """Also runs the loop over blocks, some of them not full, at sizes a test can afford."""
+    """Also runs the loop over blocks, some of them not full, at small sizes."""
     if request.param is not None:
         monkeypatch.setattr(blockwise, "_MAX_BLOCK_SCORES", request.param)
 

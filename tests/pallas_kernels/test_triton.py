@@ -29,12 +29,12 @@ from .definition import (
 )
 from .traced import kernels
 
-# Alone, below, at and above a power of two, primes, and real maps. 713 = 23 x 31, 1681 = 41 x 41.
+# N: one, below, at and above a power of two, primes, and real maps. 713 = 23 x 31, 1681 = 41 x 41.
 POSITIONS = [1, 7, 16, 63, 64, 65, 100, 713, 1681]
 QK_WIDTHS = [1, 8, 16, 48, 128, 256]
 V_WIDTHS = [1, 21, 64, 320, 1024, 2048]
-# One of each that is in one test or another of what can go wrong: an array smaller than a tile, the
-# last tile of positions, of q and k (300 is more than one) and of v not full, several of each.
+# Together they have an array smaller than a tile, several tiles of positions, of q and k (300 is more
+# than one) and of v, and a last tile of each that is not full.
 SAMPLE = [
     (1, 1, 1, "float32"),
     (7, 128, 21, "float16"),
@@ -50,7 +50,7 @@ BLOCKWISE_SAMPLE = [
 ]
 INTERPRETED = "triton_interpret"
 
-# To interpret takes seconds to compile and hardly any time to run.
+# An interpreted kernel takes seconds to compile and hardly any time to run.
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
@@ -86,7 +86,7 @@ random_shapes = given(
     dtype=st.sampled_from(["float32", "bfloat16", "float16"]),
     scale=st.floats(0.1, 2),
 )
-# The same shapes each time, and no file of those that failed before.
+# The same shapes in every run, and no file of earlier failures.
 repeatable = functools.partial(settings, deadline=None, derandomize=True, database=None)
 
 

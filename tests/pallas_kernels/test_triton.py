@@ -33,8 +33,8 @@ from .traced import kernels
 POSITIONS = [1, 7, 16, 63, 64, 65, 100, 713, 1681]
 QK_WIDTHS = [1, 8, 16, 48, 128, 256]
 V_WIDTHS = [1, 21, 64, 320, 1024, 2048]
-# Together they have an array smaller than a tile, several tiles of positions, of q and k (300 is more
-# than one) and of v, and a last tile of each that is not full.
+# Together they have an array smaller than a tile, several tiles of positions, of q and k (300 is
+# more than one) and of v, and a last tile of each that is not full.
 SAMPLE = [
     (1, 1, 1, "float32"),
     (7, 128, 21, "float16"),

@@ -64,8 +64,11 @@ def step() -> None:
 
 def attention() -> None:
     """Times the implementations of position attention."""
-    from experiments.benchmarks.attention import benchmark_attention
+    from experiments.benchmarks.attention import DTYPES, benchmark_attention
+    from pallas_kernels.position_attention import IMPLEMENTATIONS
 
+    command.check_names(_IMPLEMENTATIONS, IMPLEMENTATIONS)
+    command.check_names(_DTYPES, DTYPES)
     result = benchmark_attention(_SHAPES.value, _IMPLEMENTATIONS.value, _DTYPES.value, _STEPS.value)
     console = make_console(soft_wrap=True)
     for case in result["cases"]:

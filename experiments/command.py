@@ -10,7 +10,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -107,6 +107,17 @@ def required(flag: flags.FlagHolder[str | None]) -> str:
     if not flag.value:
         raise InputError(f"--{flag.name}: not given; see --help")
     return flag.value
+
+
+def check_names(flag: flags.FlagHolder[list[str]], allowed: Collection[str]) -> None:
+    """Checks a flag that lists names.
+
+    Raises:
+      InputError: listing what is allowed.
+    """
+    for name in flag.value or [""]:
+        if name not in allowed:
+            raise InputError(f"--{flag.name}: {name!r}: expected some of {', '.join(allowed)}")
 
 
 @contextlib.contextmanager

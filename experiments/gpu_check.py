@@ -1,11 +1,11 @@
-"""Compiles position attention's kernels for GPUs that are not there: `make gpu-check`.
+"""Compiles position attention's kernels for GPUs that need not be there: `make gpu-check`.
 
     python -m experiments.gpu_check --gpus=h100,a100 --shapes=cityscapes_sa2 --output=FILE.json
 
-Every kernel is compiled at every named shape in every numerics, and judged by what the compiler
-says: no spilled registers, no more shared memory than there is, matmuls on tensor cores, little
-work beyond the least, and memory that grows with N. Where there is a GPU, the kernels also run on
-it and are compared with the reference.
+Compiles every kernel at every named shape in every numerics and judges the compiler's report: no
+spilled registers, no more shared memory than the GPU has, matmuls on tensor cores, little more than
+the fewest multiply-adds, and memory that grows with N. Where there is a GPU, the kernels also run
+on it and are compared with the reference.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -24,20 +24,19 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import command, described_gpu
+from experiments.attention_shapes import SHAPES as NAMED_SHAPES
+from experiments.attention_shapes import AttentionShape
 from experiments.described_gpu import attention, verdicts
-from experiments.described_gpu.attention import Case, Outcome
+from experiments.described_gpu.attention import Case, KernelReport, Outcome
 from experiments.described_gpu.verdicts import MIB
-from pallas_kernels.position_attention.shapes import SHAPES as NAMED_SHAPES
-from pallas_kernels.position_attention.shapes import AttentionShape
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.terminal import make_console
 from sassn_jax.training.progress import make_reporter
 
 TABLE_WIDTH = 130
-# Those by which memory is judged.
-MEMORY_SHAPES = ("cityscapes_sa2", "n4096", "n16384", "n65536")
-# Of outputs, relative to the largest; gradients may be twice as far off.
+MEMORY_SHAPES = ("cityscapes_sa2", *attention.GROWING_SHAPES)  # by which memory is judged
+# The largest error of an output, relative to the largest value. Gradients may have twice that.
 TOLERANCES = {"bfloat16": 1e-2, "tf32": 5e-3, "float32": 2e-5}
 
 _GPUS = flags.DEFINE_list("gpus", list(described_gpu.GPUS), "GPUs to compile for.")
@@ -46,23 +45,18 @@ _OUTPUT = command.define_path("output", "", "File for the figures, JSON; none if
 
 
 def main() -> None:
-    """Compiles, shows what came of it, and fails if anything is not as it should be."""
-    _check_choice("gpus", _GPUS.value, list(described_gpu.GPUS))
-    _check_choice("shapes", _SHAPES.value, list(attention.SHAPES))
+    """Compiles the kernels, prints the reports, and fails if a requirement is not met."""
+    command.check_names(_GPUS, described_gpu.GPUS)
+    command.check_names(_SHAPES, attention.SHAPES)
     described_gpu.find_compiler()
     outcomes = compile_all(attention.cases(_GPUS.value, _SHAPES.value))
     errors = compare_on_gpu(_SHAPES.value) if _can_run() else {}
 
     console = make_console(width=max(Console().width, TABLE_WIDTH))
     for gpu in _GPUS.value:
-        console.print(kernel_table(gpu, outcomes))
-        for line in remarks(gpu, outcomes):
-            console.print(line)
+        console.print(kernel_table(gpu, outcomes), *remarks(gpu, outcomes), sep="\n")
     console.print(memory_table(outcomes))
-    if errors:
-        console.print(error_table(errors))
-    else:
-        console.print("Not run: no GPU here.")
+    console.print(error_table(errors) if errors else "Not run: no GPU here.")
     lines = [line for outcome in outcomes for line in verdicts.failures(outcome)]
     lines += verdicts.growth_failures(outcomes) + error_failures(errors)
     if _OUTPUT.value:
@@ -76,22 +70,17 @@ def main() -> None:
 
 
 def _can_run() -> bool:
-    """Whether this environment has more than a compiler; if not, JAX would only complain of it."""
+    """Whether this environment can run programs on a GPU, and not only compile them."""
     return importlib.util.find_spec("nvidia.cudnn") is not None
 
 
-def _check_choice(flag: str, given: Sequence[str], allowed: Sequence[str]) -> None:
-    for name in given or [""]:
-        if name not in allowed:
-            raise InputError(f"--{flag}: {name!r}: expected some of {', '.join(allowed)}")
-
-
 def compile_all(cases: Sequence[Case]) -> list[Outcome]:
-    """Compiles in as many processes as there are cores."""
+    """Compiles all cases, in one process for each core."""
     workers = ProcessPoolExecutor(
         len(os.sched_getaffinity(0)),
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_leave_interrupts_to_the_parent,
+        initializer=signal.signal,  # leaves Ctrl-C to the parent
+        initargs=(signal.SIGINT, signal.SIG_IGN),
     )
     outcomes = []
     try:
@@ -107,65 +96,55 @@ def compile_all(cases: Sequence[Case]) -> list[Outcome]:
     return outcomes
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def kernel_table(gpu: str, outcomes: Sequence[Outcome]) -> Table:
-    """One row a kernel."""
+    """Returns a table with a row for each kernel."""
     limit = described_gpu.GPUS[gpu].shared_memory // 1024
+    columns: dict[str, Callable[[Outcome, KernelReport], str]] = {
+        "registers": lambda _, x: str(x.kernel.registers),
+        "spills,\nbytes": lambda _, x: str(x.kernel.spills),
+        f"shared memory,\nKiB of {limit}": lambda _, x: f"{x.kernel.shared_memory / 1024:.1f}",
+        "tensor-core\ninstructions": lambda _, x: (
+            ", ".join(f"{count} {name}" for name, count in x.kernel.tensor_instructions.items())
+            or "-"
+        ),
+        "scalar\nFMAs": lambda _, x: str(x.kernel.multiply_adds),
+        "multiply-adds\nover the least": lambda _, x: f"{x.work:.2f}",
+        "scratch of\nall, MiB": lambda outcome, _: f"{outcome.scratch / MIB:.2f}",
+    }
     table = Table(title=f"Kernels for {described_gpu.GPUS[gpu].device_kind}", box=SIMPLE)
     for name in ("shape", "numerics", "kernel"):
         table.add_column(name, no_wrap=True)
-    for name in (
-        "registers",
-        "spills,\nbytes",
-        f"shared memory,\nKiB of {limit}",
-        "tensor-core\ninstructions",
-        "scalar\nFMAs",
-        "multiply-adds\nover the least",
-        "scratch of\nall, MiB",
-    ):
+    for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    for outcome in outcomes:
-        case = outcome.case
-        if case != Case(gpu, case.shape, case.numerics):
-            continue
-        for report in outcome.kernels:
-            kernel = report.kernel
-            tensor = kernel.tensor_instructions.items()
-            table.add_row(
-                case.shape,
-                case.numerics,
-                kernel.name.removeprefix("position_attention_"),
-                str(kernel.registers),
-                str(kernel.spills),
-                f"{kernel.shared_memory / 1024:.1f}",
-                ", ".join(f"{count} {name}" for name, count in tensor) or "-",
-                str(kernel.multiply_adds),
-                f"{report.work:.2f}",
-                f"{outcome.scratch / MIB:.2f}",
-            )
+    for outcome, report in _reports(gpu, outcomes):
+        case, kernel = outcome.case, report.kernel.name.removeprefix("position_attention_")
+        cells = (cell(outcome, report) for cell in columns.values())
+        table.add_row(case.shape, case.numerics, kernel, *cells)
     return table
 
 
 def remarks(gpu: str, outcomes: Sequence[Outcome]) -> list[str]:
-    """What ptxas says that kernels lose speed by, a line each."""
+    """Returns a line for each loss of speed that ptxas reports."""
     return [
         f"{outcome.case} {report.kernel.name}: {remark}"
-        for outcome in outcomes
-        if outcome.case == Case(gpu, outcome.case.shape, outcome.case.numerics)
-        for report in outcome.kernels
+        for outcome, report in _reports(gpu, outcomes)
         for remark in report.kernel.remarks
     ]
 
 
+def _reports(gpu: str, outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, KernelReport]]:
+    """Yields the kernels of the ordinary programs for a GPU, and their programs."""
+    for outcome in outcomes:
+        if outcome.case == Case(gpu, outcome.case.shape, outcome.case.numerics):
+            yield from ((outcome, report) for report in outcome.kernels)
+
+
 def memory_table(outcomes: Sequence[Outcome]) -> Table:
-    """The programs by which memory is judged, the naive ones, and those on two devices."""
+    """Returns a table of the programs that memory is judged by or compared with."""
     table = Table(
         title="Scratch in device memory of forward + backward",
-        caption="reference: the naive one. loss: the gradient of a sum of squares, of which the "
-        "attention's output is scratch too, not a result.",
+        caption="reference: the plain definition. loss: the gradient of a sum of squares, where "
+        "the attention's output is scratch and not a result.",
         box=SIMPLE,
     )
     table.add_column("program", no_wrap=True)
@@ -179,14 +158,14 @@ def memory_table(outcomes: Sequence[Outcome]) -> Table:
 
 
 def compare_on_gpu(shapes: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Runs the kernels on the GPU that is there.
+    """Runs the kernels on this machine's GPU.
 
     Returns:
-      By shape and numerics the largest errors of the output and of the gradients, each relative to
-      the largest value that the reference gives.
+      For each shape and numerics the largest errors of the output and the gradients, each relative
+      to the largest value of the reference.
 
     Raises:
-      InputError: JAX cannot use it.
+      InputError: JAX cannot use the GPU.
     """
     import jax
 
@@ -194,7 +173,7 @@ def compare_on_gpu(shapes: Sequence[str]) -> dict[str, dict[str, float]]:
 
     parallel.check_platform()
     if jax.default_backend() != "gpu":
-        raise InputError("a GPU is there, and JAX cannot use it: see what nvidia-smi says of it")
+        raise InputError("JAX cannot use the GPU of this machine: see what nvidia-smi reports")
     return {
         f"{shape} {numerics}": errors("triton", attention.SHAPES[shape], numerics)
         for shape in shapes
@@ -204,18 +183,16 @@ def compare_on_gpu(shapes: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def errors(implementation: str, shape: AttentionShape, numerics: str) -> dict[str, float]:
-    """Compares an implementation with the reference in true float32, on random arrays."""
+    """Returns an implementation's errors against the reference in true float32."""
     import jax
     import jax.numpy as jnp
 
     dtype, _ = attention.NUMERICS[numerics]
-    widths = (shape.qk_width, shape.qk_width, shape.v_width, shape.v_width)
-    keys = jax.random.split(jax.random.key(0), len(widths))
+    keys = jax.random.split(jax.random.key(0), 4)
     arrays = [
-        jax.random.normal(key, (shape.batch, shape.positions, width), dtype)
-        for key, width in zip(keys, widths, strict=True)
+        jax.random.normal(key, size, dtype) for key, size in zip(keys, shape.arrays(), strict=True)
     ]
-    scale = shape.qk_width**-0.5  # scores near 1: the error of TF32 grows with them
+    scale = shape.qk_width**-0.5  # keeps scores near 1, since TF32's error grows with them
 
     def run(implementation: str, numerics: str, arrays: list[jax.Array]) -> list[jax.Array]:
         attend = attention.attention(implementation, numerics, scale)
@@ -230,7 +207,7 @@ def errors(implementation: str, shape: AttentionShape, numerics: str) -> dict[st
 
 
 def error_table(errors: Mapping[str, Mapping[str, float]]) -> Table:
-    """One row a shape and numerics."""
+    """Returns a table with a row for each shape and numerics."""
     table = Table(title="On the GPU: largest error, relative to the largest value", box=SIMPLE)
     table.add_column("", no_wrap=True)
     for name in ("out", "d_q", "d_k", "d_v"):
@@ -241,12 +218,12 @@ def error_table(errors: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def error_failures(errors: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Returns which results are too far off, a line each."""
+    """Returns a line for each result whose error is too large."""
     lines = []
     for case, values in errors.items():
         for name, value in values.items():
             limit = TOLERANCES[case.split()[1]] * (1 if name == "out" else 2)
-            if not value <= limit:  # a NaN is too far off
+            if not value <= limit:  # also for NaN
                 lines.append(f"on the GPU: {case} {name}: error {value:.1e}, at most {limit:.0e}")
     return lines
 

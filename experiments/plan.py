@@ -1,11 +1,11 @@
-"""Says before a run whether it fits a GPU, and how long it takes at the least.
+"""Says before a run whether it fits a GPU, and the least time that it takes.
 
     make plan FLAGS='--config=configs/NAME.py --gpu=NAME [--num_gpus=8] [--output=FILE.json]'
 
 The training step is compiled for the GPU, which need not be there. Neither weights nor data are
-needed; one's own dataset (configs/folder.py) must be prepared, since it has the classes. If it does
-not fit, bfloat16, rematerialisation and accumulation are tried, the cheapest first, until it does;
-the exit code is 1 if it never does.
+needed; but your own dataset (configs/folder.py) must be prepared, because it defines the classes.
+If the run does not fit, bfloat16, rematerialisation and accumulation are tried, the cheapest first.
+The exit code is 1 if nothing makes it fit.
 """
 
 import sys
@@ -33,10 +33,9 @@ flags.mark_flag_as_required("config")
 
 
 def main() -> None:
-    """Compiles until something fits, and prints what is known then."""
+    """Compiles variants of the run until one fits, and prints the findings."""
     if _GPU.value not in described_gpu.GPUS:
-        names = ", ".join(described_gpu.GPUS)
-        raise InputError(f"--gpu={_GPU.value}: expected one of {names}")
+        raise InputError(f"--gpu={_GPU.value}: expected one of {', '.join(described_gpu.GPUS)}")
     output = Path(_OUTPUT.value)
     if not output.parent.is_dir():
         raise InputError(f"--output={output}: there is no folder {output.parent}; make it first")
@@ -44,9 +43,7 @@ def main() -> None:
     described_gpu.find_compiler()
     plan = planning.make_plan(config, described_gpu.GPUS[_GPU.value], _NUM_GPUS.value)
     console = make_console(width=max(Console().width, WIDTH))
-    console.print(planning.table(plan))
-    for line in planning.remarks(plan):
-        console.print(line)
+    console.print(planning.table(plan), *planning.remarks(plan), sep="\n")
     if _OUTPUT.value:
         write_json(output, planning.figures(plan))
     if not plan.fits:

@@ -1,1 +1,1 @@
-"""Array operations that deserve more than one implementation; they know nothing of segmentation."""
+"""Array operations with several implementations each. They know nothing of segmentation."""

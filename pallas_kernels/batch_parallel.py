@@ -1,7 +1,7 @@
-"""Gives an opaque function of batches what JAX gives its own: batching and splitting over devices.
+"""Makes a function of batches that JAX cannot look into work under `vmap` and over devices.
 
-A Pallas kernel is a black box to the compiler. Left alone, it is handed whole arrays: under a mesh
-they are gathered on every device first.
+A Pallas kernel is a black box to the compiler. Without further rules, every device of a mesh would
+gather whole arrays before it calls the kernel.
 """
 
 import functools
@@ -22,14 +22,14 @@ def batch_parallel(function: Function, num_results: int, no_derivative: str) -> 
     """Returns the function with rules for `vmap`, for devices and for derivatives.
 
     Args:
-      function: of arrays that all begin with the batch axis; so do its results, and each example's
-        results depend on that example alone.
-      num_results: how many arrays it returns.
-      no_derivative: what a TypeError says where it is differentiated.
+      function: takes and returns arrays whose first axis is the batch. The results of an example
+        must depend on that example alone.
+      num_results: number of arrays that it returns.
+      no_derivative: message of the TypeError that a derivative raises.
 
     Returns:
-      The same function. Under a mesh every device takes its own examples; `vmap` adds its axis to
-      the batch; a derivative raises TypeError, as JAX's own functions without one do.
+      A function of the same arrays. Under a mesh every device takes its own examples; `vmap` merges
+      its axis into the batch; a derivative raises TypeError, as in JAX's functions without one.
     """
     split = custom_partitioning(function)
     split.def_partition(
@@ -45,7 +45,7 @@ def batch_parallel(function: Function, num_results: int, no_derivative: str) -> 
 def _partition(
     function: Function, mesh: Mesh, arguments: tuple[Any, ...], results: tuple[Any, ...]
 ) -> tuple[Mesh, Function, tuple[NamedSharding, ...], tuple[NamedSharding, ...]]:
-    """Splits every array over the devices that any one's batch is split over."""
+    """Splits the batch of every array like that of the first array that is split."""
     specs = [x.sharding.spec for x in (*arguments, *results)]
     batch = next((spec[0] for spec in specs if spec and spec[0] is not None), None)
     sharding = NamedSharding(mesh, PartitionSpec(batch))
@@ -53,7 +53,7 @@ def _partition(
 
 
 def _sharding_rule(mesh: Mesh, arguments: Any, results: Any) -> tuple[str, dict[str, Any]]:
-    """The batch axis is one for all arrays, every other axis must be whole on each device."""
+    """Says that all arrays share the batch axis and that no other axis may be split."""
     del mesh
     whole: list[str] = []
 
@@ -69,7 +69,7 @@ def _sharding_rule(mesh: Mesh, arguments: Any, results: Any) -> tuple[str, dict[
 def _merge_axis(
     function: Function, num_results: int, axis_size: int, in_batched: list[bool], *arrays: Array
 ) -> tuple[tuple[Array, ...], tuple[bool, ...]]:
-    """Makes the axis of `vmap` a part of the batch."""
+    """Merges the axis of `vmap` into the batch."""
 
     def merge(x: Array, is_batched: bool) -> Array:
         if not is_batched:

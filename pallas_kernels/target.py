@@ -1,13 +1,14 @@
-"""What the program that is being traced will run on."""
+"""The platform that a traced program is for."""
 
 import jax
 
 
 def target_platform() -> str:
-    """Returns `cpu`, `gpu` or `tpu`: of the described device, the default device, or JAX's backend.
+    """Returns `cpu`, `gpu` or `tpu`: the platform of the first of these that is set.
 
-    A device is described by the mesh in use, as in `jax.sharding.use_abstract_mesh`. Where arrays
-    stand is not known in tracing.
+    These are the device that the mesh in use describes (see `jax.sharding.use_abstract_mesh`),
+    JAX's default device, and JAX's backend. The devices of the arrays are not known while a program
+    is traced.
     """
     described = jax.sharding.get_abstract_mesh().abstract_device  # under a mesh, and in shard_map
     if described is not None:

@@ -1,7 +1,7 @@
 """The time of position attention: ours, and PyTorch's.
 
-All take turns, round by round, and a ratio is the median over the rounds of the ratios within one:
-so it holds on a machine that is busy with other things.
+All implementations take turns, one round after another. A ratio is the median of the ratios within
+each round, so it holds on a machine that is busy with other things.
 """
 
 import functools
@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pallas_kernels.position_attention import IMPLEMENTATIONS, position_attention
-from pallas_kernels.position_attention.shapes import SHAPES, AttentionShape
+from experiments.attention_shapes import SHAPES, AttentionShape
+from pallas_kernels.position_attention import position_attention
 from sassn_jax.errors import InputError
 from sassn_jax.training import parallel
 
@@ -25,7 +25,7 @@ _PEAK = "peak"
 _PEAK_SIZE = 2048
 _PEAK_OPERATIONS = 2 * _PEAK_SIZE**3
 
-Run = Callable[[], Any]  # returns when its result is there
+Run = Callable[[], Any]  # returns when its result is complete
 
 
 def benchmark_attention(
@@ -33,29 +33,22 @@ def benchmark_attention(
 ) -> dict[str, Any]:
     """Times the forward pass alone, and the forward pass with all gradients.
 
-    A forward pass counts 2 B N^2 (Dqk + Dv) operations, and the gradients twice as many, as if
-    nothing were computed anew.
+    A forward pass counts as 2 B N^2 (Dqk + Dv) operations, the gradients as twice as many:
+    operations that are done again do not count.
 
     Args:
-      shapes: names in `SHAPES`, or sizes such as `1x8385x64x512`; None for all named ones.
+      shapes: names in `SHAPES`, or sizes such as `1x8385x64x512`; None for all names.
       implementations: names in `IMPLEMENTATIONS`.
-      dtypes: of q, k and v.
-      rounds: how many times each is run, after one that is not timed.
+      dtypes: of q, k and v, names in `DTYPES`.
+      rounds: how many times each is run, after a first time that is not counted.
 
     Returns:
-      `cases`, with medians in seconds for each of ours and, where it is installed, for PyTorch, and
-      `peak_flops_per_second` of a square matmul, timed in the same rounds.
+      `cases`. Each has medians in seconds for our implementations and, where it is installed, for
+      PyTorch, and `peak_flops_per_second` of a square matmul, timed in the same rounds.
 
     Raises:
-      InputError: a name or size that there is not, or no device.
+      InputError: unknown name or wrong size in `shapes`; JAX has no device.
     """
-    for flag, given, allowed in (
-        ("implementations", implementations, IMPLEMENTATIONS),
-        ("dtypes", dtypes, DTYPES),
-    ):
-        for name in given or [""]:
-            if name not in allowed:
-                raise InputError(f"--{flag}: {name!r}: expected some of {', '.join(allowed)}")
     parallel.check_platform()
     named = {name: _shape(name) for name in (SHAPES if shapes is None else shapes)}
     cases = [
@@ -87,10 +80,9 @@ def _time_case(
     shape: AttentionShape, implementations: Sequence[str], dtype: str, rounds: int
 ) -> dict[str, Any]:
     rng = np.random.default_rng(0)
-    sizes = (shape.batch, shape.positions)
-    q, k = rng.normal(size=(2, *sizes, shape.qk_width)) * shape.qk_width**-0.25
-    v, d_out = rng.normal(size=(2, *sizes, shape.v_width))
-    arrays = [x.astype(np.float32) for x in (q, k, v, d_out)]
+    arrays = [rng.normal(size=size).astype(np.float32) for size in shape.arrays()]
+    for x in arrays[:2]:
+        x *= shape.qk_width**-0.25  # so that the variance of the scores is 1
 
     runs: dict[str, tuple[Run, Run]] = {}
     figures: dict[str, dict[str, Any]] = {}
@@ -125,7 +117,7 @@ def _time_case(
 
 
 def _ours(name: str, arrays: Sequence[np.ndarray], dtype: str) -> tuple[Run, Run, int]:
-    """Returns the forward pass, the same with gradients, and the latter's scratch in bytes."""
+    """Returns the forward pass, the pass with gradients, and the scratch of the latter in bytes."""
     q, k, v, d_out = (jnp.asarray(x, dtype) for x in arrays)
     attend = functools.partial(position_attention, implementation=name)
 
@@ -144,7 +136,7 @@ def _ours(name: str, arrays: Sequence[np.ndarray], dtype: str) -> tuple[Run, Run
 
 
 def _pytorch(arrays: Sequence[np.ndarray], dtype: str) -> dict[str, tuple[Run, Run]]:
-    """Returns PyTorch's attention and the plain formula in PyTorch, on a GPU if both have one."""
+    """Returns PyTorch's attention and the plain formula, on a GPU if JAX and PyTorch see one."""
     import torch
 
     on_gpu = jax.default_backend() == "gpu" and torch.cuda.is_available()
@@ -187,7 +179,7 @@ def _matmul(dtype: str) -> Run:
 
 
 def _seconds(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Times of all, in turn; the first round is not counted."""
+    """Returns the seconds of each run in each round, without the first round."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(1 + rounds):
         for name, run in runs.items():

@@ -1,8 +1,8 @@
-"""Programs compiled for NVIDIA GPUs that are not there, and what the compiler says of them.
+"""Compiles programs for NVIDIA GPUs that need not be there, and reads what the compiler reports.
 
-XLA needs a description of a GPU, not the GPU, to compile for it. What comes back is exact: the
-program's memory, and registers, spills, shared memory and instructions of every kernel. Speed does
-not.
+To compile for a GPU, XLA needs only a description of it. The compiler then reports exactly how much
+memory the program takes, and the registers, spills, shared memory and instructions of every kernel.
+It does not report speed.
 
     mesh = described_gpu.make_mesh(described_gpu.GPUS["h100"])
     program = described_gpu.compile_for(mesh, jax.jit(function), *shapes, dump=folder)

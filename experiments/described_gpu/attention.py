@@ -12,31 +12,33 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.sharding import NamedSharding, PartitionSpec
 
+from experiments.attention_shapes import SHAPES as NAMED_SHAPES
+from experiments.attention_shapes import AttentionShape
 from experiments.described_gpu import compiler, kernels, matmuls
 from experiments.described_gpu.gpus import GPUS
 from experiments.described_gpu.kernels import Kernel
 from pallas_kernels.position_attention import position_attention
-from pallas_kernels.position_attention.shapes import SHAPES as NAMED_SHAPES
-from pallas_kernels.position_attention.shapes import AttentionShape
 
 NUMERICS = {
     "bfloat16": (jnp.bfloat16, lax.Precision.DEFAULT),
     "tf32": (jnp.float32, lax.Precision.DEFAULT),
     "float32": (jnp.float32, lax.Precision.HIGHEST),
 }
-# From which one sees how memory grows.
+# They show how memory grows with N.
 GROWING_SHAPES = {
     "n4096": AttentionShape(1, 4096, 256, 2048),
     "n16384": AttentionShape(1, 16384, 256, 2048),
     "n65536": AttentionShape(1, 65536, 64, 512),
 }
-# Queries and keys of half the features' width, and of their whole width as in the paper's text.
+# Queries and keys with half the features' width, and with their whole width as in the paper's text.
 WIDE_SHAPES = {
     "voc_sa1_wide": AttentionShape(8, 41 * 41, 512, 1024),
     "voc_sa2_wide": AttentionShape(8, 41 * 41, 2048, 2048),
 }
 SHAPES = NAMED_SHAPES | WIDE_SHAPES | GROWING_SHAPES
 KERNELS = tuple(f"position_attention_{x}" for x in ("forward", "d_v", "d_q", "d_k"))
+
+Attention = Callable[[Array, Array, Array], Array]  # of q, k and v
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +49,10 @@ class Case:
       gpu: a name in `GPUS`.
       shape: a name in `SHAPES`.
       numerics: a name in `NUMERICS`.
-      implementation: of position attention.
-      loss: whether the program is the gradient of a sum of squares. Its scratch then holds the
-        attention's output too, which is else a result.
-      devices: how many share the batch.
+      implementation: name of an implementation of position attention.
+      loss: whether the program is the gradient of a sum of squares. The attention's output is then
+        part of the scratch, not a result.
+      devices: number of GPUs that share the batch.
     """
 
     gpu: str
@@ -61,22 +63,21 @@ class Case:
     devices: int = 1
 
     def __str__(self) -> str:
-        """Names it in a line of a report."""
-        parts = [self.gpu, self.shape, self.numerics]
-        parts += [self.implementation] * (self.implementation != "triton")
-        parts += ["loss"] * self.loss
-        parts += [f"{self.devices} devices"] * (self.devices > 1)
-        return " ".join(parts)
+        """Returns a name for the lines of a report."""
+        kind = "" if self.implementation == "triton" else self.implementation
+        devices = f"{self.devices} devices" if self.devices > 1 else ""
+        parts = (self.gpu, self.shape, self.numerics, kind, "loss" * self.loss, devices)
+        return " ".join(filter(None, parts))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KernelReport:
-    """A kernel, and what it should do at the least.
+    """A compiled kernel and its arithmetic.
 
     Attributes:
       kernel: as compiled.
-      work: multiply-adds of all its matmuls over the fewest that its results take.
-      smallest_matmul: multiply-adds of one tile of the smallest of its matmuls.
+      work: multiply-adds of its matmuls, divided by the fewest that its results take.
+      smallest_matmul: multiply-adds in one tile of its smallest matmul.
     """
 
     kernel: Kernel
@@ -86,7 +87,7 @@ class KernelReport:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of a case: reports and bytes, or the compiler's complaint."""
+    """What came of a case: its kernels and bytes of scratch, or the compiler's error."""
 
     case: Case
     kernels: tuple[KernelReport, ...] = ()
@@ -96,9 +97,9 @@ class Outcome:
 
 
 def cases(gpus: Sequence[str], shapes: Sequence[str]) -> list[Case]:
-    """Returns all that is to be compiled: every shape in every numerics on every GPU.
+    """Returns the programs to compile: every shape in every numerics on every GPU.
 
-    On the H100 also what memory is compared with, and two devices.
+    For the H100 they include programs to compare memory with, and programs for two devices.
     """
     found = [
         Case(gpu, shape, numerics)
@@ -123,14 +124,8 @@ def compile_case(case: Case) -> Outcome:
     mesh = compiler.make_mesh(GPUS[case.gpu], case.devices)
     shape = SHAPES[case.shape]
     dtype, _ = NUMERICS[case.numerics]
-    arguments = [
-        jax.ShapeDtypeStruct(
-            (shape.batch, shape.positions, width),
-            dtype,
-            sharding=NamedSharding(mesh, PartitionSpec("data")),
-        )
-        for width in (shape.qk_width, shape.qk_width, shape.v_width, shape.v_width)
-    ]
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    arguments = [jax.ShapeDtypeStruct(x, dtype, sharding=sharding) for x in shape.arrays()]
     attend = attention(case.implementation, case.numerics)
     function: Callable = forward_and_backward(attend)
     if case.loss:
@@ -146,7 +141,7 @@ def compile_case(case: Case) -> Outcome:
         compiled = {kernel.name: kernel for kernel in kernels.read(dump, ptxas)}
     memory: Any = program.executable.memory_analysis()
     text: Any = program.executable.as_text()
-    fewest = fewest_multiply_adds(shape)
+    fewest = _fewest_multiply_adds(shape)
     return Outcome(
         case=case,
         kernels=tuple(
@@ -163,9 +158,7 @@ def compile_case(case: Case) -> Outcome:
     )
 
 
-def attention(
-    implementation: str, numerics: str, scale: float = 1.0
-) -> Callable[[Array, Array, Array], Array]:
+def attention(implementation: str, numerics: str, scale: float = 1.0) -> Attention:
     """Returns position attention as a function of q, k and v."""
     _, precision = NUMERICS[numerics]
     return functools.partial(
@@ -173,23 +166,19 @@ def attention(
     )
 
 
-def forward_and_backward(
-    attend: Callable[[Array, Array, Array], Array],
-) -> Callable[[Array, Array, Array, Array], tuple[Array, tuple[Array, Array, Array]]]:
-    """Returns the function from q, k, v and the output's gradient to the output and gradients."""
+def forward_and_backward(attend: Attention) -> Callable[..., tuple[Array, tuple[Array, ...]]]:
+    """Returns a function of q, k, v and the output's gradient: the output and all gradients."""
 
-    def run(q: Array, k: Array, v: Array, d_out: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    def run(q: Array, k: Array, v: Array, d_out: Array) -> tuple[Array, tuple[Array, ...]]:
         out, gradients = jax.vjp(attend, q, k, v)
         return out, gradients(d_out)
 
     return run
 
 
-def fewest_multiply_adds(shape: AttentionShape) -> dict[str, int]:
-    """Of each kernel, which all need the scores: from them, V, dO and the like one result."""
+def _fewest_multiply_adds(shape: AttentionShape) -> dict[str, int]:
+    """Returns the fewest multiply-adds of each kernel, which all compute the scores first."""
     pairs = shape.batch * shape.positions**2
-    forward = shape.qk_width + shape.v_width  # the scores, and the sum over V; or over dO, for dV
-    backward = 2 * shape.qk_width + shape.v_width  # the scores, dP, and the sum over K or Q
-    return dict(
-        zip(KERNELS, (pairs * x for x in (forward, forward, backward, backward)), strict=True)
-    )
+    one_sum = pairs * (shape.qk_width + shape.v_width)  # then the sum over V, or over dO for dV
+    two_sums = pairs * (2 * shape.qk_width + shape.v_width)  # then dP, and the sum over K or Q
+    return dict(zip(KERNELS, (one_sum, one_sum, two_sums, two_sums), strict=True))

@@ -19,7 +19,7 @@ from sassn_jax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled program, which cannot run here, and what it was traced to."""
+    """A compiled program, which cannot run here, and the jaxpr that it was traced to."""
 
     executable: jax.stages.Compiled
     jaxpr: Jaxpr
@@ -43,19 +43,19 @@ def find_compiler() -> Path:
 
 
 def make_mesh(gpu: Gpu, devices: int = 1) -> Mesh:
-    """Returns a mesh of so many GPUs of that kind, in one machine, along the axis `data`.
+    """Returns a mesh of such GPUs in one machine, along the axis `data`.
 
-    It must come before JAX's first use of a device: from then on, JAX sees no GPU that is there.
+    Call it before JAX uses a device: it hides the machine's own GPUs from JAX.
 
     Raises:
       InputError: the compiler is not installed.
     """
     find_compiler()
-    # Without a driver there is nobody to ask whether it suits the plugin. And a GPU that is there
-    # is not the one described, its memory not ours to take.
+    # JAX would check the driver's version, but there may be no driver. And it would take memory of
+    # the machine's own GPUs, which are not the described ones.
     os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    # From the cache a program comes without the texts that `compile_for` reads.
+    # A program from the cache lacks the texts that `compile_for` reads.
     jax.config.update("jax_enable_compilation_cache", False)
     topology = topologies.get_topology_desc(
         "", platform="cuda", target_config=gpu.target_config(), topology=f"1x1x{devices}"
@@ -74,11 +74,11 @@ def compile_for(
 
     Args:
       mesh: from `make_mesh`.
-      function: of `jax.jit`. Where it asks which GPU it is traced for, as the Triton kernels do,
-        the abstract mesh in use names the one described.
-      *arguments: pytrees of `jax.ShapeDtypeStruct`; one without a sharding is replicated.
-      dump: an empty folder, for what XLA writes of the program.
-      options: more of XLA's.
+      function: from `jax.jit`. It finds the described GPU in the abstract mesh in use, as the
+        Triton kernels do.
+      *arguments: pytrees of `jax.ShapeDtypeStruct`; those without a sharding are replicated.
+      dump: an empty folder, for the texts that XLA writes about the program.
+      options: further options of XLA.
 
     Raises:
       jax.errors.JaxRuntimeError: a kernel does not compile, or asks for more shared memory than
@@ -95,7 +95,7 @@ def compile_for(
             {
                 "xla_dump_to": str(dump),
                 "xla_gpu_cuda_data_dir": str(cuda),
-                "xla_gpu_autotune_level": 0,  # it would want to time kernels
+                "xla_gpu_autotune_level": 0,  # autotuning would run kernels
                 **(options or {}),
             }
         )

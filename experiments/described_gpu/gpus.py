@@ -1,14 +1,13 @@
 """What XLA must know of a GPU to compile for it, from NVIDIA's data sheets and device queries.
 
-Peaks are of matrix products without sparsity, summed in float32, from the data sheets of H100 (SXM)
-and A100 and the white paper of Ada; the RTX 3060's from its clock and the rates of a core that the
-white paper of Ampere's GeForce cards gives: 512, 256 and 256 FLOPs a clock.
+Peaks are those of dense matrix products summed in float32. Those of the H100 (SXM) and the A100 are
+from their data sheets, those of the RTX 4090 from the white paper of Ada. Those of the RTX 3060 are
+its clock times the FLOPs of a core in a cycle: 512, 256 and 256 in the white paper of Ampere's
+GeForce cards.
 """
 
 import dataclasses
 from collections.abc import Mapping
-
-GIB = 2**30
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,20 +15,19 @@ class Gpu:
     """One model of GPU.
 
     Attributes:
-      device_kind: the name that its driver gives it.
-      capability: of its generation, major and minor.
-      cores: streaming multiprocessors, NVIDIA's SMs.
+      device_kind: the name that the driver gives it.
+      capability: compute capability, major and minor.
+      cores: streaming multiprocessors (SMs).
       lanes: float32 units of a core.
-      threads: at once on a core.
-      shared_memory_per_core: bytes.
-      shared_memory: bytes that one block of threads may have, if it asks ("opt-in").
+      threads: the most that run on a core at once.
+      shared_memory: bytes that one block of threads may ask for ("opt-in").
       l2_cache: bytes.
       memory: bytes.
       memory_bandwidth: bytes a second.
-      clock_ghz: the highest.
-      link_bandwidth: bytes a second that it can send to others of its kind in one machine, over
-        NVLink or, where it has none, PCIe 4.0.
-      peaks: FLOPs a second by numerics, see `matmuls.Numerics`; the highest there are.
+      clock_ghz: the highest clock.
+      link_bandwidth: bytes a second that it sends to others of its kind in one machine, over NVLink
+        or, where it has none, PCIe 4.0.
+      peaks: the most FLOPs a second by numerics, see `matmuls.Numerics`.
     """
 
     device_kind: str
@@ -37,7 +35,6 @@ class Gpu:
     cores: int
     lanes: int
     threads: int
-    shared_memory_per_core: int
     shared_memory: int
     l2_cache: int
     memory: int
@@ -47,42 +44,38 @@ class Gpu:
     peaks: Mapping[str, float]
 
     def target_config(self) -> str:
-        """The description as XLA reads it: a GpuTargetConfigProto in text."""
+        """Returns the description that XLA reads: a GpuTargetConfigProto as text."""
         major, minor = self.capability
         facts = {
             "core_count": self.cores,
             "fpus_per_core": self.lanes,
             "threads_per_core_limit": self.threads,
-            "shared_memory_per_core": self.shared_memory_per_core,
+            "shared_memory_per_core": self.shared_memory + 1024,  # CUDA takes 1 KiB for a block
             "shared_memory_per_block_optin": self.shared_memory,
             "l2_cache_size": self.l2_cache,
             "device_memory_size": self.memory,
             "memory_bandwidth": self.memory_bandwidth,
             "clock_rate_ghz": self.clock_ghz,
-            **_COMMON,
+            # The rest is the same in every generation since Ampere.
+            "threads_per_warp": 32,
+            "threads_per_block_limit": 1024,
+            "block_dim_limit_x": 2**31 - 1,
+            "block_dim_limit_y": 2**16 - 1,
+            "block_dim_limit_z": 2**16 - 1,
+            "registers_per_core_limit": 2**16,
+            "registers_per_block_limit": 2**16,
+            "shared_memory_per_block": 48 * 1024,  # without asking for more
+            "cuda_compute_capability": f"{{ major: {major} minor: {minor} }}",
         }
         lines = "\n".join(f"  {name}: {value}" for name, value in facts.items())
         return (
-            f"gpu_device_info {{\n{lines}\n"
-            f"  cuda_compute_capability {{ major: {major} minor: {minor} }}\n}}\n"
+            f"gpu_device_info {{\n{lines}\n}}\n"
             'platform_name: "CUDA"\n'
             "dnn_version_info { major: 9 minor: 10 }\n"
             "runtime_version { major: 13 }\n"
             f'device_description_str: "{self.device_kind}"\n'
         )
 
-
-# The same for every generation since Ampere.
-_COMMON = {
-    "threads_per_warp": 32,
-    "threads_per_block_limit": 1024,
-    "block_dim_limit_x": 2**31 - 1,
-    "block_dim_limit_y": 2**16 - 1,
-    "block_dim_limit_z": 2**16 - 1,
-    "registers_per_core_limit": 2**16,
-    "registers_per_block_limit": 2**16,
-    "shared_memory_per_block": 48 * 1024,  # without asking for more
-}
 
 GPUS = {
     "h100": Gpu(
@@ -91,7 +84,6 @@ GPUS = {
         cores=132,
         lanes=128,
         threads=2048,
-        shared_memory_per_core=228 * 1024,
         shared_memory=227 * 1024,
         l2_cache=50 * 2**20,
         memory=84_929_347_584,
@@ -106,7 +98,6 @@ GPUS = {
         cores=108,
         lanes=64,
         threads=2048,
-        shared_memory_per_core=164 * 1024,
         shared_memory=163 * 1024,
         l2_cache=40 * 2**20,
         memory=42_331_013_120,
@@ -121,7 +112,6 @@ GPUS = {
         cores=128,
         lanes=128,
         threads=1536,
-        shared_memory_per_core=100 * 1024,
         shared_memory=99 * 1024,
         l2_cache=72 * 2**20,
         memory=24_564 * 2**20,
@@ -130,14 +120,13 @@ GPUS = {
         link_bandwidth=31_500_000_000,
         peaks={"bfloat16": 165.2e12, "tf32": 82.6e12, "float32": 82.6e12},
     ),
-    # The paper's Titan X had as much memory, but the compiler no longer knows its generation.
+    # As much memory as the paper's Titan X, whose generation the compiler no longer knows.
     "rtx3060": Gpu(
         device_kind="NVIDIA GeForce RTX 3060",
         capability=(8, 6),
         cores=28,
         lanes=128,
         threads=1536,
-        shared_memory_per_core=100 * 1024,
         shared_memory=99 * 1024,
         l2_cache=3 * 2**20,
         memory=12_288 * 2**20,

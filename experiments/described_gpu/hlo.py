@@ -1,11 +1,12 @@
-"""What XLA's text of a compiled program says: bytes that it moves and sends, what it keeps."""
+"""Bytes that a compiled program moves, sends and keeps, read from XLA's text of it."""
 
 import dataclasses
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-# They make no array, or one that lies within another.
+# Operations that make no array, or one that lies within another.
 _FREE = {
     "after-all",
     "bitcast",
@@ -20,7 +21,7 @@ _FREE = {
 _CALLS = {"async-start", "call", "conditional", "while"}
 _SLICES = {"dynamic-slice", "gather", "slice"}
 _UPDATE = "dynamic-update-slice"
-# What each of N devices sends in a ring, in arrays as large as an operand.
+# What each of n devices sends in a ring, in units of its operand's bytes.
 _SENT = {
     "all-reduce": lambda n: 2 * (n - 1) / n,
     "all-gather": lambda n: n - 1,
@@ -48,12 +49,12 @@ class Instruction:
     Attributes:
       name: unique in the program.
       operation: `fusion`, `custom-call`, `while`, ...
-      sizes: bytes of the arrays of its result.
+      sizes: bytes of each array in its result.
       operands: names of other instructions.
-      called: the computation that it runs, "" if none.
-      trips: how often it runs that, where it is a loop of known length; else 1.
+      called: name of the computation that it runs, "" if none.
+      trips: number of times that it runs it: 1, except in a loop of known length.
       origin: the path of the operation in the traced program, such as `jit(step)/.../conv1`.
-      is_root: whether its result is its computation's.
+      is_root: whether its result is that of its computation.
     """
 
     name: str
@@ -73,14 +74,14 @@ class Instruction:
 
 @dataclasses.dataclass(frozen=True)
 class Module:
-    """A compiled program: instructions by name, in order, of each computation by name."""
+    """A compiled program: the name of each computation, and its instructions by name, in order."""
 
     computations: Mapping[str, Mapping[str, Instruction]]
     entry: str
 
 
 def parse(text: str) -> Module:
-    """Reads what `jax.stages.Compiled.as_text` gives."""
+    """Reads the text that `jax.stages.Compiled.as_text` returns."""
     computations: dict[str, dict[str, Instruction]] = {}
     current: dict[str, Instruction] = {}
     entry = ""
@@ -108,43 +109,45 @@ def _array_size(found: tuple[str, str, str]) -> int:
     kind, bits, shape = found
     if kind == "token":
         return 0
-    size = int(bits or 8) // 8  # `pred` takes a byte
-    for length in filter(None, shape.split(",")):
-        size *= int(length)
-    return size
+    element = int(bits or 8) // 8  # that of `pred` takes a byte
+    return element * math.prod(map(int, filter(None, shape.split(","))))
 
 
 def traffic(module: Module, cache: int) -> int:
-    """Returns the bytes that a program must read from device memory and write to it, at the least.
+    """Returns the fewest bytes that a program can read from device memory and write to it.
 
-    A kernel reads its operands, or those parts of them that it slices, and writes its result. When
-    it begins, no more of what it reads can be in the cache than the cache holds, and no more of
-    what it wrote when it ends: what is beyond that goes to and from device memory, however well the
-    cache is used. A loop whose length is not known counts once.
+    A kernel reads its operands, or the parts of them that it slices, and writes its result. At best
+    the cache is full of what a kernel is about to read, and then of what it has written. All beyond
+    the cache's size must come from device memory or go there. A loop of unknown length counts once.
 
     Args:
       module: the compiled program.
-      cache: bytes that the last cache before device memory holds, the L2; with 0 the result is all
+      cache: bytes that the last cache before device memory holds (the L2). With 0 the result is all
         that kernels read and write.
     """
-    return _traffic(module, module.entry, cache)
+    return sum(
+        times * max(0, size - cache)
+        for x, others, times in _run_by(module, module.entry)
+        for size in _moved(module, others, x)
+    )
 
 
-def _traffic(module: Module, computation: str, cache: int) -> int:
+def _run_by(
+    module: Module, computation: str, times: int = 1
+) -> Iterator[tuple[Instruction, Mapping[str, Instruction], int]]:
+    """Yields each instruction that a computation runs, its computation, and how often it is run."""
     instructions = module.computations[computation]
-    total = 0
     for x in instructions.values():
         if x.operation in _CALLS:
-            total += x.trips * _traffic(module, x.called, cache)
+            yield from _run_by(module, x.called, times * x.trips)
         else:
-            total += sum(max(0, size - cache) for size in _moved(module, instructions, x))
-    return total
+            yield x, instructions, times
 
 
 def _moved(
     module: Module, instructions: Mapping[str, Instruction], instruction: Instruction
 ) -> tuple[int, int]:
-    """Bytes that a kernel reads, and those that it writes."""
+    """Returns the bytes that a kernel reads, and those that it writes."""
     operation = instruction.operation
     if operation in _FREE or operation.endswith("-done"):
         return 0, 0
@@ -159,16 +162,16 @@ def _moved(
     if operation == _UPDATE:
         return operands[1].size, operands[1].size
     read = sum(x.size for x in operands)
-    if operation.endswith("-start"):  # its result names the operand too
+    if operation.endswith("-start"):  # its result includes the operand
         return read, read
     written = instruction.sizes
     if operation == "custom-call" and len(written) > 1:
-        written = written[:-1]  # the last is a library's workspace
+        written = written[:-1]  # without the library's workspace
     return read, sum(written)
 
 
 def _read(fused: Mapping[str, Instruction], source: Instruction) -> int:
-    """Bytes that a fused kernel needs of an array."""
+    """Returns the bytes that a fused kernel needs of an array."""
     total = 0
     for user in fused.values():
         if source.name not in user.operands:
@@ -183,7 +186,7 @@ def _read(fused: Mapping[str, Instruction], source: Instruction) -> int:
 
 
 def _written(fused: Mapping[str, Instruction], result: Instruction) -> int:
-    """Bytes of a fused kernel's result; where it updates a part of an array, of that part."""
+    """Returns the bytes that a fused kernel writes: its result, or the part that it updates."""
     if result.operation == "tuple":
         return sum(_written(fused, fused[name]) for name in result.operands)
     if result.operation == "bitcast":
@@ -194,25 +197,18 @@ def _written(fused: Mapping[str, Instruction], result: Instruction) -> int:
 
 
 def sent(module: Module, devices: int) -> int:
-    """Returns the bytes that each of so many devices sends to others, where rings are used."""
-    return round(_sent(module, module.entry, devices))
-
-
-def _sent(module: Module, computation: str, devices: int) -> float:
-    instructions = module.computations[computation]
+    """Returns the bytes that each device sends to the others, if they form rings."""
     total = 0.0
-    for x in instructions.values():
-        if x.operation in _CALLS:
-            total += x.trips * _sent(module, x.called, devices)
-        elif rule := _SENT.get(x.operation.removesuffix("-start")):
-            total += rule(devices) * sum(instructions[name].size for name in x.operands)
-    return total
+    for x, others, times in _run_by(module, module.entry):
+        if rule := _SENT.get(x.operation.removesuffix("-start")):
+            total += times * rule(devices) * sum(others[name].size for name in x.operands)
+    return round(total)
 
 
 def count_recomputed(module: Module) -> int:
-    """Returns how many results XLA computes anew, where memory would be short, of its own accord.
+    """Returns how many results XLA computes twice by its own choice, to save memory.
 
-    For that it copies an operation under the same name with `.remat` in it.
+    It copies the operation of such a result and puts `.remat` into the copy's name.
     """
     return sum(
         ".remat" in x.name and x.operation not in _FREE
@@ -221,13 +217,13 @@ def count_recomputed(module: Module) -> int:
 
 
 def live_at_peak(module: Module, dump: Path) -> dict[str, int]:
-    """Returns what takes memory when most is taken: bytes by the origin of the operation.
+    """Returns the bytes in use at the peak of memory, by the origin of the operation.
 
-    Arguments of the program are not among it.
+    The program's arguments are left out.
 
     Args:
       module: the compiled program.
-      dump: the folder in which XLA wrote of it.
+      dump: the folder that XLA dumped the program into.
     """
     (path,) = dump.glob("*-live-range.txt")
     _, _, report = path.read_text().partition("(peak):\n")

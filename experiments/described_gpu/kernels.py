@@ -1,4 +1,4 @@
-"""What the compilers' texts say of each kernel: XLA's launch plan, its PTX, and ptxas's report."""
+"""Facts about each kernel, read from XLA's launch plan, its PTX and ptxas's report."""
 
 import collections
 import dataclasses
@@ -14,15 +14,16 @@ class Kernel:
     """One kernel of a compiled program.
 
     Attributes:
-      name: in the program.
-      threads: of one block.
-      registers: of a thread.
+      name: its name in the program.
+      threads: threads in a block.
+      registers: registers of a thread.
       spills: bytes that a thread writes to and reads from memory because registers ran out.
-      shared_memory: bytes of a block; that which it asks for at its launch included.
-      tensor_instructions: how many instructions of each kind multiply on tensor cores, in the
-        kernel's text: those in a loop count once.
-      multiply_adds: how many do so on the ordinary float32 units (`fma.rn.f32`), likewise.
-      remarks: what ptxas says that the kernel loses speed by.
+      shared_memory: bytes of a block, including those that it asks for at its launch.
+      tensor_instructions: number of instructions in the kernel's text that multiply on tensor
+        cores, by kind. An instruction in a loop counts once.
+      multiply_adds: number of instructions that multiply on the ordinary float32 units
+        (`fma.rn.f32`), counted in the same way.
+      remarks: reasons that ptxas gives for a loss of speed.
     """
 
     name: str
@@ -42,47 +43,42 @@ _REMARK = r"Potential Performance Loss: (.*?) in the function '{}'"
 
 
 def read(dump: Path, ptxas: Path) -> tuple[Kernel, ...]:
-    """Reads what XLA wrote of a program that it compiled with `xla_dump_to`."""
+    """Reads the kernels of a program that XLA compiled with `xla_dump_to`."""
     launches: dict[str, int] = {}
     for path in dump.glob("*thunk_sequence.txt"):
         launches |= parse_launches(path.read_text())
     kernels: list[Kernel] = []
-    command: list[str | Path]
     for path in sorted(dump.glob("*.ptx")):
         ptx = path.read_text()
         target = re.search(r"^\.target (\w+)", ptx, re.MULTILINE)
-        if target:  # else there is nothing in it
-            command = [
-                str(ptxas),
-                "-v",
-                f"-arch={target[1]}",
-                str(path),
-                "-o",
-                f"{dump}/kernel.cubin",
-            ]
-            report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-            kernels += parse_kernels(ptx, report, launches)
+        if target:  # an empty file has none
+            options = ("-v", f"-arch={target[1]}", "-o", dump / "kernel.cubin")
+            report = subprocess.run(
+                [ptxas, *options, path], capture_output=True, text=True, check=True
+            )
+            kernels += parse_kernels(ptx, report.stderr, launches)
     return tuple(kernels)
 
 
 def parse_launches(thunks: str) -> dict[str, int]:
-    """Reads XLA's list of a program's steps: what shared memory each kernel asks for, in bytes.
+    """Returns the bytes of shared memory that each kernel asks for at its launch.
 
-    Triton's kernels ask at their launch for all that they use, and ptxas knows of none of it.
+    They stand in XLA's list of a program's steps. Triton's kernels ask for all of theirs so, and
+    ptxas does not know of it.
     """
     return {name: int(size) for name, size in _LAUNCH.findall(thunks)}
 
 
 def parse_kernels(ptx: str, report: str, launches: Mapping[str, int]) -> list[Kernel]:
-    """Puts together what is known of each kernel of one PTX file.
+    """Returns the kernels of one PTX file.
 
     Args:
       ptx: the file's text.
-      report: what `ptxas -v` says of it.
+      report: the output of `ptxas -v` for it.
       launches: from `parse_launches`.
 
     Raises:
-      ValueError, KeyError: something that is asked of a kernel is in none of the texts.
+      ValueError, KeyError: the texts lack a fact about a kernel.
     """
     bodies = dict(re.findall(r"\.entry (\w+)\((.*?)(?=\.entry |\Z)", ptx, re.DOTALL))
     reports = re.split(r"Compiling entry function '(\w+)'", report)
@@ -90,7 +86,8 @@ def parse_kernels(ptx: str, report: str, launches: Mapping[str, int]) -> list[Ke
     for name, text in zip(reports[1::2], reports[2::2], strict=True):
         body = bodies[name]
         threads = re.search(r"\.reqntid (\d+)(?:, (\d+))?(?:, (\d+))?", body)
-        assert threads, f"{name}: no .reqntid"
+        if not threads:
+            raise ValueError(f"{name}: no .reqntid in its PTX")
         kernels.append(
             Kernel(
                 name=name,
@@ -110,7 +107,7 @@ def parse_kernels(ptx: str, report: str, launches: Mapping[str, int]) -> list[Ke
 
 
 def _number(pattern: str, text: str, missing: int | None = None) -> int:
-    """The number in a report; a report without it is not one that this module can read."""
+    """Returns the number that a pattern finds in ptxas's report, or `missing` if it finds none."""
     found = re.search(pattern, text)
     if found:
         return int(found[1])

@@ -1,10 +1,10 @@
-"""What a program and its Pallas kernels multiply, read from its jaxpr, before any compiler."""
+"""The matmuls of a program and of its Pallas kernels, counted in its jaxpr."""
 
 import collections
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from jax import lax
 from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
 
-Numerics = Literal["bfloat16", "tf32", "float32"]  # of operands; sums are float32 in all
+Numerics = Literal["bfloat16", "tf32", "float32"]  # of the operands; all sums are float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Matmul:
     """One matmul in the text of a kernel.
 
     Attributes:
-      size: multiply-adds of doing it once, M * N * K.
-      times: how often the whole program does it: over the grid and all loops around it.
+      size: its multiply-adds, M * N * K.
+      times: how often the program does it, over the kernel's grid and all loops around it.
     """
 
     size: int
@@ -35,70 +35,72 @@ def in_kernels(jaxpr: Jaxpr) -> dict[str, list[Matmul]]:
       ValueError: two kernels of one name; a matmul in a loop whose length is not known.
     """
     kernels: dict[str, list[Matmul]] = {}
-    for equation in _equations(jaxpr):
+    for equation, times in _equations(jaxpr):
         if equation.primitive.name == "pallas_call":
             name = equation.params["name"]
             if name in kernels:
                 raise ValueError(f"{name}: two kernels of that name")
-            grid = math.prod(equation.params["grid_mapping"].grid)
-            kernels[name] = list(_matmuls(equation.params["jaxpr"], grid))
+            inside = _multiplications(equation.params["jaxpr"], times * _rounds(equation))
+            kernels[name] = [Matmul(_size(x), count) for x, count in inside]
     return kernels
 
 
 def in_program(jaxpr: Jaxpr) -> dict[Numerics, int]:
-    """Returns the multiply-adds of all matmuls and convolutions, by what a GPU does them in.
+    """Returns the multiply-adds of all matmuls and convolutions, by the numerics of a GPU.
 
-    Those in kernels and loops included; those of a convolution with its padding are not.
+    Kernels and loops are counted too, products with a convolution's padding are not.
 
     Raises:
-      ValueError: one is in a loop whose length is not known.
+      ValueError: a matmul is in a loop whose length is not known.
     """
     counts: collections.Counter[Numerics] = collections.Counter()
-    for equation, times in _multiplications(jaxpr, 1):
+    for equation, times in _multiplications(jaxpr):
         counts[_numerics(equation)] += _size(equation) * times
     return dict(counts)
 
 
-def _matmuls(jaxpr: Jaxpr, times: int) -> Iterator[Matmul]:
-    for equation, count in _multiplications(jaxpr, times):
-        yield Matmul(_size(equation), count)
-
-
-def _multiplications(jaxpr: Jaxpr, times: int) -> Iterator[tuple[JaxprEqn, int]]:
-    """Matmuls and convolutions, and how often each is done."""
-    for equation in jaxpr.eqns:
-        name = equation.primitive.name
-        if name in _SIZES:
-            yield equation, times
-        rounds = 1
-        if name == "scan":
-            rounds = equation.params["length"]
-        elif name == "pallas_call":
-            rounds = math.prod(equation.params["grid_mapping"].grid)
-        for inner in _inner(equation):
-            found = list(_multiplications(inner, times * rounds))
-            if found and name == "while":
+def _multiplications(jaxpr: Jaxpr, times: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
+    """Yields matmuls and convolutions, and how often each is done."""
+    for equation, count in _equations(jaxpr, times):
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+            if not count:
                 raise ValueError("a matmul in a loop whose length is not known")
-            yield from found
+            yield equation, count
+
+
+def _equations(jaxpr: Jaxpr, times: int = 1) -> Iterator[tuple[JaxprEqn, int]]:
+    """Yields all equations, and how often each is done: 0 in a loop of unknown length."""
+    is_jaxpr = lambda x: isinstance(x, Jaxpr | ClosedJaxpr)  # noqa: E731
+    for equation in jaxpr.eqns:
+        yield equation, times
+        for x in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr):
+            if is_jaxpr(x):
+                inner = x.jaxpr if isinstance(x, ClosedJaxpr) else x
+                yield from _equations(inner, times * _rounds(equation))
+
+
+def _rounds(equation: JaxprEqn) -> int:
+    """How often an equation runs what is in it; 0 where that is not known."""
+    match equation.primitive.name:
+        case "scan":
+            return equation.params["length"]
+        case "pallas_call":
+            return math.prod(equation.params["grid_mapping"].grid)
+        case "while":
+            return 0
+    return 1
 
 
 def _size(equation: JaxprEqn) -> int:
-    x, y = (cast(ShapedArray, variable.aval) for variable in equation.invars[:2])
-    result = cast(ShapedArray, equation.outvars[0].aval)
-    return _SIZES[equation.primitive.name](equation.params, x.shape, y.shape, result.shape)
-
-
-def _matmul_size(
-    params: dict[str, Any], x: tuple[int, ...], y: tuple[int, ...], result: tuple[int, ...]
-) -> int:
-    del y
-    (contracted, _), _ = params["dimension_numbers"]
-    return math.prod(result) * math.prod(x[axis] for axis in contracted)
-
-
-def _convolution_size(
-    params: dict[str, Any], x: tuple[int, ...], kernel: tuple[int, ...], result: tuple[int, ...]
-) -> int:
+    """Returns the multiply-adds of a matmul or a convolution."""
+    params = equation.params
+    x, kernel, result = (
+        cast(ShapedArray, variable.aval).shape
+        for variable in (*equation.invars[:2], equation.outvars[0])
+    )
+    if equation.primitive.name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        return math.prod(result) * math.prod(x[axis] for axis in contracted)
     numbers = params["dimension_numbers"]
     batch, features, *out_axes = numbers.out_spec
     _, in_features, *taps_axes = numbers.rhs_spec
@@ -113,15 +115,12 @@ def _convolution_size(
         params["rhs_dilation"],
         strict=True,
     ):
-        # Pairs of an output and a tap that meet a pixel, neither padding nor a gap between pixels.
+        # Count the pairs of output and tap that meet a pixel, not padding or a gap between pixels.
         position = stride * np.arange(result[out_axis])[:, None] - padding
         position = position + dilation * np.arange(kernel[taps_axis])
         inside = (position >= 0) & (position <= spread * (x[axis] - 1))
         size *= int(np.count_nonzero(inside & (position % spread == 0)))
     return size
-
-
-_SIZES = {"dot_general": _matmul_size, "conv_general_dilated": _convolution_size}
 
 
 def _numerics(equation: JaxprEqn) -> Numerics:
@@ -130,19 +129,3 @@ def _numerics(equation: JaxprEqn) -> Numerics:
     precision = equation.params["precision"]
     operands = precision if isinstance(precision, tuple) else (precision,)
     return "float32" if lax.Precision.HIGHEST in operands else "tf32"
-
-
-def _equations(jaxpr: Jaxpr) -> Iterator[JaxprEqn]:
-    """All equations down to the kernels, not into them."""
-    for equation in jaxpr.eqns:
-        yield equation
-        if equation.primitive.name != "pallas_call":
-            for inner in _inner(equation):
-                yield from _equations(inner)
-
-
-def _inner(equation: JaxprEqn) -> Iterator[Jaxpr]:
-    is_jaxpr = lambda x: isinstance(x, Jaxpr | ClosedJaxpr)  # noqa: E731
-    for value in jax.tree.leaves(list(equation.params.values()), is_leaf=is_jaxpr):
-        if is_jaxpr(value):
-            yield value.jaxpr if isinstance(value, ClosedJaxpr) else value

@@ -1,8 +1,8 @@
-"""Whether a run fits a GPU, what makes it fit, and how long it takes at the least."""
+"""Finds out whether a run fits a GPU, what makes it fit, and the least time that it takes."""
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -20,17 +20,17 @@ from sassn_jax.training.config import resolve
 from sassn_jax.training.validation import least_images
 
 GIB = 2**30
-# Of a card's memory; XLA, too, aims at this. The rest is for CUDA, its libraries' code, and cuDNN's
-# workspace.
+# The share of a card's memory that a step may take. XLA aims at it too. The rest is for CUDA, the
+# code of its libraries, and cuDNN's workspace.
 USABLE = 0.8
-POOL = 0.75  # of a card's memory: what JAX takes for itself
+POOL = 0.75  # the share of a card's memory that JAX reserves
 
-Switches = Mapping[str, Any]  # fields of a config, and the values that they get
+Switches = Mapping[str, Any]  # fields of a config and their new values
 
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A config with some switches, and its step with all that a batch has in the run."""
+    """A config's switches, and its step with unlabelled images if the run has any."""
 
     switches: Switches
     step: Step
@@ -41,11 +41,11 @@ class Plan:
     """What was found out about a run.
 
     Attributes:
-      config: of the run.
-      gpu: to run on.
-      devices: how many of them.
+      config: the run's config.
+      gpu: the GPU to run on.
+      devices: number of GPUs.
       tried: the config and its alternatives, up to the first that fits.
-      first_step: of the last of them, without unlabelled images: as the run begins.
+      first_step: the step of the last variant as the run begins, without unlabelled images.
     """
 
     config: ConfigDict
@@ -56,31 +56,29 @@ class Plan:
 
     @property
     def best(self) -> Variant:
-        """The variant that fits, if any does."""
+        """The variant that fits; if none does, the last that was tried."""
         return self.tried[-1]
 
     @property
     def fits(self) -> bool:
-        """Whether it does."""
+        """Whether any variant fits."""
         return fits(self.best.step, self.gpu)
 
     def least_seconds(self) -> float:
-        """Returns a bound of the time of a run's steps, each at the GPU's best."""
+        """Returns a lower bound of the time of all steps, each at the GPU's peak."""
         semi_steps = count_semi_steps(self.config)
-        first, later = (max(x.least_seconds(self.gpu).values()) for x in self._steps())
+        steps = (self.first_step, self.best.step)
+        first, later = (max(x.least_seconds(self.gpu).values()) for x in steps)
         return (self.config.num_steps - semi_steps) * first + semi_steps * later
-
-    def _steps(self) -> tuple[Step, Step]:
-        return self.first_step, self.best.step
 
 
 def check(config: ConfigDict, devices: int) -> ConfigDict:
-    """Returns a valid config that starts from no weights.
+    """Returns a valid config without initial weights.
 
     Raises:
-      InputError: naming what is wrong.
+      InputError: the config is not valid, or the devices cannot share its batch.
     """
-    if expanded(config.model.weights).is_file():  # it says how the network is laid out
+    if expanded(config.model.weights).is_file():  # the file says how the network is laid out
         config = resolve(config)
     config = resolve(override(config, {"model.weights": ""}))
     data.class_names(config.dataset, config.data_dir)
@@ -93,7 +91,7 @@ def check(config: ConfigDict, devices: int) -> ConfigDict:
 
 
 def make_plan(config: ConfigDict, gpu: Gpu, devices: int) -> Plan:
-    """Compiles a valid config's step, and alternatives to it until one fits."""
+    """Compiles a valid config's step, and its alternatives until one fits."""
     semi_steps = count_semi_steps(config)
     tried: list[Variant] = []
     for switches in ({}, *alternatives(config, devices)):
@@ -121,22 +119,18 @@ def override(config: ConfigDict, switches: Switches) -> ConfigDict:
 
 
 def alternatives(config: ConfigDict, devices: int) -> list[Switches]:
-    """Returns what takes less memory than a config, in the order of what it costs.
+    """Returns switches that make a config take less memory, the cheapest first.
 
-    bfloat16 costs no time; rematerialisation a forward pass, and it changes no result; to take the
-    batch in pieces costs another, and batch statistics are then those of a piece: no piece is so
-    small that it has none.
+    bfloat16 costs no time. Rematerialisation costs a forward pass and changes no result.
+    Accumulation costs another forward pass, and batch statistics are then those of a piece of the
+    batch; every piece is large enough to have some.
     """
-    both = {"model.dtype": "bfloat16", "model.remat": True}
+    bfloat16, remat = {"model.dtype": "bfloat16"}, {"model.remat": True}
     share = config.batch_size // devices
     most = min(share, config.batch_size // least_images(config.model.head))
     pieces = [n for n in range(config.accumulation + 1, most + 1) if share % n == 0]
-    ladder: list[dict[str, Any]] = [
-        {"model.dtype": "bfloat16"},
-        {"model.remat": True},
-        both,
-        *({**both, "accumulation": n} for n in pieces),
-    ]
+    ladder: list[dict[str, Any]] = [bfloat16, remat, bfloat16 | remat]
+    ladder += [{**bfloat16, **remat, "accumulation": n} for n in pieces]
     found: list[Switches] = []
     for rung in ladder:
         changes = {k: v for k, v in rung.items() if override(config, {k: v}) != config}
@@ -146,13 +140,13 @@ def alternatives(config: ConfigDict, devices: int) -> list[Switches]:
 
 
 def describe(switches: Switches) -> str:
-    """Names a variant of a config."""
+    """Returns a variant's name."""
     pairs = [f"{field.removeprefix('model.')}={value}" for field, value in switches.items()]
     return ", ".join(pairs) or "as configured"
 
 
 def fits(step: Step, gpu: Gpu) -> bool:
-    """Whether a GPU has the memory for a step."""
+    """Whether a GPU has enough memory for a step."""
     return step.memory <= USABLE * gpu.memory
 
 
@@ -160,9 +154,9 @@ def count_semi_steps(config: ConfigDict) -> int:
     """Returns how many steps of a run take unlabelled images."""
     try:
         all_labeled = Fraction(config.labels) == 1
-    except (ValueError, ZeroDivisionError):  # a file of ids, or a mistake that training names
+    except (ValueError, ZeroDivisionError):  # a file of ids, or a mistake that training reports
         all_labeled = False
-    method = methods.create(config, num_classes=1)  # the number changes nothing of this
+    method = methods.create(config, num_classes=1)  # any number of classes will do
     only_labeled = all_labeled and config.unlabeled == "rest" and not _has_unlabeled(config)
     if method.unlabeled_from is None or only_labeled:
         return 0
@@ -170,46 +164,39 @@ def count_semi_steps(config: ConfigDict) -> int:
 
 
 def _has_unlabeled(config: ConfigDict) -> bool:
-    """Whether the dataset has images without masks, as none has that is published."""
+    """Whether the dataset has images without masks. No published dataset has any."""
     try:
         return data.UNLABELED in data.load(config.dataset, config.data_dir).splits
-    except InputError:  # it has not been prepared here
+    except InputError:  # the dataset is not prepared here
         return False
 
 
 def table(plan: Plan) -> Table:
-    """A row for each variant that was compiled; of one GPU."""
+    """Returns a table of what each variant takes of one GPU."""
     count = f"{plan.devices} x " if plan.devices > 1 else ""
     gpu = plan.gpu
     result = Table(title=f"{count}{gpu.device_kind}, {gpu.memory / GIB:.1f} GiB", box=SIMPLE)
+    columns: dict[str, Callable[[Step], str]] = {
+        "memory,\nGiB": lambda step: f"{step.memory / GIB:.2f}",
+        "of the\ncard": lambda step: f"{step.memory / gpu.memory:.0%}",
+        "scratch,\nGiB": lambda step: f"{step.scratch / GIB:.2f}",
+        "attention's\nof it, GiB": lambda step: f"{step.attention / GIB:.2f}",
+        "TFLOPs\na step": lambda step: f"{sum(step.flops.values()) / 1e12:.2f}",
+        "GB moved\na step": lambda step: f"{step.traffic / 1e9:.1f}",
+        "a step takes\nat least, ms": lambda step: (
+            f"{1e3 * max(step.least_seconds(gpu).values()):.1f}"
+        ),
+    }
     result.add_column("", no_wrap=True)
-    for name in (
-        "memory,\nGiB",
-        "of the\ncard",
-        "scratch,\nGiB",
-        "attention's\nof it, GiB",
-        "TFLOPs\na step",
-        "GB moved\na step",
-        "a step takes\nat least, ms",
-    ):
+    for name in columns:
         result.add_column(name, justify="right", no_wrap=True)
-    for variant in plan.tried:
-        step = variant.step
-        result.add_row(
-            describe(variant.switches),
-            f"{step.memory / GIB:.2f}",
-            f"{step.memory / gpu.memory:.0%}",
-            f"{step.scratch / GIB:.2f}",
-            f"{step.attention / GIB:.2f}",
-            f"{sum(step.flops.values()) / 1e12:.2f}",
-            f"{step.traffic / 1e9:.1f}",
-            f"{1e3 * max(step.least_seconds(gpu).values()):.1f}",
-        )
+    for x in plan.tried:
+        result.add_row(describe(x.switches), *(cell(x.step) for cell in columns.values()))
     return result
 
 
 def remarks(plan: Plan) -> list[str]:
-    """What it comes to, a line each."""
+    """Returns the findings, a line each."""
     config, gpu, step = plan.config, plan.gpu, plan.best.step
     semi_steps = count_semi_steps(config)
     first_steps = config.num_steps - semi_steps
@@ -221,7 +208,7 @@ def remarks(plan: Plan) -> list[str]:
         + ", ".join(f"{name} of {n:,} parameters" for name, n in step.parameters.items())
     ]
     if not plan.fits:
-        return [*lines, f"It does not fit, whatever of this is done. {_on_top(step, gpu)}"]
+        return [*lines, f"It does not fit with any of these settings. {_on_top(step, gpu)}"]
     if plan.best.switches:
         changed = (f"--config.{field}={value}" for field, value in plan.best.switches.items())
         lines.append(f"It does not fit as configured; it does with {' '.join(changed)}")
@@ -229,18 +216,16 @@ def remarks(plan: Plan) -> list[str]:
         lines.append("It fits as configured.")
     if step.recomputed:
         lines.append(
-            f"To save memory XLA itself computes {step.recomputed} results anew; the FLOPs are "
-            "without them."
+            f"XLA computes {step.recomputed} results twice to save memory. FLOPs count them once."
         )
     if plan.devices > 1:
         lines.append(f"Each GPU sends {step.sent / 1e6:,.1f} MB a step to the others.")
     bounds = step.least_seconds(gpu)
     lines += [
-        "At the least a step computes for "
-        f"{1e3 * bounds['compute']:.1f} ms, moves data for {1e3 * bounds['memory']:.1f} ms and "
-        f"sends for {1e3 * bounds['link']:.1f} ms.",
+        f"A step computes for at least {1e3 * bounds['compute']:.1f} ms, moves data for "
+        f"{1e3 * bounds['memory']:.1f} ms and sends for {1e3 * bounds['link']:.1f} ms.",
         f"{first_steps:,} steps without unlabelled images and {semi_steps:,} with them: at least "
-        f"{format_duration(plan.least_seconds())}, input and evaluation not counted.",
+        f"{format_duration(plan.least_seconds())}, without input and evaluation.",
         _on_top(step, gpu),
     ]
     return lines
@@ -251,20 +236,20 @@ def _on_top(step: Step, gpu: Gpu) -> str:
     if fits(step, gpu) and step.memory > POOL * gpu.memory:
         taken += ": set it to 0.9, since this run needs more"
     return (
-        f"Up to {USABLE:.0%} of a card counts as fitting: on top come cuDNN's workspace, which is "
-        f"chosen on the GPU, and what CUDA and the allocator hold. {taken}."
+        f"A run fits if its step takes at most {USABLE:.0%} of the card. The rest is for CUDA, the "
+        f"allocator and cuDNN's workspace, whose size is known only on the GPU. {taken}."
     )
 
 
 def format_duration(seconds: float) -> str:
-    """Returns a duration in the unit that suits it."""
+    """Returns a duration in seconds, minutes or hours, as text."""
     if seconds >= 3600:
         return f"{seconds / 3600:.1f} hours"
     return f"{seconds / 60:.1f} minutes" if seconds >= 60 else f"{seconds:.1f} seconds"
 
 
 def figures(plan: Plan) -> dict[str, Any]:
-    """All of it, for a program to read."""
+    """Returns everything in a plan, for JSON."""
     return {
         "gpu": plan.gpu.device_kind,
         "num_gpus": plan.devices,

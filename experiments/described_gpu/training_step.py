@@ -1,4 +1,4 @@
-"""A config's training step, compiled for a described GPU: what it takes of memory and of time."""
+"""The memory and the least time of a config's training step, compiled for a described GPU."""
 
 import dataclasses
 import tempfile
@@ -19,17 +19,17 @@ from sassn_jax.training.loop import jit_step
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one GPU does in a step, of those that share a batch.
+    """What each GPU that shares a batch does in a step.
 
     Attributes:
-      parameters: of each network in training.
-      flops: of matmuls and convolutions, by numerics; without what XLA computes anew.
-      recomputed: how many results XLA computes anew, of its own accord, to save memory.
+      parameters: number of parameters of each network in training.
+      flops: FLOPs of matmuls and convolutions by numerics, without those that XLA does twice.
+      recomputed: number of results that XLA computes twice by its own choice, to save memory.
       traffic: bytes that it must read from device memory and write to it, see `hlo.traffic`.
       sent: bytes that it sends to the others.
-      arguments: bytes of the state and of a batch, and of results that do not take their place.
-      scratch: bytes of all else, the program itself included.
-      attention: bytes that position attention has of the scratch when most is taken.
+      arguments: bytes of the state and a batch, and of results that do not replace them in place.
+      scratch: bytes of everything else, including the program itself.
+      attention: bytes of the scratch that position attention holds at the peak of memory.
     """
 
     parameters: Mapping[str, int]
@@ -47,7 +47,7 @@ class Step:
         return self.arguments + self.scratch
 
     def least_seconds(self, gpu: Gpu) -> dict[str, float]:
-        """Returns what each unit of the GPU takes at its best; the longest bounds the step."""
+        """Returns the seconds of each unit of the GPU at its peak. The longest bounds the step."""
         return {
             "compute": sum(flops / gpu.peaks[name] for name, flops in self.flops.items()),
             "memory": self.traffic / gpu.memory_bandwidth,
@@ -59,14 +59,14 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
     """Compiles a config's step.
 
     Args:
-      config: a valid one, without weights to start from.
-      gpu: to compile for.
-      devices: how many share a batch.
+      config: a valid config without initial weights.
+      gpu: the GPU to compile for.
+      devices: number of GPUs that share a batch.
       unlabeled: whether the batch has unlabelled images.
 
     Raises:
-      InputError: the compiler is not installed; there is no such dataset, or it is one's own and
-        has not been prepared.
+      InputError: the compiler is not installed; the dataset is unknown, or is the user's own and is
+        not prepared.
     """
     method = methods.create(config, len(data.class_names(config.dataset, config.data_dir)))
     mesh = compiler.make_mesh(gpu, devices)
@@ -80,7 +80,7 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
             state,
             _batch(config, mesh, unlabeled=unlabeled, valid=method.takes_valid),
             dump=dump,
-            # Untimed, XLA may take tiles for Triton's matmuls that do not exist.
+            # Without autotuning XLA may choose tiles for Triton's matmuls that do not exist.
             options={"xla_gpu_enable_triton_gemm": False},
         )
         text: Any = program.executable.as_text()
@@ -109,7 +109,7 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
 def _batch(
     config: ConfigDict, mesh: Mesh, *, unlabeled: bool, valid: bool = False
 ) -> methods.Batch:
-    """Shapes of a batch, split over a mesh."""
+    """Returns the shapes of a batch that is split over a mesh."""
     size = (config.batch_size, *config.crop_size)
     half = {
         "image": jax.ShapeDtypeStruct((*size, 3), "float32", sharding=parallel.split(mesh)),

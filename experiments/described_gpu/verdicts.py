@@ -1,4 +1,4 @@
-"""What is demanded of position attention's kernels: a line for each demand that is not met."""
+"""Requirements of position attention's kernels: a line for each that is not met."""
 
 import dataclasses
 import math
@@ -6,24 +6,17 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from experiments.described_gpu.attention import (
-    KERNELS,
-    NUMERICS,
-    SHAPES,
-    WIDE_SHAPES,
-    Case,
-    KernelReport,
-    Outcome,
-)
+from experiments.described_gpu import attention
+from experiments.described_gpu.attention import KERNELS, NUMERICS, Case, KernelReport, Outcome
 from experiments.described_gpu.gpus import GPUS
 
 MIB = 2**20
 MAX_SCRATCH = {"cityscapes_sa2": 64 * MIB, "n65536": 100 * MIB}
-MAX_GROWTH = 4.5  # of scratch, from n4096 to n16384
+MAX_GROWTH = 4.5  # of the scratch, from n4096 to n16384
 
 
 def failures(outcome: Outcome) -> list[str]:
-    """Returns what a case lacks, a line each."""
+    """Returns a line for each requirement that a case does not meet."""
     case = outcome.case
     if outcome.error:
         return [f"{case}: does not compile: {outcome.error}"]
@@ -33,7 +26,7 @@ def failures(outcome: Outcome) -> list[str]:
         lines += [f"{case}: no kernel {name} in the program" for name in sorted(missing)]
         limit = MAX_SCRATCH.get(case.shape, outcome.scratch)
         if case.loss:
-            shape = SHAPES[case.shape]
+            shape = attention.SHAPES[case.shape]
             itemsize = jnp.dtype(NUMERICS[case.numerics][0]).itemsize
             limit += shape.batch * shape.positions * shape.v_width * itemsize
         if outcome.scratch > limit:
@@ -48,7 +41,7 @@ def failures(outcome: Outcome) -> list[str]:
 
 
 def growth_failures(outcomes: Sequence[Outcome]) -> list[str]:
-    """Returns where memory grows faster than with the number of positions, a line each."""
+    """Returns a line for each program whose memory grows faster than the number of positions."""
     scratch = {outcome.case: outcome.scratch for outcome in outcomes if not outcome.error}
     lines = []
     for case, large in scratch.items():
@@ -69,27 +62,27 @@ def _kernel_failures(case: Case, report: KernelReport) -> list[str]:
             f"{kernel.shared_memory} bytes of shared memory, the GPU has "
             f"{GPUS[case.gpu].shared_memory}"
         )
-    # A matmul that the compiler gives to the ordinary units is unrolled whole: it alone puts as
-    # many multiply-adds into the text of all threads together as one tile of it takes. All else
-    # that a kernel does, such as the scale of the scores, takes one for an element, not K.
+    # The compiler unrolls a matmul on the ordinary units: the text, times the threads, then has all
+    # multiply-adds of a tile, K for each element of the result. Everything else in a kernel, such
+    # as the scale of the scores, takes one for each element.
     scalar = kernel.multiply_adds * kernel.threads
     if case.numerics == "float32":
         if kernel.tensor_instructions:
             lines.append("multiplies on tensor cores, which round float32")
     elif not kernel.tensor_instructions or scalar >= report.smallest_matmul:
         lines.append(
-            f"a matmul is not on tensor cores: {scalar} scalar multiply-adds, its smallest matmul "
-            f"takes {report.smallest_matmul}"
+            f"a matmul is not on tensor cores: {scalar} scalar multiply-adds, and its smallest "
+            f"matmul takes {report.smallest_matmul}"
         )
-    limit = max_work(case, kernel.name)
+    limit = _max_work(case, kernel.name)
     if report.work > limit:
         lines.append(f"{report.work:.2f} times the fewest multiply-adds, at most {limit}")
     return lines
 
 
-def max_work(case: Case, kernel: str) -> float:
-    """How many times the fewest multiply-adds a kernel may take."""
-    if case.shape in WIDE_SHAPES:
+def _max_work(case: Case, kernel: str) -> float:
+    """Returns the largest allowed ratio of a kernel's multiply-adds to the fewest possible."""
+    if case.shape in attention.WIDE_SHAPES:
         return math.inf
     if case.numerics == "float32":
         return 3.0

@@ -1,11 +1,11 @@
 """Position attention: every position of a feature map looks at every other one.
 
-One public function, `position_attention`, in front of interchangeable implementations. They
-compute the same function of the same arrays and differ in speed and memory alone; the tests hold
-every one of them to a float64 computation in NumPy.
+The one public function, `position_attention`, calls one of several implementations. All compute the
+same result and differ only in speed and memory; the tests compare each of them with float64 NumPy.
 """
 
 import functools
+import logging
 from collections.abc import Callable
 
 import jax
@@ -16,15 +16,20 @@ from pallas_kernels.position_attention import blockwise, reference, triton
 
 __all__ = ["IMPLEMENTATIONS", "position_attention"]
 
-# In order of preference. An implementation that cannot take a case, such as a GPU kernel on a CPU,
-# raises NotImplementedError, and the next one is tried. `blockwise` takes every case; what follows
-# is there to be asked for by name: the plain definition, and the kernels interpreted on a CPU.
+# All that a caller may name. An implementation that cannot take a case, such as a GPU kernel on a
+# CPU, raises NotImplementedError.
 IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
     "triton": triton.position_attention,
     "blockwise": blockwise.position_attention,
     "reference": reference.position_attention,
     "triton_interpret": functools.partial(triton.position_attention, interpret=True),
 }
+
+# Where the caller names none: tried in this order, and what takes every case that they decline.
+_PREFERRED = ("triton",)
+_FALLBACK = "blockwise"
+
+_logger = logging.getLogger(__name__)
 
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
@@ -49,20 +54,22 @@ def position_attention(
     Array([1., 1., 1.], dtype=float32)
 
     Args:
-      q: queries; row i asks what output row i is made of.
-      k: keys, of the queries' shape.
-      v: values; their width may differ.
-      scale: factor of the scores, before the softmax; a number that is known when traced.
+      q: queries, one for each row of the output.
+      k: keys.
+      v: values.
+      scale: factor of the scores, before the softmax; a number, not a traced array.
       precision: of the matmuls, as everywhere in JAX; None means `jax.default_matmul_precision`.
-      implementation: a name in `IMPLEMENTATIONS`, or None for the first that takes the case.
+      implementation: a name in `IMPLEMENTATIONS`. With None, programs for an NVIDIA GPU get
+        `triton` where it takes the case, all others `blockwise`; the reason for passing `triton`
+        over is logged at debug level.
 
     Returns:
       For every query a weighted mean of the values, in their dtype. The softmax is computed in
-      float32 for narrower inputs.
+      float32, or in float64 for float64 inputs.
 
     Raises:
       ValueError: unknown implementation; shapes or dtypes that do not fit together.
-      NotImplementedError: the implementation asked for by name cannot take this case.
+      NotImplementedError: the named implementation cannot take this case.
     """
     _check(q, k, v)
     scale = float(scale)
@@ -75,12 +82,12 @@ def position_attention(
                 f"{implementation=}: expected None or one of {', '.join(sorted(IMPLEMENTATIONS))}"
             )
         return IMPLEMENTATIONS[implementation](q, k, v, scale=scale, precision=precision)
-    for candidate in IMPLEMENTATIONS.values():
+    for name in _PREFERRED:
         try:
-            return candidate(q, k, v, scale=scale, precision=precision)
-        except NotImplementedError:
-            continue
-    raise NotImplementedError(f"no implementation takes q {q.shape} {q.dtype}, v {v.shape}")
+            return IMPLEMENTATIONS[name](q, k, v, scale=scale, precision=precision)
+        except NotImplementedError as reason:
+            _logger.debug("%s does not take q %s %s: %s", name, q.shape, q.dtype, reason)
+    return IMPLEMENTATIONS[_FALLBACK](q, k, v, scale=scale, precision=precision)
 
 
 def _check(q: Array, k: Array, v: Array) -> None:

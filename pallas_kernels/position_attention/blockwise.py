@@ -1,9 +1,9 @@
 """Position attention in plain XLA whose memory grows with N, not with N^2.
 
-The forward pass takes queries a block at a time, the backward pass keys: only `block x N` scores
-exist at any moment, and each of them writes its large results once. The forward pass saves, beside
-its inputs and its output, two numbers a query: the largest score, and the logarithm of the sum of
-exp(score - largest). From them the backward pass computes the weights of a block anew, as in
+The forward pass takes a block of queries at a time, the backward pass a block of keys, so only
+`block x N` scores exist at any moment, and both write each large result once. The forward pass
+saves its inputs, its output and two numbers per query: the largest score, and the logarithm of the
+sum of exp(score - largest). From these the backward pass computes a block's weights again, as in
 FlashAttention (Dao et al., 2022, section 3.1 and appendix B).
 
 Where one block holds all positions, the loop has one round, and XLA removes it.
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
-# Scores of one block and one image: 8 MiB in float32. N up to 1448 is one block.
+# The most scores of one image in a block, 8 MiB in float32. Up to N = 1448 there is one block.
 _MAX_BLOCK_SCORES = 1 << 21
 
 _Residuals = tuple[Array, Array, Array, Array, Array, Array]
@@ -71,8 +71,8 @@ def _backward(
     q, k, v, out, highest, log_total = residuals
     einsum = _einsum_in(precision)
     count, size = _blocks(q.shape[1])
-    # sum_k P dP, the term that the normalization adds to the softmax's derivative, without P. As a
-    # dot product: XLA's CPU backend takes forty times as long for the sum of a product.
+    # sum_k P dP, the term that the normalization adds to the softmax's derivative, without P. It is
+    # a dot product because XLA's CPU backend takes forty times as long for the sum of a product.
     correction = einsum("bqd,bqd->bq", d_out, out)[..., None]
 
     def take_keys(i: Array, results: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -98,12 +98,12 @@ _attention.defvjp(_forward, _backward)
 
 
 def _sum_dtype(x: Array) -> jnp.dtype:
-    """What sums are computed in: float32 for narrower inputs too."""
+    """Returns the dtype that sums are computed in: at least float32."""
     return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
 
 
 def _einsum_in(precision: lax.PrecisionLike) -> Callable[[str, Array, Array], Array]:
-    """Einsum that returns sums in their own dtype."""
+    """Returns an einsum with that precision, whose result has the dtype of its sums."""
 
     def einsum(pattern: str, x: Array, y: Array) -> Array:
         return jnp.einsum(pattern, x, y, precision=precision, preferred_element_type=_sum_dtype(x))
@@ -112,13 +112,13 @@ def _einsum_in(precision: lax.PrecisionLike) -> Callable[[str, Array, Array], Ar
 
 
 def _blocks(num_positions: int) -> tuple[int, int]:
-    """How many blocks, and their size: equal, so that they overlap by as little as can be."""
+    """Returns the number of blocks and their size, the same for all so that they overlap least."""
     count = min(-(-num_positions * num_positions // _MAX_BLOCK_SCORES), num_positions)
     return count, -(-num_positions // count)
 
 
 def _start(i: Array, size: int, num_positions: int) -> Array:
-    """Where block i begins; the last one early enough to be full, so some rows come twice."""
+    """Where block i begins. The last one begins early enough to be full: some rows come twice."""
     return jnp.minimum(i * size, num_positions - size)
 
 

@@ -1,4 +1,4 @@
-"""Position attention as its equation reads, with the N x N matrix of scores in memory."""
+"""Position attention written like its equation, with the N x N matrix of scores in memory."""
 
 import functools
 

@@ -1,15 +1,16 @@
-"""How large the pieces are that the GPU kernels work on, and which sizes fit which GPU.
+"""Sizes of the tiles that the GPU kernels work on, and which sizes fit which GPU.
 
-A kernel program owns `block_q` queries (or `block_k` keys) and walks over the keys (or queries),
-`block_k` (or `block_q`) at a time. V is too wide to be accumulated at once, so a program of the
-forward and of the dV kernel owns `block_v` of its columns and computes the scores anew: the price
-of a smaller `block_v` is more multiply-adds, that of a larger one more registers. A program of the
-dQ and dK kernels owns `block_qk` columns of their result, which is all of them up to 256, and only
-sums over V's, `block_v` at a time: it pays nothing. Wider Q and K fit too, at a price: at 2048
-columns a kernel takes 2.6 to 11.2 times the fewest multiply-adds.
+A kernel program owns `block_q` queries (or `block_k` keys) and loops over the keys (or queries),
+`block_k` (or `block_q`) at a time.
 
-`make gpu-check` compiles every choice at the named shapes, and at wider ones, and fails on the
-first spilled byte.
+V is too wide to be accumulated at once. So a program of the forward and dV kernels owns `block_v`
+of its columns, and programs for other columns compute the same scores again: a smaller `block_v`
+costs multiply-adds, a larger one registers. A program of the dQ and dK kernels owns `block_qk`
+columns of the result, which is all of them up to 256, and sums over V's columns, `block_v` at a
+time, at no extra cost. Wider Q and K cost more: at 2048 columns a kernel takes 2.6 to 11.2 times
+the fewest multiply-adds.
+
+`make gpu-check` compiles every choice at many shapes and fails where a register is spilled.
 """
 
 import dataclasses
@@ -32,14 +33,14 @@ class TileSizes:
     Attributes:
       block_q: queries in a tile.
       block_k: keys in a tile.
-      block_qk: columns of q and k in a tile. Wider scores are summed piece by piece.
-      block_v: columns of v and of the output in a tile; in the dQ and dK kernels also of q and k,
-        where scores are summed.
+      block_qk: columns of q and k in a tile. The scores of wider q and k are summed over tiles.
+      block_v: columns of v and of the output in a tile. The dQ and dK kernels also sum their scores
+        over this many columns of q and k at a time.
       num_warps: groups of 32 threads that share a program.
-      num_stages: how many tiles the compiler keeps in flight from memory.
+      num_stages: how many tiles the compiler loads ahead.
 
     Raises:
-      ValueError: if a size is none that the compiler takes.
+      ValueError: the compiler does not take such a size.
     """
 
     block_q: int
@@ -60,7 +61,7 @@ class TileSizes:
             raise ValueError(f"num_stages={self.num_stages}: expected 1 or more")
 
     def shrink_to(self, positions: int, qk_width: int, v_width: int) -> "TileSizes":
-        """The same sizes, but none that only holds padding."""
+        """Returns the sizes, each halved while half of a tile would hold padding alone."""
         return dataclasses.replace(
             self,
             block_q=min(self.block_q, _power_of_two(positions)),
@@ -80,6 +81,19 @@ class KernelTiles:
     d_k: TileSizes
 
 
+# Tensor cores do not multiply true float32: every operand passes through registers.
+_FLOAT32 = (
+    (32, 32, 256, 128, 8, 2),
+    (32, 32, 256, 128, 8, 1),
+    (32, 32, 256, 16, 8, 2),
+    (32, 32, 256, 16, 8, 2),
+)
+_NARROW = (  # bfloat16 on ampere and ada
+    (64, 32, 256, 256, 8, 2),
+    (32, 64, 256, 256, 8, 2),
+    (64, 64, 256, 64, 8, 2),
+    (64, 64, 256, 64, 8, 2),
+)
 # block_q, block_k, block_qk, block_v, num_warps, num_stages; of the forward, dV, dQ, dK kernels.
 _TABLE: dict[tuple[Gpu, Numerics], tuple[tuple[int, int, int, int, int, int], ...]] = {
     ("hopper", "bfloat16"): (
@@ -94,12 +108,7 @@ _TABLE: dict[tuple[Gpu, Numerics], tuple[tuple[int, int, int, int, int, int], ..
         (64, 32, 256, 32, 8, 2),
         (32, 64, 256, 32, 8, 2),
     ),
-    ("ampere", "bfloat16"): (
-        (64, 32, 256, 256, 8, 2),
-        (32, 64, 256, 256, 8, 2),
-        (64, 64, 256, 64, 8, 2),
-        (64, 64, 256, 64, 8, 2),
-    ),
+    ("ampere", "bfloat16"): _NARROW,
     ("ampere", "tf32"): (
         (64, 32, 256, 256, 8, 2),
         (32, 64, 256, 256, 8, 2),
@@ -112,18 +121,14 @@ _TABLE: dict[tuple[Gpu, Numerics], tuple[tuple[int, int, int, int, int, int], ..
         (64, 32, 256, 32, 8, 2),
         (32, 64, 256, 32, 8, 2),
     ),
+    ("ada", "bfloat16"): _NARROW,
+    ("hopper", "float32"): _FLOAT32,
+    ("ampere", "float32"): _FLOAT32,
+    ("ada", "float32"): _FLOAT32,
 }
-_TABLE["ada", "bfloat16"] = _TABLE["ampere", "bfloat16"]
-for _gpu in ("hopper", "ampere", "ada"):
-    _TABLE[_gpu, "float32"] = (  # no tensor cores: every operand passes through registers
-        (32, 32, 256, 128, 8, 2),
-        (32, 32, 256, 128, 8, 1),
-        (32, 32, 256, 16, 8, 2),
-        (32, 32, 256, 16, 8, 2),
-    )
 
-# Of Q and K wider than the tiles above, pieces are read in a loop of their own, one at a time: how
-# wide a piece may then be, in the forward and dV kernels and in the dQ and dK kernels.
+# Above this width Q and K are read in pieces, one at a time, in a loop of their own. The largest
+# `block_qk` that then fits: first in the forward and dV kernels, then in the dQ and dK kernels.
 _WIDEST = 256
 _PIECES: dict[Numerics, tuple[int, int]] = {
     "bfloat16": (128, 256),
@@ -147,7 +152,7 @@ def choose(
       qk_width: columns of q and k.
       v_width: columns of v.
       dtype: of q, k and v; a float of at most 32 bits.
-      precision: of the matmuls, where the dtype is float32.
+      precision: of the matmuls; it matters for float32 alone.
       gpu: generation; "ada" stands for all that have 99 KiB of shared memory.
     """
     names = ("block_q", "block_k", "block_qk", "block_v", "num_warps", "num_stages")
@@ -164,12 +169,12 @@ def choose(
 
 
 def numerics(dtype: jax.typing.DTypeLike, precision: lax.Precision) -> Numerics:
-    """What the matmuls compute in: tensor cores take float32 as TF32 unless that is forbidden."""
+    """Returns what the matmuls compute in: float32 is multiplied as TF32 unless forbidden."""
     if jnp.dtype(dtype).itemsize < 4:
         return "bfloat16"
     return "float32" if precision == lax.Precision.HIGHEST else "tf32"
 
 
 def _power_of_two(size: int) -> int:
-    """The smallest power of two that is not below the size, nor below what a tile can be."""
+    """Returns the smallest power of two that is at least the size and at least a tile's least."""
     return max(_SMALLEST, 1 << (size - 1).bit_length())

@@ -1,14 +1,15 @@
 """Position attention as fused GPU kernels that never store an N x N array: the forward pass.
 
-Written in Pallas for its Triton backend. A program owns `block_q` queries and `block_v` columns of
-the output, and walks over the keys with an online softmax. Beside the output it writes the largest
-score and the logarithm of the softmax's denominator, from which the backward kernels
-(`triton_vjp.py`) compute the weights anew. Nothing is summed by atomics, so two runs give the same
+The kernels are written in Pallas for its Triton backend. A program owns `block_q` queries and
+`block_v` columns of the output, and loops over the keys with an online softmax. It also writes each
+query's largest score and the logarithm of its softmax's denominator; from these the backward
+kernels (`triton_vjp.py`) compute the weights again. No sum uses atomics, so two runs give the same
 bits.
 """
 
 import functools
 import re
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +20,7 @@ from jaxtyping import Float
 
 from pallas_kernels.position_attention import tile_math, triton_vjp
 from pallas_kernels.position_attention.tile_sizes import Gpu, KernelTiles, TileSizes, choose
-from pallas_kernels.position_attention.triton_call import (
-    Ref,
-    Size,
-    launch,
-    load,
-    scores_with,
-    store,
-)
+from pallas_kernels.position_attention.triton_call import View, launch
 from pallas_kernels.target import target_platform
 
 _GPUS: dict[str, Gpu] = {"H100": "hopper", "H200": "hopper", "GH200": "hopper", "A100": "ampere"}
@@ -44,27 +38,27 @@ def position_attention(
 ) -> Float[Array, "B N Dv"]:
     """Computes `softmax(scale * q @ k^T) @ v`; see `pallas_kernels.position_attention`.
 
-    The GPU is the one that the program is compiled for: the one that is JAX's default device, or
-    the one that `jax.sharding.use_abstract_mesh` describes. Arrays that stand elsewhere are not
-    seen: for a program for the CPU beside a GPU, set the default device or ask for `blockwise`.
-    Inside `jax.shard_map` the kernels want `check_vma=False`.
+    The program is compiled for the GPU that is JAX's default device, or that
+    `jax.sharding.use_abstract_mesh` describes. The devices of the arrays are not known when it is
+    traced: to compile for the CPU of a machine with a GPU, set the default device or ask for
+    `blockwise`. Inside `jax.shard_map` the kernels need `check_vma=False`.
 
     Args:
       q: queries.
       k: keys.
       v: values.
       scale: factor of the scores.
-      precision: of float32 matmuls, None for DEFAULT. As in JAX's own, all but HIGHEST mean TF32,
-        with 10 bits of mantissa: an error of about 1e-3 of the largest value, gradients too, where
-        scores have a variance of 1 to 9, and of 4e-3 at 100, 1e-2 at 900 (operands rounded so in
-        NumPy, N = 713, widths 128 and 512). HIGHEST is true float32, without tensor cores: below
-        1e-6 (the kernels on a CPU).
+      precision: of float32 matmuls; None means DEFAULT. As in JAX's own matmuls, all but HIGHEST
+        mean TF32, with 10 bits of mantissa. The error, relative to the largest value and in
+        gradients too, is then about 1e-3 for scores with a variance of 1 to 9, 4e-3 for 100 and
+        1e-2 for 900 (operands rounded in NumPy, N = 713, widths 128 and 512). HIGHEST is true
+        float32, without tensor cores: an error below 1e-6 (the kernels on a CPU).
       tiles: sizes to use instead of those chosen for the GPU.
-      interpret: whether to run the kernels on a CPU, in float32 and slowly, as a test of them.
+      interpret: whether to run the kernels on a CPU, slowly and in float32, to test them.
 
     Raises:
-      NotImplementedError: no GPU, or one too old; a dtype or precision that is not there; a mesh
-        with explicit axes.
+      NotImplementedError: there is no GPU, or it is too old; the kernels lack the dtype or the
+        precision; the mesh has explicit axes.
     """
     if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
         raise NotImplementedError("the Triton kernels need a mesh whose axes are AxisType.Auto")
@@ -87,7 +81,7 @@ def _precision(precision: lax.PrecisionLike) -> lax.Precision:
 
 
 def _gpu() -> Gpu:
-    """The generation of the GPU that the program being traced will run on."""
+    """Returns the generation of the GPU that the traced program is for."""
     platform = target_platform()
     if platform != "gpu":
         raise NotImplementedError(
@@ -97,10 +91,10 @@ def _gpu() -> Gpu:
     there = jax.local_devices()
     kind = there[0].device_kind if described is None else described.device_kind
     device = next((x for x in there if x.device_kind == kind), None)
-    # A GPU that is only described has no number of its capability.
+    # A described GPU has no compute capability to ask for.
     if "NVIDIA" not in kind or (device and float(device.compute_capability) < 8.0):
         raise NotImplementedError(f"{kind}: the Triton kernels need NVIDIA's Ampere or newer")
-    # By whole words: an A1000 is no A100.
+    # Whole words, since an A1000 is no A100.
     return next((_GPUS[word] for word in re.findall(r"\w+", kind) if word in _GPUS), "ada")
 
 
@@ -126,20 +120,11 @@ def _forward(
     tiles: KernelTiles,
     interpret: bool,
 ) -> tuple[Array, triton_vjp.Residuals]:
-    positions, sizes = q.shape[1], tiles.forward
+    sizes = tiles.forward
     out, highest, log_total = launch(
-        functools.partial(
-            _forward_kernel,
-            qk_size=q.shape[1:],
-            v_size=v.shape[1:],
-            scale=scale,
-            precision=precision,
-            tiles=sizes,
-        ),
-        q,
-        k,
-        v,
-        grid=(pl.cdiv(positions, sizes.block_q), pl.cdiv(v.shape[2], sizes.block_v)),
+        lambda *views: _forward_kernel(_Views(*views), scale, precision, sizes),
+        *(q, k, v),
+        grid=(pl.cdiv(q.shape[1], sizes.block_q), pl.cdiv(v.shape[2], sizes.block_v)),
         results=[
             jax.ShapeDtypeStruct(v.shape, v.dtype),
             *[jax.ShapeDtypeStruct(q.shape[:2], jnp.float32)] * 2,
@@ -154,25 +139,25 @@ def _forward(
 _attention.defvjp(_forward, triton_vjp.backward)
 
 
+class _Views(NamedTuple):
+    """What the kernel reads: q, k and v; and what it writes: the output and the two statistics."""
+
+    q: View
+    k: View
+    v: View
+    out: View
+    highest: View
+    log_total: View
+
+
 def _forward_kernel(
-    q_ref: Ref,
-    k_ref: Ref,
-    v_ref: Ref,
-    out_ref: Ref,
-    highest_ref: Ref,
-    log_total_ref: Ref,
-    *,
-    qk_size: Size,
-    v_size: Size,
-    scale: float,
-    precision: lax.Precision,
-    tiles: TileSizes,
+    views: _Views, scale: float, precision: lax.Precision, tiles: TileSizes
 ) -> None:
-    positions = qk_size[0]
+    positions = views.q.size[0]
     queries = (pl.program_id(0) * tiles.block_q, tiles.block_q)
     columns = (pl.program_id(1) * tiles.block_v, tiles.block_v)
-    scores_with_queries = scores_with(
-        q_ref, queries, k_ref, qk_size, tiles.block_qk, scale, precision
+    scores_with_queries = tile_math.scores_with(
+        views.q, queries, views.k, tiles.block_qk, scale, precision
     )
 
     def take_keys(i: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -181,7 +166,7 @@ def _forward_kernel(
         weights, rescale, highest, total = tile_math.online_softmax(
             scores_with_queries(keys), highest, total
         )
-        v = load(v_ref, v_size, keys, columns)
+        v = views.v.load(keys, columns)
         out = out * rescale[:, None] + tile_math.dot(weights.astype(v.dtype), v, precision)
         return out, highest, total
 
@@ -191,9 +176,9 @@ def _forward_kernel(
         jnp.zeros(tiles.block_q, jnp.float32),
     )
     out, highest, total = lax.fori_loop(0, pl.cdiv(positions, tiles.block_k), take_keys, start)
-    store(out_ref, v_size, queries, columns, out / total[:, None])
+    views.out.store(queries, columns, out / total[:, None])
 
     @pl.when(pl.program_id(1) == 0)
     def _() -> None:
-        store(highest_ref, (positions,), queries, None, highest)
-        store(log_total_ref, (positions,), queries, None, jnp.log(total))
+        views.highest.store(queries, None, highest)
+        views.log_total.store(queries, None, jnp.log(total))

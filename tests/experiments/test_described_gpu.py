@@ -101,7 +101,7 @@ def test_reports_join_what_three_texts_say_of_a_kernel():
     ],
 )
 def test_texts_that_lack_what_is_asked_for_are_refused(ptx, report, launches):
-    with pytest.raises((ValueError, KeyError, AssertionError)):
+    with pytest.raises((ValueError, KeyError)):
         kernels.parse_kernels(ptx, report, launches)
 
 
@@ -112,7 +112,6 @@ def test_a_description_is_what_xla_reads(name):
     assert text.count("{") == text.count("}")
     assert f"shared_memory_per_block_optin: {gpu.shared_memory}\n" in text
     assert f'device_description_str: "{gpu.device_kind}"' in text
-    assert gpu.shared_memory < gpu.shared_memory_per_core
 
 
 def test_without_a_compiler_one_line_says_what_to_do(monkeypatch):

@@ -9,9 +9,9 @@ import pytest
 from absl import flags
 
 from experiments import described_gpu, gpu_check
+from experiments.attention_shapes import AttentionShape
 from experiments.described_gpu import attention, verdicts
 from experiments.described_gpu.attention import KERNELS, Case, KernelReport, Outcome
-from pallas_kernels.position_attention.shapes import AttentionShape
 
 ROOT = Path(__file__).parents[2]
 CASE = Case("h100", "cityscapes_sa2", "bfloat16")

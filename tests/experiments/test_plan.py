@@ -174,7 +174,7 @@ def test_what_nothing_makes_fit_is_said(compiled):
     made = planning.make_plan(get_config(), small, 1)
     assert len(compiled) == 7
     assert not made.fits
-    assert "It does not fit, whatever" in " ".join(planning.remarks(made))
+    assert "It does not fit with any of these" in " ".join(planning.remarks(made))
 
 
 def test_what_fits_and_how_is_shown(compiled):

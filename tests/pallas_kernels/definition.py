@@ -1,4 +1,4 @@
-"""Position attention and its gradients in float64 NumPy, and what holds implementations to it."""
+"""Position attention and its gradients in float64 NumPy, to compare implementations with."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from pallas_kernels.position_attention import position_attention
 
-# Of outputs, relative to the largest; gradients may be twice as far off.
+# The largest error of an output, relative to the largest value. Gradients may have twice that.
 TOLERANCES = {
     ("blockwise", "float32"): 2e-6,
     ("reference", "float32"): 2e-6,
@@ -47,7 +47,7 @@ def and_gradients(attention, q, k, v, d_out):
 
 
 def with_gradients(q, k, v, d_out, **options):
-    """Likewise of `position_attention`, compiled anew."""
+    """The output of `position_attention` and the gradients, compiled for this call."""
     attention = functools.partial(position_attention, **options)
     return jax.jit(functools.partial(and_gradients, attention))(q, k, v, d_out)
 
@@ -60,15 +60,15 @@ def error(actual, expected):
 
 
 def assert_matches(actual, inputs, name, scale=1.0):
-    """Holds an implementation's output and gradients to the definition."""
+    """Compares an implementation's output and gradients with the definition."""
     dtype = str(inputs[0].dtype)
     tolerance = NARROW_TOLERANCES.get(dtype) or TOLERANCES[name, dtype]
     expected = numpy_attention(*inputs, scale=scale)
     for i, what in enumerate(("out", "d_q", "d_k", "d_v")):
         assert actual[i].dtype == inputs[0].dtype
         if inputs[0].shape[1] == 1 and what in ("d_q", "d_k"):
-            # The softmax of one score is constant: what is left is the rounding of a difference
-            # of two equal products, times a row of the other one of q and k.
+            # The softmax of one score is constant, so these gradients are 0. What remains is the
+            # rounding of a difference of two equal products, times a row of k or q.
             q, k, v, d_out = (np.asarray(x, np.float64) for x in inputs)
             product = np.abs((d_out * v).sum(-1)).max()
             bound = 2 * tolerance * scale * product * np.abs(k if what == "d_q" else q).max()

@@ -1,4 +1,4 @@
-"""Memory that grows with N, not with N^2; that of the kernels is in `make gpu-check`."""
+"""Memory grows with N, not with N^2. `make gpu-check` checks that of the kernels."""
 
 import functools
 import subprocess
@@ -16,7 +16,7 @@ GIB = 2**30
 
 
 def scratch(implementation, positions, qk_width=256, v_width=2048):
-    """Bytes of scratch that forward and backward of one image take."""
+    """Bytes of scratch that the forward and backward pass of one image take."""
     attention = functools.partial(position_attention, implementation=implementation)
     arguments = [
         jax.ShapeDtypeStruct((1, positions, width), jnp.float32)
@@ -32,7 +32,7 @@ def test_scratch_grows_with_the_number_of_positions():
 
 
 def test_scratch_of_the_reference_grows_with_its_square():
-    """That the test above would notice."""
+    """So the test above would notice."""
     small, large = scratch("reference", 4096), scratch("reference", 16384)
     assert large > 15 * small
     assert large > 2 * 4 * 16384**2
@@ -40,7 +40,7 @@ def test_scratch_of_the_reference_grows_with_its_square():
 
 @pytest.mark.slow
 def test_65536_positions_run_in_less_than_4_gib():
-    """Where the scores alone would take 16 GiB. In a process of its own, for its peak."""
+    """The scores alone would take 16 GiB. A process of its own shows the peak of this run."""
     program = """
 import functools, resource
 import jax

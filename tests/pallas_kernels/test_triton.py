@@ -1,7 +1,7 @@
 """The GPU kernels, interpreted on a CPU, against float64 NumPy.
 
-The interpreter fills what lies beyond an array with NaN, so that a tile which reaches there without
-a mask shows. It computes in float32 whatever the precision: TF32's error is not to be seen here.
+The interpreter puts NaN beyond the end of an array, which shows tiles that are read without a mask.
+It computes in float32 whatever the precision, so TF32's error does not show.
 """
 
 import functools
@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pallas_kernels.position_attention import position_attention, triton, triton_call
+from pallas_kernels.position_attention import position_attention, triton
 from pallas_kernels.position_attention.tile_sizes import KernelTiles, TileSizes
+from pallas_kernels.position_attention.triton_call import launch
 
 from .definition import (
     TOLERANCES,
@@ -28,12 +29,12 @@ from .definition import (
 )
 from .traced import kernels
 
-# Alone, below, at and above a power of two, primes, and real maps. 713 = 23 x 31, 1681 = 41 x 41.
+# N: one, below, at and above a power of two, primes, and real maps. 713 = 23 x 31, 1681 = 41 x 41.
 POSITIONS = [1, 7, 16, 63, 64, 65, 100, 713, 1681]
 QK_WIDTHS = [1, 8, 16, 48, 128, 256]
 V_WIDTHS = [1, 21, 64, 320, 1024, 2048]
-# One of each that is in one test or another of what can go wrong: an array smaller than a tile, the
-# last tile of positions, of q and k (300 is more than one) and of v not full, several of each.
+# Together they have an array smaller than a tile, several tiles of positions, of q and k (300 is
+# more than one) and of v, and a last tile of each that is not full.
 SAMPLE = [
     (1, 1, 1, "float32"),
     (7, 128, 21, "float16"),
@@ -49,7 +50,7 @@ BLOCKWISE_SAMPLE = [
 ]
 INTERPRETED = "triton_interpret"
 
-# To interpret takes seconds to compile and hardly any time to run.
+# An interpreted kernel takes seconds to compile and hardly any time to run.
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
@@ -85,7 +86,7 @@ random_shapes = given(
     dtype=st.sampled_from(["float32", "bfloat16", "float16"]),
     scale=st.floats(0.1, 2),
 )
-# The same shapes each time, and no file of those that failed before.
+# The same shapes in every run, and no file of earlier failures.
 repeatable = functools.partial(settings, deadline=None, derandomize=True, database=None)
 
 
@@ -167,18 +168,27 @@ def test_a_second_run_gives_the_same_bits(compiled, inputs):
         np.testing.assert_array_equal(first, second)
 
 
-def test_what_is_read_beyond_an_array_would_show(monkeypatch, inputs):
-    """That the other tests are worth something: without masks there is NaN in the output."""
-    masked = triton_call._tile
-    monkeypatch.setattr(triton_call, "_tile", lambda *spans: (masked(*spans)[0], None))
-    attention = functools.partial(position_attention, implementation=INTERPRETED)
-    assert np.isnan(jax.jit(attention)(*inputs[:3])).any()
+SMALL_TILES = TileSizes(block_q=16, block_k=32, block_qk=16, block_v=16, num_warps=4, num_stages=1)
+
+
+def test_a_tile_is_zero_beyond_an_array_where_the_interpreter_has_nan():
+    """So the other tests notice a tile that is read without a mask."""
+
+    def kernel(x, loaded, unmasked):
+        whole = ((0, 32), (0, 16))
+        loaded.store(*whole, jnp.full((32, 16), x.load(*whole).sum()))
+        unmasked.store(*whole, jnp.full((32, 16), x.ref[...].sum()))
+
+    like = jax.ShapeDtypeStruct((2, 20, 10), jnp.float32)
+    run = functools.partial(launch, kernel, grid=(1, 1), results=[like] * 2, tiles=SMALL_TILES)
+    loaded, unmasked = run(jnp.ones(like.shape), name="sum", interpret=True)
+    np.testing.assert_array_equal(loaded, np.full(like.shape, 20 * 10))
+    assert np.isnan(unmasked).all()
 
 
 def test_tiles_of_the_caller():
     """Of the smallest size, so that every loop has several rounds."""
-    sizes = TileSizes(block_q=16, block_k=32, block_qk=16, block_v=16, num_warps=4, num_stages=1)
-    tiles = KernelTiles(forward=sizes, d_v=sizes, d_q=sizes, d_k=sizes)
+    tiles = KernelTiles(forward=SMALL_TILES, d_v=SMALL_TILES, d_q=SMALL_TILES, d_k=SMALL_TILES)
     inputs = arrays(1, 70, 40, 37)
     attention = functools.partial(triton.position_attention, tiles=tiles, interpret=True)
     run = jax.jit(functools.partial(and_gradients, attention))

@@ -1,4 +1,4 @@
-"""Shapes at which position attention is used, shared by tests and benchmarks."""
+"""Shapes at which this project's networks use position attention."""
 
 import dataclasses
 
@@ -11,6 +11,11 @@ class AttentionShape:
     positions: int
     qk_width: int
     v_width: int
+
+    def arrays(self) -> list[tuple[int, int, int]]:
+        """Returns the shapes of q, k, v and the output's gradient."""
+        widths = (self.qk_width, self.qk_width, self.v_width, self.v_width)
+        return [(self.batch, self.positions, width) for width in widths]
 
 
 # Positions are pixels / 8^2 (output stride 8). SA1 follows stage 3 of the ResNet and SA2 stage 4;

@@ -1,16 +1,20 @@
 """What changes in training, as trees of arrays."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float
 
 Batch = dict[str, dict[str, Any]]
 Variables = Mapping[str, Any]
 Metrics = dict[str, Float[Array, ""]]
+if TYPE_CHECKING:
+    Leaf = jax.Array
+else:  # a tree of shapes or shardings has the same nodes and other leaves
+    Leaf = Any
 
 
 def batch_shapes(
@@ -87,7 +91,7 @@ class TrainState(struct.PyTreeNode):
     """All that changes in training, as one tree.
 
     Attributes:
-      step: the number of steps taken.
+      step: the number of steps taken, an int32 scalar.
       rng: the key of the run.
       generator: the segmentation network.
       discriminator: None for methods without one.
@@ -96,14 +100,14 @@ class TrainState(struct.PyTreeNode):
         without them.
     """
 
-    step: Int[Array, ""]
-    rng: PRNGKeyArray
+    step: Leaf
+    rng: Leaf
     generator: NetworkState
     discriminator: NetworkState | None = None
     classifier: NetworkState | None = None
     teacher: Variables | None = None
 
     @property
-    def step_rng(self) -> PRNGKeyArray:
+    def step_rng(self) -> jax.Array:
         """The key of the next step."""
         return jax.random.fold_in(self.rng, self.step)

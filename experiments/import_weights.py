@@ -38,7 +38,7 @@ _ALLOW = flags.DEFINE_string(
 
 def main() -> None:
     """Calls `import_weights` and says what came of it."""
-    from sassn_jax.training.importing import import_weights  # after the flags: JAX takes seconds
+    from sassn_jax.conversion.importing import import_weights  # after the flags: JAX takes seconds
 
     imported = import_weights(
         _SOURCE.value,

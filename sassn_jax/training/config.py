@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from sassn_jax.conversion.conventions import about_npz
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.inference import Inference
@@ -16,7 +17,6 @@ from sassn_jax.methods.cutmix import CutMixWeights
 from sassn_jax.methods.mittal import ClassifierSettings
 from sassn_jax.methods.s4gan import S4GANWeights
 from sassn_jax.methods.unimatch import UniMatchWeights
-from sassn_jax.training.conventions import about_npz
 from sassn_jax.training.validation import validate
 from sassn_jax.weights import npz, store
 

@@ -14,6 +14,7 @@ from jaxtyping import Int, UInt8
 from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
+from sassn_jax.conversion.exporting import read_export, write_export
 from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.data.transforms import pad
 from sassn_jax.errors import InputError
@@ -136,11 +137,8 @@ def load_run(
 
 
 def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
-    variables, about = store.read(path)
-    if not about.keys() >= {"config", "step", "classes"}:
-        raise InputError(f"{path}: not a file of experiments.export, which knows its run's config")
-    config = configuration.with_later_sections(about["config"])
-    info = data.parse_classes(config.dataset, about["classes"], path)
+    variables, fields, info, step = read_export(path)
+    config = configuration.with_later_sections(fields)
     config.update_from_flattened_dict(dict(overrides))
     config.model.weights = ""  # the file has them
     validation.validate(config)
@@ -148,7 +146,36 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     wanted = method.inference_variables(abstract_state(method, config))
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
         raise InputError(f"{path}: its arrays are not those of the network in its config")
-    return Run(config, info, method, jax.device_put(variables), about["step"])
+    return Run(config, info, method, jax.device_put(variables), step)
+
+
+def export_run(
+    workdir: str | Path, output: str | Path, checkpoint: str = "latest"
+) -> dict[str, Any]:
+    """Writes what a run predicts with to a `.safetensors` file; the dataset is not needed.
+
+    `load_run` reads the file, and training starts from it as `model.weights`.
+
+    Args:
+      workdir: of the run.
+      output: the file.
+      checkpoint: `latest`, or `best` by mIoU on the validation split.
+
+    Returns:
+      The file's description, see `write_export`.
+
+    Raises:
+      InputError: if there is no such run or checkpoint, or `output` cannot be such a file.
+    """
+    store.check_name(output)
+    run = load_run(workdir, checkpoint)
+    return write_export(
+        output,
+        jax.device_get(run.variables),
+        config=run.config.to_dict(),
+        info=run.info,
+        step=run.step,
+    )
 
 
 def evaluate_run(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from sassn_jax.conversion.conventions import CAFFE_TRUNK
 from sassn_jax.errors import InputError
 from sassn_jax.methods import METHODS
 from sassn_jax.models.discriminator import MINIMUM_SIZE
@@ -15,7 +16,6 @@ from sassn_jax.models.heads import DeepLabV3Head
 from sassn_jax.models.layers import NORMS
 from sassn_jax.models.networks import BACKBONES, heads_on, is_vgg
 from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS
-from sassn_jax.training.conventions import CAFFE_TRUNK
 from sassn_jax.weights import npz, store
 
 

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sassn_jax.conversion.importing import import_weights
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.resnet import ARCHITECTURES
-from sassn_jax.training.importing import import_weights
 from sassn_jax.weights import store
 from tests.trees import assert_trees_close, to_nchw, to_nhwc
 

@@ -14,8 +14,7 @@ from sassn_jax.data import Dataset, DatasetInfo, scenes
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
 from sassn_jax.training import config as configuration
-from sassn_jax.training.evaluate_run import evaluate_run, load_run
-from sassn_jax.training.exporting import export_run
+from sassn_jax.training.evaluate_run import evaluate_run, export_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.training.setup import make_inference, make_normalize
 from sassn_jax.weights import store
@@ -189,7 +188,7 @@ def test_weights_of_another_network_cannot_be_evaluated(exported, tmp_path):
         load_run(tmp_path / "less.safetensors")
     del about["config"]
     store.write(tmp_path / "less.safetensors", variables, about)
-    with pytest.raises(InputError, match=r"not a file of experiments\.export"):
+    with pytest.raises(InputError, match="expected a file of `sassn export`"):
         load_run(tmp_path / "less.safetensors")
 
 

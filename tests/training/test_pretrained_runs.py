@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from sassn_jax.conversion.importing import import_weights
 from sassn_jax.errors import InputError
 from sassn_jax.training import config as configuration
-from sassn_jax.training.importing import import_weights
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store
 from tests.training.conftest import tiny_config

@@ -6,12 +6,11 @@ import pytest
 from flax import traverse_util
 
 from configs import scenes
+from sassn_jax.conversion.importing import import_weights
 from sassn_jax.errors import InputError
 from sassn_jax.models.fcn8s import FCN8s
 from sassn_jax.training import validation
-from sassn_jax.training.evaluate_run import evaluate_run, load_run
-from sassn_jax.training.exporting import export_run
-from sassn_jax.training.importing import import_weights
+from sassn_jax.training.evaluate_run import evaluate_run, export_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store
 from sassn_jax.weights.vgg import torchvision_name

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from sassn_jax.conversion.importing import import_weights
 from sassn_jax.errors import InputError
 from sassn_jax.models.generator import Generator
-from sassn_jax.training.importing import import_weights
 from sassn_jax.weights import Pretrained, store
 from tests.weights.test_resnet import fuse, to_file
 

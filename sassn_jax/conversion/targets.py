@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 
+from sassn_jax.conversion.conventions import CAFFE_TRUNK, CONVENTIONS
 from sassn_jax.errors import InputError
 from sassn_jax.models.discriminator import MINIMUM_SIZE, Discriminator
 from sassn_jax.models.generator import AUXILIARY
 from sassn_jax.models.networks import BACKBONES, create_network, heads_on, is_vgg
 from sassn_jax.models.resnet import ARCHITECTURES
-from sassn_jax.training.conventions import CAFFE_TRUNK, CONVENTIONS
 from sassn_jax.weights import fused, matching, vgg
 
 Arrays = dict[str, np.ndarray]

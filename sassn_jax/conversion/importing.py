@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from sassn_jax.conversion import targets
+from sassn_jax.conversion.conventions import CONVENTIONS
+from sassn_jax.conversion.targets import DISCRIMINATOR, NAMES, Arrays
+from sassn_jax.devices import check_platform
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded
 from sassn_jax.models.networks import is_vgg
-from sassn_jax.training import parallel, targets
-from sassn_jax.training.conventions import CONVENTIONS
-from sassn_jax.training.targets import DISCRIMINATOR, NAMES, Arrays
 from sassn_jax.weights import fused, matching, npz, onnx, pth, resnet, store, vgg, wrappers
 
 DEAD = "AdvSemiSeg's code never evaluates it, so that it was not trained"
@@ -75,7 +76,7 @@ def import_weights(
     """
     source, output = expanded(source), expanded(output)
     allowed = _check(source, architecture, output, convention, all_branches, allow)
-    parallel.check_platform()
+    check_platform()
     arrays, layout, taken_off = _read(source)
     if architecture == DISCRIMINATOR:
         target = targets.discriminator(source, arrays)

@@ -1,4 +1,4 @@
-"""What a file of another project's weights does not tell of itself."""
+"""What a file of another project's weights does not say about its network."""
 
 import dataclasses
 import os
@@ -10,13 +10,13 @@ from sassn_jax.weights import fused, npz
 
 @dataclasses.dataclass(frozen=True)
 class Convention:
-    """How a network was built, and what it is fed.
+    """How a network was built, and which images it takes.
 
     Attributes:
-      layout: of the trunk, see `ResNet`; of no account for a VGG.
+      layout: of a ResNet trunk, see `ResNet`; a VGG has none, and ignores it.
       channel_order: of the images.
-      mean: subtracted from each channel, in that order, in units of 0-255.
-      std: each channel is divided by, likewise.
+      mean: subtracted from the channels, in that order, in units of 0-255.
+      std: divides the channels, likewise.
     """
 
     layout: str
@@ -32,28 +32,25 @@ CONVENTIONS = {
         "torchvision", "rgb", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
     ),
 }
-# The one trunk whose weights are known to come from Caffe.
-CAFFE_TRUNK = "resnet50_thin"
+CAFFE_TRUNK = "resnet50_thin"  # the one trunk whose weights are known to come from Caffe
 
 
 def about_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Says of a `.npz` file that a run starts from what one of `import_weights` says of itself.
+    """Describes a `.npz` file of Caffe's trunk as `weights.store.read_about` does an imported one.
 
-    Only of Caffe's trunk with its norms fused is it known how it was built and what it is fed:
-    torchvision's arrays have the same names whatever they were trained on.
+    Such a file is recognized by its fused batch norm. Of other `.npz` files nothing is known:
+    torchvision's arrays have the same names whatever images they were trained on.
 
     Raises:
-      InputError: if the file cannot be read, or the norms in it are not fused.
+      InputError: if the file cannot be read, or its batch norm is not fused.
     """
     if not fused.is_fused(npz.names(path)):
         raise InputError(
-            f"model.weights={os.fspath(path)!r}: its batch norm is not fused into its convolutions "
-            "(it has no conv1.bias), so that it does not tell which images it takes; "
-            "experiments.import_weights makes a file of it that does"
+            f"model.weights={os.fspath(path)!r}: has no conv1.bias, so its batch norm is not fused "
+            "and the images that it takes are unknown; convert it with `sassn import_weights`"
         )
     image = dataclasses.asdict(CONVENTIONS["caffe"])
     return {
-        "network": "generator",
         "model": {"backbone": CAFFE_TRUNK, "layout": image.pop("layout")},
         "image": {**image, "std": fused.IMAGE_STD},
     }

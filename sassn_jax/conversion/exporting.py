@@ -57,7 +57,6 @@ def write_export(
     model = {**config["model"], "weights": ""}
     labels = _without_folder(config["labels"])
     about = {
-        "network": "generator",
         "model": model,
         "image": config["image"],
         "num_classes": info.num_classes,

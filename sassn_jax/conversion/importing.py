@@ -1,23 +1,20 @@
-"""Other people's weights into one file of ours."""
+"""Other projects' weights into a file of ours."""
 
 import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from sassn_jax.conversion import targets
 from sassn_jax.conversion.conventions import CONVENTIONS
-from sassn_jax.conversion.targets import DISCRIMINATOR, NAMES, Arrays
+from sassn_jax.conversion.targets import NETWORKS, Arrays, Target, make_target
 from sassn_jax.devices import check_platform
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, check_name
 from sassn_jax.files import expanded
-from sassn_jax.models.networks import is_vgg
-from sassn_jax.weights import fused, matching, npz, onnx, pth, resnet, store, vgg, wrappers
+from sassn_jax.weights import fused, matching, names, npz, onnx, pth, resnet, store, wrappers
 
-DEAD = "AdvSemiSeg's code never evaluates it, so that it was not trained"
 READERS: dict[str, Callable[[Path], Arrays]] = {
     ".pth": pth.read,
     ".pt": pth.read,
@@ -29,20 +26,20 @@ SUFFIXES = (*READERS, ".onnx")
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What came of an import.
+    """The result of an import.
 
     Attributes:
-      about: what the file says of its network, see `weights.store.write`.
-      taken: how many arrays of the source are in it.
-      left_out: name and shape of each that is not, and why, where nobody has asked for it; counters
-        of batches together.
-      taken_off: lines of what wrappers had put into the source's names, see `weights.wrappers`.
+      about: the description of the network, see `weights.store.write`.
+      num_arrays: how many arrays of the source were imported.
+      left_out: a line for each array that was not, with the reason if it has one; one line for all
+        counters of batches.
+      wrappers: a line for each wrapper that was removed from names, see `weights.wrappers`.
     """
 
     about: dict[str, Any]
-    taken: int
+    num_arrays: int
     left_out: tuple[str, ...]
-    taken_off: tuple[str, ...]
+    wrappers: tuple[str, ...]
 
 
 def import_weights(
@@ -54,67 +51,35 @@ def import_weights(
     all_branches: bool = False,
     allow: str = "",
 ) -> Imported:
-    """Writes the weights of another project's file under our names.
+    """Writes the weights of another project's file under our names. Runs no code from the file.
 
     Args:
       source: a `.pth`, `.npz` or `.safetensors` file with the names of AdvSemiSeg or torchvision,
-        or an `.onnx` file of a trunk whose batch norm is fused. No code in it is run.
-      architecture: one of `NAMES`: a trunk alone, a head and a trunk, or the discriminator.
+        or an `.onnx` file of a ResNet trunk whose batch norm is fused.
+      architecture: one of `NETWORKS`: a trunk, or a head and a trunk.
       output: a `.safetensors` file.
-      convention: one of `CONVENTIONS`; None for the usual one of the architecture. A discriminator
-        has none.
-      all_branches: whether a DeepLabv2 was trained with all four branches of its head. In
-        AdvSemiSeg's code, and that of its descendants, the last two are never evaluated; they are
-        left out then.
-      allow: regular expression for whole names of arrays in `source` that may be left out. Those of
-        an image classifier and counters of batches always may.
+      convention: one of `CONVENTIONS`; None for the usual one of the architecture.
+      all_branches: whether a DeepLabv2 was trained with all four branches of its head. The code of
+        AdvSemiSeg and its descendants never evaluates the last two, which are left out by default.
+      allow: regular expression for the whole names of arrays in `source` that may be left out.
+        Classifiers of images and counters of batches are always left out.
 
     Raises:
-      InputError: if an array of the network is missing, of another shape, or not of finite
-        floating-point numbers, if one of the source has no place and is not allowed to be left out,
-        if two have the same name without wrappers, or if something given is wrong.
+      InputError: if an argument is wrong; if an array of the network is missing, has another shape
+        or is not of finite floating-point numbers; if an array of the source has no place and
+        `allow` does not match it; if two names are the same without wrappers.
     """
     source, output = expanded(source), expanded(output)
     allowed = _check(source, architecture, output, convention, all_branches, allow)
     check_platform()
-    arrays, layout, taken_off = _read(source)
-    if architecture == DISCRIMINATOR:
-        target = targets.discriminator(source, arrays)
-    else:
-        if is_vgg(architecture):
-            arrays = vgg.as_convolutions(arrays)
-        target = targets.generator(source, arrays, architecture, convention, all_branches)
-        if layout not in (None, target.about["model"]["layout"]):
-            raise InputError(
-                f"{str(source)!r}: its strides stand as in the layout {layout}; choose "
-                f"another convention of {', '.join(CONVENTIONS)}"
-            )
-
-    left = dict(arrays)
-    variables, problems = {}, []
-    for collection, tree in target.shapes.items():
-        variables[collection], more = matching.fill(tree, left, target.name_of)
-        problems += more
-    dead = {name for name in left if re.fullmatch(target.dead, name)}
-    homeless = [
-        f"{name} {array.shape} has no place"
-        for name, array in left.items()
-        if not (resnet.is_unused(name) or name in dead or allowed.fullmatch(name))
-    ]
-    problems += homeless
-    if problems:
-        is_other = len(left) == len(arrays)  # and a list of all would not help
-        if is_other:
-            hint = f". None of its names is one of the network's{_common_prefix(arrays)}"
-        elif homeless:
-            hint = ". What has no place can be left out by --allow=REGEX, which matches whole names"
-        else:
-            hint = ""
+    arrays, layout, removed = _read(source)
+    target = make_target(source, arrays, architecture, convention, all_branches)
+    if layout not in (None, target.about["model"]["layout"]):
         raise InputError(
-            f"{str(source)!r}: expected exactly the arrays of {architecture}; "
-            f"{matching.summary(problems)}{hint}",
-            details=() if is_other or len(problems) <= matching.SHOWN else problems,
+            f"source={str(source)!r}: its strides are those of layout={layout!r}; choose another "
+            f"convention of {', '.join(CONVENTIONS)}"
         )
+    variables, left = _fill(source, architecture, arrays, target, allowed)
     if target.about["fused"]:
         std = target.about["image"]["std"]
         relative = [ours / theirs for ours, theirs in zip(fused.IMAGE_STD, std, strict=True)]
@@ -124,27 +89,56 @@ def import_weights(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     about = {**target.about, "source": {"file": source.name, "sha256": digest}}
     store.write(output, variables, about)
-    return Imported(about, len(arrays) - len(left), _describe(left, dead), taken_off)
+    left_out = _describe(left, target.dead)
+    return Imported(about, len(arrays) - len(left), left_out, removed)
 
 
-def _describe(left: Arrays, dead: Collection[str]) -> tuple[str, ...]:
-    """Lines of arrays that are left out, and of `dead` ones why; counters of batches in one."""
-    counters = [name for name in left if resnet.is_counter(name)]
-    lines = [
-        f"{name} {array.shape}" + (f": {DEAD}" if name in dead else "")
+def _fill(
+    source: Path, architecture: str, arrays: Arrays, target: Target, allowed: re.Pattern[str]
+) -> tuple[dict[str, Any], Arrays]:
+    """Returns the network's variables, and the arrays that are not among them."""
+    left = dict(arrays)
+    variables, problems = matching.fill(target.shapes, left, target.name_of)
+    homeless = [
+        f"{name} {array.shape} has no place"
         for name, array in left.items()
-        if name not in counters
+        if not (names.is_unused(name) or re.fullmatch(target.dead, name) or allowed.fullmatch(name))
     ]
+    problems += homeless
+    if problems:
+        is_other = len(left) == len(arrays)  # another network: a list of everything would not help
+        if is_other:
+            hint = f". None of its names is one of the network's{_common_prefix(arrays)}"
+        elif homeless:
+            hint = ". allow=REGEX, which matches whole names, leaves out what has no place"
+        else:
+            hint = ""
+        raise InputError(
+            f"source={str(source)!r}: expected exactly the arrays of {architecture}; "
+            f"{matching.summary(problems)}{hint}",
+            details=() if is_other or len(problems) <= matching.SHOWN else problems,
+        )
+    return variables, left
+
+
+def _describe(left: Arrays, dead: str) -> tuple[str, ...]:
+    """Returns a line for each array that is left out, and one for all counters of batches."""
+    counters = [name for name in left if names.is_counter(name)]
+    lines = []
+    for name, array in left.items():
+        if name not in counters:
+            reason = ": AdvSemiSeg's code never evaluates it" if re.fullmatch(dead, name) else ""
+            lines.append(f"{name} {array.shape}{reason}")
     if counters:
         lines.append(f"{len(counters)} counters of batches, such as {counters[0]}")
     return tuple(lines)
 
 
-def _common_prefix(names: Iterable[str]) -> str:
-    """What all names begin with, as a part of a message; nothing if there is no such module."""
-    characters = os.path.commonprefix(list(names))  # noqa: RUF071 (cut to whole modules below)
+def _common_prefix(arrays: Iterable[str]) -> str:
+    """Returns part of a message: the modules that all names begin with, if there are any."""
+    characters = os.path.commonprefix(list(arrays))  # noqa: RUF071 (cut to whole modules below)
     prefix, dot, _ = characters.rpartition(".")
-    return f"; they all begin with {prefix}{dot}, which is to be taken off" if dot else ""
+    return f"; they all begin with {prefix}{dot}, which should be removed" if dot else ""
 
 
 def _check(
@@ -154,24 +148,19 @@ def _check(
     convention: str | None,
     all_branches: bool,
     allow: str,
-) -> re.Pattern:
-    """Checks what can be checked before anything is read; returns the pattern of `allow`."""
+) -> re.Pattern[str]:
+    """Checks the arguments before anything is read; returns the pattern of `allow`."""
     if source.suffix not in SUFFIXES:
-        raise InputError(f"{str(source)!r}: expected a file of {', '.join(SUFFIXES)}")
+        raise InputError(f"source={str(source)!r}: expected a file of {', '.join(SUFFIXES)}")
     if not source.is_file():
-        raise InputError(f"{str(source)!r}: no such file")
-    if architecture not in NAMES:
-        raise InputError(f"architecture={architecture!r}: expected one of {', '.join(NAMES)}")
-    if convention is not None and convention not in CONVENTIONS:
-        raise InputError(f"convention={convention!r}: expected one of {', '.join(CONVENTIONS)}")
-    if convention is not None and architecture == DISCRIMINATOR:
-        raise InputError(
-            f"convention={convention!r}: a discriminator takes no images and has none; leave it out"
-        )
+        raise InputError(f"source={str(source)!r}: no such file")
+    check_name("architecture", architecture, NETWORKS)
+    if convention is not None:
+        check_name("convention", convention, CONVENTIONS)
     if all_branches and not architecture.startswith("deeplabv2_"):
         raise InputError(
-            f"all_branches: {architecture} has no such branches; expected deeplabv2_..., or leave "
-            "it out"
+            f"all_branches=True: expected False for architecture={architecture!r}; only "
+            "deeplabv2_... has such branches"
         )
     store.check_name(output)
     if output.exists() and output.samefile(source):
@@ -186,20 +175,20 @@ def _read(path: Path) -> tuple[Arrays, str | None, tuple[str, ...]]:
     """Reads a file.
 
     Returns:
-      Its arrays, without what wrappers put into their names; the layout of its trunk, if it tells;
-      and lines of what was taken off the names.
+      The arrays, without wrappers in their names; the layout of the trunk, if the file shows it;
+      and a line for each wrapper that was removed.
     """
     if path.suffix == ".onnx":
-        return *onnx.read(path), ()  # names them itself
+        return *onnx.read(path), ()  # gives the arrays names of its own
     arrays = READERS[path.suffix](path)
     if path.suffix == store.SUFFIX and store.is_ours(arrays):
         raise InputError(
-            f"{str(path)!r}: is one of experiments.import_weights or experiments.export already; "
-            "give it as --config.model.weights"
+            f"source={str(path)!r}: was written by `sassn import_weights` or `sassn export` "
+            "already; use it as model.weights"
         )
     try:
         unwrapped = wrappers.unwrap(arrays)
     except InputError as error:
-        raise InputError(f"{str(path)!r}: {error}") from None
+        raise InputError(f"source={str(path)!r}: {error}") from None
     arrays = {unwrapped.names[name]: array for name, array in arrays.items()}
-    return arrays, None, unwrapped.taken_off
+    return arrays, None, unwrapped.removed

@@ -78,11 +78,6 @@ def about_weights(config: ConfigDict) -> dict[str, Any]:
     """
     path = config.model.weights
     about = about_npz(path) if Path(path).suffix == npz.SUFFIX else store.read_about(path)
-    if about["network"] != "generator":
-        raise InputError(
-            f"model.weights={path!r}: holds a {about['network']}; expected a segmentation network "
-            "or its trunk, which alone a run can start from"
-        )
     backbone = about["model"]["backbone"]
     if backbone != config.model.backbone:
         raise InputError(

@@ -325,12 +325,12 @@ def test_what_is_missing_cannot_be_allowed(arrays, tmp_path, output):
     [
         (
             {"architecture": "vgg"},
-            r"architecture='vgg': expected one of resnet101, .*deeplabv3_res",
+            r"architecture='vgg': expected one of resnet101, .*deeplabv3_",
         ),
         ({"convention": "keras"}, r"convention='keras': expected one of advsemiseg, caffe"),
         (
             {"all_branches": True},
-            r"all_branches=True: expected False for architecture=.resnet_tiny.; only deepl",
+            r"all_branches=True: expected False for architecture=.resn",
         ),
         ({"allow": "("}, r"allow='\(': expected a regular expression"),
         ({"output": "ours.npz"}, r"expected a name that ends in \.safetensors"),
@@ -356,7 +356,7 @@ def test_strides_of_an_onnx_file_must_be_the_conventions(arrays, tmp_path, outpu
     onnx = pytest.importorskip("tests.weights.test_onnx", reason="onnx is not installed")
     source = tmp_path / "trunk.onnx"
     onnx.write(source, *onnx.graph_of(fuse(arrays)))
-    with pytest.raises(InputError, match="strides are those of layout=.caffe.; choose another"):
+    with pytest.raises(InputError, match=r"strides are those of layout=.caffe.; choose another"):
         import_weights(source, "resnet_tiny", output)
     imported = import_weights(source, "resnet_tiny", output, convention="caffe")
     assert imported.left_out == ("fc.weight (512, 2)", "fc.bias (2,)")

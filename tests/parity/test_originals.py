@@ -1,6 +1,6 @@
 """Weights of AdvSemiSeg and of torchvision, imported, compute here what they computed there.
 
-All of a generator crosses by a file that PyTorch wrote and `import_weights` read: weights, and then,
+A generator crosses by files that PyTorch wrote and `import_weights` read: its weights, and then,
 under the same names, the gradients and the statistics that PyTorch arrived at.
 """
 

@@ -21,5 +21,5 @@ def check_platform() -> None:
         reason = text.partition(" (set JAX_PLATFORMS")[0].rstrip(".")
         raise UnfitError(
             f"JAX_PLATFORMS={platforms}: JAX cannot use it here ({reason}); "
-            "unset it, or for an NVIDIA GPU call `make cuda` once"
+            "unset it, or for an NVIDIA GPU call `make cuda` or pip install 'sassn_jax[cuda]'"
         ) from None

@@ -13,14 +13,7 @@ from sassn_jax.weights import store
 
 
 class Exported(NamedTuple):
-    """What an exported file holds.
-
-    Attributes:
-      variables: `params` and `batch_stats` of the network.
-      config: the fields of its run's config.
-      info: the classes that the network tells apart.
-      step: how many steps it was trained for.
-    """
+    """What an exported file holds: see the arguments of `write_export`."""
 
     variables: dict[str, Any]
     config: dict[str, Any]

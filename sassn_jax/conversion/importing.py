@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +107,13 @@ def _fill(
     problems += homeless
     if problems:
         is_other = len(left) == len(arrays)  # another network: a list of everything would not help
+        hint = ""
         if is_other:
-            hint = f". None of its names is one of the network's{_common_prefix(arrays)}"
+            hint = "; none of its names is one of the network's"
+            if prefix := wrappers.common_modules(arrays):
+                hint += f"; they all begin with {'.'.join(prefix)}., which should be removed"
         elif homeless:
-            hint = ". allow=REGEX, which matches whole names, leaves out what has no place"
-        else:
-            hint = ""
+            hint = "; allow=REGEX leaves out arrays whose whole name matches"
         raise InputError(
             f"source={str(source)!r}: expected exactly the arrays of {architecture}; "
             f"{matching.summary(problems)}{hint}",
@@ -132,13 +133,6 @@ def _describe(left: Arrays, dead: str) -> tuple[str, ...]:
     if counters:
         lines.append(f"{len(counters)} counters of batches, such as {counters[0]}")
     return tuple(lines)
-
-
-def _common_prefix(arrays: Iterable[str]) -> str:
-    """Returns part of a message: the modules that all names begin with, if there are any."""
-    characters = os.path.commonprefix(list(arrays))  # noqa: RUF071 (cut to whole modules below)
-    prefix, dot, _ = characters.rpartition(".")
-    return f"; they all begin with {prefix}{dot}, which should be removed" if dot else ""
 
 
 def _check(
@@ -187,8 +181,7 @@ def _read(path: Path) -> tuple[Arrays, str | None, tuple[str, ...]]:
             "already; use it as model.weights"
         )
     try:
-        unwrapped = wrappers.unwrap(arrays)
+        arrays, removed = wrappers.unwrap(arrays)
     except InputError as error:
         raise InputError(f"source={str(path)!r}: {error}") from None
-    arrays = {unwrapped.names[name]: array for name, array in arrays.items()}
-    return arrays, None, unwrapped.removed
+    return arrays, None, removed

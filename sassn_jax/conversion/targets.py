@@ -82,12 +82,7 @@ def make_target(
 ) -> Target:
     """Returns the network to fill: a trunk, or a trunk with a head.
 
-    Args:
-      source: the file, for an error to name it.
-      arrays: of the file.
-      architecture: one of `NETWORKS`.
-      convention: one of `CONVENTIONS`; None for the usual one.
-      all_branches: whether a DeepLabv2 has all four branches of its head.
+    The arguments are those of `import_weights`; `arrays` are those in the file `source`.
 
     Raises:
       InputError: if the number of classes cannot be read from the arrays.

@@ -58,14 +58,14 @@ def fill(
     return traverse_util.unflatten_dict(filled), problems
 
 
-def summary(problems: Sequence[str], shown: int = SHOWN) -> str:
+def summary(problems: Sequence[str]) -> str:
     """Joins the first few lines into one.
 
-    >>> summary(["a is missing", "b is missing"], shown=1)
-    '2 differ: a is missing; ...'
+    >>> summary(["a is missing", "b is missing"])
+    '2 differ: a is missing; b is missing'
     """
-    more = "; ..." if len(problems) > shown else ""
-    return f"{len(problems)} differ: {'; '.join(problems[:shown])}{more}"
+    more = "; ..." if len(problems) > SHOWN else ""
+    return f"{len(problems)} differ: {'; '.join(problems[:SHOWN])}{more}"
 
 
 def _norm_without_effect(leaf: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,8 +1,11 @@
 """What PyTorch's wrappers put into the names of a network's arrays."""
 
+import itertools
+import os
 from collections import Counter
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 from sassn_jax.errors import InputError
 
@@ -13,34 +16,26 @@ OF_PARTS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 OF_ALL = ("module", "Scale")
 
 
-class Unwrapped(NamedTuple):
-    """Names without wrappers.
-
-    Attributes:
-      names: the new name of each old one.
-      removed: a line for each wrapper that was removed, such as `module. from all names`.
-    """
-
-    names: dict[str, str]
-    removed: tuple[str, ...]
-
-
-def unwrap(names: Iterable[str]) -> Unwrapped:
+def unwrap(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Removes wrappers: `module._orig_mod.layer3._orig_mod.0.weight` becomes `layer3.0.weight`.
+
+    Returns:
+      The arrays under their new names; and a line for each wrapper that was removed, such as
+      `module. from all names`.
 
     Raises:
       InputError: if two names become the same.
     """
-    unwrapped, counts = {}, Counter[str]()
-    for name in names:
-        *modules, leaf = name.split(".")
+    names, counts = {}, Counter[str]()
+    for old in arrays:
+        *modules, leaf = old.split(".")
         counts.update(set(modules).intersection(OF_PARTS))
-        unwrapped[name] = ".".join([*(x for x in modules if x not in OF_PARTS), leaf])
-    for wrapper in _common_wrappers(unwrapped.values()):
-        counts[wrapper] = len(unwrapped)
-        unwrapped = {old: new.removeprefix(f"{wrapper}.") for old, new in unwrapped.items()}
+        names[old] = ".".join([*(x for x in modules if x not in OF_PARTS), leaf])
+    for wrapper in itertools.takewhile(OF_ALL.__contains__, common_modules(names.values())):
+        counts[wrapper] = len(names)
+        names = {old: new.removeprefix(f"{wrapper}.") for old, new in names.items()}
     before: dict[str, str] = {}
-    for old, new in unwrapped.items():
+    for old, new in names.items():
         if new in before:
             raise InputError(
                 f"{before[new]} and {old} are both {new} without their wrappers; expected one of "
@@ -49,16 +44,12 @@ def unwrap(names: Iterable[str]) -> Unwrapped:
         before[new] = old
     removed = []
     for wrapper, count in sorted(counts.items()):
-        share = "all" if count == len(unwrapped) else f"{count} of {len(unwrapped)}"
+        share = "all" if count == len(names) else f"{count} of {len(names)}"
         removed.append(f"{wrapper}. from {share} names")
-    return Unwrapped(unwrapped, tuple(removed))
+    return {new: arrays[old] for new, old in before.items()}, tuple(removed)
 
 
-def _common_wrappers(names: Iterable[str]) -> list[str]:
-    """Returns the wrappers that all names begin with, the outermost first."""
-    wrappers = []
-    for modules in zip(*(name.split(".")[:-1] for name in names), strict=False):
-        if len(set(modules)) > 1 or modules[0] not in OF_ALL:
-            break
-        wrappers.append(modules[0])
-    return wrappers
+def common_modules(names: Iterable[str]) -> list[str]:
+    """Returns the modules that all names begin with, the outermost first."""
+    modules = [name.split(".")[:-1] for name in names]
+    return list(os.path.commonprefix(modules))  # noqa: RUF071 (whole modules, not characters)

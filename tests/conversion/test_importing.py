@@ -298,7 +298,7 @@ def test_a_common_prefix_is_named_and_no_list_given(arrays, tmp_path, output):
     with pytest.raises(InputError, match=r"they all begin with encoder\.net\., which") as error:
         import_weights(save(wrapped, tmp_path / "a.npz"), "resnet_tiny", output, allow=".*")
     assert not error.value.details
-    with pytest.raises(InputError, match=r"None of its names is one of the network's$"):
+    with pytest.raises(InputError, match=r"none of its names is one of the network's$"):
         import_weights(
             save({"a.b": np.ones(1), "b": np.ones(1)}, tmp_path / "b.npz"), "resnet_tiny", output
         )

@@ -66,8 +66,7 @@ def whiten(
 
     variables = jax.device_get(variables)
     statistics = jax.device_get(output_statistics(variables, jnp.asarray(images)))
-    params = dict(traverse_util.flatten_dict(variables["params"]))
-    stats = dict(traverse_util.flatten_dict(variables["batch_stats"]))
+    params, stats = (traverse_util.flatten_dict(variables[x]) for x in ("params", "batch_stats"))
     for conv, (mean, std) in statistics.items():
         norm = (*conv[:-1], conv[-1].replace("conv", "bn"))
         std = np.where(std < SILENT, np.float32(1), std)

@@ -10,6 +10,8 @@ from flax import traverse_util
 
 SHOWN = 6  # differences that an error's line lists
 EPSILON = 1e-5  # of batch norm: torchvision's, and that of `sassn_jax.models.layers.BatchNorm`
+# Of a norm that only adds its bias: it divides by sqrt(var + EPSILON), which is 1.
+WITHOUT_EFFECT = {"scale": 1.0, "mean": 0.0, "var": 1.0 - EPSILON}
 
 
 def fill(
@@ -35,7 +37,7 @@ def fill(
     for path, leaf in traverse_util.flatten_dict(shapes).items():
         shape, name = np.shape(leaf), name_of(path[1:])
         if name is None:
-            filled[path] = _norm_without_effect(path[-1], shape)
+            filled[path] = np.full(shape, WITHOUT_EFFECT[path[-1]], np.float32)
             continue
         axes = (2, 3, 1, 0) if path[-1] == "kernel" else tuple(range(len(shape)))  # OIHW -> HWIO
         shape_in_file = tuple(shape[axes.index(axis)] for axis in range(len(axes)))
@@ -66,9 +68,3 @@ def summary(problems: Sequence[str]) -> str:
     """
     more = "; ..." if len(problems) > SHOWN else ""
     return f"{len(problems)} differ: {'; '.join(problems[:SHOWN])}{more}"
-
-
-def _norm_without_effect(leaf: str, shape: tuple[int, ...]) -> np.ndarray:
-    # The norm divides by sqrt(var + EPSILON), which is then 1.
-    value = {"scale": 1.0, "mean": 0.0, "var": 1.0 - EPSILON}[leaf]
-    return np.full(shape, value, np.float32)

@@ -50,15 +50,16 @@ class _Graph:
 
     def __init__(self, nodes: Any, arrays: Mapping[str, np.ndarray]):
         self.nodes, self.arrays = nodes, dict(arrays)
+        self.named: dict[str, np.ndarray] = {}
         self.maker = {output: node for node in nodes for output in node.output}
 
     def name_arrays(self) -> tuple[dict[str, np.ndarray], str]:
         """Returns the arrays under torchvision's names, and the layout."""
-        named, layouts = {}, set()
+        layouts = set()
         convs = [node for node in self.nodes if node.op_type == "Conv"]
         if not convs:
             raise ValueError("no convolutions")
-        named.update(self._take(convs[0], "conv1"))
+        self._take(convs[0], "conv1")
         stage, block = 0, 0
         for paths in self._blocks():
             (longer, shorter) = sorted(paths, key=len, reverse=True)
@@ -67,15 +68,15 @@ class _Graph:
             stage, block = (stage + 1, 0) if shorter else (stage, block + 1)
             name = f"layer{stage}.{block}"
             for i, conv in enumerate(longer, start=1):
-                named.update(self._take(conv, f"{name}.conv{i}"))
+                self._take(conv, f"{name}.conv{i}")
             for conv in shorter:
-                named.update(self._take(conv, f"{name}.downsample.0"))
+                self._take(conv, f"{name}.downsample.0")
             strides = _stride(longer[0]), _stride(longer[1])
             layouts.update([LAYOUTS[strides]] if strides in LAYOUTS else [])
         if len(layouts) != 1:
             raise ValueError("no stage halves its input in one of the two known ways")
-        named.update(self._take_dense())
-        return {**named, **self.arrays}, layouts.pop()
+        self._take_dense()
+        return {**self.named, **self.arrays}, layouts.pop()
 
     def _blocks(self) -> Iterator[list[list[Any]]]:
         """Yields, for each residual sum, the convolutions of the two paths that lead to it."""
@@ -97,25 +98,21 @@ class _Graph:
                 break  # the block before ends here
         return convs
 
-    def _take(self, conv: Any, name: str) -> dict[str, np.ndarray]:
+    def _take(self, conv: Any, name: str) -> None:
         _, kernel, *bias = conv.input
         if not bias:
             raise ValueError(f"{conv.name} has no bias")
-        return {
-            f"{name}.weight": self.arrays.pop(kernel),
-            f"{name}.bias": self.arrays.pop(bias[0]),
-        }
+        self.named[f"{name}.weight"] = self.arrays.pop(kernel)
+        self.named[f"{name}.bias"] = self.arrays.pop(bias[0])
 
-    def _take_dense(self) -> dict[str, np.ndarray]:
+    def _take_dense(self) -> None:
         """Takes the classifier: a matrix product and a sum, or one node for both."""
-        named = {}
         for node in self.nodes:
             if node.op_type in ("MatMul", "Gemm", "Add"):
                 for name in node.input:
                     if name in self.arrays:
                         leaf = "weight" if self.arrays[name].ndim == 2 else "bias"
-                        named[f"fc.{leaf}"] = self.arrays.pop(name)
-        return named
+                        self.named[f"fc.{leaf}"] = self.arrays.pop(name)
 
 
 def _stride(conv: Any) -> int:

@@ -11,8 +11,8 @@ from flax import traverse_util
 from jaxtyping import Array, Float
 
 from sassn_jax.errors import InputError
-from sassn_jax.weights import npz, store
-from sassn_jax.weights.fused import IMAGE_STD, is_fused, whiten
+from sassn_jax.weights import store
+from sassn_jax.weights.fused import whiten
 from sassn_jax.weights.resnet import load_backbone
 
 COLLECTIONS = ("params", "batch_stats")
@@ -66,16 +66,12 @@ class Pretrained:
     def _read(self, variables: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], bool]:
         """Returns the variables of the parts, and whether batch norm is fused."""
         if Path(self.path).suffix != store.SUFFIX:
-            fused = is_fused(npz.names(self.path))
-            trunk = load_backbone(
-                self.path,
-                {name: variables[name]["backbone"] for name in COLLECTIONS},
-                image_std=IMAGE_STD if fused else (1.0, 1.0, 1.0),
-            )
+            shapes = {name: variables[name]["backbone"] for name in COLLECTIONS}
+            trunk, fused = load_backbone(self.path, shapes)
             return {name: {"backbone": tree} for name, tree in trunk.items()}, fused
         given, about = store.read(self.path)
         arrays = traverse_util.flatten_dict(given)
-        shapes, expected = (
+        found, expected = (
             {path: np.shape(x) for path, x in traverse_util.flatten_dict(tree).items()}
             for tree in (given, variables)
         )
@@ -84,7 +80,7 @@ class Pretrained:
             paths = [path for path in expected if path[0] in COLLECTIONS and path[1] == part]
             if part == "head" and not self._is_same_head(about["model"]):
                 continue
-            if all(shapes.get(path) == expected[path] for path in paths):
+            if all(found.get(path) == expected[path] for path in paths):
                 loaded.update({path: arrays[path] for path in paths})
         if ("params", "backbone") not in {path[:2] for path in loaded}:
             raise InputError(

@@ -62,7 +62,7 @@ def test_a_run_takes_other_projects_files_only_imported(tmp_path, name, backbone
     config.model.weights = str(tmp_path / name)
     with zipfile.ZipFile(config.model.weights, "w") as archive:  # what PyTorch writes is one
         archive.writestr("r/data.pkl", b"a pickle")
-    with pytest.raises(InputError, match=r"model\.weights=.*experiments\.import_weights") as error:
+    with pytest.raises(InputError, match=r"model\.weights=.*import_weights") as error:
         configuration.resolve(config)
     assert "\n" not in str(error.value)
 
@@ -83,7 +83,7 @@ def test_a_run_knows_what_an_unconverted_file_was_trained_on(tmp_path):
         "std": (57.0, 57.0, 57.0),
     }
     config.model.backbone = "resnet101"
-    with pytest.raises(InputError, match=r"model\.weights=.*experiments\.import_weights"):
+    with pytest.raises(InputError, match=r"model\.weights=.*import_weights"):
         configuration.resolve(config)
 
 

@@ -100,7 +100,7 @@ def test_the_real_network_keeps_its_function():
     shapes = jax.eval_shape(
         lambda: backbone.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
     )
-    fused = load_backbone(REAL, shapes, image_std=(57, 57, 57))
+    fused, _ = load_backbone(REAL, shapes)
     images = jax.random.normal(jax.random.key(1), (2, 64, 64, 3))
     whitened = whiten(backbone, fused, images)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(whitened))

@@ -15,7 +15,7 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", "latest", "One of latest, best (
 
 def main() -> None:
     """Calls `export_run` and says what it wrote."""
-    from sassn_jax.training.exporting import export_run  # after the flags: JAX takes seconds
+    from sassn_jax.training.evaluate_run import export_run  # after the flags: JAX takes seconds
 
     about = export_run(_WORKDIR.value, _OUTPUT.value, _CHECKPOINT.value)
     print(f"{_OUTPUT.value}: step {about['step']}, {about['num_classes']} classes")

@@ -5,8 +5,7 @@
 FILE is a .pth, .npz or .safetensors with the names of AdvSemiSeg or torchvision, or an .onnx of a
 ResNet whose batch norm is fused into its convolutions. No code in it is run. What DataParallel,
 torch.compile and the like put into names is taken off them, and said. NAME is a trunk
-(resnet101, resnet50, resnet50_thin, vgg16), deeplabv2_ or deeplabv3_ and a ResNet, or
-discriminator. No run starts from a discriminator: its file is for comparing with ours.
+(resnet101, resnet50, resnet50_thin, vgg16), or deeplabv2_ or deeplabv3_ and a ResNet.
 """
 
 from absl import flags
@@ -38,7 +37,7 @@ _ALLOW = flags.DEFINE_string(
 
 def main() -> None:
     """Calls `import_weights` and says what came of it."""
-    from sassn_jax.training.importing import import_weights  # after the flags: JAX takes seconds
+    from sassn_jax.conversion.importing import import_weights  # after the flags: JAX takes seconds
 
     imported = import_weights(
         _SOURCE.value,
@@ -48,14 +47,14 @@ def main() -> None:
         all_branches=_ALL_BRANCHES.value,
         allow=_ALLOW.value,
     )
-    print(f"{_OUTPUT.value}: {_ARCHITECTURE.value}, {imported.taken} arrays")
-    if image := imported.about["image"]:
-        mean, std = (", ".join(f"{x:g}" for x in image[name]) for name in ("mean", "std"))
-        print(f"images: {image['channel_order']}, 0-255, minus ({mean}), over ({std})")
+    print(f"{_OUTPUT.value}: {_ARCHITECTURE.value}, {imported.num_arrays} arrays")
+    image = imported.about["image"]
+    mean, std = (", ".join(f"{x:g}" for x in image[name]) for name in ("mean", "std"))
+    print(f"images: {image['channel_order']}, 0-255, minus ({mean}), over ({std})")
     if head := imported.about["model"].get("head"):
         print(f"head: {head}, dilations {imported.about['model']['aspp_rates']}")
-    for line in imported.taken_off:
-        print(f"taken off {line}")
+    for line in imported.wrappers:
+        print(f"removed {line}")
     for line in imported.left_out:
         print(f"left out: {line}")
 

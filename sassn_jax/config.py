@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
+from sassn_jax.conversion.conventions import CAFFE_TRUNK
 from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.fields import (
@@ -30,7 +31,6 @@ from sassn_jax.models.discriminator import MINIMUM_SIZE
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.networks import SegmentationNetwork, create_network, smallest_batch
 from sassn_jax.optimizers import OPTIMIZERS
-from sassn_jax.training.conventions import CAFFE_TRUNK
 from sassn_jax.weights import npz, store
 
 

@@ -12,11 +12,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from sassn_jax.config import Config
+from sassn_jax.conversion.conventions import about_npz
 from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.fields import check, make, one_of, unknown
 from sassn_jax.methods import METHODS, settings_types
-from sassn_jax.training.conventions import about_npz
 from sassn_jax.weights import npz, store
 
 ATTENTION = ("layer3", "layer4")
@@ -169,11 +169,6 @@ def about_weights(config: Config) -> dict[str, Any]:
     """
     path = config.model.weights
     about = about_npz(path) if Path(path).suffix == npz.SUFFIX else store.read_about(path)
-    if about["network"] != "generator":
-        raise InputError(
-            f"model.weights={path!r}: holds a {about['network']}; expected a segmentation network "
-            "or its trunk"
-        )
     backbone = about["model"]["backbone"]
     if backbone != config.model.backbone:
         raise InputError(

@@ -61,9 +61,10 @@ def test_what_is_not_at_home_is_looked_for_there(home, call, path):
 def test_files_at_home_are_found(home):
     (home / "ids.txt").write_text("b\n")
     assert data.choose_labeled(("a", "b"), "~/ids.txt", 0).labeled == ("b",)
-    about = {"model": {}, "image": {}, "num_classes": 2, "fused": False}
+    model = {"backbone": "resnet_tiny", "layout": "caffe"}
+    about = {"model": model, "image": {}, "num_classes": 2, "fused": False}
     arrays = {"params": {"kernel": np.ones(3, np.float32)}}
-    store.write("~/x.safetensors", arrays, {"network": "discriminator", **about})
+    store.write("~/x.safetensors", arrays, about)
     assert store.read("~/x.safetensors")[1]["num_classes"] == 2
     assert sorted(path.name for path in home.iterdir()) == ["ids.txt", "x.safetensors"]
     assert list(Path.cwd().iterdir()) == []

@@ -12,13 +12,14 @@ FLOORS = ["pallas_kernels", "sassn_jax", "configs", "experiments"]  # the lowest
 # Inside the library, from the lowest floor up: a part may import itself and lower floors.
 PARTS = [
     {"errors"},
-    {"files", "programs", "terminal"},
+    {"devices", "files", "programs", "terminal"},
     {"weights"},
     {"data"},
     {"models"},
     {"losses", "metrics", "optimizers", "resampling"},
     {"inference"},
     {"evaluation"},
+    {"conversion"},
     {"methods"},
     {"training"},
 ]

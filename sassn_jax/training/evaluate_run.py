@@ -14,6 +14,7 @@ from jaxtyping import Int, UInt8
 
 from sassn_jax import data, methods
 from sassn_jax.config import Config
+from sassn_jax.conversion.exporting import read_export, write_export
 from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.data.transforms import pad
 from sassn_jax.errors import InputError
@@ -97,16 +98,16 @@ def load_run(
     checkpoint: str = "latest",
     overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> Run:
-    """Rebuilds a run from its workdir, or from a file of `experiments.export`.
+    """Rebuilds a run from its workdir, or from an exported file.
 
     Args:
       workdir: of the run, or the file.
       checkpoint: `latest`, or `best` by mIoU on the validation split, which no file has.
-      overrides: fields of its config that are to have other values, by dotted name.
+      overrides: other values of fields of its config, by dotted name.
 
     Raises:
       InputError: if the workdir holds no run, or one without such a checkpoint; if the file is not
-        of an export; a value is wrong.
+        an exported one; if a value is wrong.
     """
     parallel.check_platform()
     workdir = expanded(workdir)
@@ -125,24 +126,49 @@ def load_run(
             raise InputError(f"checkpoint={checkpoint!r}: expected one of {', '.join(steps)}")
         step = steps[checkpoint]
         if not step:  # before the first step nothing has been learned
-            raise InputError(f"{workdir}: no checkpoint yet; run experiments.train on it first")
+            raise InputError(f"{workdir}: no checkpoint yet; train it first")
         state = checkpoints.restore(abstract_state(method, config), step)
     variables = method.inference_variables(state)
     return Run(config, info, method, variables, int(state.step), state)
 
 
 def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
-    variables, about = store.read(path)
-    if not about.keys() >= {"config", "step", "classes"}:
-        raise InputError(f"{path}: not a file of experiments.export, which knows its run's config")
-    trained = parse(about["config"])
-    info = data.parse_classes(trained.dataset, about["classes"], path)
-    config = override(trained, {**overrides, "model.weights": ""})  # the file has them
+    variables, fields, info, step = read_export(path)
+    config = override(parse(fields), overrides)
     method = methods.create(config, info.num_classes, info.ignore_label)
     wanted = method.inference_variables(abstract_state(method, config))
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
         raise InputError(f"{path}: its arrays are not those of the network in its config")
-    return Run(config, info, method, jax.device_put(variables), about["step"])
+    return Run(config, info, method, jax.device_put(variables), step)
+
+
+def export_run(
+    workdir: str | Path, output: str | Path, checkpoint: str = "latest"
+) -> dict[str, Any]:
+    """Writes what a run predicts with to a `.safetensors` file; the dataset is not needed.
+
+    `load_run` reads the file, and training starts from it as `model.weights`.
+
+    Args:
+      workdir: of the run.
+      output: the file.
+      checkpoint: `latest`, or `best` by mIoU on the validation split.
+
+    Returns:
+      The file's description, see `write_export`.
+
+    Raises:
+      InputError: if there is no such run or checkpoint, or `output` cannot be such a file.
+    """
+    store.check_name(output)
+    run = load_run(workdir, checkpoint)
+    return write_export(
+        output,
+        jax.device_get(run.variables),
+        config=run.config.to_dict(),
+        info=run.info,
+        step=run.step,
+    )
 
 
 def evaluate_run(

@@ -5,28 +5,9 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from sassn_jax.devices import check_platform
 from sassn_jax.errors import UnfitError
 from sassn_jax.methods import Method
-
-
-def check_platform() -> None:
-    """Looks whether JAX can use what JAX_PLATFORMS names, where that is set.
-
-    Raises:
-      UnfitError: if it cannot.
-    """
-    try:
-        jax.devices()
-    except (RuntimeError, AssertionError) as error:  # the latter where `cuda` finds no GPU
-        platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
-        if not platforms:
-            raise
-        text = " ".join(str(error).split()) or "it finds no such device"
-        reason = text.partition(" (set JAX_PLATFORMS")[0].rstrip(".")
-        raise UnfitError(
-            f"JAX_PLATFORMS={platforms}: JAX cannot use it here ({reason}); "
-            "unset it, or for an NVIDIA GPU call `make cuda` once"
-        ) from None
 
 
 def make_mesh(batch_size: int, accumulation: int = 1) -> Mesh:

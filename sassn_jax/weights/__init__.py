@@ -1,4 +1,4 @@
-"""Reading other people's weights into our parameter trees."""
+"""Reading files of weights into our parameter trees, and writing our own."""
 
 from sassn_jax.weights.fused import whiten
 from sassn_jax.weights.pretrained import Pretrained

@@ -1,4 +1,4 @@
-"""Making a network that was fused for inference trainable again."""
+"""Networks whose batch norm is fused into the convolutions: made trainable again."""
 
 from collections.abc import Container, Mapping
 from typing import Any
@@ -12,10 +12,10 @@ from jaxtyping import Array, Float
 
 from sassn_jax.weights.matching import EPSILON
 
-Tree = Mapping[str, Any]
+Variables = Mapping[str, Any]
 
-SILENT = 1e-6  # a channel whose output varies less than this is left at its scale
-# Such a network is fed images of about unit variance, so that it can be trained.
+SILENT = 1e-6  # a channel whose output varies less than this keeps its scale
+# Images for such a network are divided by it: training needs images of about unit variance.
 IMAGE_STD = (57.0, 57.0, 57.0)
 
 
@@ -26,22 +26,20 @@ def is_fused(names: Container[str]) -> bool:
 
 def whiten(
     backbone: nn.Module,
-    params: Tree,
-    batch_stats: Tree,
+    variables: Variables,
     images: Float[Array, "B H W 3"] | Float[np.ndarray, "B H W 3"],
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Gives every convolution outputs of unit variance, and its norm the scale it takes away.
+) -> dict[str, Any]:
+    """Scales every convolution to outputs of unit variance; its norm undoes the scaling.
 
     Fusing batch norm into the kernels leaves channels of very different scales, on which SGD
     diverges. Here each kernel is divided by the standard deviation of its output per channel, and
-    the norm behind it is set to undo that: the network computes what it did before (to 2e-5), with
-    running statistics that are those of `images`.
+    the norm behind it multiplies by it. The network computes what it did before (to 2e-5), and its
+    running statistics are those of `images`.
 
     Args:
       backbone: the trunk, called as `backbone.apply(variables, images, train=False)`. Behind each
         `conv` of its tree stands a norm of the same name with `bn`.
-      params: of the trunk, from `load_backbone`.
-      batch_stats: of the trunk.
+      variables: `params` and `batch_stats` of the trunk, from `load_backbone`.
       images: a normalized batch such as training will see.
 
     Returns:
@@ -49,7 +47,9 @@ def whiten(
     """
 
     @jax.jit
-    def output_statistics(variables: Tree, images: jax.Array) -> dict[tuple[str, ...], Any]:
+    def output_statistics(
+        variables: Variables, images: jax.Array
+    ) -> dict[tuple[str, ...], tuple[jax.Array, jax.Array]]:
         _, state = backbone.apply(
             variables,
             images,
@@ -64,19 +64,21 @@ def whiten(
             if "conv" in path[-2]
         }
 
-    variables = jax.device_get({"params": params, "batch_stats": batch_stats})
+    variables = jax.device_get(variables)
     statistics = jax.device_get(output_statistics(variables, jnp.asarray(images)))
-    new_params = dict(traverse_util.flatten_dict(variables["params"]))
-    new_stats = dict(traverse_util.flatten_dict(variables["batch_stats"]))
+    params, stats = (traverse_util.flatten_dict(variables[x]) for x in ("params", "batch_stats"))
     for conv, (mean, std) in statistics.items():
         norm = (*conv[:-1], conv[-1].replace("conv", "bn"))
         std = np.where(std < SILENT, np.float32(1), std)
         # The norm computes gain * (x - its mean) + bias.
-        gain = new_params[*norm, "scale"] / np.sqrt(new_stats[*norm, "var"] + EPSILON)
-        new_params[*conv, "kernel"] = new_params[*conv, "kernel"] / std
-        new_params[*norm, "scale"] = gain * std
-        shift = gain * (mean - new_stats[*norm, "mean"])
-        new_params[*norm, "bias"] = new_params[*norm, "bias"] + shift
-        new_stats[*norm, "mean"] = mean / std
-        new_stats[*norm, "var"] = np.full_like(std, 1 - EPSILON)
-    return traverse_util.unflatten_dict(new_params), traverse_util.unflatten_dict(new_stats)
+        gain = params[*norm, "scale"] / np.sqrt(stats[*norm, "var"] + EPSILON)
+        params[*conv, "kernel"] = params[*conv, "kernel"] / std
+        params[*norm, "scale"] = gain * std
+        shift = gain * (mean - stats[*norm, "mean"])
+        params[*norm, "bias"] = params[*norm, "bias"] + shift
+        stats[*norm, "mean"] = mean / std
+        stats[*norm, "var"] = np.full_like(std, 1 - EPSILON)
+    return {
+        "params": traverse_util.unflatten_dict(params),
+        "batch_stats": traverse_util.unflatten_dict(stats),
+    }

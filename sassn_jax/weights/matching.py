@@ -1,5 +1,6 @@
-"""Arrays under other people's names, into trees of ours."""
+"""Arrays under other projects' names, into our trees."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -7,103 +8,49 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-Tree = Mapping[str, Any]
-Path = tuple[str, ...]
-
-SHOWN = 6  # differences that one line of an error tells of
+SHOWN = 6  # differences that an error's line lists
 EPSILON = 1e-5  # of batch norm: torchvision's, and that of `sassn_jax.models.layers.BatchNorm`
-LEAVES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
-TRUNK_MODULES = {"downsample_conv": "downsample.0", "downsample_bn": "downsample.1"}
-
-
-def torchvision_name(path: Sequence[str]) -> str:
-    """The name that torchvision, and AdvSemiSeg, give to a leaf of the trunk's tree.
-
-    >>> torchvision_name(("layer3_2", "conv1", "kernel"))
-    'layer3.2.conv1.weight'
-    >>> torchvision_name(("layer3_0", "downsample_bn", "mean"))
-    'layer3.0.downsample.1.running_mean'
-    """
-    *modules, leaf = path
-    names = [TRUNK_MODULES.get(name, name.replace("_", ".")) for name in modules]
-    return ".".join([*names, LEAVES.get(leaf, leaf)])
-
-
-def advsemiseg_name(path: Sequence[str]) -> str:
-    """The name that AdvSemiSeg gives to a leaf of a DeepLabv2's tree.
-
-    >>> advsemiseg_name(("head", "conv2", "kernel"))
-    'layer5.conv2d_list.2.weight'
-    """
-    part, *inside = path
-    if part == "backbone":
-        return torchvision_name(inside)
-    conv, leaf = inside
-    return f"layer5.conv2d_list.{conv.removeprefix('conv')}.{LEAVES.get(leaf, leaf)}"
-
-
-def deeplabv3_name(path: Sequence[str], num_rates: int) -> str:
-    """The name that torchvision gives to a leaf of a DeepLabv3's tree.
-
-    >>> deeplabv3_name(("head", "pool_bn", "mean"), num_rates=3)
-    'classifier.0.convs.4.2.running_mean'
-    >>> deeplabv3_name(("auxiliary", "classifier", "bias"), num_rates=3)
-    'aux_classifier.4.bias'
-    """
-    part, *inside = path
-    if part == "backbone":
-        return f"backbone.{torchvision_name(inside)}"
-    module, leaf = inside
-    if part == "auxiliary":
-        modules = {"conv": "0", "bn": "1", "classifier": "4"}
-        return f"aux_classifier.{modules[module]}.{LEAVES.get(leaf, leaf)}"
-    modules = {"last_conv": "1", "last_bn": "2", "classifier": "4"}
-    modules |= {"project_conv": "0.project.0", "project_bn": "0.project.1"}
-    for i in range(num_rates + 1):
-        modules |= {f"conv{i}": f"0.convs.{i}.0", f"bn{i}": f"0.convs.{i}.1"}
-    pool = f"0.convs.{num_rates + 1}"  # whose first module is the pooling
-    modules |= {"pool_conv": f"{pool}.1", "pool_bn": f"{pool}.2"}
-    return f"classifier.{modules[module]}.{LEAVES.get(leaf, leaf)}"
-
-
-def discriminator_name(path: Sequence[str]) -> str:
-    """The name that AdvSemiSeg gives to a leaf of D's tree.
-
-    >>> discriminator_name(("conv5", "kernel"))
-    'classifier.weight'
-    """
-    conv, leaf = path
-    return f"{'classifier' if conv == 'conv5' else conv}.{LEAVES.get(leaf, leaf)}"
+# Of a norm that only adds its bias: it divides by sqrt(var + EPSILON), which is 1.
+WITHOUT_EFFECT = {"scale": 1.0, "mean": 0.0, "var": 1.0 - EPSILON}
 
 
 def fill(
-    tree: Tree, arrays: dict[str, np.ndarray], name_of: Callable[[Path], str | None]
+    shapes: Mapping[str, Any],
+    arrays: dict[str, np.ndarray],
+    name_of: Callable[[tuple[str, ...]], str | None],
 ) -> tuple[dict[str, Any], list[str]]:
-    """Fills a tree from arrays under PyTorch's names, kernels OIHW.
+    """Fills a network's variables from arrays under PyTorch's names, kernels OIHW.
+
+    A matrix of a fully connected layer fills the kernel of the convolution that computes the same.
 
     Args:
-      tree: names and shapes to fill.
-      arrays: those that find a place are taken out.
-      name_of: the array's name for a leaf, None for a norm that the file has fused away.
+      shapes: the variables to fill, or their shapes: a tree for each collection.
+      arrays: those that are used are removed.
+      name_of: returns the array's name for a leaf's path in its collection; None for a leaf of a
+        norm that the file has fused into a convolution.
 
     Returns:
-      A tree of the same structure, float32, without what is missing; and a line for each array that
-      is missing, of another shape, or holds anything but finite floating-point numbers.
+      The variables that were found, float32; and a line for each array that is missing, has another
+      shape, or is not of finite floating-point numbers.
     """
     filled, problems = {}, []
-    for path, leaf in traverse_util.flatten_dict(tree).items():
-        shape, name = np.shape(leaf), name_of(path)
+    for path, leaf in traverse_util.flatten_dict(shapes).items():
+        shape, name = np.shape(leaf), name_of(path[1:])
         if name is None:
-            filled[path] = _norm_without_effect(path[-1], shape)
+            filled[path] = np.full(shape, WITHOUT_EFFECT[path[-1]], np.float32)
             continue
         axes = (2, 3, 1, 0) if path[-1] == "kernel" else tuple(range(len(shape)))  # OIHW -> HWIO
         shape_in_file = tuple(shape[axes.index(axis)] for axis in range(len(axes)))
         array = arrays.pop(name, None)
         if array is None:
             problems.append(f"{name} {shape_in_file} is missing")
-        elif array.shape != shape_in_file:
+            continue
+        as_matrix = (*shape_in_file[:1], math.prod(shape_in_file[1:]))
+        if path[-1] == "kernel" and array.shape == as_matrix:
+            array = array.reshape(shape_in_file)
+        if array.shape != shape_in_file:
             problems.append(f"{name} is {array.shape}, expected {shape_in_file}")
-        elif not jnp.issubdtype(array.dtype, jnp.floating):  # which knows bfloat16 too
+        elif not jnp.issubdtype(array.dtype, jnp.floating):  # NumPy's does not know bfloat16
             problems.append(f"{name} is of {array.dtype}, expected floating-point numbers")
         else:
             with np.errstate(over="ignore", invalid="ignore"):
@@ -113,27 +60,11 @@ def fill(
     return traverse_util.unflatten_dict(filled), problems
 
 
-def fused_name(name_of: Callable[[Path], str], path: Path) -> str | None:
-    """As `name_of`, for a file whose convolutions have the biases of the norms behind them."""
-    *modules, layer, leaf = path
-    if leaf == "kernel":
-        return name_of(path)
-    if leaf == "bias":
-        return name_of((*modules, layer.replace("bn", "conv"), leaf))
-    return None
+def summary(problems: Sequence[str]) -> str:
+    """Joins the first few lines into one.
 
-
-def summary(problems: Sequence[str], shown: int = SHOWN) -> str:
-    """Joins lines into one, the first few of them.
-
-    >>> summary(["a is missing", "b is missing"], shown=1)
-    '2 differ: a is missing; ...'
+    >>> summary(["a is missing", "b is missing"])
+    '2 differ: a is missing; b is missing'
     """
-    more = "; ..." if len(problems) > shown else ""
-    return f"{len(problems)} differ: {'; '.join(problems[:shown])}{more}"
-
-
-def _norm_without_effect(leaf: str, shape: tuple[int, ...]) -> np.ndarray:
-    # The norm divides by sqrt(var + EPSILON), which is then 1.
-    value = {"scale": 1.0, "mean": 0.0, "var": 1.0 - EPSILON}[leaf]
-    return np.full(shape, value, np.float32)
+    more = "; ..." if len(problems) > SHOWN else ""
+    return f"{len(problems)} differ: {'; '.join(problems[:SHOWN])}{more}"

@@ -6,22 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sassn_jax.errors import InputError
-from sassn_jax.files import expanded
+from sassn_jax.weights.reading import reading
 
 SUFFIX = ".npz"
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads every array of a `.npz` file.
+    """Returns every array of a `.npz` file by name.
 
     Pickled objects are refused: they could run code.
-
-    Args:
-      path: of the file.
-
-    Returns:
-      The arrays by name.
 
     Raises:
       InputError: if the file is missing, unreadable, no `.npz`, or holds anything but plain arrays.
@@ -35,7 +28,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def names(path: str | os.PathLike[str]) -> list[str]:
-    """Returns the names of the arrays of a `.npz` file; reads none of them.
+    """Returns the names of the arrays of a `.npz` file, without reading the arrays.
 
     Raises:
       InputError: if the file is missing, unreadable or no `.npz`.
@@ -46,20 +39,10 @@ def names(path: str | os.PathLike[str]) -> list[str]:
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[np.lib.npyio.NpzFile]:
-    """Opens a file, and turns every failure in reading it into one line."""
-    path = expanded(path)
-    try:
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive of named ones")
-            with archive:
-                yield archive
-            return
-    except FileNotFoundError:
-        raise InputError(f"{os.fspath(path)}: no such file") from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except Exception as error:  # of many types: of zip files, of each compression, of NumPy
-        reason = str(error).splitlines()[0] if str(error) else "empty"
-    raise InputError(f"{os.fspath(path)}: expected a {SUFFIX} file of plain arrays ({reason})")
+    expected = f"a {SUFFIX} file of plain arrays"
+    with reading(path, expected) as path, open(path, "rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("a single array, not an archive of named ones")
+        with archive:
+            yield archive

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sassn_jax.errors import InputError
+from sassn_jax.weights.reading import reading
 
 LAYOUTS = {(2, 1): "caffe", (1, 2): "torchvision"}  # by the strides of a block's conv1 and conv2
 
@@ -14,15 +15,12 @@ LAYOUTS = {(2, 1): "caffe", (1, 2): "torchvision"}  # by the strides of a block'
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], str]:
     """Reads a trunk whose batch norm is fused into its convolutions.
 
-    Where an array stands in the graph says what it is; what stands nowhere in the trunk keeps its
-    own name.
-
-    Args:
-      path: of the file.
+    The names in the file do not matter: an array is recognized by its place in the graph.
 
     Returns:
-      The arrays by torchvision's name, kernels OIHW, each convolution with a bias; a dense layer
-      behind the trunk is `fc`. And the layout that the strides show, see `ResNet`.
+      The arrays, kernels OIHW, under torchvision's names: a convolution's `weight` and `bias`, `fc`
+      for a dense layer behind the trunk. Other arrays keep their names. And the layout that the
+      strides show, see `ResNet`.
 
     Raises:
       InputError: if the file is missing or damaged, holds another kind of network, keeps its arrays
@@ -34,40 +32,34 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], str]:
         raise InputError(
             f"{os.fspath(path)}: onnx is not installed; pip install 'sassn_jax[import]'"
         ) from None
-    try:
+    expected = "an ONNX file of a bottleneck ResNet with batch norm fused into its convolutions"
+    with reading(path, expected) as path:
         graph = onnx.load(path, load_external_data=False).graph
         arrays = {}
         for tensor in graph.initializer:
             if tensor.data_location == onnx.TensorProto.EXTERNAL:
                 raise ValueError("its arrays are in other files")
             array = onnx.numpy_helper.to_array(tensor)
-            if np.issubdtype(array.dtype, np.floating):  # the others are sizes, for reshaping
+            if np.issubdtype(array.dtype, np.floating):  # integers are sizes, for reshaping
                 arrays[tensor.name] = array
         return _Graph(graph.node, arrays).name_arrays()
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except Exception as error:  # protobuf's errors share no type
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise InputError(
-        f"{os.fspath(path)}: expected an ONNX file of a bottleneck ResNet with batch "
-        f"norm fused into its convolutions ({reason})"
-    )
 
 
 class _Graph:
-    """A graph that is searched from its residual sums backwards."""
+    """A ResNet's graph; its blocks are found by going backwards from the residual sums."""
 
     def __init__(self, nodes: Any, arrays: Mapping[str, np.ndarray]):
         self.nodes, self.arrays = nodes, dict(arrays)
+        self.named: dict[str, np.ndarray] = {}
         self.maker = {output: node for node in nodes for output in node.output}
 
     def name_arrays(self) -> tuple[dict[str, np.ndarray], str]:
-        """Returns the arrays by torchvision's names, and the layout."""
-        named, layouts = {}, set()
+        """Returns the arrays under torchvision's names, and the layout."""
+        layouts = set()
         convs = [node for node in self.nodes if node.op_type == "Conv"]
         if not convs:
             raise ValueError("no convolutions")
-        named.update(self._take(convs[0], "conv1"))
+        self._take(convs[0], "conv1")
         stage, block = 0, 0
         for paths in self._blocks():
             (longer, shorter) = sorted(paths, key=len, reverse=True)
@@ -76,25 +68,26 @@ class _Graph:
             stage, block = (stage + 1, 0) if shorter else (stage, block + 1)
             name = f"layer{stage}.{block}"
             for i, conv in enumerate(longer, start=1):
-                named.update(self._take(conv, f"{name}.conv{i}"))
+                self._take(conv, f"{name}.conv{i}")
             for conv in shorter:
-                named.update(self._take(conv, f"{name}.downsample.0"))
+                self._take(conv, f"{name}.downsample.0")
             strides = _stride(longer[0]), _stride(longer[1])
             layouts.update([LAYOUTS[strides]] if strides in LAYOUTS else [])
         if len(layouts) != 1:
             raise ValueError("no stage halves its input in one of the two known ways")
-        named.update(self._take_dense())
-        return {**named, **self.arrays}, layouts.pop()
+        self._take_dense()
+        return {**self.named, **self.arrays}, layouts.pop()
 
     def _blocks(self) -> Iterator[list[list[Any]]]:
-        """Yields the two paths of each residual sum, their convolutions first to last."""
+        """Yields, for each residual sum, the convolutions of the two paths that lead to it."""
         for node in self.nodes:
             if node.op_type == "Add" and not set(node.input) & self.arrays.keys():
                 yield [self._path(name) for name in node.input]
 
     def _path(self, name: str) -> list[Any]:
+        """Returns the convolutions, first to last, between the block before and an output."""
         convs: list[Any] = []
-        for _ in self.nodes:  # a damaged graph might go in circles
+        for _ in self.nodes:  # not `while True`: a damaged graph may have a cycle
             node = self.maker[name]
             if node.op_type not in ("Conv", "Relu"):
                 break
@@ -102,28 +95,24 @@ class _Graph:
             if node.op_type == "Conv":
                 convs.insert(0, node)
             elif self.maker[name].op_type == "Add":
-                break  # the end of the block before
+                break  # the block before ends here
         return convs
 
-    def _take(self, conv: Any, name: str) -> dict[str, np.ndarray]:
+    def _take(self, conv: Any, name: str) -> None:
         _, kernel, *bias = conv.input
         if not bias:
             raise ValueError(f"{conv.name} has no bias")
-        return {
-            f"{name}.weight": self.arrays.pop(kernel),
-            f"{name}.bias": self.arrays.pop(bias[0]),
-        }
+        self.named[f"{name}.weight"] = self.arrays.pop(kernel)
+        self.named[f"{name}.bias"] = self.arrays.pop(bias[0])
 
-    def _take_dense(self) -> dict[str, np.ndarray]:
-        """The classifier: a matrix product and a sum, or both in one."""
-        named = {}
+    def _take_dense(self) -> None:
+        """Takes the classifier: a matrix product and a sum, or one node for both."""
         for node in self.nodes:
-            mine = [name for name in node.input if name in self.arrays]
             if node.op_type in ("MatMul", "Gemm", "Add"):
-                for name in mine:
-                    leaf = "weight" if self.arrays[name].ndim == 2 else "bias"
-                    named[f"fc.{leaf}"] = self.arrays.pop(name)
-        return named
+                for name in node.input:
+                    if name in self.arrays:
+                        leaf = "weight" if self.arrays[name].ndim == 2 else "bias"
+                        self.named[f"fc.{leaf}"] = self.arrays.pop(name)
 
 
 def _stride(conv: Any) -> int:

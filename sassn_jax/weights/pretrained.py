@@ -7,26 +7,28 @@ from typing import Any
 
 import flax.linen as nn
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Array, Float
 
 from sassn_jax.errors import InputError
-from sassn_jax.weights import npz, store
-from sassn_jax.weights.fused import IMAGE_STD, is_fused, whiten
+from sassn_jax.weights import store
+from sassn_jax.weights.fused import whiten
 from sassn_jax.weights.resnet import load_backbone
 
-Tree = Mapping[str, Any]
+COLLECTIONS = ("params", "batch_stats")
 
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """Weights for a segmentation network.
+    """A file of weights for a segmentation network.
 
     Attributes:
-      path: of a `.safetensors` file of `experiments.import_weights` or `experiments.export`, or of
-        a `.npz` file with a trunk, see `load_backbone`. One whose batch norm is fused was trained
-        on images that nothing divided, and is fed such as are divided by `fused.IMAGE_STD`.
-      head: the network's, by name.
-      aspp_rates: of the network.
+      path: a `.safetensors` file that `import_weights` or `export_run` wrote, or a `.npz` file of a
+        trunk, see `load_backbone`. A network whose batch norm is fused takes images that are
+        divided by `fused.IMAGE_STD`.
+      head: the name of the network's head. The file's head is used only if it has the same name and
+        dilations.
+      aspp_rates: the dilations of the network's head.
     """
 
     path: str
@@ -36,79 +38,56 @@ class Pretrained:
     def load(
         self, backbone: nn.Module, variables: dict[str, Any], images: Float[Array, "B H W 3"]
     ) -> dict[str, Any]:
-        """Returns a segmentation network's variables with the file's in them.
+        """Returns a segmentation network's variables, with the file's in place of some.
 
         Args:
           backbone: the trunk.
           variables: of the whole network; the trunk is `backbone` in each collection.
-          images: a normalized batch, by which a network whose norms are fused is made trainable.
+          images: a normalized batch, by which a network with fused batch norm is made trainable.
 
         Raises:
-          InputError: if the file does not hold exactly this trunk.
+          InputError: if the file does not hold this trunk.
         """
         loaded, fused = self._read(variables)
         if fused:
-            params, batch_stats = (loaded[name]["backbone"] for name in loaded)
-            trunk = whiten(backbone, params, batch_stats, images)
-            loaded = {
-                name: {**loaded[name], "backbone": tree}
-                for name, tree in zip(loaded, trunk, strict=True)
-            }
+            trunk = {name: loaded[name]["backbone"] for name in COLLECTIONS}
+            for name, tree in whiten(backbone, trunk, images).items():
+                loaded[name]["backbone"] = tree
         return {name: {**tree, **loaded.get(name, {})} for name, tree in variables.items()}
 
-    def parts(self, variables: Tree) -> tuple[str, ...]:
-        """Names the parts of a network that the file gives: `backbone`, perhaps `head` and more.
+    def parts(self, variables: Mapping[str, Any]) -> tuple[str, ...]:
+        """Returns the names of the parts that the file gives: `backbone`, perhaps `head` and more.
 
         Args:
           variables: as for `load`, or their shapes.
         """
         return tuple(self._read(variables)[0]["params"])
 
-    def _read(self, variables: Tree) -> tuple[dict[str, dict[str, Any]], bool]:
-        """Returns `params` and `batch_stats` of the parts, and whether the norms are fused.
-
-        A VGG has no `batch_stats`, nor can it come from a `.npz`.
-        """
-        names = ("params", "batch_stats")
-        loaded: dict[str, dict[str, Any]]
+    def _read(self, variables: Mapping[str, Any]) -> tuple[dict[str, dict[str, Any]], bool]:
+        """Returns the variables of the parts, and whether batch norm is fused."""
         if Path(self.path).suffix != store.SUFFIX:
-            fused = is_fused(npz.names(self.path))
-            trunk = load_backbone(
-                self.path,
-                *(variables[name]["backbone"] for name in names),
-                image_std=IMAGE_STD if fused else (1.0, 1.0, 1.0),
-            )
-            loaded = {name: {"backbone": tree} for name, tree in zip(names, trunk, strict=True)}
-            return loaded, fused
+            shapes = {name: variables[name]["backbone"] for name in COLLECTIONS}
+            trunk, fused = load_backbone(self.path, shapes)
+            return {name: {"backbone": tree} for name, tree in trunk.items()}, fused
         given, about = store.read(self.path)
-        loaded = {name: {} for name in names}
+        arrays = traverse_util.flatten_dict(given)
+        found, expected = (
+            {path: np.shape(x) for path, x in traverse_util.flatten_dict(tree).items()}
+            for tree in (given, variables)
+        )
+        loaded = {}
         for part in variables["params"]:
-            found = {
-                name: _take(given.get(name, {}).get(part), variables[name][part])
-                for name in names
-                if part in variables.get(name, {})
-            }
+            paths = [path for path in expected if path[0] in COLLECTIONS and path[1] == part]
             if part == "head" and not self._is_same_head(about["model"]):
                 continue
-            if all(tree is not None for tree in found.values()):
-                for name, tree in found.items():
-                    loaded[name][part] = tree
-        if "backbone" not in loaded["params"]:
+            if all(found.get(path) == expected[path] for path in paths):
+                loaded.update({path: arrays[path] for path in paths})
+        if ("params", "backbone") not in {path[:2] for path in loaded}:
             raise InputError(
                 f"model.weights={self.path!r}: holds no trunk of the shapes of model.backbone"
             )
-        return loaded, about["fused"]
+        return traverse_util.unflatten_dict(loaded), about["fused"]
 
     def _is_same_head(self, model: Mapping[str, Any]) -> bool:
         rates = tuple(model.get("aspp_rates", ()))
         return (model.get("head"), rates) == (self.head, self.aspp_rates)
-
-
-def _take(given: Any, wanted: Any) -> Any:
-    """What is wanted out of what is given, None unless all of it is there in its shape."""
-    if not isinstance(wanted, Mapping):
-        return given if np.shape(given) == np.shape(wanted) else None
-    if not isinstance(given, Mapping):
-        return None
-    taken = {name: _take(given.get(name), leaf) for name, leaf in wanted.items()}
-    return None if any(leaf is None for leaf in taken.values()) else taken

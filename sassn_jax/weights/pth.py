@@ -1,4 +1,4 @@
-"""Tensors in a `.pth` file, without PyTorch, and without running anything that the file says."""
+"""Tensors in a `.pth` file, read without PyTorch and without running code from the file."""
 
 import io
 import math
@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from sassn_jax.errors import InputError
+from sassn_jax.weights.reading import reading
 
-MAGIC = 0x1950A86A20F9469CFC6C  # first in a file of PyTorch before 1.6
+MAGIC = 0x1950A86A20F9469CFC6C  # begins a file that PyTorch before 1.6 wrote
 PROTOCOL = 1001
 DTYPES = {
     "DoubleStorage": np.dtype(np.float64),
@@ -29,11 +29,11 @@ DTYPES = {
     "ByteStorage": np.dtype(np.uint8),
     "BoolStorage": np.dtype(np.bool_),
 }
-NESTED = ("state_dict", "model")  # where training scripts put the tensors among other things
+NESTED = ("state_dict", "model")  # keys under which training scripts save the state dict
 
 
 class _Storage(NamedTuple):
-    """Where a tensor's numbers are: known while unpickling, read afterwards."""
+    """The place of a tensor's numbers, which are read after unpickling."""
 
     key: str
     dtype: np.dtype
@@ -50,32 +50,23 @@ class _Tensor(NamedTuple):
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """Reads every tensor of a state dict that `torch.save` wrote.
+    """Returns the tensors of a state dict that `torch.save` wrote, by name.
 
-    A pickle can name any function for its reader to call. Here it may name what rebuilds a tensor,
-    the kinds of storage, and OrderedDict; none of PyTorch's own is called. Both the zip files of
-    PyTorch 1.6 and later and the older ones are read.
+    A pickle can name any function for its reader to call. This reader knows only the names that a
+    state dict needs, and calls functions of its own for them. It reads the zip files of PyTorch 1.6
+    and later, and the format before.
 
     Args:
-      path: of the file: a state dict, or a dict that has one as `state_dict` or `model`.
-
-    Returns:
-      The tensors by name.
+      path: a file of a state dict, or of a dict that has one as `state_dict` or `model`.
 
     Raises:
       InputError: if the file is missing, damaged, or holds anything else.
     """
-    try:
-        with open(path, "rb") as file:
-            is_zip = file.read(2) == b"PK"
-            file.seek(0)
-            tensors, arrays = _read_zip(file) if is_zip else _read_legacy(file)
+    with reading(path, "a state dict as torch.save writes it") as path, open(path, "rb") as file:
+        is_zip = file.read(2) == b"PK"
+        file.seek(0)
+        tensors, arrays = _read_zip(file) if is_zip else _read_legacy(file)
         return {name: _array(x, arrays[x.storage.key]) for name, x in tensors.items()}
-    except OSError as error:
-        reason = error.strerror or str(error)
-    except Exception as error:  # a damaged pickle may raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise InputError(f"{os.fspath(path)}: expected a state dict as torch.save writes it ({reason})")
 
 
 def _read_zip(file: io.BufferedIOBase) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:
@@ -98,7 +89,7 @@ def _read_zip(file: io.BufferedIOBase) -> tuple[dict[str, _Tensor], dict[str, np
 
 
 def _read_legacy(file: io.BufferedIOBase) -> tuple[dict[str, _Tensor], dict[str, np.ndarray]]:
-    """Magic number, protocol, system, the object, keys of the storages; then their numbers."""
+    """Reads magic number, protocol, system, the object, the storages' keys, and their numbers."""
     if _unpickle(file)[0] != MAGIC or _unpickle(file)[0] != PROTOCOL:
         raise ValueError("not a file of torch.save")
     _check_byte_order(_unpickle(file)[0]["little_endian"])
@@ -119,18 +110,18 @@ def _check_byte_order(is_little: bool) -> None:
 
 
 def _unpickle(file: io.BufferedIOBase) -> tuple[Any, dict[str, _Storage]]:
-    """Returns one pickled object and the storages that its tensors need."""
+    """Returns one pickled object, and its tensors' storages by key."""
     unpickler = _Unpickler(file)
     return unpickler.load(), unpickler.storages
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the few names that a state dict needs, and makes of them what no call can harm."""
+    """Knows only the names that a state dict needs, and replaces each by something harmless."""
 
     def __init__(self, file: Any):
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, _Storage] = {}
-        # Functions of this object alone, so that no file leaves a mark on them.
+        # New functions for each file, because a pickle may set attributes of them.
         rebuild: dict[str, Callable] = {
             "_rebuild_tensor": lambda *view: _Tensor(*view),
             "_rebuild_tensor_v2": lambda *view_and_gradient: _Tensor(*view_and_gradient[:4]),
@@ -144,7 +135,7 @@ class _Unpickler(pickle.Unpickler):
         }
 
     def find_class(self, module: str, name: str) -> Any:
-        """Looks up a name that the pickle refers to."""
+        """Returns what stands for a name of the pickle."""
         try:
             return self._known[module, name]
         except KeyError:
@@ -153,7 +144,7 @@ class _Unpickler(pickle.Unpickler):
             ) from None
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """Looks up a storage: kind, type, key, device, count and, in old files, a view."""
+        """Returns a storage; `pid`: kind, type, key, device, count and, in old files, a view."""
         kind, storage_type, key, _, count, *view = pid
         if kind != "storage" or any(part is not None for part in view):
             raise pickle.UnpicklingError("it holds more than plain storages")
@@ -182,7 +173,7 @@ def _state_dict(tree: Any) -> dict[str, _Tensor]:
 
 
 def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
-    """Copies a view, after a look at its bounds: NumPy would take any."""
+    """Copies a view. Its bounds are checked, which `as_strided` does not do."""
     _, offset, size, stride = tensor
     if len(size) != len(stride) or min((offset, *size, *stride)) < 0:
         raise ValueError(f"a tensor of size {size} and stride {stride}")

@@ -1,4 +1,4 @@
-"""One file for a network's variables and what must be known to use them."""
+"""Our own file format: a network's variables, and a description of the network."""
 
 import contextlib
 import json
@@ -14,33 +14,33 @@ from flax import traverse_util
 
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded, replacing
-
-Tree = Mapping[str, Any]
+from sassn_jax.weights.reading import reading
 
 SUFFIX = ".safetensors"
-KEY = "sassn_jax"  # in the file's metadata
-REQUIRED = {"network", "model", "image", "num_classes", "fused"}
-# What `model` says at least, by network.
-OF_MODEL: dict[str, set[str]] = {"generator": {"backbone", "layout"}, "discriminator": set()}
+KEY = "sassn_jax"  # of the description, in the file's metadata
+REQUIRED = {"model", "image", "num_classes", "fused"}
+REQUIRED_OF_MODEL = {"backbone", "layout"}
 
 
-def write(path: str | os.PathLike[str], variables: Tree, about: Mapping[str, Any]) -> None:
-    """Writes variables and what is known about them to a `.safetensors` file.
+def write(
+    path: str | os.PathLike[str], variables: Mapping[str, Any], about: Mapping[str, Any]
+) -> None:
+    """Writes variables and a description of their network to a `.safetensors` file.
 
     Args:
-      path: of the file, which appears whole or not at all.
-      variables: of a network: `params` and, where there is one, `batch_stats`. An array is named by
-        its place, as in `params/backbone/conv1/kernel`.
-      about: `network` (`generator` or `discriminator`), `model` and `image` (fields of a config
-        that describe the network and what it takes), `num_classes`, `fused` (see `whiten`), and
-        whatever else JSON can hold.
+      path: the file, which appears whole or not at all.
+      variables: `params` and, if the network has them, `batch_stats`. An array's name is its path,
+        such as `params/backbone/conv1/kernel`.
+      about: `model` and `image` (fields of a config: how the network was built, and which images it
+        takes), `num_classes`, `fused` (whether batch norm is fused into the convolutions, see
+        `whiten`), and anything else that JSON can hold.
 
     Raises:
-      InputError: if the name does not end in `.safetensors`, or its folder is not there.
+      InputError: if `path` does not end in `.safetensors`, or its folder does not exist.
     """
     path = check_name(path)
     arrays = {
-        name: np.asarray(array, order="C")  # as the format has them
+        name: np.asarray(array, order="C")  # the format stores arrays in this order only
         for name, array in traverse_util.flatten_dict(variables, sep="/").items()
     }
     with replacing(path) as beside:
@@ -48,10 +48,10 @@ def write(path: str | os.PathLike[str], variables: Tree, about: Mapping[str, Any
 
 
 def check_name(path: str | os.PathLike[str]) -> Path:
-    """Returns the path of a file to be written.
+    """Returns the path of a file to write, with `~` expanded.
 
     Raises:
-      InputError: if the name does not end in `.safetensors`, or its folder is not there.
+      InputError: if it does not end in `.safetensors`, or its folder does not exist.
     """
     path = expanded(path)
     if path.suffix != SUFFIX or not path.parent.is_dir():
@@ -62,17 +62,17 @@ def check_name(path: str | os.PathLike[str]) -> Path:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the variables of a file of `write`, and what is known about them.
+    """Returns the variables and the description that `write` wrote.
 
     Raises:
-      InputError: if the file is missing, damaged, or not of `write`.
+      InputError: if the file is missing, damaged, or was not written by `write`.
     """
     about = read_about(path)
     return traverse_util.unflatten_dict(read_arrays(path), sep="/"), about
 
 
 def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Returns what is known about the variables in a file of `write`; reads no array.
+    """Returns the description that `write` wrote, without reading the arrays.
 
     Raises:
       InputError: as `read`.
@@ -82,12 +82,11 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
         if not (
             isinstance(about, dict)
             and about.keys() >= REQUIRED
-            and about["network"] in OF_MODEL
             and isinstance(about["model"], dict)
-            and about["model"].keys() >= OF_MODEL[about["network"]]
+            and about["model"].keys() >= REQUIRED_OF_MODEL
             and isinstance(about["image"], dict)
         ):
-            raise ValueError("not one of experiments.import_weights or experiments.export")
+            raise ValueError("not written by `sassn import_weights` or `sassn export`")
         return about
 
 
@@ -102,19 +101,14 @@ def read_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def is_ours(names: Collection[str]) -> bool:
-    """Whether arrays are named as `write` names them; none are not."""
+    """Whether arrays have names that `write` gives."""
     return len(names) > 0 and all(name.startswith(("params/", "batch_stats/")) for name in names)
 
 
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """Opens a file, and turns every failure in reading it into one line."""
-    path = expanded(path)
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            yield file
-    except FileNotFoundError:
-        raise InputError(f"{os.fspath(path)}: no such file; expected a {SUFFIX} file") from None
-    except (OSError, ValueError, TypeError, safetensors.SafetensorError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{os.fspath(path)}: expected a {SUFFIX} file ({reason})") from error
+    with (
+        reading(path, f"a {SUFFIX} file") as path,
+        safetensors.safe_open(path, framework="numpy") as file,
+    ):
+        yield file

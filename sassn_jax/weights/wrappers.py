@@ -1,69 +1,55 @@
 """What PyTorch's wrappers put into the names of a network's arrays."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+import itertools
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
 
 from sassn_jax.errors import InputError
 
-# Of torch.compile, FSDP and activation checkpointing, which wrap a part of a network as well.
+# Of torch.compile, FSDP and activation checkpointing, which also wrap parts of a network.
 OF_PARTS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-# Of DataParallel too, and of DeepLab's training at several scales: a part may have such a name
-# of its own, so that these are wrappers only where they begin all names.
-OF_ALL = ("module", "Scale", *OF_PARTS)
+# Of DataParallel, and of DeepLab's training at several scales. A part of a network may have such a
+# name of its own, so they are removed only where all names begin with them.
+OF_ALL = ("module", "Scale")
 
 
-class Unwrapped(NamedTuple):
-    """Names without wrappers.
+def unwrap(arrays: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """Removes wrappers: `module._orig_mod.layer3._orig_mod.0.weight` becomes `layer3.0.weight`.
 
-    Attributes:
-      names: the new name of each old one.
-      taken_off: lines of what was taken off and where: `all names: module.`.
-    """
-
-    names: dict[str, str]
-    taken_off: tuple[str, ...]
-
-
-def unwrap(names: Iterable[str]) -> Unwrapped:
-    """Takes wrappers off names: `module._orig_mod.layer3._orig_mod.0.weight` is `layer3.0.weight`.
+    Returns:
+      The arrays under their new names; and a line for each wrapper that was removed, such as
+      `module. from all names`.
 
     Raises:
       InputError: if two names become the same.
     """
-    unwrapped = {name: name for name in names}
-    prefix = _take_off_prefix(unwrapped)
-    inside: dict[str, int] = {}
-    for old, new in unwrapped.items():
-        *modules, leaf = new.split(".")
-        for wrapper in {module for module in modules if module in OF_PARTS}:
-            inside[wrapper] = inside.get(wrapper, 0) + 1
-        unwrapped[old] = ".".join([*(x for x in modules if x not in OF_PARTS), leaf])
-    # A wrapper of all may have stood behind one of some parts.
-    prefix += _take_off_prefix(unwrapped)
+    names, counts = {}, Counter[str]()
+    for old in arrays:
+        *modules, leaf = old.split(".")
+        counts.update(set(modules).intersection(OF_PARTS))
+        names[old] = ".".join([*(x for x in modules if x not in OF_PARTS), leaf])
+    for wrapper in itertools.takewhile(OF_ALL.__contains__, common_modules(names.values())):
+        counts[wrapper] = len(names)
+        names = {old: new.removeprefix(f"{wrapper}.") for old, new in names.items()}
     before: dict[str, str] = {}
-    for old, new in unwrapped.items():
+    for old, new in names.items():
         if new in before:
             raise InputError(
                 f"{before[new]} and {old} are both {new} without their wrappers; expected one of "
                 "them, so leave the other out of the file"
             )
         before[new] = old
-    lines = [f"all names: {prefix}"] if prefix else []
-    lines += [
-        f"{count} of {len(unwrapped)} names: {wrapper}."
-        for wrapper, count in sorted(inside.items())
-    ]
-    return Unwrapped(unwrapped, tuple(lines))
+    removed = []
+    for wrapper, count in sorted(counts.items()):
+        share = "all" if count == len(names) else f"{count} of {len(names)}"
+        removed.append(f"{wrapper}. from {share} names")
+    return {new: arrays[old] for new, old in before.items()}, tuple(removed)
 
 
-def _take_off_prefix(names: dict[str, str]) -> str:
-    """Takes wrappers off the front of all new names, in place; returns those it took off."""
-    prefix = ""
-    while names:
-        first = next(iter(names.values())).partition(".")[0]
-        if first not in OF_ALL or not all(new.startswith(f"{first}.") for new in names.values()):
-            break
-        prefix += f"{first}."
-        for old, new in names.items():
-            names[old] = new.removeprefix(f"{first}.")
-    return prefix
+def common_modules(names: Iterable[str]) -> list[str]:
+    """Returns the modules that all names begin with, the outermost first."""
+    modules = [name.split(".")[:-1] for name in names]
+    return list(os.path.commonprefix(modules))  # noqa: RUF071 (whole modules, not characters)

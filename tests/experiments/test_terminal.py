@@ -140,5 +140,5 @@ def test_a_platform_that_is_not_there_is_one_line(tmp_path, platform, verb, flag
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith(f"{verb}: JAX_PLATFORMS={platform}: JAX cannot use it here (")
-    assert line.endswith("; unset it, or for an NVIDIA GPU call `make cuda` once")
+    assert line.endswith("call `make cuda` or pip install 'sassn_jax[cuda]'")
     assert not workdir.exists()

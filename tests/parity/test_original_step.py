@@ -14,7 +14,7 @@ from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.resnet import ARCHITECTURES
 from sassn_jax.optimizers import discriminator_optimizer, generator_optimizer
-from tests.parity.test_originals import imported, randomize
+from tests.parity.test_originals import discriminator_params, imported, randomize
 from tests.trees import to_nchw
 
 # AdvSemiSeg's, but for a run so short that the schedules show, a decay so large that it shows too,
@@ -133,7 +133,7 @@ def check_steps(trunk, size, classes, batch_size, settings, precision, folder, t
     randomize(generator, torch)
     randomize(discriminator, torch)
     g_variables, about = imported(generator.state_dict(), f"deeplabv2_{trunk}", folder, torch)
-    d_variables, _ = imported(discriminator.state_dict(), "discriminator", folder, torch)
+    d_variables = {"params": discriminator_params(discriminator.state_dict())}
     model = {**about["model"], "aspp_rates": tuple(about["model"]["aspp_rates"])}
     batches = [make_batch(step, batch_size, size, classes) for step in range(steps)]
 

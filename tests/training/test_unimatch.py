@@ -7,8 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from sassn_jax.training.evaluate_run import evaluate_run
-from sassn_jax.training.exporting import export_run
+from sassn_jax.training.evaluate_run import evaluate_run, export_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import tiny_config
 from tests.training.test_loop import assert_equal_bits, rows_of

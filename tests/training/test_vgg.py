@@ -6,15 +6,14 @@ import pytest
 from flax import traverse_util
 
 from configs import scenes
+from sassn_jax.conversion.importing import import_weights
 from sassn_jax.errors import InputError
 from sassn_jax.models.fcn8s import FCN8s
 from sassn_jax.recipes import parse
-from sassn_jax.training.evaluate_run import evaluate_run, load_run
-from sassn_jax.training.exporting import export_run
-from sassn_jax.training.importing import import_weights
+from sassn_jax.training.evaluate_run import evaluate_run, export_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store
-from sassn_jax.weights.vgg import torchvision_name
+from sassn_jax.weights.names import vgg_name
 from tests.training.conftest import tiny_config
 from tests.trees import random_variables
 
@@ -33,7 +32,7 @@ def source(trunk, tmp_path):
     """A file as of torchvision's vgg16, but for the sizes."""
     arrays = {"classifier.6.weight": np.ones((10, 64)), "classifier.6.bias": np.ones(10)}
     for path, x in traverse_util.flatten_dict(trunk).items():
-        name = torchvision_name(("backbone", *path))
+        name = vgg_name(path)
         x = x.transpose(3, 2, 0, 1) if x.ndim == 4 else x
         is_matrix = name.startswith("classifier") and x.ndim == 4
         arrays[name] = x.reshape(len(x), -1) if is_matrix else x
@@ -52,7 +51,7 @@ def test_import(source, trunk, tmp_path):
     variables, about = store.read(tmp_path / "vgg.safetensors")
     assert set(variables) == {"params"}
     jax.tree.map(np.testing.assert_array_equal, variables["params"], {"backbone": trunk})
-    assert result.taken == 2 * 15
+    assert result.num_arrays == 2 * 15
     assert result.left_out == ("classifier.6.weight (10, 64)", "classifier.6.bias (10,)")
     assert (about["model"]["backbone"], about["fused"]) == ("vgg_tiny", False)
     assert about["image"]["channel_order"] == "rgb"

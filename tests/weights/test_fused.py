@@ -34,8 +34,7 @@ def features(backbone, variables, images):
 @pytest.fixture(scope="module")
 def whitened(tiny, images):
     backbone, variables = tiny
-    params, batch_stats = whiten(backbone, **variables, images=images)
-    return {"params": params, "batch_stats": batch_stats}
+    return whiten(backbone, variables, images)
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +82,15 @@ def test_a_silent_channel_stays_finite_and_silent(tiny, images):
     kernel = flat["params", "layer2_0", "conv2", "kernel"].copy()
     kernel[..., 3] = 0
     flat["params", "layer2_0", "conv2", "kernel"] = kernel
-    params, batch_stats = whiten(backbone, **traverse_util.unflatten_dict(flat), images=images)
-    assert (params["layer2_0"]["conv2"]["kernel"][..., 3] == 0).all()
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves((params, batch_stats)))
+    whitened = whiten(backbone, traverse_util.unflatten_dict(flat), images)
+    assert (whitened["params"]["layer2_0"]["conv2"]["kernel"][..., 3] == 0).all()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(whitened))
 
 
 def test_the_given_trees_are_left_alone(tiny, images):
     backbone, variables = tiny
     before = jax.tree.map(np.copy, variables)
-    whiten(backbone, **variables, images=images)
+    whiten(backbone, variables, images)
     jax.tree.map(np.testing.assert_array_equal, variables, before)
 
 
@@ -101,13 +100,11 @@ def test_the_real_network_keeps_its_function():
     shapes = jax.eval_shape(
         lambda: backbone.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
     )
-    fused = load_backbone(REAL, **shapes, image_std=(57, 57, 57))
+    fused, _ = load_backbone(REAL, shapes)
     images = jax.random.normal(jax.random.key(1), (2, 64, 64, 3))
-    whitened = whiten(backbone, *fused, images)
+    whitened = whiten(backbone, fused, images)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(whitened))
     forward = jax.jit(functools.partial(backbone.apply, train=False))
-    names = ("params", "batch_stats")
-    got = forward(dict(zip(names, whitened, strict=True)), images)
-    want = forward(dict(zip(names, fused, strict=True)), images)
+    got, want = forward(whitened, images), forward(fused, images)
     for x, y in zip(got, want, strict=True):
         np.testing.assert_allclose(x, y, atol=2e-5 * np.abs(y).max())

@@ -105,5 +105,5 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.onnx.*No such file"):
+    with pytest.raises(InputError, match=r"nowhere\.onnx.*no such file"):
         reader.read(tmp_path / "nowhere.onnx")

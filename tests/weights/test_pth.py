@@ -172,7 +172,7 @@ def test_another_file_is_refused(path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.pth.*No such file"):
+    with pytest.raises(InputError, match=r"nowhere\.pth.*no such file"):
         pth.read(tmp_path / "nowhere.pth")
 
 

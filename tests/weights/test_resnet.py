@@ -11,13 +11,14 @@ from sassn_jax.errors import InputError
 from sassn_jax.models.layers import BatchNorm
 from sassn_jax.models.resnet import ARCHITECTURES, ResNet
 from sassn_jax.weights import load_backbone
-from sassn_jax.weights.matching import EPSILON, torchvision_name
+from sassn_jax.weights.matching import EPSILON
+from sassn_jax.weights.names import resnet_name
 
 
 def to_file(path, variables):
     """Writes variables as a torchvision file; returns the arrays."""
     arrays = {
-        torchvision_name(leaf_path): x.transpose(3, 2, 0, 1) if x.ndim == 4 else x
+        resnet_name(leaf_path): x.transpose(3, 2, 0, 1) if x.ndim == 4 else x
         for tree in variables.values()
         for leaf_path, x in traverse_util.flatten_dict(tree).items()
     }
@@ -49,10 +50,9 @@ def zeros_like(variables):
 def test_every_array_finds_its_place(tiny, tmp_path):
     _, variables = tiny
     to_file(tmp_path / "w.npz", variables)
-    params, batch_stats = load_backbone(tmp_path / "w.npz", **zeros_like(variables))
-    jax.tree.map(
-        np.testing.assert_array_equal, {"params": params, "batch_stats": batch_stats}, variables
-    )
+    loaded, fused = load_backbone(tmp_path / "w.npz", zeros_like(variables))
+    assert not fused
+    jax.tree.map(np.testing.assert_array_equal, loaded, variables)
 
 
 def test_the_classifier_and_counters_of_torchvision_are_left_out(tiny, tmp_path):
@@ -64,33 +64,21 @@ def test_the_classifier_and_counters_of_torchvision_are_left_out(tiny, tmp_path)
         "layer1.0.bn1.num_batches_tracked": np.array(7),
     }
     np.savez(tmp_path / "w.npz", **arrays, **extra)
-    params, _ = load_backbone(tmp_path / "w.npz", **variables)
-    np.testing.assert_array_equal(params["conv1"]["kernel"], variables["params"]["conv1"]["kernel"])
+    loaded, fused = load_backbone(tmp_path / "w.npz", zeros_like(variables))
+    assert not fused
+    jax.tree.map(np.testing.assert_array_equal, loaded, variables)
 
 
-def test_a_fused_file_gives_the_same_function(tiny, tmp_path):
+def test_a_fused_file_gives_the_same_function_of_images_divided_by_57(tiny, tmp_path):
     backbone, variables = tiny
     np.savez(tmp_path / "w.npz", **fuse(to_file(tmp_path / "w.npz", variables)))
-    params, batch_stats = load_backbone(tmp_path / "w.npz", **zeros_like(variables))
+    loaded, fused = load_backbone(tmp_path / "w.npz", zeros_like(variables))
     images = jax.random.normal(jax.random.key(1), (2, 33, 41, 3))
     want = features(backbone, variables, images)
-    got = features(backbone, {"params": params, "batch_stats": batch_stats}, images)
+    assert fused
+    got = features(backbone, loaded, images / 57)
     for x, y in zip(got, want, strict=True):
         np.testing.assert_allclose(x, y, atol=1e-4 * np.abs(y).max())
-
-
-def test_images_divided_by_std_meet_a_kernel_multiplied_by_it(tiny, tmp_path):
-    backbone, variables = tiny
-    to_file(tmp_path / "w.npz", variables)
-    std = np.array([57.0, 2.0, 0.5], np.float32)
-    params, batch_stats = load_backbone(
-        tmp_path / "w.npz", **variables, image_std=tuple(std.tolist())
-    )
-    images = jax.random.normal(jax.random.key(1), (2, 33, 41, 3))
-    loaded = {"params": params, "batch_stats": batch_stats}
-    _, want = features(backbone, variables, images)
-    _, got = features(backbone, loaded, images / std.reshape(1, 1, 1, 3))
-    np.testing.assert_allclose(got, want, atol=1e-4 * np.abs(want).max())
 
 
 def test_the_epsilon_is_that_of_the_networks_norm():
@@ -124,7 +112,7 @@ def test_what_does_not_fit_is_listed_on_one_line(tiny, tmp_path, change, message
     change(arrays)
     np.savez(tmp_path / "w.npz", **arrays)
     with pytest.raises(InputError, match=message) as error:
-        load_backbone(tmp_path / "w.npz", **variables)
+        load_backbone(tmp_path / "w.npz", variables)
     assert "\n" not in str(error.value)
     assert "1 differ" in str(error.value)
 
@@ -133,7 +121,7 @@ def test_a_file_of_another_network_gives_a_short_message(tiny, tmp_path):
     _, variables = tiny
     np.savez(tmp_path / "w.npz", **{f"blocks.{i}.weight": np.zeros(3) for i in range(300)})
     with pytest.raises(InputError, match=r"differ: .*; \.\.\.$") as error:
-        load_backbone(tmp_path / "w.npz", **variables)
+        load_backbone(tmp_path / "w.npz", variables)
     assert len(str(error.value)) < 1000
 
 
@@ -146,6 +134,6 @@ def test_the_real_file_fits_resnet50_thin():
     shapes = jax.eval_shape(
         lambda: backbone.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)), train=False)
     )
-    params, _ = load_backbone(REAL, shapes["params"], shapes["batch_stats"])
+    params = load_backbone(REAL, shapes)[0]["params"]
     assert params["layer4_2"]["conv3"]["kernel"].shape == (1, 1, 256, 1024)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))

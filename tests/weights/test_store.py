@@ -6,7 +6,6 @@ from sassn_jax.errors import InputError
 from sassn_jax.weights import store
 
 ABOUT = {
-    "network": "generator",
     "model": {"backbone": "resnet_tiny", "layout": "caffe"},
     "image": {"channel_order": "bgr", "mean": [1.0, 2.0, 3.0], "std": [1.0, 1.0, 1.0]},
     "num_classes": 3,
@@ -50,7 +49,7 @@ def test_another_name_is_refused(tmp_path, name):
         store.write(tmp_path / name, {}, ABOUT)
 
 
-@pytest.mark.parametrize("about", [None, {}, "[]", "not JSON", '{"network": "generator"}'])
+@pytest.mark.parametrize("about", [None, {}, "[]", "not JSON", '{"model": {}}'])
 def test_a_file_that_says_nothing_of_its_network_is_refused(path, about):
     metadata = {store.KEY: about} if isinstance(about, str) else about
     safetensors.numpy.save_file({"a": np.ones(3)}, path, metadata)
@@ -61,14 +60,12 @@ def test_a_file_that_says_nothing_of_its_network_is_refused(path, about):
 
 @pytest.mark.parametrize(
     "change",
-    [{"model": {"backbone": "resnet_tiny"}}, {"model": {}}, {"network": "unet"}, {"network": []}],
+    [{"model": {"backbone": "resnet_tiny"}}, {"model": {}}, {"model": []}, {"image": None}],
 )
 def test_a_file_that_leaves_something_out_is_refused(path, change):
     store.write(path, {"params": {"a": np.ones(3)}}, {**ABOUT, **change})
-    with pytest.raises(InputError, match=r"not one of experiments\.import_weights|unhashable"):
+    with pytest.raises(InputError, match="not written by `sassn import_weights`"):
         store.read_about(path)
-    store.write(path, {"params": {}}, {**ABOUT, "network": "discriminator", "model": {}})
-    assert store.read_about(path)["model"] == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"12345678 and more", b"\xff" * 64])
@@ -80,5 +77,5 @@ def test_a_file_of_another_kind_is_refused(path, content):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.safetensors: no such file"):
+    with pytest.raises(InputError, match=r"nowhere\.safetensors: expected a .* \(no such file\)"):
         store.read(tmp_path / "nowhere.safetensors")

@@ -165,7 +165,7 @@ def test_all_backbones_without_weights_are_named():
 
 
 def test_weights_of_another_trunk_are_refused_before_a_cell_runs(tmp_path):
-    about = {"network": "generator", "image": {}, "num_classes": None, "fused": False}
+    about = {"image": {}, "num_classes": None, "fused": False}
     for backbone in ("resnet_tiny", "resnet50"):
         model = {"backbone": backbone, "layout": "caffe"}
         store.write(tmp_path / f"{backbone}.safetensors", {}, {**about, "model": model})

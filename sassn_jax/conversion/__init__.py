@@ -1,0 +1,1 @@
+"""Other projects' weights into our trees, and our networks into files."""

@@ -1,0 +1,30 @@
+"""One line for whatever fails while a file is read."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sassn_jax.errors import InputError
+from sassn_jax.files import expanded
+
+
+@contextlib.contextmanager
+def reading(path: str | os.PathLike[str], expected: str) -> Iterator[Path]:
+    """Turns every failure of the block into an `InputError` of one line.
+
+    Args:
+      path: the file; the block is given it with `~` expanded.
+      expected: what the file should be, for the message.
+    """
+    path = expanded(path)
+    try:
+        yield path
+        return
+    except FileNotFoundError:
+        reason = "no such file"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except Exception as error:  # the libraries' errors on damaged files share no type
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise InputError(f"{path}: expected {expected} ({reason})")

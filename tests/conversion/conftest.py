@@ -1,0 +1,3 @@
+from tests.training.conftest import trunk
+
+__all__ = ["trunk"]  # a fixture

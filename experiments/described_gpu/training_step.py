@@ -1,6 +1,7 @@
 """A config's training step, compiled for a described GPU: what it takes of memory and of time."""
 
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,11 +111,7 @@ def _batch(
     config: ConfigDict, mesh: Mesh, *, unlabeled: bool, valid: bool = False
 ) -> methods.Batch:
     """Shapes of a batch, split over a mesh."""
-    size = (config.batch_size, *config.crop_size)
-    half = {
-        "image": jax.ShapeDtypeStruct((*size, 3), "float32", sharding=parallel.split(mesh)),
-        "label": jax.ShapeDtypeStruct(size, "int32", sharding=parallel.split(mesh)),
-    }
-    if valid:
-        half["valid"] = jax.ShapeDtypeStruct(size, "bool", sharding=parallel.split(mesh))
-    return {"labeled": half, "unlabeled": half} if unlabeled else {"labeled": half}
+    array = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.split(mesh))
+    return data.batch_spec(
+        array, config.batch_size, config.crop_size, unlabeled=unlabeled, valid=valid
+    )

@@ -8,9 +8,9 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float
 
+from sassn_jax.data.batch import Batch
 from sassn_jax.weights import Pretrained
 
-Batch = dict[str, dict[str, Any]]
 Variables = Mapping[str, Any]
 Metrics = dict[str, Float[Array, ""]]
 

@@ -1,4 +1,4 @@
-"""Lists, images and masks that others made, among them some that no published dataset has."""
+"""Images that users bring, among them some that no published dataset has."""
 
 import io
 import zipfile
@@ -12,7 +12,6 @@ from sassn_jax.data.images import (
     orientation,
     read_bytes,
     read_image,
-    read_list,
 )
 from sassn_jax.errors import InputError
 
@@ -86,17 +85,3 @@ def test_a_file_that_zipfile_cannot_unpack_is_named(tmp_path, place, value, reas
         read_bytes(zipfile.Path(archive, "one.png"))
     assert str(error.value).startswith(f"{archive}/one.png: cannot be unpacked (")
     assert reason in str(error.value)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_list_may_be_written_on_windows(tmp_path, encoding):
-    path = tmp_path / "train.txt"
-    path.write_text("one\r\n\r\nzwö\r\n", encoding, newline="")
-    assert read_list(path, "image ids") == ("one", "zwö")
-
-
-def test_a_list_of_other_bytes_is_named(tmp_path):
-    path = tmp_path / "train.txt"
-    path.write_bytes(b"\xff\xfeo")  # half a letter
-    with pytest.raises(InputError, match=r"train.txt: not a text file; expected image ids, one a"):
-        read_list(path, "image ids")

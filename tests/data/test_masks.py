@@ -128,7 +128,7 @@ OPAQUE = np.full((HEIGHT, WIDTH, 4), 255)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (png(changed(ids(255), (2, 3), 256), GREY, 16), "has a class id of 256; expected at most"),
+        (png(changed(ids(255), (2, 3), 256), GREY, 16), "has the class id 256; expected at most"),
         (png(changed(OPAQUE[..., :3], (2, 3, 0), 128), RGB, 8), r"such as \(128, 255, 255\)"),
         (png(changed(OPAQUE, (2, 3, 2), 7), RGBA, 8), r"has colours, such as \(255, 255, 7\)"),
         (png(changed(OPAQUE, (2, 3, 3), 254), RGBA, 8), "has transparent pixels"),
@@ -219,7 +219,7 @@ def test_smoothed_edges_are_named():
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_mask_of_a_photo_that_is_shown_turned(orientation):
     check(np.zeros((4, 6)), orientation=orientation)
-    with pytest.raises(InputError, match="4x6 pixels, and its image 6x4; ") as error:
+    with pytest.raises(InputError, match="4x6 pixels, but its image has 6x4; ") as error:
         check(np.zeros((6, 4)), orientation=orientation)
     assert (f"EXIF orientation {orientation}" in str(error.value)) == (orientation >= 5)
     with pytest.raises(InputError, match="expected the same width x height"):

@@ -12,13 +12,14 @@ import pytest
 
 from sassn_jax.data import records, records_builder
 from sassn_jax.data.images import encode_png
+from sassn_jax.data.layout import Layout
 from sassn_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Numbered:
+class Numbered(Layout):
     """Image number i is i everywhere."""
 
     train: int = 5

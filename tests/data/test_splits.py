@@ -130,7 +130,7 @@ def test_a_file_may_name_images_as_published_lists_do(tmp_path, ids, content):
         (b"images/frame_001.jpg\nframe_001\n", "'frame_001' occurs twice"),
         (b"frame_001\nnobody\n", "'nobody'"),
         (b"frame_001\nframe_001\n", "'frame_001' occurs twice"),
-        (b"\n \n", "no ids"),
+        (b"\n \n", "empty; expected image ids"),
         (b"\xff\xfe\x00", "text"),
     ],
 )

@@ -48,16 +48,11 @@ def check(condition: bool, field: str, value: object, expected: str) -> None:
 
 
 def check_name(field: str, value: object, allowed: Collection[str], where: str = "") -> None:
-    """Checks an argument or a config field whose value is one of several names.
-
-    Args:
-      field: name of the argument or field.
-      value: what the user gave.
-      allowed: the names.
-      where: ends the message, to say what the list of names depends on: ` on backbone='vgg16'`.
+    """Checks that the value of an argument or a config field is among the `allowed` names.
 
     Raises:
-      InputError: if `value` is not among the names; the message lists them.
+      InputError: lists the allowed names. `where` ends the message, to say what the list depends
+        on: ` on backbone='vgg16'`.
     """
     check(value in tuple(allowed), field, value, f"one of {', '.join(allowed)}{where}")
 

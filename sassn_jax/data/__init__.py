@@ -90,19 +90,22 @@ def prepare(
     data_dir: StrPath,
     progress: Progress = lambda done, total: None,
 ) -> bool:
-    """Checks the files of a dataset and writes them to `data_dir`, whole or not at all.
+    """Checks the images and masks of a dataset and writes them as records, whole or not at all.
+
+    While it is being written, a dataset takes twice its space.
 
     Args:
       dataset: one of `PREPARED`.
       source: folder of the publisher's files; the dataset's module says what it must hold.
-      data_dir: see `records.prepare`.
-      progress: see `records.prepare`.
+      data_dir: folder of prepared datasets; created if it does not exist.
+      progress: called with the number of images written, and of all.
 
     Returns:
       Whether the dataset was written; False if it had been prepared already.
 
     Raises:
-      InputError: for an unknown dataset, and as `records.prepare` does.
+      InputError: for an unknown dataset or a wrong file in `source`; if `data_dir` holds the
+        dataset from another source; or if another process is preparing the same dataset there.
       OSError: if `data_dir` cannot be written.
     """
     check_name("dataset", dataset, PREPARED, " (scenes needs no preparation)")

@@ -42,15 +42,9 @@ def batch_spec(
     unlabeled: bool = False,
     valid: bool = False,
 ) -> Batch[T]:
-    """Returns a batch whose arrays are made by a function of shape and dtype.
+    """Returns a batch whose arrays are made by `array(shape, dtype)`.
 
-    Args:
-      array: `jax.ShapeDtypeStruct` for the shapes and dtypes of a batch, or `numpy.zeros` for a
-        batch of zeros.
-      batch_size: B, labelled images in the batch.
-      crop_size: H and W, in pixels.
-      unlabeled: whether the batch has unlabelled images.
-      valid: whether both halves have `valid`.
+    `jax.ShapeDtypeStruct` makes the shapes and dtypes of a batch, `numpy.zeros` a batch of zeros.
     """
 
     def half() -> Half[T]:

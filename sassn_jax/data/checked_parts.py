@@ -39,11 +39,8 @@ class CheckedParts:
     ) -> list[Files]:
         """Returns the image and mask of each id, from the part of an earlier call if there is one.
 
-        Args:
-          ids: of the part.
-          sources: returns the source files of an id.
-          check: reads and checks the image and mask of an id.
-          on_image: called after each image.
+        Otherwise `check` reads them from the files `sources(id)`, and the part is written.
+        `on_image` is called after each image.
         """
         stamps = [self.reading, *([id_, *map(stamp, sources(id_))] for id_ in ids)]
         digest = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
@@ -77,10 +74,7 @@ class CheckedParts:
 
 
 def stamp(path: Traversable) -> tuple[str, int, int]:
-    """Returns name, size and time of a file; in a zip file, the checksum instead of the time.
-
-    Size and time of a missing file are 0.
-    """
+    """Returns name, size (0 if missing) and time of a file; its checksum if it is in a zip file."""
     with contextlib.suppress(OSError, KeyError):  # an error follows when the file is read
         if isinstance(path, zipfile.Path):
             member = path.root.getinfo(path.at)

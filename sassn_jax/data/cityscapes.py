@@ -85,12 +85,9 @@ _CLASS_OF_LABEL[[label for _, label in _CLASSES.values()]] = np.arange(len(_CLAS
 
 @dataclass(frozen=True)
 class CityscapesLayout(Layout):
-    """The images and masks of the published folders or zip files.
+    """The images and masks in the folders `leftImg8bit` and `gtFine`, which may be in zip files.
 
-    Attributes:
-      images: the folder `leftImg8bit`, which may be in a zip file.
-      labels: the folder `gtFine`, which may be in a zip file.
-      factor: by which height and width are reduced.
+    Height and width are reduced by `factor`.
     """
 
     images: Traversable
@@ -108,13 +105,10 @@ class CityscapesLayout(Layout):
         )
 
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
-        """Reads an image and its mask.
+        """Reads an image, which must have the published size, and its mask.
 
         If they are reduced, a pixel of the image is the mean over `factor` x `factor` pixels, and a
         pixel of the mask is one of these pixels.
-
-        Raises:
-          InputError: as `Layout.read` says, or if the size is not the published one.
         """
         image_path, label_path = self.paths(split, id_)
         image_file, image = read_image(image_path)
@@ -132,10 +126,6 @@ class CityscapesLayout(Layout):
 
 def read_layout(source: StrPath, factor: int) -> CityscapesLayout:
     """Finds the images and masks, without reading any.
-
-    Args:
-      source: the folder of the published folders or zip files.
-      factor: by which height and width are to be reduced, see `VARIANTS`.
 
     Raises:
       InputError: if a folder is missing or a zip file damaged, if an image has no mask or a mask no

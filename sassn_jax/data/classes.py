@@ -21,15 +21,10 @@ def describe_classes(info: DatasetInfo) -> dict[str, Any]:
 
 
 def parse_classes(name: str, description: Any, source: StrPath) -> DatasetInfo:
-    """Returns the classes of a dataset from the result of `describe_classes`.
-
-    Args:
-      name: of the dataset.
-      description: the result, perhaps read from JSON.
-      source: the file that it was read from, for messages.
+    """Returns the classes of the dataset `name` from a result of `describe_classes`.
 
     Raises:
-      InputError: if `description` is not such a result.
+      InputError: if `description` is no such result; names the file `source` that it is from.
     """
     try:
         names, palette, ignore_label = (description[field] for field in FIELDS)

@@ -94,15 +94,12 @@ def check_class_ids(
 
 
 def voc_color(number: int) -> tuple[int, int, int]:
-    """Returns PASCAL VOC's RGB colour of a class id.
-
-    Bit `3 * i + c` of the id is bit `7 - i` of channel c.
-    """
-    channels = [0, 0, 0]
-    for bit in range(8):
-        for channel in range(3):
-            channels[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
-    return channels[0], channels[1], channels[2]
+    """Returns PASCAL VOC's RGB colour of a class id, whose bits it spreads over the channels."""
+    red, green, blue = (
+        sum((number >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))
+        for channel in range(3)
+    )
+    return red, green, blue
 
 
 @dataclass(frozen=True)
@@ -123,12 +120,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Subset:
-    """Some images of a source, in a given order.
-
-    Attributes:
-      source: where the images are read.
-      indices: their positions in `source`.
-    """
+    """The images at some positions of a source, in a given order."""
 
     source: Source
     indices: tuple[int, ...]
@@ -148,11 +140,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class Joined:
-    """The images of several sources, one source after the other.
-
-    Attributes:
-      sources: no two of them have an id in common.
-    """
+    """The images of several sources, one source after the other. Their ids must differ."""
 
     sources: tuple[Source, ...]
 
@@ -165,13 +153,12 @@ class Joined:
         return sum(map(len, self.sources))
 
     def __getitem__(self, index: int, /) -> Example:
-        if not 0 <= index < len(self):
-            raise IndexError(f"{index=}: there are {len(self)} images")
+        place = index
         for source in self.sources:
-            if index < len(source):
-                break
-            index -= len(source)
-        return source[index]
+            if 0 <= place < len(source):
+                return source[place]
+            place -= len(source)
+        raise IndexError(f"{index=}: there are {len(self)} images")
 
 
 def subset(source: Source, ids: Iterable[str]) -> Subset:

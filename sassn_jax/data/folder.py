@@ -28,18 +28,14 @@ from sassn_jax.data.masks import read_label, read_pair
 from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath, expanded
 
-SPLITS = ("train", "val")
-OPTIONAL_SPLITS = ("test", UNLABELED)
 IMAGE_SUFFIXES = (".jpg", ".png")
 
 
 @dataclass(frozen=True)
 class FolderLayout(Layout):
-    """The images and masks in a folder.
+    """The images and masks in the folder `root`.
 
-    Attributes:
-      root: the folder.
-      has_foreground: whether 255 is the second class in all masks, and no pixel is ignored.
+    If it `has_foreground`, 255 is the second class in all masks, and no pixel is ignored.
     """
 
     root: Path
@@ -115,11 +111,7 @@ class FolderLayout(Layout):
 
 
 def read_layout(root: StrPath, *, tested: bool = False) -> FolderLayout:
-    """Reads the lists of a folder and checks that their files exist.
-
-    Args:
-      root: the folder.
-      tested: whether `test.txt` is required.
+    """Reads the lists of a folder and checks that their files exist; `tested` requires `test.txt`.
 
     Raises:
       InputError: if the folder, a list or a file is missing, if a list is empty, or if an id occurs
@@ -131,11 +123,11 @@ def read_layout(root: StrPath, *, tested: bool = False) -> FolderLayout:
     names = read_list(root / "classes.txt", "class names")
     if len(names) > IGNORE_LABEL:
         raise InputError(f"{root / 'classes.txt'}: {len(names)} classes; at most {IGNORE_LABEL}")
-    needed = (*SPLITS, "test") if tested else SPLITS
+    needed = ("train", "val", "test") if tested else ("train", "val")
     clean = functools.partial(_plain_id, root / "images")
     splits = {
         split: read_list(root / f"{split}.txt", "image ids", clean)
-        for split in (*SPLITS, *OPTIONAL_SPLITS)
+        for split in ("train", "val", "test", UNLABELED)
         if split in needed or (root / f"{split}.txt").exists()
     }
     for one, other in itertools.combinations(splits, 2):

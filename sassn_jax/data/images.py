@@ -88,16 +88,11 @@ def decode_image(image: Image.Image) -> np.ndarray:
 def decode(
     path: Traversable, content: bytes, read: Callable[[Image.Image], T], what: str = "an image"
 ) -> T:
-    """Opens an image file and returns the result of `read`.
-
-    Args:
-      path: of the file; the end of its name says the format.
-      content: of the file.
-      read: is called with the open image, and raises a ValueError to refuse it.
-      what: the file should hold, for messages.
+    """Opens the content of an image file and returns what `read` makes of it.
 
     Raises:
-      InputError: if the file is damaged, of another format, or refused.
+      InputError: if the file is damaged, if its format is not that of its name, or if `read` raises
+        a ValueError. `what` says in the message what the file should hold.
     """
     format_ = _FORMATS[PurePath(path.name).suffix]
     try:

@@ -45,20 +45,15 @@ class Layout(abc.ABC):
         """
 
     def examined(self, progress: Progress) -> "Layout":
-        """Returns the layout after decisions that need a look at all masks; called before `read`.
-
-        Args:
-          progress: called with the number of masks that have been looked at, and of all.
-        """
+        """Returns the layout after decisions that need a look at the masks. Comes before `read`."""
         del progress
         return self
 
     def describe(self) -> dict[str, Any]:
         """Returns what identifies the source, as JSON can hold it.
 
-        Returns:
-          `class_names`; `ids` of the images of each split; and `files`, a hash of the names and
-          sizes of their files.
+        These are `class_names`, the `ids` of each split, and as `files` a hash of the names and
+        sizes of all files.
         """
         files = hashlib.sha256()
         for split, ids in self.splits.items():

@@ -13,15 +13,11 @@ _OF_SYSTEMS = {"Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX"}
 def read_list(
     path: Path, what: str, clean: Callable[[str], str] = lambda entry: entry
 ) -> tuple[str, ...]:
-    """Reads a list of one entry per line.
-
-    Args:
-      path: of the list.
-      what: the entries are, in the plural; for messages.
-      clean: applied to each line.
+    """Reads a list of one entry per line, and applies `clean` to each line.
 
     Raises:
-      InputError: if the file is missing, empty or not text, or has an entry twice.
+      InputError: if the file is missing, empty or not text, or has an entry twice. `what` says in
+        the message what the entries are.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a list of {what}, one per line")
@@ -42,17 +38,11 @@ def read_list(
 def check_folder(
     folder: Path, suffix: str, ids: Collection[str], lists: str, others: bool = False
 ) -> None:
-    """Checks that a folder has a file for each id, and no other files.
-
-    Args:
-      folder: its files are named `ID` and `suffix`.
-      suffix: such as `.png`.
-      ids: each must have a file.
-      lists: where the ids are from; for messages.
-      others: whether other files are allowed.
+    """Checks that a folder has a file `ID` + `suffix` for each id, and no `others`.
 
     Raises:
-      InputError: names the first files that are missing or superfluous, and how many there are.
+      InputError: names the first files that are missing or superfluous, how many there are, and the
+        `lists` that the ids are from.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected ID{suffix} for each id in {lists}")

@@ -67,19 +67,10 @@ def read_pair(
     num_ids: int,
     read: Callable[[Traversable], tuple[bytes, np.ndarray]] = read_label,
 ) -> tuple[bytes, bytes, UInt8[np.ndarray, "H W"]]:
-    """Reads an image and its mask.
-
-    Args:
-      image_path: a `.jpg` or `.png`.
-      label_path: of the mask.
-      num_ids: see `check_label`.
-      read: reads the mask.
+    """Reads an image, and its mask by `read`, and checks them by `check_label`.
 
     Returns:
       The content of the image file, the content of a PNG file of the mask, and the mask.
-
-    Raises:
-      InputError: as `images.read_image`, `read` and `check_label` do.
     """
     image_file, image = read_image(image_path)
     label_file, label = read(label_path)
@@ -96,15 +87,9 @@ def check_label(
 ) -> None:
     """Checks that a mask has the size of its image, and only the ids 0 to `num_ids - 1` and 255.
 
-    Args:
-      path: of the mask, for messages.
-      label: the mask.
-      image: as it is stored.
-      num_ids: the number of ids.
-      turn: the EXIF orientation of the image, see `images.orientation`.
-
     Raises:
-      InputError: names the file of the mask.
+      InputError: names the mask's file `path`. If the mask has the size of the image as it is shown
+        by its EXIF orientation `turn`, the message says so.
     """
     if image.shape[:2] != label.shape:
         expected = "expected the same width x height"
@@ -146,4 +131,4 @@ def _class_ids(content: bytes, image: Image.Image) -> tuple[np.ndarray, bool]:
         return np.ascontiguousarray(pixels[..., 0]), False
     if image.mode == "L":
         return pixels // _WIDENED[depth], depth == 8
-    return pixels.astype(np.uint8), image.mode == "P"  # else "1"
+    return pixels.astype(np.uint8), image.mode == "P"  # or "1"

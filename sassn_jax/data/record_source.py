@@ -24,14 +24,9 @@ class RecordSource:
     def __init__(self, name: str, data_dir: str, split: str, ids: tuple[str, ...]):
         """Opens the files, and reads the first and the last record of each.
 
-        Args:
-          name: of the dataset.
-          data_dir: folder of prepared datasets.
-          split: of the dataset.
-          ids: of the images, in the order of the records.
-
         Raises:
-          InputError: if a file is missing, truncated, or not the one that was written.
+          InputError: if a file is missing, truncated, or not the one that was written. `ids` must
+            be in the order of the records.
         """
         # Imported here, in the main thread: TFDS must not be imported while another thread imports.
         import tensorflow_datasets as tfds
@@ -102,12 +97,7 @@ def damaged(path: Path, reason: object) -> str:
 
 
 def open_builder(name: str, data_dir: StrPath, **kwargs: Any) -> Any:
-    """Returns the `RecordsBuilder` of a dataset, prepared or not.
-
-    Args:
-      name: of the dataset.
-      data_dir: folder of prepared datasets.
-      **kwargs: further arguments of `RecordsBuilder`.
+    """Returns the `RecordsBuilder` of a dataset, prepared or not; `kwargs` are its arguments too.
 
     Raises:
       InputError: if a JSON file of TFDS is damaged.

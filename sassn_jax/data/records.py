@@ -29,26 +29,11 @@ def prepare(
     data_dir: StrPath,
     progress: Progress = lambda done, total: None,
 ) -> bool:
-    """Checks the images and masks of a dataset and writes them as records, whole or not at all.
+    """Writes the images and masks of a layout as the dataset `name`, see `data.prepare`.
 
-    While it is being written, a dataset takes twice its space: checked images are also kept in
-    `data_dir/.NAME_checked`. They are removed at the end, and after errors such as a full disk. If
-    the call is killed or interrupted, all of them stay for the next call. If a file is wrong, full
-    parts stay.
-
-    Args:
-      name: of the dataset.
-      layout: its images and masks.
-      data_dir: folder of prepared datasets; created if it does not exist.
-      progress: called with the number of images written, and of all.
-
-    Returns:
-      Whether the dataset was written; False if it had been prepared already.
-
-    Raises:
-      InputError: if a file of the source is wrong, if `data_dir` holds the dataset with other
-        images, or if another process is preparing the same dataset there.
-      OSError: if `data_dir` cannot be written.
+    Until the dataset is complete, checked images are also kept in `data_dir/.NAME_checked`. They
+    are removed after errors such as a full disk. If the call is killed or interrupted, all of them
+    stay for the next call. If a file is wrong, full parts stay.
     """
     data_dir = expanded(data_dir)
     if is_prepared(name, data_dir):
@@ -102,12 +87,7 @@ def is_prepared(name: str, data_dir: StrPath) -> bool:
 def load(
     name: str, data_dir: StrPath | None, colors: Mapping[str, tuple[int, int, int]]
 ) -> Dataset:
-    """Loads a dataset that `prepare` wrote.
-
-    Args:
-      name: of the dataset.
-      data_dir: where `prepare` wrote it.
-      colors: by class name. Other classes get a colour of PASCAL VOC.
+    """Loads a dataset that `prepare` wrote. Classes not in `colors` get a colour of PASCAL VOC.
 
     Raises:
       InputError: if the dataset has not been prepared, or a file of it is missing or damaged.
@@ -200,6 +180,8 @@ def read_description(name: str, data_dir: StrPath) -> Description:
 def _write(builder: Any, parts: CheckedParts) -> None:
     import tensorflow_datasets as tfds
 
+    from sassn_jax.data.records_builder import SHARD_LENGTH
+
     # TFDS removes its temporary folder after an error, but a killed process leaves it.
     for unfinished in Path(builder.data_path).parent.glob("incomplete.*"):
         shutil.rmtree(unfinished)
@@ -216,7 +198,7 @@ def _write(builder: Any, parts: CheckedParts) -> None:
             )
             parts.remove()
         except InputError:  # the user can correct the file and call again
-            parts.keep(builder.part_length)
+            parts.keep(SHARD_LENGTH)
             raise
         except Exception as error:  # after a KeyboardInterrupt, no Exception, all parts stay
             parts.remove()

@@ -14,7 +14,7 @@ from sassn_jax.data.layout import Layout
 from sassn_jax.data.masks import decode_label
 from sassn_jax.data.statistics import LabelCounts
 
-_SHARD_LENGTH = 128  # images in a file; TFDS holds them in memory
+SHARD_LENGTH = 128  # images that are checked and written together; TFDS holds them in memory
 
 
 class RecordsBuilder(tfds.core.ShardBasedBuilder):
@@ -25,8 +25,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
     """
 
     VERSION = tfds.core.Version("3.0.0")  # masks have 8 bits, and their classes are counted
-    # None, since nothing is downloaded: TFDS looks for checksums with a package that it does not
-    # declare.
+    # Nothing is downloaded. Without this line TFDS needs a further package to look for checksums.
     url_infos = None
 
     def __init__(
@@ -39,16 +38,12 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
     ):
         """Opens the dataset in `data_dir`, if there is one.
 
-        Args:
-          name: of the dataset.
-          data_dir: folder of prepared datasets.
-          layout: what `download_and_prepare` writes.
-          parts: images of `layout` that an earlier call has checked.
-          progress: called after each image.
+        The other arguments are for `download_and_prepare`: the `layout` that it writes, the `parts`
+        that an earlier call has checked, and `progress`, which it calls after each image.
         """
         self.name = name
         self._layout, self._parts, self._progress = layout, parts, progress
-        self.is_reading = False  # whether the source is being read, so that errors are its errors
+        self.is_reading = False  # the source; otherwise an error is one of writing
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -79,16 +74,11 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         )
         return {
             split: [
-                functools.partial(self._examples, layout, parts, split, ids[i : i + _SHARD_LENGTH])
-                for i in range(0, len(ids), _SHARD_LENGTH)
+                functools.partial(self._examples, layout, parts, split, ids[i : i + SHARD_LENGTH])
+                for i in range(0, len(ids), SHARD_LENGTH)
             ]
             for split, ids in layout.splits.items()
         }
-
-    @property
-    def part_length(self) -> int:
-        """The number of images that are read, checked and written together."""
-        return _SHARD_LENGTH
 
     def _examples(
         self, layout: Layout, parts: CheckedParts, split: str, ids: Sequence[str]

@@ -101,13 +101,10 @@ def _read_ids(path: Path, known: Sequence[str]) -> tuple[str, ...]:
 def _id_of_files(line: str, allowed: Collection[str]) -> str | None:
     """Returns the id of the image whose path is in a line, alone or before the path of its mask.
 
-    A line may be one path with spaces, or two paths. If the line ends in `.png` or the like, each
-    of its paths does, which tells where a path ends; only the first folder's name may then have no
-    space, since the line could as well begin with another word. Otherwise both readings are tried,
-    for folders without spaces in their names.
-
-    Returns:
-      The id; None if the line names none, or can be read in several ways.
+    If the line ends in `.png` or the like, each of its paths does, so a path may have spaces. Only
+    the first folder's name may have none, since the line could as well begin with another word.
+    Other lines are read both as one path and as two, for folders without spaces in their names.
+    Returns None for a line that names no image or can be read in several ways.
     """
     cuts = [(line[: gap.start()], line[gap.end() :]) for gap in re.finditer(r"\s+", line)]
     readings: list[tuple[str, ...]]
@@ -153,15 +150,13 @@ def read_split(path: StrPath) -> Split:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        labeled, unlabeled = (_tuple_of_strings(content[x]) for x in ("labeled", "unlabeled"))
-        return Split(labeled, unlabeled, str(content.get("fingerprint", "")))
+        labeled, unlabeled = content["labeled"], content["unlabeled"]
+        if not all(isinstance(ids, list) for ids in (labeled, unlabeled)):
+            raise TypeError("expected lists")
+        if not all(isinstance(id_, str) for id_ in (*labeled, *unlabeled)):
+            raise TypeError("expected ids")
+        return Split(tuple(labeled), tuple(unlabeled), str(content.get("fingerprint", "")))
     except (ValueError, KeyError, TypeError):
         raise InputError(
             f"{os.fspath(path)}: expected JSON with {', '.join(Split._fields)}"
         ) from None
-
-
-def _tuple_of_strings(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise TypeError(f"{value!r}: expected a list of strings")
-    return tuple(value)

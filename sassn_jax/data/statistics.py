@@ -118,23 +118,23 @@ def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts])
                 f"no mask of {split} holds {_name(class_names, missing)}, which other splits have"
             )
     for split, of_split in counts.items():
-        if of_split.unlabeled:
-            found.append(
-                f"{of_split.unlabeled} of {of_split.images} masks of {split} are ignored as a "
-                f"whole (all {IGNORE_LABEL})"
-            )
-        if of_split.black_and_white:
-            found.append(
-                f"{of_split.black_and_white} of {of_split.images} masks of {split} hold 0 and "
-                f"{IGNORE_LABEL} alone, and {IGNORE_LABEL} is read as ignored: does it stand "
-                "for a class?"
-            )
-        if of_split.turned:
-            found.append(
-                f"{of_split.turned} of {of_split.images} images of {split} have an EXIF "
-                "orientation and are taken as they are stored: do their masks fit the stored "
-                "pixels?"
-            )
+        for number, what, text in (
+            (of_split.unlabeled, "masks", f"are ignored as a whole (all {IGNORE_LABEL})"),
+            (
+                of_split.black_and_white,
+                "masks",
+                f"hold 0 and {IGNORE_LABEL} alone, and {IGNORE_LABEL} is read as ignored: does it "
+                "stand for a class?",
+            ),
+            (
+                of_split.turned,
+                "images",
+                "have an EXIF orientation and are taken as they are stored: do their masks fit the "
+                "stored pixels?",
+            ),
+        ):
+            if number:
+                found.append(f"{number} of {of_split.images} {what} of {split} {text}")
     return tuple(found)
 
 

@@ -117,14 +117,9 @@ class TrainTransform:
 def _sample(size: int, scaled: int, crop: int, draw: float) -> np.ndarray:
     """Returns where the pixels of a random crop lie in the original image, along one side.
 
-    The positions let `_bilinear` scale the crop alone, not the whole image. Pixel centres are at
-    half integers, as in OpenCV's `resize`.
-
-    Args:
-      size: of the original, in pixels.
-      scaled: size after scaling.
-      crop: size of the crop; a crop larger than `scaled` takes the whole side.
-      draw: a number in [0, 1) that chooses the start of the crop.
+    So only the crop is scaled, not the whole image. The side has `size` pixels, and `scaled` pixels
+    after scaling; `draw`, in [0, 1), chooses the start of the crop. Pixel centres are at half
+    integers, as in OpenCV's `resize`.
     """
     start = int(draw * (max(0, scaled - crop) + 1))
     pixels = np.arange(start, min(start + crop, scaled))

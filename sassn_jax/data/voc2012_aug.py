@@ -7,10 +7,10 @@ VOCdevkit/VOC2012/SegmentationClass/ID.png             indices of a palette; 255
 VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt
 benchmark_RELEASE/dataset/{train,val}.txt, cls/ID.mat  SBD (Hariharan et al. 2011)
 
-`benchmark_RELEASE` may be replaced by `VOCdevkit/VOC2012/SegmentationClassAug/ID.png`, converted
-masks of SBD. An image with masks of both VOC and SBD gets VOC's. The archives have no list of all
-training images. `trainaug.txt`, beside VOC's lists, is such a list, which comes with some converted
-masks; it is used if it exists.
+Converted masks of SBD, `VOCdevkit/VOC2012/SegmentationClassAug/ID.png`, may replace
+`benchmark_RELEASE`. An image with masks of both VOC and SBD gets VOC's. The archives have no list of
+all training images. Some converted masks come with one, `trainaug.txt`; it is used if it is beside
+VOC's lists.
 """
 
 import io
@@ -60,12 +60,7 @@ TRAINAUG = "trainaug.txt"  # ids of all training images
 
 @dataclass(frozen=True)
 class VocLayout(Layout):
-    """The images and masks of VOC 2012 and SBD.
-
-    Attributes:
-      voc: the folder `VOC2012`.
-      masks: the file of each image's mask, of VOC or of SBD.
-    """
+    """The images in the folder `voc`, and the file of each mask by id, of VOC or of SBD."""
 
     voc: Path
     masks: Mapping[str, Path]
@@ -149,16 +144,7 @@ def _ids_in(folder: Path, suffix: str) -> set[str]:
 
 
 def _name_missing(lists: Path, sbd: Path, known: Collection[str]) -> str:
-    """Names missing images that other lists or folders of the archives have.
-
-    Args:
-      lists: the folder of VOC's lists.
-      sbd: the folder of SBD, which need not exist.
-      known: ids of the images with a mask.
-
-    Returns:
-      The end of a message.
-    """
+    """Names missing images, if other lists or folders have them: the end of a message."""
     for path in (lists / TRAINAUG, lists / "trainval.txt"):
         if path.is_file() and (missing := set(read_list(path, "image ids")) - set(known)):
             return f"; in {path}, but without a mask: {min(missing)}{name_several(missing)}"

@@ -193,7 +193,7 @@ def test_an_image_is_in_one_list_however_it_is_spelt(source, tmp_path, spelling)
 
 def test_what_was_checked_for_other_classes_is_checked_again(source, tmp_path, monkeypatch):
     """A part of a stopped `prepare` whose masks hold more classes than there are now."""
-    monkeypatch.setattr("sassn_jax.data.records_builder._SHARD_LENGTH", 1)
+    monkeypatch.setattr("sassn_jax.data.records_builder.SHARD_LENGTH", 1)
 
     def stop(done, total):
         if done == 5:

@@ -53,7 +53,7 @@ def files(folder):
 
 @pytest.mark.parametrize("shard_length", [1, 2, 5])
 def test_images_keep_their_order_over_several_files(tmp_path, monkeypatch, shard_length):
-    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", shard_length)
+    monkeypatch.setattr(records_builder, "SHARD_LENGTH", shard_length)
     assert records.prepare("numbered", Numbered(), tmp_path)
     train = load(tmp_path).splits["train"]
     assert numbers(train) == [(f"image_{i}", i) for i in range(5)]
@@ -115,7 +115,7 @@ def test_what_has_been_checked_is_not_checked_again_unless_it_changed(
     for split, ids in layout.splits.items():
         for path in (path for id_ in ids for path in layout.paths(split, id_)):
             path.write_text("1")
-    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)  # parts of 2, 2 and 1, and 1
+    monkeypatch.setattr(records_builder, "SHARD_LENGTH", 2)  # parts of 2, 2 and 1, and 1
     with pytest.raises(KeyboardInterrupt):
         records.prepare("numbered", layout, data_dir, stop_at(5))
 
@@ -155,7 +155,7 @@ class Failing(Numbered):
 def test_after_a_wrong_file_what_was_checked_in_full_parts_is_not_checked_again(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)  # parts of 2, 2 and 1, and 1
+    monkeypatch.setattr(records_builder, "SHARD_LENGTH", 2)  # parts of 2, 2 and 1, and 1
     for expected in ([0, 1, 2, 3, 4], [4], [4]):
         layout = Failing()
         with pytest.raises(InputError, match="image_9: wrong"):
@@ -172,7 +172,7 @@ def test_after_a_wrong_file_what_was_checked_in_full_parts_is_not_checked_again(
     "error", [OSError(28, "No space left on device"), RuntimeError("a mistake of ours")]
 )
 def test_after_another_error_nothing_stays_and_it_is_told_as_it_is(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)
+    monkeypatch.setattr(records_builder, "SHARD_LENGTH", 2)
     with pytest.raises(type(error), match=str(error.args[-1])) as caught:
         records.prepare("numbered", Failing(error=error), tmp_path / "data")
     assert "cannot be written" not in str(caught.value)
@@ -278,7 +278,7 @@ def swap(a, b):
     ],
 )
 def test_damaged_files_are_named_when_a_dataset_is_loaded(tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)
+    monkeypatch.setattr(records_builder, "SHARD_LENGTH", 2)
     records.prepare("numbered", Numbered(), tmp_path)
     (folder,) = (tmp_path / "numbered").iterdir()
     damage(folder)

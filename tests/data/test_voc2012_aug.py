@@ -277,7 +277,7 @@ def extra_mask(root):
     """Of no image."""
     masks = root / VOC / "SegmentationClassAug"
     (masks / "backup.png").write_bytes((masks / f"{TRAIN[0]}.png").read_bytes())
-    return f"{root / IMAGES / 'backup.jpg'}: no such file, but its id is in the lists for train or among SBD"
+    return f"{root / IMAGES / 'backup.jpg'}: no such file, but its id is in the lists for train or"
 
 
 def extra_image(root):

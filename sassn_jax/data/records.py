@@ -19,7 +19,7 @@ from sassn_jax.data.dataset import UNLABELED, Dataset, DatasetInfo, voc_color
 from sassn_jax.data.layout import SOURCE, Layout, Progress
 from sassn_jax.data.record_source import RecordSource, damaged, open_builder, quiet
 from sassn_jax.data.statistics import LabelCounts
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, occupied
 
 
@@ -36,14 +36,15 @@ def prepare(
     stay for the next call. If a file is wrong, full parts stay.
     """
     data_dir = expanded(data_dir)
-    if is_prepared(name, data_dir):
+    if _is_prepared(name, data_dir):
         if read_description(name, data_dir).source != layout.describe():
             raise InputError(
                 f"data_dir={str(data_dir)!r}: holds {name} from a source with other classes, "
                 f"images or masks; choose another data_dir, or remove {data_dir / name}"
             )
         return False
-    _check_writable_name(data_dir)
+    is_utf8 = str(data_dir).encode(errors="ignore").decode() == str(data_dir)
+    check(is_utf8, "data_dir", str(data_dir), "a name in UTF-8, as ArrayRecord writes no other")
     layout = layout.examined(progress)
     total = sum(map(len, layout.splits.values()))
     done = iter(range(1, total + 1))
@@ -53,8 +54,6 @@ def prepare(
     builder = open_builder(
         name, data_dir, layout=layout, parts=parts, progress=lambda: progress(next(done), total)
     )
-    if Path(builder.data_path).exists():  # TFDS would not replace it
-        raise InputError(damaged(Path(builder.data_path), "it has no dataset_info.json"))
     folder = Path(builder.data_path).parent
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -68,20 +67,12 @@ def prepare(
     return True
 
 
-def _check_writable_name(data_dir: Path) -> None:
-    try:
-        str(data_dir).encode()
-    except UnicodeEncodeError:
-        raise InputError(
-            f"data_dir={str(data_dir)!r}: expected a name in UTF-8, as ArrayRecord writes no other"
-        ) from None
-
-
-def is_prepared(name: str, data_dir: StrPath) -> bool:
-    """Whether `data_dir` holds the prepared dataset."""
-    # TFDS renames the finished folder last. Its own `is_prepared` warns if there is no folder.
-    path = open_builder(name, expanded(data_dir)).data_path
-    return (path / "dataset_info.json").is_file()
+def _is_prepared(name: str, data_dir: Path) -> bool:
+    """Whether `data_dir` holds the dataset; raises InputError if it holds a part of it."""
+    path = Path(open_builder(name, data_dir).data_path)
+    if path.exists() and not (path / "dataset_info.json").is_file():
+        raise InputError(damaged(path, "it has no dataset_info.json"))
+    return path.exists()
 
 
 def load(
@@ -101,10 +92,7 @@ def load(
             f"{data_dir=}: expected the folder in which {name} was prepared; prepare it: {hint}"
         )
     data_dir = expanded(data_dir)
-    if not is_prepared(name, data_dir):
-        current = Path(open_builder(name, data_dir).data_path)
-        if current.exists():
-            raise InputError(damaged(current, "it has no dataset_info.json"))
+    if not _is_prepared(name, data_dir):
         if former := [path for path in (data_dir / name).glob("[0-9]*") if path.is_dir()]:
             raise InputError(
                 f"{former[0]}: holds {name} as an earlier version of this project prepared it, "

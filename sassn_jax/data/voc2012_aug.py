@@ -8,9 +8,9 @@ VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt
 benchmark_RELEASE/dataset/{train,val}.txt, cls/ID.mat  SBD (Hariharan et al. 2011)
 
 Converted masks of SBD, `VOCdevkit/VOC2012/SegmentationClassAug/ID.png`, may replace
-`benchmark_RELEASE`. An image with masks of both VOC and SBD gets VOC's. The archives have no list of
-all training images. Some converted masks come with one, `trainaug.txt`; it is used if it is beside
-VOC's lists.
+`benchmark_RELEASE`. An image with masks of both VOC and SBD gets VOC's. The archives do not list
+all training images. Some converted masks come with such a list, `trainaug.txt`; it is used if it is
+beside VOC's lists.
 """
 
 import io

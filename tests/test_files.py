@@ -1,4 +1,4 @@
-"""Paths mean what users mean by them; files are there whole, or not at all."""
+"""Paths as users write them; files that are written whole or not at all."""
 
 import os
 from pathlib import Path
@@ -69,14 +69,14 @@ def test_files_at_home_are_found(home):
 
 
 def test_writers_of_one_file_do_not_share_a_name(tmp_path):
-    """Process ids are not unique over hosts, nor over containers."""
+    """Process ids are not unique across hosts and containers."""
     path = tmp_path / "result.json"
     with replacing(path) as one, replacing(path) as other:
         one.write_text("one")
         other.write_text("other")
         assert len({one.name, other.name, path.name}) == 3
         assert all(beside.name.startswith(".result.json.") for beside in (one, other))
-    assert path.read_text() == "one"  # whose block ended last
+    assert path.read_text() == "one"  # its block ended last
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -172,9 +172,7 @@ def _paths(folder: Traversable, suffix: str, others: bool) -> dict[str, Traversa
         if is_of_system(city.name):
             continue
         if city.name not in CITIES[folder.name] or not city.is_dir():
-            raise InputError(
-                f"{city}: not the folder of a city of the split {folder.name}; remove it"
-            )
+            raise InputError(f"{city}: not the folder of a city in {folder.name}; remove it")
         for path in city.iterdir():
             id_ = path.name.removesuffix(suffix)
             if re.fullmatch(rf"{city.name}_\d{{6}}_\d{{6}}", id_) and id_ != path.name:

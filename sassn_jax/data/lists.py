@@ -38,7 +38,7 @@ def read_list(
 def check_folder(
     folder: Path, suffix: str, ids: Collection[str], lists: str, others: bool = False
 ) -> None:
-    """Checks that a folder has a file `ID` + `suffix` for each id, and no `others`.
+    """Checks that a folder has a file `ID` + `suffix` for each id, and unless `others`, no others.
 
     Raises:
       InputError: names the first files that are missing or superfluous, how many there are, and the

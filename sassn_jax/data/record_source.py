@@ -22,11 +22,10 @@ class RecordSource:
     """One split of a prepared dataset."""
 
     def __init__(self, name: str, data_dir: str, split: str, ids: tuple[str, ...]):
-        """Opens the files, and reads the first and the last record of each.
+        """Opens the files, and reads the first and the last record of each. `ids` has their order.
 
         Raises:
-          InputError: if a file is missing, truncated, or not the one that was written. `ids` must
-            be in the order of the records.
+          InputError: if a file is missing, truncated, or not the one that was written.
         """
         # Imported here, in the main thread: TFDS must not be imported while another thread imports.
         import tensorflow_datasets as tfds

@@ -1,6 +1,7 @@
 """Prepared datasets: TFDS writes each once as ArrayRecord files, and every run reads them."""
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -134,7 +135,9 @@ class Description(NamedTuple):
     @property
     def fingerprint(self) -> str:
         """A hash of the names and sizes of the source's files, and of the classes in the masks."""
-        counts = {split: of_split.to_json() for split, of_split in sorted(self.counts.items())}
+        counts = {
+            split: dataclasses.asdict(of_split) for split, of_split in sorted(self.counts.items())
+        }
         content = json.dumps([self.source, self.notes, counts], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 

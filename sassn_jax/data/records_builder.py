@@ -1,5 +1,6 @@
 """The TFDS builder of prepared datasets. Import it only where it is used, since TFDS is slow."""
 
+import dataclasses
 import functools
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -66,7 +67,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         layout, parts = self._layout, self._parts
         assert layout is not None, "needed to write"
         assert parts is not None, "needed to write"
-        empty = LabelCounts.empty(len(layout.class_names)).to_json()
+        empty = dataclasses.asdict(LabelCounts.empty(len(layout.class_names)))
         # TFDS writes the metadata last, when all masks have been counted.
         self._counts = {split: empty for split in layout.splits if split != UNLABELED}
         self.info.metadata.update(
@@ -101,4 +102,5 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         with Image.open(io.BytesIO(label), formats=["PNG"]) as opened:
             pixels = decode_label(opened)
         before = LabelCounts.from_json(self._counts[split])
-        self._counts[split] = before.add(pixels, turned=orientation(image) != 1).to_json()
+        counts = before.add(pixels, turned=orientation(image) != 1)
+        self._counts[split] = dataclasses.asdict(counts)

@@ -1,7 +1,7 @@
 """Counts of classes in masks, and warnings of what looks wrong in them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,13 +52,9 @@ class LabelCounts:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "LabelCounts":
-        """Returns the counts from the result of `to_json`."""
+        """Returns the counts from the result of `dataclasses.asdict`, perhaps through JSON."""
         lists = {name: tuple(fields[name]) for name in ("pixels", "images_with")}
         return cls(**{**fields, **lists})
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the counts as JSON can hold them."""
-        return asdict(self)
 
     def add(self, label: Integer[np.ndarray, "H W"], *, turned: bool = False) -> "LabelCounts":
         """Returns the counts after one more mask.

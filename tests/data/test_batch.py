@@ -1,4 +1,4 @@
-"""The description of a batch, beside batches that the pipeline makes."""
+"""Batches of the pipeline have the shapes and dtypes of `batch_spec`."""
 
 import jax
 import numpy as np

@@ -239,7 +239,7 @@ def test_the_real_camvid(tmp_path):
         "test": 233,
     }
     assert dataset.info.palette.tolist() == [list(color) for color in camvid.COLORS.values()]
-    # What another program counted in the same masks.
+    # Counts of the same masks by another program.
     theirs = json.loads((SHARED / "stats.json").read_text())
     for split, ours in records.read_description("camvid", tmp_path).counts.items():
         pixels = [ours.share(x) for x in (*ours.pixels, ours.ignored)]

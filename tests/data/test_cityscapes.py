@@ -1,4 +1,4 @@
-"""Cityscapes, from small trees in the layout of the published archives."""
+"""Cityscapes, from small folders in the published layout."""
 
 import zipfile
 
@@ -21,7 +21,7 @@ from tests.data.published_cityscapes import (
 )
 from tests.data.sources import litter
 
-# Train ids by label id, and colours, as the dataset's own scripts have them.
+# Train ids by label id, from the scripts of Cityscapes.
 TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11}
 TRAIN_IDS |= {25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
 
@@ -37,7 +37,7 @@ def source(tmp_path, monkeypatch):
 
 @pytest.fixture
 def zipped(source):
-    """The same in the two archives, and nothing else."""
+    """Moves the same files into the two archives."""
     for name in ("leftImg8bit", "gtFine"):
         paths = sorted((source / name).rglob("*"))
         with zipfile.ZipFile(source / f"{name}_trainvaltest.zip", "w") as archive:

@@ -1,4 +1,4 @@
-"""Images of one's own."""
+"""A user's own images."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tests.data.sources import litter
 
 
 def test_a_folder_of_ones_own(source, tmp_path):
-    """Without images to test on, and with some that have no mask."""
+    """It has no test images, and an image without a mask."""
     (source / "test.txt").unlink()
     (source / "unlabeled.txt").write_text("plain\n")
     (source / "images" / "plain.jpg").write_bytes((source / "images" / "val_0.jpg").read_bytes())
@@ -72,7 +72,7 @@ def test_all_files_that_are_missing_are_told_of_at_once_with_the_list(source, tm
 
 
 def paint(source, values):
-    """Gives every mask these ids in turn, and two classes in all."""
+    """Repeats the values over each mask, and writes a list of two classes."""
     (source / "classes.txt").write_text("background\nthing\n")
     for path in (source / "labels").iterdir():
         with Image.open(path) as image:
@@ -108,7 +108,7 @@ def test_the_fingerprint_tells_other_masks_of_the_same_size(source, tmp_path):
 
 
 def test_masks_of_0_and_255_are_of_two_classes(source, tmp_path):
-    """The commonest masks there are: read as ignored pixels, 255 leaves one class to predict."""
+    """Such masks are common. If 255 were ignored, one class would be left to predict."""
     paint(source, [0, 255, 255])
     labels = labels_of(source, tmp_path / "data")
     assert len(labels) == 6
@@ -164,7 +164,7 @@ def test_a_mask_that_is_drawn_on_a_turned_photo_names_exif(source, tmp_path):
     exif[0x0112] = 6
     with Image.open(image_path) as image:
         image.save(image_path, exif=exif)
-    data.prepare("folder", source, tmp_path / "data")  # on what is stored
+    data.prepare("folder", source, tmp_path / "data")  # the mask fits the stored pixels
     with Image.open(label_path) as label:
         label.transpose(Image.Transpose.ROTATE_270).save(label_path)
     with pytest.raises(
@@ -192,7 +192,7 @@ def test_an_image_is_in_one_list_however_it_is_spelt(source, tmp_path, spelling)
 
 
 def test_what_was_checked_for_other_classes_is_checked_again(source, tmp_path, monkeypatch):
-    """A part of a stopped `prepare` whose masks hold more classes than there are now."""
+    """An interrupted call has checked masks with more classes than the list has now."""
     monkeypatch.setattr("sassn_jax.data.records_builder.SHARD_LENGTH", 1)
 
     def stop(done, total):

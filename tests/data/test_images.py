@@ -1,4 +1,4 @@
-"""Images that users bring, among them some that no published dataset has."""
+"""Images of users, including kinds that no published dataset has."""
 
 import io
 import zipfile
@@ -72,7 +72,7 @@ def test_an_orientation_that_is_none_is_1(value):
     [("method", 9, "compression method"), ("flags", 1, "encrypted")],
 )
 def test_a_file_that_zipfile_cannot_unpack_is_named(tmp_path, place, value, reason):
-    """Large archives made by Windows are Deflate64, number 9."""
+    """Windows packs large archives by Deflate64, method 9."""
     archive = tmp_path / "images.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("one.png", encode_png(PIXELS))

@@ -1,4 +1,4 @@
-"""Masks of every kind of PNG, written here byte by byte."""
+"""Masks of every kind of PNG; the tests write them byte by byte."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 def png(samples: np.ndarray, color_type: int, depth: int, interlaced: bool = False) -> bytes:
-    """A PNG file of samples `[H, W]` or `[H, W, channels]`, by the standard and without Pillow."""
+    """Writes samples `[H, W]` or `[H, W, channels]` as a PNG file, without Pillow."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         checksum = zlib.crc32(name + data)
@@ -58,7 +58,7 @@ def ids(largest: int) -> np.ndarray:
 
 
 def read(tmp_path, content: bytes) -> np.ndarray:
-    """The pixels of a mask, after a look at the file that is kept of it."""
+    """Reads a mask and checks that the returned file has the same pixels."""
     path = tmp_path / "mask.png"
     path.write_bytes(content)
     kept, label = read_label(path)
@@ -144,7 +144,7 @@ def test_what_holds_no_ids_is_refused(tmp_path, content, reason):
 
 
 def test_a_file_with_something_before_its_header_is_refused(tmp_path):
-    """Where the header is not in its place, the bit depth would be read from something else."""
+    """If the header is not in its place, other bytes would be read as the bit depth."""
     content = png(ids(3), GREY, 2)
     text = b"\x00\x00\x00\x00tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))
     with pytest.raises(InputError, match="cannot be read as a mask"):
@@ -152,7 +152,7 @@ def test_a_file_with_something_before_its_header_is_refused(tmp_path):
 
 
 def test_no_damaged_bit_goes_unnoticed(tmp_path):
-    """Pillow does not look at the sums of pixels."""
+    """Pillow does not check the checksums of pixels."""
     content = png(ids(20), GREY, 8)
     start = content.index(b"IDAT") + 4
     for position in range(start, len(content) - 16):
@@ -171,7 +171,7 @@ def test_interlaced_masks(tmp_path, size, color_type, depth):
 
 
 def test_pixels_that_are_missing_are_noticed(tmp_path):
-    """Pillow fills them with zeros, which are a class."""
+    """Pillow fills missing pixels with 0, which is a class."""
     whole, half = (png(ids(20)[:rows], GREY, 8) for rows in (HEIGHT, 2))
     shortened = whole[: whole.index(b"IDAT") - 4] + half[half.index(b"IDAT") - 4 :]
     with pytest.raises(InputError, match="cannot be read as a mask"):

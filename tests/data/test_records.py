@@ -1,4 +1,4 @@
-"""What all prepared datasets share, with a layout of images in memory."""
+"""Prepared datasets, with a layout of images in memory."""
 
 import contextlib
 import signal
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Numbered(Layout):
-    """Image number i is i everywhere."""
+    """The pixels of image number i are all i."""
 
     train: int = 5
     class_names: tuple[str, ...] = ("one", "two")
@@ -61,7 +61,7 @@ def test_images_keep_their_order_over_several_files(tmp_path, monkeypatch, shard
 
 
 def test_a_split_of_any_size_is_written_without_tensorflow(tmp_path, monkeypatch):
-    # TFDS sorts what is larger than this with TensorFlow's file system.
+    # TFDS sorts larger splits with TensorFlow.
     from tensorflow_datasets.core import shuffle
 
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
@@ -94,7 +94,7 @@ def stop_at(number):
 
 @pytest.mark.parametrize(("number", "left"), [(1, []), (4, []), (6, [".numbered_checked"])])
 def test_a_stopped_run_can_be_run_again(tmp_path, number, left):
-    """It leaves nothing but whole parts that it has checked: of 6 images, the 5 for training."""
+    """It leaves only whole checked parts: 5 of 6 images, those for training."""
     data_dir = tmp_path / "data"
     with pytest.raises(KeyboardInterrupt):
         records.prepare("numbered", Numbered(), data_dir, stop_at(number))
@@ -287,7 +287,7 @@ def test_damaged_files_are_named_when_a_dataset_is_loaded(tmp_path, monkeypatch,
     assert str(error.value).startswith(str(folder))
     assert str(error.value).endswith(f"; remove {folder} and prepare the dataset again")
     assert "\n" not in str(error.value)
-    # Those who prepare it again are told the same, where it is the descriptions that are damaged.
+    # If the JSON files are damaged, preparing the dataset again raises the same error.
     with contextlib.suppress(InputError):
         assert not records.prepare("numbered", Numbered(), tmp_path)
 

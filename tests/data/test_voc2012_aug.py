@@ -1,4 +1,4 @@
-"""VOC 2012 with SBD, from small trees in the layout of the published archives."""
+"""VOC 2012 with SBD, from small folders in the published layout."""
 
 import subprocess
 import sys
@@ -42,7 +42,7 @@ def source(tmp_path, monkeypatch):
 
 @pytest.fixture
 def converted(source):
-    """Another form of the same: no SBD, but its masks converted, those of VOC among them."""
+    """Replaces SBD by converted masks, among them those of VOC."""
     folder = source / VOC / "SegmentationClassAug"
     folder.mkdir()
     for id_ in (*TRAIN, *VAL):
@@ -274,14 +274,14 @@ def test_bad_converted_masks_are_named(converted, tmp_path, damage):
 
 
 def extra_mask(root):
-    """Of no image."""
+    """A mask without an image."""
     masks = root / VOC / "SegmentationClassAug"
     (masks / "backup.png").write_bytes((masks / f"{TRAIN[0]}.png").read_bytes())
     return f"{root / IMAGES / 'backup.jpg'}: no such file, but its id is in the lists for train or"
 
 
 def extra_image(root):
-    """With a mask of SBD: only a list of all tells."""
+    """An image with a mask of SBD; only a list of all images shows that it is superfluous."""
     extra_mask(root)
     (root / IMAGES / "backup.jpg").write_bytes((root / IMAGES / f"{TRAIN[0]}.jpg").read_bytes())
     return "to see which images are too many, put a list of all in"

@@ -6,12 +6,7 @@ from typing import NamedTuple
 
 from sassn_jax.data import camvid, cityscapes, folder, records, scenes, voc2012_aug
 from sassn_jax.data.batch import Batch, Half, batch_spec
-from sassn_jax.data.classes import (
-    describe_classes,
-    parse_classes,
-    read_classes,
-    write_classes,
-)
+from sassn_jax.data.classes import describe_classes, parse_classes, read_classes, write_classes
 from sassn_jax.data.dataset import (
     IGNORE_LABEL,
     UNLABELED,
@@ -85,10 +80,7 @@ __all__ = [
 
 
 def prepare(
-    dataset: str,
-    source: StrPath,
-    data_dir: StrPath,
-    progress: Progress = lambda done, total: None,
+    dataset: str, source: StrPath, data_dir: StrPath, progress: Progress = lambda done, total: None
 ) -> bool:
     """Checks the images and masks of a dataset and writes them as records, whole or not at all.
 

@@ -25,10 +25,7 @@ from sassn_jax.files import StrPath, expanded, occupied
 
 
 def prepare(
-    name: str,
-    layout: Layout,
-    data_dir: StrPath,
-    progress: Progress = lambda done, total: None,
+    name: str, layout: Layout, data_dir: StrPath, progress: Progress = lambda done, total: None
 ) -> bool:
     """Writes the images and masks of a layout as the dataset `name`, see `data.prepare`.
 

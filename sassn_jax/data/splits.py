@@ -59,8 +59,7 @@ def choose_labeled(ids: Sequence[str], labels: str, seed: int) -> Split:
         count = max(1, math.floor(len(ids) * fraction))
         labeled = frozenset(sorted(ids, key=lambda id_: _draw(seed, id_))[:count])
     return Split(
-        tuple(id_ for id_ in ids if id_ in labeled),
-        tuple(id_ for id_ in ids if id_ not in labeled),
+        tuple(id_ for id_ in ids if id_ in labeled), tuple(id_ for id_ in ids if id_ not in labeled)
     )
 
 

@@ -6,10 +6,8 @@ It prints how often each class occurs in each split, and warns of what is usuall
 that occur nowhere, ids that seem to begin at 1, masks in which everything is ignored.
 """
 
-import functools
 import itertools
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
@@ -18,26 +16,11 @@ from rich.table import Table
 
 from experiments import command
 from sassn_jax import data
-from sassn_jax.data import (
-    IGNORE_LABEL,
-    camvid,
-    cityscapes,
-    folder,
-    records,
-    voc2012_aug,
-)
+from sassn_jax.data import IGNORE_LABEL, records
 from sassn_jax.data.statistics import find_oddities
-from sassn_jax.errors import InputError
 from sassn_jax.terminal import make_console
 
-_PREPARE: dict[str, Callable[[str, str, Callable[[int, int], None]], bool]] = {
-    "camvid": camvid.prepare,
-    folder.NAME: folder.prepare,
-    "voc2012_aug": voc2012_aug.prepare,
-    **{name: functools.partial(cityscapes.prepare, name=name) for name in cityscapes.VARIANTS},
-}
-
-_DATASET = flags.DEFINE_string("dataset", None, f"One of {', '.join(_PREPARE)}.")
+_DATASET = flags.DEFINE_string("dataset", None, f"One of {', '.join(data.PREPARED)}.")
 _SOURCE = command.define_path(
     "source", None, "Folder of the dataset as it comes; docs/datasets.md says what it must hold."
 )
@@ -47,12 +30,8 @@ _DATA_DIR = command.define_path("data_dir", None, "Folder for prepared datasets.
 def main() -> None:
     """Prepares the dataset that the flags name, and says what it holds."""
     name, source, data_dir = (command.required(flag) for flag in (_DATASET, _SOURCE, _DATA_DIR))
-    if name not in _PREPARE:
-        raise InputError(
-            f"--dataset={name}: expected one of {', '.join(_PREPARE)} (scenes needs no preparation)"
-        )
     with command.progress(f"preparing {name}") as show:
-        wrote = _PREPARE[name](source, data_dir, show)
+        wrote = data.prepare(name, source, data_dir, show)
     dataset = data.load(name, data_dir)
     counts = ", ".join(f"{len(images)} {split}" for split, images in dataset.splits.items())
     old = Path(data_dir) / name

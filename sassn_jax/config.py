@@ -22,7 +22,7 @@ from sassn_jax.fields import (
     Rule,
     Switch,
     Whole,
-    check,
+    check_rule,
     one_of,
     whole_numbers,
 )
@@ -77,12 +77,12 @@ class ModelConfig(Checked):
             lambda x: len(x) > 0 and whole_numbers(x, 1),
             "at least one dilation, each a whole number of at least 1",
         )
-        check("aspp_rates", self.aspp_rates, rates)
+        check_rule("aspp_rates", self.aspp_rates, rates)
         suffixes = [store.SUFFIX, npz.SUFFIX] if self.backbone == CAFFE_TRUNK else [store.SUFFIX]
         expected = f"a {store.SUFFIX} file of `sassn import_weights` or `sassn export`"
         if npz.SUFFIX in suffixes:
             expected += f", or a {npz.SUFFIX} file with batch norm fused"
-        check(
+        check_rule(
             "weights", self.weights, Rule(lambda x: x == "" or Path(x).suffix in suffixes, expected)
         )
         self.create_network(num_classes=1)  # which checks its own arguments

@@ -1,49 +1,62 @@
-"""What a run can fail of, other than a bug."""
+"""Errors with a one-line message for the user, and checks that raise them."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 
 class InputError(ValueError):
-    """Something that the user gave is wrong: a flag, a field of the config, a file or a folder.
+    """The user gave something wrong: an argument, a config field, a file or a folder.
 
     The message is one line: what came, what is allowed, what to do. Commands print it and exit
-    with 2.
+    with code 2.
 
     Attributes:
-      details: lines of a list of which the message has only the first few; commands print them
-        before it.
+      details: lines of a list that is too long for the message; commands print them before it.
     """
 
     def __init__(self, message: str, details: Sequence[str] = ()):
-        """Keeps the details, where there are any."""
+        """Stores the details beside the message."""
         super().__init__(message)
         self.details = tuple(details)
 
 
 class OccupiedError(InputError):
-    """Another process is at work in a folder, and will not be for ever."""
+    """Another process is working in the folder. The same call can succeed later."""
 
 
 class UnfitError(InputError):
-    """What is asked for cannot be done on this machine, or not now; on another it may be."""
+    """This machine cannot do what was asked for, at least not now. Another machine may."""
 
 
 class TrainingError(RuntimeError):
-    """A run cannot go on, for a reason that its message gives in one line."""
+    """A run cannot continue. The message gives the reason in one line."""
 
 
-def check_name(field: str, value: Any, allowed: Collection[str], where: str = "") -> None:
-    """Checks a field that names something.
+def check(condition: bool, field: str, value: object, expected: str) -> None:
+    """Checks the value of an argument or a config field.
 
     Args:
-      field: its name.
-      value: what it was given.
-      allowed: all names that it can have.
-      where: of what the list depends on, if anything: ` on backbone='vgg16'`.
+      condition: whether the value is allowed.
+      field: name of the argument or field, such as `batch_size` or `model.head`.
+      value: what the user gave.
+      expected: what is allowed, as it completes the sentence "expected ...".
 
     Raises:
-      InputError: listing what is allowed.
+      InputError: if `condition` is false.
     """
-    if value not in tuple(allowed):
-        raise InputError(f"{field}={value!r}: expected one of {', '.join(allowed)}{where}")
+    if not condition:
+        raise InputError(f"{field}={value!r}: expected {expected}")
+
+
+def check_name(field: str, value: object, allowed: Collection[str], where: str = "") -> None:
+    """Checks that the value of an argument or a config field is among the `allowed` names.
+
+    Raises:
+      InputError: lists the allowed names. `where` ends the message, to say what the list depends
+        on: ` on backbone='vgg16'`.
+    """
+    check(value in tuple(allowed), field, value, f"one of {', '.join(allowed)}{where}")
+
+
+def one_line(reason: object) -> str:
+    """Returns the text of an error without its line breaks."""
+    return " ".join(str(reason).split())

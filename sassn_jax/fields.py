@@ -69,10 +69,10 @@ class Checked:
         for name, hint in typing.get_type_hints(type(self), include_extras=True).items():
             for rule in getattr(hint, "__metadata__", ()):
                 if isinstance(rule, Rule):
-                    check(name, getattr(self, name), rule)
+                    check_rule(name, getattr(self, name), rule)
 
 
-def check(name: str, value: Any, rule: Rule) -> None:
+def check_rule(name: str, value: Any, rule: Rule) -> None:
     """Checks one field.
 
     Raises:

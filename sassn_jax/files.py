@@ -1,4 +1,4 @@
-"""Paths and texts as users write them, and files that appear whole or not at all."""
+"""Reading paths and text as users write them; writing files whole or not at all."""
 
 import codecs
 import contextlib
@@ -12,12 +12,14 @@ from typing import Any
 
 from sassn_jax.errors import InputError, OccupiedError
 
+StrPath = str | os.PathLike[str]
 
-def expanded(path: str | os.PathLike[str]) -> Path:
-    """Returns a path whose `~` or `~USER` at the start has become that user's home folder.
 
-    A shell does so too, but not after the `=` of a flag. `./~` names a file that is called `~`.
-    What this function returns may be given to it again.
+def expanded(path: StrPath) -> Path:
+    """Replaces `~` or `~USER` at the start of a path by that user's home folder.
+
+    A shell does the same, but not after the `=` of a flag. A file that is called `~` is written
+    `./~`. To expand a path twice is the same as to expand it once.
 
     Raises:
       InputError: if there is no such user.
@@ -30,12 +32,12 @@ def expanded(path: str | os.PathLike[str]) -> Path:
         raise InputError(
             f"no user has the home folder in {text!r}; write the path out, or put ./ before it"
         )
-    return Path.cwd() / found  # `Path` would make `~` of `./~`, which would be expanded again
+    return Path.cwd() / found  # `Path("./~")` is `~`, which a second call would expand
 
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Puts the path into an error of writing to it, which names none where the disk is full."""
+    """Adds the path to an `OSError`. The error of a full disk names no path by itself."""
     try:
         yield
     except OSError as error:
@@ -44,10 +46,10 @@ def naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a path beside `path` to write to, and renames it to `path` if that succeeds.
+    """Yields a temporary path in the same folder, and renames it to `path` if the block succeeds.
 
-    Its name is one that no process of any host has; who writes makes the file, so that its mode is
-    that of other files.
+    The temporary name is random, so that processes on several hosts do not share it. The caller
+    creates the file, so that it has the usual mode.
     """
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
@@ -59,18 +61,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes a value as JSON."""
+    """Writes a value as JSON; the file appears whole or not at all."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads the lines of a text that are not blank, without the white space around them.
+    """Reads the lines of a text file, stripped of white space, without blank lines.
 
-    The text is UTF-8 or, where a byte order mark says so, as in what PowerShell writes, UTF-16.
+    The text is UTF-8, or UTF-16 (as PowerShell writes it) if the file has its byte order mark.
 
     Raises:
-      ValueError: where the file is neither, or has a NUL, which no text has.
+      ValueError: if the file is in neither encoding or has a NUL character.
     """
     content = path.read_bytes()
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -81,18 +83,18 @@ def read_lines(path: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def occupied(folder: Path, doing: str, flag: str) -> Iterator[None]:
-    """Keeps other processes out of a folder until the block ends, or this process dies.
+def occupied(folder: Path, doing: str, argument: str) -> Iterator[None]:
+    """Locks a folder against other processes until the block ends or this process dies.
 
-    A file system that has no locks keeps nobody out. Nothing is left behind in the folder.
+    The lock leaves no file behind. On a file system without locks this function does nothing.
 
     Args:
-      folder: one that is there.
-      doing: what goes on in it, such as "training there", for the others' message.
-      flag: by which a user chose the folder, likewise.
+      folder: an existing folder.
+      doing: what this process does, such as "training there"; for the message that others get.
+      argument: the name of the argument that chose the folder; for the same message.
 
     Raises:
-      OccupiedError: if another process is in it.
+      OccupiedError: if another process holds the lock.
     """
     path = folder / ".lock"
     while True:
@@ -101,11 +103,12 @@ def occupied(folder: Path, doing: str, flag: str) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise OccupiedError(
-                    f"{folder}: another process is {doing}; wait for it, or choose another {flag}"
+                    f"{folder}: another process is {doing}; wait for it, or choose another "
+                    f"{argument}"
                 ) from None
             except OSError:
-                pass
-            if os.fstat(file.fileno()).st_nlink == 0:  # removed by who had it, since it was opened
+                pass  # the file system has no locks
+            if os.fstat(file.fileno()).st_nlink == 0:  # the former owner removed the open file
                 continue
             try:
                 yield

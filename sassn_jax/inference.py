@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from sassn_jax.fields import Checked, Rule, SizeOrNothing, Switch, check, whole_numbers
+from sassn_jax.fields import Checked, Rule, SizeOrNothing, Switch, check_rule, whole_numbers
 from sassn_jax.programs import jit_by_shape
 from sassn_jax.resampling import Size, Sizes, resample
 
@@ -62,7 +62,7 @@ class Inference(Checked):
             "height and width, each at least 1 and at most that of the window, such as two thirds "
             "of it; () without windows",
         )
-        check("stride", self.stride, stride)
+        check_rule("stride", self.stride, stride)
 
     def padded(self, size: Size) -> Size:
         """Returns the height and width that an image of this size is shown with."""

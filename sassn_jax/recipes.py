@@ -15,7 +15,7 @@ from sassn_jax.config import Config
 from sassn_jax.conversion.conventions import about_npz
 from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
-from sassn_jax.fields import check, make, one_of, unknown
+from sassn_jax.fields import check_rule, make, one_of, unknown
 from sassn_jax.methods import METHODS, settings_types
 from sassn_jax.weights import npz, store
 
@@ -85,7 +85,7 @@ def default_config(method: str = "sassn", **fields: Any) -> ConfigDict:
     Raises:
       InputError: if there is no such method or field.
     """
-    check("method", method, one_of(METHODS))
+    check_rule("method", method, one_of(METHODS))
     settings = tuple(kind() for kind in settings_types().values())
     config = ConfigDict(Config(method=method, settings=settings).to_dict())
     config.update_from_flattened_dict(METHOD_FIELDS.get(method, {}))
@@ -116,7 +116,7 @@ def parse(config: ConfigDict | Mapping[str, Any] | Config) -> Config:
     groups = tuple(make(kind, fields.get(name, {}), f"{name}.") for name, kind in kinds.items())
     typed = make(Config, {name: fields[name] for name in known if name in fields})
     typed = dataclasses.replace(typed, settings=groups)
-    check("method", typed.method, one_of(METHODS))
+    check_rule("method", typed.method, one_of(METHODS))
     METHODS[typed.method].from_config(_without_weights(typed), num_classes=1, ignore_label=255)
     return typed
 

@@ -1,4 +1,4 @@
-"""Printing what others named, on terminals of any kind."""
+"""Printing plain text on terminals of any kind."""
 
 import sys
 from typing import Any
@@ -7,17 +7,17 @@ from rich.console import Console
 
 
 def make_console(*, stderr: bool = False, **options: Any) -> Console:
-    """Returns a console that prints text as it is: no markup, no emoji, no colours by guess.
+    """Returns a console that prints text unchanged: without markup, emoji or highlighting.
 
     Args:
-      stderr: whether it prints to standard error.
-      **options: more of Rich's.
+      stderr: whether to print to standard error.
+      **options: further options of `rich.console.Console`.
     """
-    # The stream itself, whose encoding says whether a table may have lines that are not ASCII.
+    # Rich draws tables in ASCII if the encoding of this very stream requires it.
     stream = sys.stderr if stderr else sys.stdout
     return Console(file=stream, markup=False, emoji=False, highlight=False, **options)
 
 
 def printable(text: str, console: Console) -> str:
-    """Returns a text with `?` for what the console's stream cannot encode, which may be strict."""
+    """Replaces each character that the console's encoding lacks by `?`."""
     return text.encode(console.encoding, "replace").decode(console.encoding)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from sassn_jax import methods
+from sassn_jax.data import batch_spec
 from sassn_jax.errors import InputError
-from sassn_jax.methods import batch_shapes
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
 from sassn_jax.recipes import default_config, parse
 
@@ -105,7 +105,9 @@ def test_a_step_without_filled_pixels_has_the_same_shapes(method):
     config = parse(config)
     built = methods.create(config, CLASSES)
     assert built.takes_valid
-    batch = batch_shapes(config.batch_size, config.crop_size, unlabeled=True, valid=True)
+    batch = batch_spec(
+        jax.ShapeDtypeStruct, config.batch_size, config.crop_size, unlabeled=True, valid=True
+    )
     state = jax.eval_shape(built.init, jax.random.key(0), batch)
     new, _ = jax.eval_shape(built.step, state, batch)
     assert new == state
@@ -134,7 +136,11 @@ def test_shapes(name, method):
     config = parse(get_config(name, f"method={method}"))
     built = methods.create(config, CLASSES)
     shapes = functools.partial(
-        batch_shapes, config.batch_size, config.crop_size, valid=built.takes_valid
+        batch_spec,
+        jax.ShapeDtypeStruct,
+        config.batch_size,
+        config.crop_size,
+        valid=built.takes_valid,
     )
     state = jax.eval_shape(built.init, jax.random.key(0), shapes())
     for unlabeled in {False, built.unlabeled_from is not None}:

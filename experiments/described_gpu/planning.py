@@ -9,6 +9,8 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.box import SIMPLE
 from rich.table import Table
+from sassn_jax.training.config import resolve
+from sassn_jax.training.validation import least_images
 
 from experiments.described_gpu import training_step
 from experiments.described_gpu.gpus import Gpu
@@ -16,8 +18,6 @@ from experiments.described_gpu.training_step import Step
 from sassn_jax import data, methods
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded
-from sassn_jax.training.config import resolve
-from sassn_jax.training.validation import least_images
 
 GIB = 2**30
 # The share of a card's memory that a step may take. XLA aims at it too. The rest is for CUDA, the

@@ -1,6 +1,7 @@
 """The memory and the least time of a config's training step, compiled for a described GPU."""
 
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -109,12 +110,8 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
 def _batch(
     config: ConfigDict, mesh: Mesh, *, unlabeled: bool, valid: bool = False
 ) -> methods.Batch:
-    """Returns the shapes of a batch that is split over a mesh."""
-    size = (config.batch_size, *config.crop_size)
-    half = {
-        "image": jax.ShapeDtypeStruct((*size, 3), "float32", sharding=parallel.split(mesh)),
-        "label": jax.ShapeDtypeStruct(size, "int32", sharding=parallel.split(mesh)),
-    }
-    if valid:
-        half["valid"] = jax.ShapeDtypeStruct(size, "bool", sharding=parallel.split(mesh))
-    return {"labeled": half, "unlabeled": half} if unlabeled else {"labeled": half}
+    """Shapes of a batch, split over a mesh."""
+    array = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.split(mesh))
+    return data.batch_spec(
+        array, config.batch_size, config.crop_size, unlabeled=unlabeled, valid=valid
+    )

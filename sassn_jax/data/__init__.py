@@ -1,16 +1,12 @@
-"""Datasets, labelled/unlabelled splits, transforms and training batches."""
+"""Datasets, labelled and unlabelled splits, transforms and training batches."""
 
 import functools
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-from sassn_jax.data import camvid, cityscapes, folder, scenes, voc2012_aug
-from sassn_jax.data.classes import (
-    describe_classes,
-    parse_classes,
-    read_classes,
-    write_classes,
-)
+from sassn_jax.data import camvid, cityscapes, folder, records, scenes, voc2012_aug
+from sassn_jax.data.batch import Batch, Half, batch_spec
+from sassn_jax.data.classes import describe_classes, parse_classes, read_classes, write_classes
 from sassn_jax.data.dataset import (
     IGNORE_LABEL,
     UNLABELED,
@@ -21,44 +17,59 @@ from sassn_jax.data.dataset import (
     Source,
     subset,
 )
+from sassn_jax.data.layout import Layout, Progress
 from sassn_jax.data.pipeline import BatchIterator, train_batches
 from sassn_jax.data.splits import Split, choose_labeled, read_split, write_split
 from sassn_jax.data.transforms import Normalize, TrainTransform
-from sassn_jax.errors import InputError
+from sassn_jax.errors import check_name
+from sassn_jax.files import StrPath
 
-_LOADERS: dict[str, Callable[[str | Path | None], Dataset]] = {
-    "camvid": camvid.load,
-    folder.NAME: folder.load,
-    "scenes": scenes.load,
-    "voc2012_aug": voc2012_aug.load,
-    **{name: functools.partial(cityscapes.load, name=name) for name in cityscapes.VARIANTS},
-}
 
-# Known without a dataset's files; the folder that CamVid is prepared from may name others.
-_PUBLISHED_CLASSES: dict[str, tuple[str, ...]] = {
-    "camvid": tuple(camvid.COLORS),
-    "scenes": scenes.CLASS_NAMES,
-    "voc2012_aug": voc2012_aug.CLASS_NAMES,
-    **dict.fromkeys(cityscapes.VARIANTS, tuple(cityscapes.COLORS)),
+class Published(NamedTuple):
+    """A dataset that is prepared from the files of its publisher.
+
+    Attributes:
+      read_layout: finds the images and masks in the publisher's folder.
+      colors: of the classes by name, in order of class id; empty if the folder names its classes.
+    """
+
+    read_layout: Callable[[StrPath], Layout]
+    colors: Mapping[str, tuple[int, int, int]]
+
+
+# The datasets that `prepare` takes. `scenes` is generated, and needs no preparation.
+PREPARED: dict[str, Published] = {
+    "camvid": Published(functools.partial(folder.read_layout, tested=True), camvid.COLORS),
+    "folder": Published(folder.read_layout, {}),
+    "voc2012_aug": Published(voc2012_aug.read_layout, voc2012_aug.COLORS),
+    **{
+        name: Published(functools.partial(cityscapes.read_layout, factor=factor), cityscapes.COLORS)
+        for name, factor in cityscapes.VARIANTS.items()
+    },
 }
 
 __all__ = [
     "IGNORE_LABEL",
+    "PREPARED",
     "UNLABELED",
+    "Batch",
     "BatchIterator",
     "Dataset",
     "DatasetInfo",
     "Example",
+    "Half",
     "Joined",
     "Normalize",
     "Source",
     "Split",
     "TrainTransform",
+    "batch_spec",
     "choose_labeled",
     "class_names",
     "describe_classes",
     "load",
     "parse_classes",
+    "prepare",
     "read_classes",
     "read_split",
     "subset",
@@ -68,37 +79,57 @@ __all__ = [
 ]
 
 
-def load(name: str, data_dir: str | Path | None = None) -> Dataset:
+def prepare(
+    dataset: str, source: StrPath, data_dir: StrPath, progress: Progress = lambda done, total: None
+) -> bool:
+    """Checks the images and masks of a dataset and writes them as records, whole or not at all.
+
+    While it is being written, a dataset takes twice its space.
+
+    Args:
+      dataset: one of `PREPARED`.
+      source: folder of the publisher's files; the dataset's module says what it must hold.
+      data_dir: folder of prepared datasets; created if it does not exist.
+      progress: called with the number of images written, and of all.
+
+    Returns:
+      Whether the dataset was written; False if it had been prepared already.
+
+    Raises:
+      InputError: for an unknown dataset or a wrong file in `source`; if `data_dir` holds the
+        dataset from another source; or if another process is preparing the same dataset there.
+      OSError: if `data_dir` cannot be written.
+    """
+    check_name("dataset", dataset, PREPARED, " (scenes needs no preparation)")
+    return records.prepare(dataset, PREPARED[dataset].read_layout(source), data_dir, progress)
+
+
+def load(dataset: str, data_dir: StrPath | None = None) -> Dataset:
     """Loads a dataset.
 
     Args:
-      name: `scenes`, `camvid`, `folder` (of one's own), `voc2012_aug`, `cityscapes` or
-        `cityscapes_512x1024`.
-      data_dir: where `experiments.prepare` put it; `scenes` needs none.
+      dataset: `scenes` or one of `PREPARED`.
+      data_dir: where `prepare` wrote the dataset; not used for `scenes`.
 
     Raises:
-      InputError: where there is no such dataset, or it has not been prepared.
+      InputError: if there is no such dataset, or it has not been prepared.
     """
-    _check_name(name)
-    return _LOADERS[name](data_dir)
+    check_name("dataset", dataset, (*PREPARED, "scenes"))
+    if dataset == "scenes":
+        return scenes.load()
+    return records.load(dataset, data_dir, PREPARED[dataset].colors)
 
 
-def class_names(name: str, data_dir: str | Path | None = None) -> tuple[str, ...]:
-    """Names of a dataset's classes; of one that is published its files are not needed.
+def class_names(dataset: str, data_dir: StrPath | None = None) -> tuple[str, ...]:
+    """Returns the names of a dataset's classes, in order of class id.
 
     Args:
-      name: as for `load`.
-      data_dir: as for `load`; looked at for one's own alone.
+      dataset: as for `load`.
+      data_dir: as for `load`; needed for `folder` only.
 
     Raises:
-      InputError: where there is no such dataset, or it is one's own and has not been prepared.
+      InputError: if there is no such dataset, or `folder` has not been prepared.
     """
-    _check_name(name)
-    if name in _PUBLISHED_CLASSES:
-        return _PUBLISHED_CLASSES[name]
-    return load(name, data_dir).info.class_names
-
-
-def _check_name(name: str) -> None:
-    if name not in _LOADERS:
-        raise InputError(f"dataset={name!r}: expected one of {', '.join(_LOADERS)}")
+    if dataset in PREPARED and PREPARED[dataset].colors:
+        return tuple(PREPARED[dataset].colors)
+    return load(dataset, data_dir).info.class_names

@@ -1,4 +1,4 @@
-"""What `prepare` has checked before it was stopped, so that it need not be checked again."""
+"""Checked images of an interrupted `prepare`, which the next call need not check again."""
 
 import contextlib
 import hashlib
@@ -12,19 +12,19 @@ from pathlib import Path
 
 from sassn_jax.files import replacing
 
-Files = tuple[bytes, bytes]  # of an image and its mask
+Files = tuple[bytes, bytes]  # the contents of an image file and a mask file
 
 
 @dataclass(frozen=True)
 class CheckedParts:
-    """Images and masks of a dataset, some at a time, in a folder that goes when all are done.
+    """A folder of parts, each with some checked images and masks of a dataset.
 
-    A part that is there is taken only if the files that it was made from still have the names,
-    sizes and times that they had; in an archive, checksums in place of times.
+    A part is used again only if its source files still have the same names, sizes and modification
+    times; in a zip file, checksums instead of times.
 
     Attributes:
-      folder: for the parts, made if need be.
-      reading: how the files are read; a part of another reading is not taken.
+      folder: of the parts; created with the first one.
+      reading: identifies how files are read. Parts of another reading are not used.
     """
 
     folder: Path
@@ -37,13 +37,10 @@ class CheckedParts:
         check: Callable[[str], Files],
         on_image: Callable[[], None],
     ) -> list[Files]:
-        """Returns the image and mask of each id, from an earlier call where one came so far.
+        """Returns the image and mask of each id, from the part of an earlier call if there is one.
 
-        Args:
-          ids: of a part.
-          sources: the files that the image and mask of an id are made from.
-          check: reads and checks the two.
-          on_image: called after each of them.
+        Otherwise `check` reads them from the files `sources(id)`, and the part is written.
+        `on_image` is called after each image.
         """
         stamps = [self.reading, *([id_, *map(stamp, sources(id_))] for id_ in ids)]
         digest = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
@@ -64,21 +61,21 @@ class CheckedParts:
         return files
 
     def keep(self, length: int) -> None:
-        """Removes all but the parts of so many images; the folder too where there are none."""
+        """Removes all parts that have not this number of images, and the folder if it is empty."""
         for path in self.folder.glob("*"):
             if not path.name.endswith(f"_{length}.zip"):
                 path.unlink()
-        with contextlib.suppress(OSError):  # it is not empty, or not there
+        with contextlib.suppress(OSError):  # it is not empty, or does not exist
             self.folder.rmdir()
 
     def remove(self) -> None:
-        """Removes the folder, with whatever is in it."""
+        """Removes the folder and its content."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def stamp(path: Traversable) -> tuple[str, int, int]:
-    """Name and size of a file, and its time or, in an archive, sum; zeros where it is missing."""
-    with contextlib.suppress(OSError, KeyError):  # whoever reads it tells what is wrong
+    """Returns name, size (0 if missing) and time of a file; its checksum if it is in a zip file."""
+    with contextlib.suppress(OSError, KeyError):  # an error follows when the file is read
         if isinstance(path, zipfile.Path):
             member = path.root.getinfo(path.at)
             return str(path), member.file_size, member.CRC
@@ -88,9 +85,9 @@ def stamp(path: Traversable) -> tuple[str, int, int]:
 
 
 def _read_part(path: Path, ids: Sequence[str]) -> list[Files] | None:
-    """What is in a part; None where it is not there, or damaged, as by a power cut."""
+    """Returns the content of a part; None if it is missing, or damaged as by a power cut."""
     try:
         with zipfile.ZipFile(path) as part:
             return [(part.read(f"{id_}/image"), part.read(f"{id_}/mask")) for id_ in ids]
-    except Exception:  # a damaged one fails in too many ways to name
+    except Exception:  # a damaged zip file fails in many ways
         return None

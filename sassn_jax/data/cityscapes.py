@@ -1,19 +1,18 @@
 """Cityscapes (Cordts et al. 2016): 2,975 training images of street scenes, 500 for validation.
 
-The source is a folder with `leftImg8bit` and `gtFine`, or the archives in which they are published,
-`leftImg8bit_trainvaltest.zip` and `gtFine_trainvaltest.zip`, which are read as they are:
+The source is a folder with the folders `leftImg8bit` and `gtFine`, or with the published zip files
+`leftImg8bit_trainvaltest.zip` and `gtFine_trainvaltest.zip`, which need not be unpacked:
 
 leftImg8bit/{train,val}/CITY/ID_leftImg8bit.png
 gtFine/{train,val}/CITY/ID_gtFine_labelIds.png    ids of 34 labels, 19 of which are classes
 
-An id is `CITY_SEQUENCE_FRAME`. The annotations of the test split are not public.
+An id is `CITY_SEQUENCE_FRAME`. The masks of the test split are not public.
 """
 
 import collections
-import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -21,23 +20,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sassn_jax.data import records
-from sassn_jax.data.dataset import IGNORE_LABEL, Dataset
-from sassn_jax.data.images import (
-    encode_png,
-    is_of_system,
-    name_several,
-    read_image,
-    size,
-)
+from sassn_jax.data.dataset import IGNORE_LABEL
+from sassn_jax.data.images import encode_png, read_image, size
+from sassn_jax.data.layout import Layout
+from sassn_jax.data.lists import is_of_system, name_several
 from sassn_jax.data.masks import check_label, read_label
 from sassn_jax.errors import InputError
-from sassn_jax.files import expanded
+from sassn_jax.files import StrPath, expanded
 
-# The names of the dataset, and how many times smaller each side of the images is than published.
+# The datasets by name, and the factor by which height and width of the images are reduced.
 VARIANTS = {"cityscapes": 1, "cityscapes_512x1024": 2}
-IMAGE_SIZE = (1024, 2048)  # height, width as published
-# How many images there are of each city.
+IMAGE_SIZE = (1024, 2048)  # height and width as published
+# The number of images of each city.
 CITIES = {
     "train": {
         "aachen": 174,
@@ -61,7 +55,7 @@ CITIES = {
     },
     "val": {"frankfurt": 267, "lindau": 59, "munster": 174},
 }
-# Colour, and id of the label in the files, of each class.
+# Colour of each class, and the id of its label in the files.
 _CLASSES = {
     "road": ((128, 64, 128), 7),
     "sidewalk": ((244, 35, 232), 8),
@@ -89,35 +83,11 @@ _CLASS_OF_LABEL = np.full(256, IGNORE_LABEL, np.uint8)
 _CLASS_OF_LABEL[[label for _, label in _CLASSES.values()]] = np.arange(len(_CLASSES))
 
 
-def prepare(
-    source: str | os.PathLike[str],
-    data_dir: str | os.PathLike[str],
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    name: str = "cityscapes",
-) -> bool:
-    """Writes the images and masks of `source` under `data_dir`, as `records.prepare` does.
-
-    `name` is one of `VARIANTS`. In a smaller one, a pixel of an image is the mean of the pixels
-    that it stands for, and a pixel of a mask one of them.
-    """
-    return records.prepare(name, read_layout(source, VARIANTS[name]), data_dir, progress)
-
-
-def load(data_dir: str | os.PathLike[str] | None, name: str = "cityscapes") -> Dataset:
-    """The dataset that `prepare` wrote; InputError where there is none."""
-    return records.load(name, data_dir, COLORS)
-
-
 @dataclass(frozen=True)
-class CityscapesLayout:
-    """What the folders hold.
+class CityscapesLayout(Layout):
+    """The images and masks in the folders `leftImg8bit` and `gtFine`, which may be in zip files.
 
-    Attributes:
-      images: the folder `leftImg8bit`, which may be in a zip file.
-      labels: the folder `gtFine`, likewise.
-      factor: how many times smaller each side is to be.
-      splits: ids of the images of each split, sorted.
-      class_names: in order of class id.
+    Height and width are reduced by `factor`.
     """
 
     images: Traversable
@@ -127,7 +97,7 @@ class CityscapesLayout:
     class_names: tuple[str, ...] = tuple(_CLASSES)
 
     def paths(self, split: str, id_: str) -> tuple[Traversable, Traversable]:
-        """The files of an image and its mask."""
+        """Returns the files of an image and its mask."""
         city = id_.partition("_")[0]
         return (
             self.images / split / city / f"{id_}_leftImg8bit.png",
@@ -135,11 +105,10 @@ class CityscapesLayout:
         )
 
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
-        """An image and its mask as PNG files; the mask of class ids.
+        """Reads an image, which must have the published size, and its mask.
 
-        Raises:
-          InputError: names the file that is missing, unreadable, not of the size that all have, or
-            holds an id that is no label of Cityscapes.
+        If they are reduced, a pixel of the image is the mean over `factor` x `factor` pixels, and a
+        pixel of the mask is one of these pixels.
         """
         image_path, label_path = self.paths(split, id_)
         image_file, image = read_image(image_path)
@@ -155,12 +124,13 @@ class CityscapesLayout:
         return image_file, encode_png(np.ascontiguousarray(classes))
 
 
-def read_layout(source: str | os.PathLike[str], factor: int) -> CityscapesLayout:
-    """Looks which images and masks there are, and at none of them.
+def read_layout(source: StrPath, factor: int) -> CityscapesLayout:
+    """Finds the images and masks, without reading any.
 
     Raises:
-      InputError: where a folder is missing or a zip file damaged, an image has no mask or a mask no
-        image, a file is none of the dataset, or a city has not as many images as it should have.
+      InputError: if a folder is missing or a zip file damaged, if an image has no mask or a mask no
+        image, if a file does not belong to Cityscapes, or if a city has not the published number of
+        images.
     """
     images, labels = (_open(expanded(source), name) for name in ("leftImg8bit", "gtFine"))
     splits = {split: tuple(sorted(_find_ids(images, labels, split))) for split in CITIES}
@@ -180,13 +150,12 @@ def _open(source: Path, name: str) -> Traversable:
 
 
 def _find_ids(images: Traversable, labels: Traversable, split: str) -> set[str]:
-    """Ids of the images of a split, of which each has a mask."""
+    """Returns the ids of a split, after a check that each has an image and a mask."""
     with_image = _paths(images / split, "_leftImg8bit.png", others=False)
     with_label = _paths(labels / split, "_gtFine_labelIds.png", others=True)
-    if missing := with_image.keys() - with_label.keys():
-        raise InputError(f"{with_image[min(missing)]}: has no mask{name_several(missing)}")
-    if missing := with_label.keys() - with_image.keys():
-        raise InputError(f"{with_label[min(missing)]}: has no image{name_several(missing)}")
+    for one, other, what in ((with_image, with_label, "mask"), (with_label, with_image, "image")):
+        if missing := one.keys() - other.keys():
+            raise InputError(f"{one[min(missing)]}: has no {what}{name_several(missing)}")
     counts = collections.Counter(id_.partition("_")[0] for id_ in with_image)
     for city, count in CITIES[split].items():
         if counts[city] != count:
@@ -195,7 +164,7 @@ def _find_ids(images: Traversable, labels: Traversable, split: str) -> set[str]:
 
 
 def _paths(folder: Traversable, suffix: str, others: bool) -> dict[str, Traversable]:
-    """Files of a split by id; `others` says whether there may be files without `suffix`."""
+    """Returns the files of a split by id. `others` allows files without `suffix`."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected a folder for each city in it")
     paths: dict[str, Traversable] = {}
@@ -203,7 +172,7 @@ def _paths(folder: Traversable, suffix: str, others: bool) -> dict[str, Traversa
         if is_of_system(city.name):
             continue
         if city.name not in CITIES[folder.name] or not city.is_dir():
-            raise InputError(f"{city}: not a folder of one of the cities for {folder.name}")
+            raise InputError(f"{city}: not the folder of a city in {folder.name}; remove it")
         for path in city.iterdir():
             id_ = path.name.removesuffix(suffix)
             if re.fullmatch(rf"{city.name}_\d{{6}}_\d{{6}}", id_) and id_ != path.name:

@@ -1,4 +1,4 @@
-"""What a network must keep of the dataset that it was trained on: its classes."""
+"""The classes of a dataset as JSON, as they are stored with a trained network."""
 
 import json
 import os
@@ -9,28 +9,22 @@ import numpy as np
 
 from sassn_jax.data.dataset import DatasetInfo
 from sassn_jax.errors import InputError
-from sassn_jax.files import write_json
+from sassn_jax.files import StrPath, write_json
 
 FIELDS = ("names", "palette", "ignore_label")
 
 
 def describe_classes(info: DatasetInfo) -> dict[str, Any]:
     """Returns names, colours and ignore label as JSON can hold them."""
-    return dict(
-        zip(FIELDS, (info.class_names, info.palette.tolist(), info.ignore_label), strict=True)
-    )
+    values = info.class_names, info.palette.tolist(), info.ignore_label
+    return dict(zip(FIELDS, values, strict=True))
 
 
-def parse_classes(name: str, description: Any, source: str | os.PathLike[str]) -> DatasetInfo:
-    """Returns the info of a dataset from what `describe_classes` gave, perhaps through JSON.
-
-    Args:
-      name: of the dataset.
-      description: its classes.
-      source: the file that they are from.
+def parse_classes(name: str, description: Any, source: StrPath) -> DatasetInfo:
+    """Returns the classes of the dataset `name` from a result of `describe_classes`.
 
     Raises:
-      InputError: where it is no such description.
+      InputError: if `description` is no such result; names the file `source` that it is from.
     """
     try:
         names, palette, ignore_label = (description[field] for field in FIELDS)
@@ -44,19 +38,19 @@ def parse_classes(name: str, description: Any, source: str | os.PathLike[str]) -
         ) from None
 
 
-def write_classes(path: str | os.PathLike[str], info: DatasetInfo) -> None:
+def write_classes(path: StrPath, info: DatasetInfo) -> None:
     """Writes a dataset's classes as JSON; the file appears whole or not at all."""
     write_json(Path(path), describe_classes(info))
 
 
-def read_classes(path: str | os.PathLike[str], name: str) -> DatasetInfo:
-    """Reads what `write_classes` wrote of the dataset of this name.
+def read_classes(path: StrPath, name: str) -> DatasetInfo:
+    """Reads the classes of the dataset `name` from a file that `write_classes` wrote.
 
     Raises:
-      InputError: where the file is no such JSON.
+      InputError: if the file has other content.
     """
     try:
         description = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError:
-        description = None  # which is no description
+        description = None  # `parse_classes` refuses it
     return parse_classes(name, description, path)

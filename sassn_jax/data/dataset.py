@@ -1,4 +1,4 @@
-"""What a dataset is: named splits of random-access sources, and the facts about its classes."""
+"""What a dataset is: its classes, and a source of images for each split."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,15 @@ from jaxtyping import Integer, UInt8
 from sassn_jax.errors import InputError
 
 IGNORE_LABEL = 255
-UNLABELED = "unlabeled"  # the split of training images without masks, where there are any
+UNLABELED = "unlabeled"  # name of the split of training images without masks
 
 
 class Example(TypedDict):
-    """One image, as a source gives it.
+    """One image of a source.
 
     Attributes:
       image: uint8 `[H, W, 3]`, RGB, 0-255.
-      label: uint8 `[H, W]`, class ids, or the dataset's ignore label. Absent where an image has
-        no mask.
+      label: uint8 `[H, W]`, class ids or the ignore label. Absent if the image has no mask.
       id: the image's name, unique in its source.
     """
 
@@ -30,11 +29,11 @@ class Example(TypedDict):
 
 @runtime_checkable
 class Source(Protocol):
-    """Random access to the images of a split. Picklable, and safe to read from several threads."""
+    """Random access to the images of a split. It can be pickled and read by several threads."""
 
     @property
     def ids(self) -> Sequence[str]:
-        """The images' names in order, known without decoding an image."""
+        """The images' names in order. No image is decoded for them."""
 
     def __len__(self) -> int: ...
 
@@ -43,13 +42,13 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What all splits of a dataset share.
+    """The classes of a dataset.
 
     Attributes:
-      name: as `load` knows it.
+      name: of the dataset, as `data.load` takes it.
       class_names: in order of class id.
-      palette: uint8 `[C, 3]`, the colour (RGB) that stands for each class in pictures.
-      ignore_label: the id of pixels that take no part in losses and metrics.
+      palette: uint8 `[C, 3]`, the RGB colour of each class in pictures.
+      ignore_label: id of pixels that take no part in losses and metrics.
     """
 
     name: str
@@ -59,7 +58,7 @@ class DatasetInfo:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are; the ignore label is none of them."""
+        """The number of classes, without the ignore label."""
         return len(self.class_names)
 
 
@@ -69,16 +68,16 @@ def check_class_ids(
     num_classes: int,
     ignore_label: int = IGNORE_LABEL,
 ) -> None:
-    """Checks that a mask holds nothing but classes and pixels to ignore.
+    """Checks that a mask has only class ids and the ignore label.
 
     Args:
-      label: class ids.
+      label: the mask.
       name: of the mask, for the message.
-      num_classes: how many there are.
-      ignore_label: the id of pixels to ignore.
+      num_classes: the ids 0 to `num_classes - 1` are allowed.
+      ignore_label: allowed too.
 
     Raises:
-      InputError: names the mask, and the first class id that is wrong.
+      InputError: names the mask and its first wrong id, and guesses at the cause.
     """
     wrong = label[((label < 0) | (label >= num_classes)) & (label != ignore_label)]
     if wrong.size:
@@ -95,23 +94,23 @@ def check_class_ids(
 
 
 def voc_color(number: int) -> tuple[int, int, int]:
-    """Colour of a class of PASCAL VOC: the number's bits dealt out to the channels from the top."""
-    channels = [0, 0, 0]
-    for bit in range(8):
-        for channel in range(3):
-            channels[channel] |= (number >> (3 * bit + channel) & 1) << (7 - bit)
-    return channels[0], channels[1], channels[2]
+    """Returns PASCAL VOC's RGB colour of a class id, whose bits it spreads over the channels."""
+    red, green, blue = (
+        sum((number >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))
+        for channel in range(3)
+    )
+    return red, green, blue
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset: its info, and a source for each split.
+    """A dataset: its classes, and a source for each split.
 
     Attributes:
-      info: what all splits share.
-      splits: `train`, `val` and `test`, and `unlabeled` where there are training images without
-        masks.
-      fingerprint: differs where the images or the masks do; empty where they are always the same.
+      info: the classes.
+      splits: sources by name: `train` and `val`; `test` and `unlabeled` if the dataset has them.
+      fingerprint: a hash that changes with images and masks. Empty for generated images, which
+        never change.
     """
 
     info: DatasetInfo
@@ -121,12 +120,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Subset:
-    """Some images of a source, in a given order.
-
-    Attributes:
-      source: the source that is read.
-      indices: positions in it.
-    """
+    """The images at some positions of a source, in a given order."""
 
     source: Source
     indices: tuple[int, ...]
@@ -146,11 +140,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class Joined:
-    """The images of several sources, one after the other.
-
-    Attributes:
-      sources: whose ids differ.
-    """
+    """The images of several sources, one source after the other. Their ids must differ."""
 
     sources: tuple[Source, ...]
 
@@ -163,27 +153,25 @@ class Joined:
         return sum(map(len, self.sources))
 
     def __getitem__(self, index: int, /) -> Example:
-        if not 0 <= index < len(self):
-            raise IndexError(f"{index=}: there are {len(self)} images")
+        place = index
         for source in self.sources:
-            if index < len(source):
-                break
-            index -= len(source)
-        return source[index]
+            if 0 <= place < len(source):
+                return source[place]
+            place -= len(source)
+        raise IndexError(f"{index=}: there are {len(self)} images")
 
 
 def subset(source: Source, ids: Iterable[str]) -> Subset:
-    """The images of `source` that are named, in the order named.
+    """Returns the images of `source` with these ids, in the order of `ids`.
 
     Raises:
-      InputError: where the source has no image of that name.
+      InputError: if the source has no image with one of the ids.
     """
     position = {id_: i for i, id_ in enumerate(source.ids)}
-    ids = tuple(ids)
-    for id_ in ids:
-        if id_ not in position:
-            raise InputError(
-                f"id {id_!r}: no such image among the {len(position)} of this split "
-                f"(the first is {next(iter(position), None)!r})"
-            )
-    return Subset(source, tuple(position[id_] for id_ in ids))
+    try:
+        return Subset(source, tuple(position[id_] for id_ in ids))
+    except KeyError as error:
+        raise InputError(
+            f"id {error.args[0]!r}: no such image among the {len(position)} of this split "
+            f"(the first is {next(iter(position), None)!r})"
+        ) from None

@@ -1,6 +1,7 @@
-"""Masks that others made: PNG files of class ids, of any bit depth, read with suspicion."""
+"""Masks from users: PNG files of class ids, checked as they are read."""
 
 import functools
+from collections.abc import Callable
 from importlib.resources.abc import Traversable
 
 import numpy as np
@@ -9,18 +10,18 @@ from PIL import Image
 
 from sassn_jax.data import png
 from sassn_jax.data.dataset import IGNORE_LABEL, check_class_ids
-from sassn_jax.data.images import decode, encode_png, read_bytes, size
+from sassn_jax.data.images import decode, encode_png, orientation, read_bytes, read_image, size
 from sassn_jax.errors import InputError
 
-# By what Pillow multiplies the values of a grey image of so many bits, to widen them to 8.
+# Pillow widens grey values to 8 bits; the factor by the bits in the file.
 _WIDENED = {2: 85, 4: 17, 8: 1}
 _OPAQUE = 255
-# EXIF orientations of images that are shown with height and width exchanged.
+# EXIF orientations that exchange height and width.
 _SHOWN_ON_THEIR_SIDE = (5, 6, 7, 8)
 
 
 def read_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
-    """Reads a mask, a `.png` whose pixels are class ids as they are stored in the file.
+    """Reads a `.png` mask. Its class ids are the numbers that are stored in the file.
 
     | pixels in the file              | mode in Pillow  | what is read                             |
     |---------------------------------|-----------------|------------------------------------------|
@@ -34,17 +35,15 @@ def read_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
     |                                 |                 | transparent pixels refused               |
     | grey with alpha, RGB(A), 16 bits| `RGBA`, `RGB`   | refused: Pillow drops the lower 8 bits   |
 
-    A colour that is declared transparent (the chunk tRNS, as GIMP writes it with a palette) changes
-    nothing in this. What is hidden by an alpha channel is often what a program happened to leave
-    there, so that it is refused.
+    Transparent pixels are refused because programs often leave arbitrary values in them. A
+    transparent colour of a palette (the chunk tRNS, which GIMP writes) has no effect.
 
     Returns:
-      The mask as the content of a PNG file that any reader reads alike, grey of 8 bits or with a
-      palette; and its pixels.
+      The mask as a PNG file that every reader reads alike: 8-bit grey, or with a palette. And its
+      pixels.
 
     Raises:
-      InputError: where the file is missing, damaged, of another format than its name says, or
-        refused as in the table.
+      InputError: if the file is missing or damaged, or is refused by the table.
     """
     content = read_bytes(path)
     label, is_plain = decode(path, content, functools.partial(_class_ids, content), "a mask")
@@ -52,14 +51,31 @@ def read_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
 
 
 def decode_label(image: Image.Image) -> np.ndarray:
-    """Pixels of a mask as `read_label` gives it: uint8 `[H, W]`.
+    """Returns the pixels, uint8 `[H, W]`, of a mask from a file that `read_label` returned.
 
     Raises:
-      ValueError: where it has not one channel of 8 bits.
+      ValueError: if the image has not one channel of 8 bits.
     """
     if image.mode not in ("L", "P"):
         raise ValueError(f"has mode {image.mode}; expected one channel of 8-bit class ids")
     return np.asarray(image)
+
+
+def read_pair(
+    image_path: Traversable,
+    label_path: Traversable,
+    num_ids: int,
+    read: Callable[[Traversable], tuple[bytes, np.ndarray]] = read_label,
+) -> tuple[bytes, bytes, UInt8[np.ndarray, "H W"]]:
+    """Reads an image, and its mask by `read`, and checks them by `check_label`.
+
+    Returns:
+      The content of the image file, the content of a PNG file of the mask, and the mask.
+    """
+    image_file, image = read_image(image_path)
+    label_file, label = read(label_path)
+    check_label(label_path, label, image, num_ids, orientation(image_file))
+    return image_file, label_file, label
 
 
 def check_label(
@@ -67,44 +83,40 @@ def check_label(
     label: UInt8[np.ndarray, "H W"],
     image: UInt8[np.ndarray, "h w 3"],
     num_ids: int,
-    orientation: int = 1,
+    turn: int = 1,
 ) -> None:
-    """Checks that a mask fits its image, and has no ids but 0 to `num_ids - 1` and 255.
-
-    Args:
-      path: of the mask, for messages.
-      label: the mask.
-      image: as it is stored.
-      num_ids: how many ids there are.
-      orientation: of the image by its EXIF data, see `images.orientation`.
+    """Checks that a mask has the size of its image, and only the ids 0 to `num_ids - 1` and 255.
 
     Raises:
-      InputError: names the file of the mask.
+      InputError: names the mask's file `path`. If the mask has the size of the image as it is shown
+        by its EXIF orientation `turn`, the message says so.
     """
     if image.shape[:2] != label.shape:
         expected = "expected the same width x height"
-        if orientation in _SHOWN_ON_THEIR_SIDE and image.shape[1::-1] == label.shape:
+        if turn in _SHOWN_ON_THEIR_SIDE and image.shape[1::-1] == label.shape:
             expected = (
-                f"by its EXIF orientation {orientation} the image is shown turned: save it turned, "
-                "or draw the mask on what is stored"
+                f"the image has the EXIF orientation {turn} and is shown turned: save the image "
+                "turned, or draw the mask on the stored pixels"
             )
-        raise InputError(f"{path}: {size(label)} pixels, and its image {size(image)}; {expected}")
+        raise InputError(
+            f"{path}: {size(label)} pixels, but its image has {size(image)}; {expected}"
+        )
     check_class_ids(label, path, num_ids)
 
 
 def _class_ids(content: bytes, image: Image.Image) -> tuple[np.ndarray, bool]:
-    """Class ids of a PNG file, and whether they are its pixels as any reader gives them.
+    """Returns the class ids of a PNG file, and whether every reader would read the same ids.
 
     Raises:
-      ValueError: where the file is damaged, or does not hold class ids.
+      ValueError: if the file is damaged or has no class ids.
     """
-    png.check_whole(content)  # a damaged mask has other classes
+    png.check_whole(content)  # Pillow would read other classes from a damaged file
     depth, pixels = png.bit_depth(content), np.asarray(image)
     if depth == 16 and image.mode != "I;16":
         raise ValueError("has several channels of 16 bits; expected one channel of class ids")
     if image.mode == "I;16":
         if pixels.max() > IGNORE_LABEL:
-            raise ValueError(f"has a class id of {pixels.max()}; expected at most {IGNORE_LABEL}")
+            raise ValueError(f"has the class id {pixels.max()}; expected at most {IGNORE_LABEL}")
         return pixels.astype(np.uint8), False
     if image.mode in ("LA", "RGBA"):
         if (pixels[..., -1] != _OPAQUE).any():
@@ -113,10 +125,10 @@ def _class_ids(content: bytes, image: Image.Image) -> tuple[np.ndarray, bool]:
     if pixels.ndim == 3:
         if (colors := pixels[(pixels != pixels[..., :1]).any(-1)]).size:
             raise ValueError(
-                f"has colours, such as {tuple(colors[0].tolist())}; expected class ids, in one "
-                "channel or as the indices of a palette"
+                f"has colours, such as {tuple(colors[0].tolist())}; expected class ids in one "
+                "channel, or a palette"
             )
         return np.ascontiguousarray(pixels[..., 0]), False
     if image.mode == "L":
         return pixels // _WIDENED[depth], depth == 8
-    return pixels.astype(np.uint8), image.mode == "P"  # else "1"
+    return pixels.astype(np.uint8), image.mode == "P"  # or "1"

@@ -1,4 +1,4 @@
-"""Training batches from sources: shuffled, transformed, prefetched, and resumable at a step."""
+"""Training batches: shuffled, transformed and prefetched, from any step on."""
 
 import json
 import sys
@@ -9,15 +9,15 @@ import grain
 import numpy as np
 from absl import flags
 
+from sassn_jax.data.batch import Batch, Half
 from sassn_jax.data.dataset import Example, Source
 
-Batch = dict[str, dict[str, np.ndarray]]
-Transform = Callable[[Example, np.random.Generator], dict[str, np.ndarray]]
+Transform = Callable[[Example, np.random.Generator], Half[np.ndarray]]
 
-# How many threads make batches, and how many batches ahead of the step. Two threads suffice: NumPy
-# and the decoders release the GIL, and more would take cores from the step where it runs on a CPU.
+# Two threads suffice, since NumPy and the decoders release the GIL; more would take cores from a
+# training step on the CPU.
 _THREADS = 2
-_BUFFER = 4
+_BUFFER = 4  # batches that are prepared ahead of the step
 
 
 def train_batches(
@@ -30,75 +30,70 @@ def train_batches(
     workers: int = 0,
     unlabeled_from: int = 0,
 ) -> "BatchIterator":
-    """Endless training batches.
+    """Returns an endless iterator over training batches.
 
-    Batch number `step` depends on the sources, the transform, the seed and `step`, and on nothing
-    else: not on the number of workers, nor on what was read before. Each stream is shuffled anew in
-    every epoch; batches run on across the end of an epoch, so all are full.
+    The batch of a step depends only on the sources, the transform, the seed and the step, not on
+    `workers` or on what was read before. Labelled and unlabelled images are shuffled anew in every
+    epoch. A batch may reach from one epoch into the next, so all batches are full.
 
     Args:
       labeled: images with masks.
-      unlabeled: images that are used without their masks; None or empty where there are none.
-      transform: of an example and a random generator, to arrays that can be stacked.
-      batch_size: images of each kind in a batch.
-      seed: of order and transforms, in [0, 2**32).
-      workers: processes that prepare batches; 0 prepares them in threads of this process.
-      unlabeled_from: first step whose batch has unlabelled images.
+      unlabeled: images whose masks are not used; None or empty if there are none.
+      transform: makes the arrays of one image from an example and a random generator.
+      batch_size: labelled images in a batch, and unlabelled ones.
+      seed: of the order and the transforms, in [0, 2**32).
+      workers: processes that prepare batches; 0 for threads of this process.
+      unlabeled_from: the first step whose batch has unlabelled images.
 
     Returns:
-      An iterator over `{"labeled": {"image", "label"}, "unlabeled": {"image", "label"}}`, where
-      `image` is float32 `[B, h, w, 3]` and `label` int32 `[B, h, w]`. `unlabeled` is absent before
-      `unlabeled_from`, and where there is no such image; its `label` serves diagnostics alone.
-      What else `transform` gives of an example is there too. An error that `transform` raises
-      comes out of the iterator as it is, from threads and processes alike.
+      An iterator over batches, see `Batch`. An error of `transform` comes out of it unchanged.
 
     Raises:
-      ValueError: where there is no labelled image.
+      ValueError: if there is no labelled image.
     """
     if not len(labeled):
         raise ValueError("labeled: expected at least one image")
-    sources = {"labeled": labeled}
-    if unlabeled is not None and len(unlabeled):
-        sources["unlabeled"] = unlabeled
-    # Streams of their own, so that the labelled batches are the same whatever goes beside them.
+    # A seed for each, so that the labelled batches do not depend on the unlabelled images.
     seeds = np.random.SeedSequence(seed).generate_state(2)
-    streams = {
-        name: grain.MapDataset.source(source)
-        .seed(int(stream_seed))
-        .shuffle()
-        .repeat()
-        .random_map(transform)
-        .batch(batch_size)
-        for (name, source), stream_seed in zip(sources.items(), seeds, strict=False)
-    }
-    batches = _Batches(streams, {"labeled": 0, "unlabeled": unlabeled_from})
+
+    def stream(source: Source, stream_seed: int) -> grain.MapDataset:
+        seeded = grain.MapDataset.source(source).seed(stream_seed).shuffle().repeat()
+        return seeded.random_map(transform).batch(batch_size)
+
+    batches = _Batches(
+        stream(labeled, int(seeds[0])),
+        stream(unlabeled, int(seeds[1])) if unlabeled is not None and len(unlabeled) else None,
+        unlabeled_from,
+    )
     return BatchIterator(grain.MapDataset.source(batches), workers)
 
 
 class _Batches:
-    """All streams' batches of a step, by the number of the step."""
+    """Random access to the batch of each step."""
 
-    def __init__(self, streams: dict[str, grain.MapDataset], first_step: dict[str, int]):
-        self._streams = streams
-        self._first_step = first_step
+    def __init__(
+        self, labeled: grain.MapDataset, unlabeled: grain.MapDataset | None, unlabeled_from: int
+    ):
+        self._labeled = labeled
+        self._unlabeled = unlabeled
+        self._unlabeled_from = unlabeled_from
 
     def __len__(self) -> int:
         return sys.maxsize
 
-    def __getitem__(self, step: int) -> Batch:
-        return {
-            name: stream[step]
-            for name, stream in self._streams.items()
-            if step >= self._first_step[name]
-        }
+    def __getitem__(self, step: int) -> Batch[np.ndarray]:
+        batch: Batch[np.ndarray] = {"labeled": self._labeled[step]}
+        if self._unlabeled is not None and step >= self._unlabeled_from:
+            batch["unlabeled"] = self._unlabeled[step]
+        return batch
 
 
 class BatchIterator:
-    """Walks through batches, prefetching; its whole state is the number of the next one.
+    """Iterates over batches and prefetches them. Its state is the number of the next batch.
 
-    Grain's own state of a loader with processes fits only the same number of processes. The batches
-    are random access, so a loader is instead started anew at the step where it shall go on. The
-    methods are what `grain.checkpoint.CheckpointSave` and `CheckpointRestore` ask of an iterator.
+    Grain's own iterator state depends on the number of processes. This iterator restores none of
+    it: it starts a new loader at the next step. It has the methods that
+    `grain.checkpoint.CheckpointSave` and `CheckpointRestore` call.
     """
 
     def __init__(self, batches: grain.MapDataset, workers: int):
@@ -106,25 +101,24 @@ class BatchIterator:
         self._workers = workers
         self._step = 0
         self._running: list[grain.DatasetIterator] = []  # one, or none
-        # Runs at the end of the program too, early enough: Grain's iterators complain where Python
-        # ends them.
+        # This also runs before Python exits. Grain's iterators print errors if Python ends them.
         weakref.finalize(self, _close_all, self._running)
 
     def __iter__(self) -> "BatchIterator":
         return self
 
-    def __getitem__(self, step: int) -> Batch:
-        """The batch of a step, made here and now."""
+    def __getitem__(self, step: int) -> Batch[np.ndarray]:
+        """Makes the batch of a step in this thread."""
         return self._batches[step]
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Batch[np.ndarray]:
         self.start_prefetch()
         batch = next(self._running[0])
         self._step += 1
         return batch
 
     def start_prefetch(self) -> None:
-        """Starts making batches ahead, if that has not been done."""
+        """Starts to prepare batches, unless that has begun."""
         if self._running:
             return
         dataset = self._batches.slice(slice(self._step, None)).to_iter_dataset(
@@ -132,7 +126,7 @@ class BatchIterator:
         )
         if self._workers:
             if not flags.FLAGS.is_parsed():
-                # Grain reads a flag of its own here, and fails in a program that parses none.
+                # Grain reads a flag of its own, which fails in a program without absl flags.
                 flags.FLAGS.mark_as_parsed()
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(
@@ -142,20 +136,20 @@ class BatchIterator:
         self._running.append(iter(dataset))
 
     def get_state(self) -> bytes:
-        """The position, as JSON: the number of the batch that comes next."""
+        """Returns the number of the next batch, as JSON."""
         return json.dumps({"step": self._step}).encode()
 
     def set_state(self, state: bytes) -> None:
-        """Goes on at a position that `get_state` gave, with whatever number of workers."""
+        """Continues at a state from `get_state`, of an iterator with any number of workers."""
         self.seek(json.loads(state)["step"])
 
     def seek(self, step: int) -> None:
-        """Goes on with the batch of a step."""
+        """Continues with the batch of a step."""
         self.close()
         self._step = step
 
     def close(self) -> None:
-        """Ends threads and processes. A later `next` starts them again, at the same position."""
+        """Ends threads and processes. A later `next` starts them again at the same batch."""
         _close_all(self._running)
 
 

@@ -1,11 +1,11 @@
-"""What Pillow does not tell of a PNG file (ISO/IEC 15948)."""
+"""Checks of PNG files (ISO/IEC 15948) that Pillow does not make."""
 
 import struct
 import zlib
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
-# First column and row of each pass of an interlaced image, and the steps to the next ones.
+# First column and row of each pass of an interlaced image; steps to the next column and row.
 _PASSES = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -15,22 +15,22 @@ _PASSES = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
-_PIECE = 2**20  # bytes that are unpacked at a time, whatever a file unpacks to
+_PIECE = 2**20  # bytes to unpack at a time, so that no file can fill the memory
 
 
 def bit_depth(content: bytes) -> int:
-    """Bits of a channel of a PNG file for which `check_whole` has passed."""
+    """Returns the bits per channel of a PNG file that has passed `check_whole`."""
     return content[24]
 
 
 def check_whole(content: bytes) -> None:
-    """Checks that no byte of a PNG file's pixels is damaged or missing.
+    """Checks that no pixel of a PNG file is damaged or missing.
 
-    Pillow takes damaged pixels as they come, and fills those that are missing.
+    Pillow reads damaged pixels without an error, and fills in missing ones.
 
     Raises:
-      ValueError: where a chunk's sum is wrong, there is not one header in front, or the pixels end
-        too early.
+      ValueError: if a chunk's checksum is wrong, if the file does not begin with its only header,
+        or if pixels are missing.
     """
     start, unpacked, pixels = len(_SIGNATURE), 0, zlib.decompressobj()
     kinds: list[bytes] = []
@@ -40,23 +40,23 @@ def check_whole(content: bytes) -> None:
             data = content[start + 8 : start + 8 + length]
             (checksum,) = struct.unpack_from(">I", content, start + 8 + length)
             if zlib.crc32(kind + data) != checksum:
-                raise ValueError(f"damaged: the sum of its chunk {kind!r} is wrong")
+                raise ValueError(f"damaged: the checksum of its chunk {kind!r} is wrong")
             while kind == b"IDAT" and data and not pixels.eof:
                 unpacked += len(pixels.decompress(data, _PIECE))
                 data = pixels.unconsumed_tail
             kinds.append(kind)
             start += 12 + length
         if kinds[:1] != [b"IHDR"] or kinds.count(b"IHDR") != 1:
-            raise ValueError("damaged: it does not begin with its one header, IHDR")
+            raise ValueError("damaged: it does not begin with its only header, IHDR")
         is_whole = pixels.eof and unpacked >= _size(*struct.unpack_from(">IIBB2xB", content, 16))
     except (KeyError, struct.error, zlib.error) as error:
         raise ValueError(f"damaged: {error}") from None
     if not is_whole:
-        raise ValueError("damaged: its pixels end too early")
+        raise ValueError("damaged: pixels are missing at its end")
 
 
 def _size(width: int, height: int, depth: int, color_type: int, interlaced: int) -> int:
-    """Bytes of an image's rows before they are packed, each with a byte for its filter."""
+    """Returns the unpacked bytes of an image; each row has one more byte, for its filter."""
     total = 0
     for left, top, across, down in _PASSES if interlaced else ((0, 0, 1, 1),):
         columns, rows = -(-(width - left) // across), -(-(height - top) // down)

@@ -1,4 +1,4 @@
-"""Images and masks out of ArrayRecord files that TFDS wrote, read without TensorFlow."""
+"""Reads images and masks from the ArrayRecord files of TFDS, without TensorFlow."""
 
 import contextlib
 import io
@@ -14,26 +14,20 @@ from PIL import Image
 from sassn_jax.data.dataset import Example
 from sassn_jax.data.images import decode_image
 from sassn_jax.data.masks import decode_label
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, one_line
+from sassn_jax.files import StrPath
 
 
 class RecordSource:
     """One split of a prepared dataset."""
 
     def __init__(self, name: str, data_dir: str, split: str, ids: tuple[str, ...]):
-        """Opens the files, and reads the first and the last record of each.
-
-        Args:
-          name: of the dataset.
-          data_dir: where prepared datasets are.
-          split: one that the dataset has.
-          ids: the images' names, in the order of the records.
+        """Opens the files, and reads the first and the last record of each. `ids` has their order.
 
         Raises:
-          InputError: where a file is missing, cut short, or not the one that was written.
+          InputError: if a file is missing, truncated, or not the one that was written.
         """
-        # Not later, when the first image is asked for: that may be in one of several threads, and
-        # TFDS must not be imported while another thread imports anything.
+        # Imported here, in the main thread: TFDS must not be imported while another thread imports.
         import tensorflow_datasets as tfds
 
         skip = tfds.decode.SkipDecoding()
@@ -45,12 +39,12 @@ class RecordSource:
             self._files = tuple(map(Path, written.filepaths))
             self._ends = tuple(itertools.accumulate(written.shard_lengths))
             if self._ends[-1] != len(ids):
-                raise ValueError(f"it does not hold all of {split}")
+                raise ValueError(f"it does not hold all images of {split}")
             with quiet():
                 self._records = builder.as_data_source(
                     split, decoders={"image": skip, "label": skip}
                 )
-        except Exception as error:  # of what TFDS finds in its own files
+        except Exception as error:  # TFDS fails in many ways on damaged files
             raise InputError(damaged(Path(builder.data_path), error)) from None
         for start, end in zip((0, *self._ends), self._ends, strict=False):
             for index in {start, end - 1}:
@@ -64,62 +58,62 @@ class RecordSource:
             raise IndexError(f"{index=}: the split {self._arguments[2]!r} has {len(self)} images")
         record = self._read(index)
         try:
-            # No format but those that were written is looked for.
+            # Pillow may try only the formats that were written.
             with Image.open(io.BytesIO(record["image"]), formats=["JPEG", "PNG"]) as image:
                 pixels = decode_image(image)
             with Image.open(io.BytesIO(record["label"]), formats=["PNG"]) as image:
                 label = decode_label(image)
-        except Exception as error:  # Pillow reports damage in too many ways to name
+        except Exception as error:  # Pillow reports damage by many types of errors
             raise InputError(self._damaged(index, error)) from None
         return {"image": pixels, "label": label, "id": self.ids[index]}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Open files stay here: a loader process opens its own.
+        # Files are not pickled: a loader process opens its own.
         return RecordSource, self._arguments
 
     def _read(self, index: int) -> dict[str, bytes]:
-        """The record of an image; InputError where it is not there, or another one is."""
+        """Reads the record of an image; raises InputError if it is damaged or of another image."""
         try:
             record = self._records[index]
             found = record["id"].decode()
-        except Exception as error:  # ArrayRecord, Riegeli and TFDS have errors of their own
+        except Exception as error:  # ArrayRecord, Riegeli and TFDS raise errors of their own
             raise InputError(self._damaged(index, error)) from None
         if found != self.ids[index]:
             raise InputError(self._damaged(index, f"image {found!r} is in its place"))
         return record
 
     def _damaged(self, index: int, reason: object) -> str:
-        """A line about the file of an image that cannot be read."""
+        """Returns the message for an image that cannot be read; it names the file."""
         file = self._files[next(i for i, end in enumerate(self._ends) if index < end)]
         return damaged(file, f"image {self.ids[index]!r}: {reason}")
 
 
 def damaged(path: Path, reason: object) -> str:
-    """A line about a file or folder of a prepared dataset that is not as it was written."""
-    text = " ".join(str(reason).split())[:200]
+    """Returns the message for a damaged file or folder of a prepared dataset."""
     folder = path if path.is_dir() else path.parent
+    text = one_line(reason)[:200]
     return f"{path}: damaged or missing ({text}); remove {folder} and prepare the dataset again"
 
 
-def open_builder(name: str, data_dir: str | os.PathLike[str], **kwargs: Any) -> Any:
-    """Opens what there is of a dataset: a `RecordsBuilder`, which takes `kwargs` too.
+def open_builder(name: str, data_dir: StrPath, **kwargs: Any) -> Any:
+    """Returns the `RecordsBuilder` of a dataset, prepared or not; `kwargs` are its arguments too.
 
     Raises:
-      InputError: where a description that TFDS wrote is damaged.
+      InputError: if a JSON file of TFDS is damaged.
     """
     from sassn_jax.data.records_builder import RecordsBuilder
 
     try:
         with quiet():
             return RecordsBuilder(name, os.fspath(data_dir), **kwargs)
-    except Exception as error:  # of JSON, of protocol buffers, and assertions
+    except Exception as error:  # of JSON and of protocol buffers, and assertions
         folder = Path(data_dir) / name / str(RecordsBuilder.VERSION)
         raise InputError(damaged(folder, error)) from None
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """TFDS logs each time that it reads its own files, and warns of the one that it will write."""
+    """Keeps TFDS from logging what it reads and writes."""
     level = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:

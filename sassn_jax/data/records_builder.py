@@ -1,56 +1,50 @@
-"""The TFDS builder of all prepared datasets, imported only where one is used: TFDS is slow."""
+"""The TFDS builder of prepared datasets. Import it only where it is used, since TFDS is slow."""
 
+import dataclasses
 import functools
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any
 
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from sassn_jax.data.checked_parts import CheckedParts
 from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.images import orientation
+from sassn_jax.data.layout import Layout
 from sassn_jax.data.masks import decode_label
 from sassn_jax.data.statistics import LabelCounts
 
-_SHARD_LENGTH = 128  # images in a file; TFDS gathers them in memory
+SHARD_LENGTH = 128  # images that are checked and written together; TFDS holds them in memory
 
 
 class RecordsBuilder(tfds.core.ShardBasedBuilder):
     """Images with masks, in the order of their lists.
 
-    Examples hold encoded files, not arrays: TFDS needs TensorFlow to encode, and nothing to copy.
-    It writes shard by shard, because to sort a split of more than 1 GB it needs TensorFlow too.
+    Two things avoid TensorFlow. Examples hold encoded files instead of arrays, since TFDS encodes
+    by TensorFlow. And shards are given one by one, since TFDS sorts splits of more than 1 GB by it.
     """
 
-    VERSION = tfds.core.Version("3.0.0")  # since masks are kept with 8 bits, and counted
-    # Nothing is downloaded; to look for checksums, TFDS needs a package that it does not declare.
+    VERSION = tfds.core.Version("3.0.0")  # masks have 8 bits, and their classes are counted
+    # Nothing is downloaded. Without this line TFDS needs a further package to look for checksums.
     url_infos = None
 
     def __init__(
         self,
         name: str,
         data_dir: str,
-        layout: Any = None,
-        description: Mapping[str, Any] = MappingProxyType({}),
-        parts: Any = None,
+        layout: Layout | None = None,
+        parts: CheckedParts | None = None,
         progress: Callable[[], None] = lambda: None,
     ):
-        """Finds what there is in `data_dir`.
+        """Opens the dataset in `data_dir`, if there is one.
 
-        Args:
-          name: of the dataset.
-          data_dir: where prepared datasets are.
-          layout: what `download_and_prepare` writes, a `records.Layout`.
-          description: of it, what `records.describe` gives.
-          parts: of it that have been checked, `CheckedParts`.
-          progress: called after each image.
+        The other arguments are for `download_and_prepare`: the `layout` that it writes, the `parts`
+        that an earlier call has checked, and `progress`, which it calls after each image.
         """
         self.name = name
-        self._layout, self._description = layout, description
-        self._parts, self._progress = parts, progress
-        self.is_reading = False  # the source; else an error is one of writing
+        self._layout, self._parts, self._progress = layout, parts, progress
+        self.is_reading = False  # the source; otherwise an error is one of writing
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -70,29 +64,31 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Sequence[Callable[[], Iterator]]]:
         del dl_manager
-        splits = self._layout.splits
-        # TFDS writes the metadata last, with what has been counted by then.
-        self._counts: dict[str, Any] = {}
-        self.info.metadata.update({**self._description, "counts": self._counts})
+        layout, parts = self._layout, self._parts
+        assert layout is not None, "needed to write"
+        assert parts is not None, "needed to write"
+        empty = dataclasses.asdict(LabelCounts.empty(len(layout.class_names)))
+        # TFDS writes the metadata last, when all masks have been counted.
+        self._counts = {split: empty for split in layout.splits if split != UNLABELED}
+        self.info.metadata.update(
+            {**layout.describe(), "notes": list(layout.notes), "counts": self._counts}
+        )
         return {
             split: [
-                functools.partial(self._examples, split, ids[i : i + _SHARD_LENGTH])
-                for i in range(0, len(ids), _SHARD_LENGTH)
+                functools.partial(self._examples, layout, parts, split, ids[i : i + SHARD_LENGTH])
+                for i in range(0, len(ids), SHARD_LENGTH)
             ]
-            for split, ids in splits.items()
+            for split, ids in layout.splits.items()
         }
 
-    @property
-    def part_length(self) -> int:
-        """Images that are read, checked and written together, but for the last of a split."""
-        return _SHARD_LENGTH
-
-    def _examples(self, split: str, ids: Sequence[str]) -> Iterator:
+    def _examples(
+        self, layout: Layout, parts: CheckedParts, split: str, ids: Sequence[str]
+    ) -> Iterator:
         self.is_reading = True
-        files = self._parts.read(
+        files = parts.read(
             ids,
-            functools.partial(self._layout.paths, split),
-            functools.partial(self._layout.read, split),
+            functools.partial(layout.paths, split),
+            functools.partial(layout.read, split),
             self._progress,
         )
         self.is_reading = False
@@ -102,9 +98,9 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
             yield id_, {"id": id_, "image": image, "label": label}
 
     def _count(self, split: str, image: bytes, label: bytes) -> None:
-        """Adds a mask to what is counted of its split."""
+        """Adds a mask to the counts of its split."""
         with Image.open(io.BytesIO(label), formats=["PNG"]) as opened:
             pixels = decode_label(opened)
-        empty = LabelCounts.empty(len(self._layout.class_names)).to_json()
-        before = LabelCounts.from_json(self._counts.get(split, empty))
-        self._counts[split] = before.add(pixels, turned=orientation(image) != 1).to_json()
+        before = LabelCounts.from_json(self._counts[split])
+        counts = before.add(pixels, turned=orientation(image) != 1)
+        self._counts[split] = dataclasses.asdict(counts)

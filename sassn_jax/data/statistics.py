@@ -1,7 +1,7 @@
-"""How often classes occur in masks, and what looks wrong in it."""
+"""Counts of classes in masks, and warnings of what looks wrong in them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,24 +9,25 @@ from jaxtyping import Integer
 
 from sassn_jax.data.dataset import IGNORE_LABEL
 
-NAMED = 5  # classes that a warning lists
+NAMED = 5  # the most classes that a warning lists
 
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """What the masks of a split hold.
+    """Counts over the masks of a split.
 
     Attributes:
-      images: masks.
-      pixels: labelled pixels of each class.
-      images_with: masks in which each class occurs.
-      ignored: pixels that are ignored.
-      unlabeled: masks without a labelled pixel.
-      black_and_white: masks that hold 0 and 255 and nothing else.
-      turned: masks of images that are shown turned or mirrored, by their EXIF orientation.
+      images: number of masks.
+      pixels: of each class.
+      images_with: number of masks in which each class occurs.
+      ignored: pixels with the ignore label.
+      unlabeled: number of masks in which every pixel is ignored.
+      black_and_white: number of masks with the values 0 and 255 and no others.
+      turned: number of masks whose image has an EXIF orientation other than 1.
 
     Raises:
-      ValueError: for what are no counts, as in a damaged file.
+      ValueError: for negative counts, and for other numbers of classes in `pixels` than in
+        `images_with`.
     """
 
     images: int
@@ -45,33 +46,22 @@ class LabelCounts:
 
     @classmethod
     def empty(cls, num_classes: int) -> "LabelCounts":
-        """Returns the counts of no mask."""
+        """Returns the counts over no masks."""
         zeros = (0,) * num_classes
         return cls(0, zeros, zeros, 0, 0, 0, 0)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "LabelCounts":
-        """Returns what `to_json` gave."""
-        return cls(
-            fields["images"],
-            tuple(fields["pixels"]),
-            tuple(fields["images_with"]),
-            fields["ignored"],
-            fields["unlabeled"],
-            fields["black_and_white"],
-            fields["turned"],
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the counts as JSON can hold them."""
-        return asdict(self)
+        """Returns the counts from the result of `dataclasses.asdict`, perhaps through JSON."""
+        lists = {name: tuple(fields[name]) for name in ("pixels", "images_with")}
+        return cls(**{**fields, **lists})
 
     def add(self, label: Integer[np.ndarray, "H W"], *, turned: bool = False) -> "LabelCounts":
-        """Returns the counts with those of one more mask.
+        """Returns the counts after one more mask.
 
         Args:
-          label: holds classes and 255 alone.
-          turned: whether its image is shown turned or mirrored, by its EXIF orientation.
+          label: the mask, of class ids and 255.
+          turned: whether its image has an EXIF orientation other than 1.
         """
         counts = np.bincount(label.ravel(), minlength=IGNORE_LABEL + 1).tolist()
         of_classes = counts[: len(self.pixels)]
@@ -90,19 +80,19 @@ class LabelCounts:
         )
 
     def share(self, pixels: int) -> float:
-        """Returns a number of pixels as a share of all pixels, ignored ones included."""
+        """Returns a number of pixels as a share of all pixels, including ignored ones."""
         return pixels / (self.ignored + sum(self.pixels))
 
 
 def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts]) -> tuple[str, ...]:
-    """Returns a line for each thing in masks that is usually a mistake.
+    """Returns one line for each thing in the masks that is usually a mistake.
 
-    These are ids that seem to begin at 1, classes that occur nowhere or not in each split, masks in
-    which everything is ignored, masks of 0 and 255, and images that are shown turned.
+    These are ids that seem to begin at 1, classes that are missing in all or some splits, masks in
+    which every pixel is ignored, masks of 0 and 255, and images with an EXIF orientation.
 
     Args:
       class_names: in order of class id.
-      counts: of each split that has masks.
+      counts: of each split with masks.
     """
     found = []
     occurring = {
@@ -115,7 +105,7 @@ def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts])
             f"class id 0, {class_names[0]!r}, occurs in no mask: is it absent, or do the ids begin "
             "at 1, so that every pixel counts as the class after its own?"
         )
-        anywhere.add(0)  # which is said
+        anywhere.add(0)  # the line above reports it
     if absent := sorted(set(range(len(class_names))) - anywhere):
         found.append(f"no mask holds {_name(class_names, absent)}")
     for split, ids in occurring.items():
@@ -124,28 +114,28 @@ def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts])
                 f"no mask of {split} holds {_name(class_names, missing)}, which other splits have"
             )
     for split, of_split in counts.items():
-        if of_split.unlabeled:
-            found.append(
-                f"{of_split.unlabeled} of {of_split.images} masks of {split} are ignored as a "
-                f"whole (all {IGNORE_LABEL})"
-            )
-        if of_split.black_and_white:
-            found.append(
-                f"{of_split.black_and_white} of {of_split.images} masks of {split} hold 0 and "
-                f"{IGNORE_LABEL} alone, and {IGNORE_LABEL} is read as ignored: does it show a "
-                "class there?"
-            )
-        if of_split.turned:
-            found.append(
-                f"{of_split.turned} of {of_split.images} images of {split} have an EXIF "
-                "orientation and are taken as they are stored: are their masks drawn on that, and "
-                "not on what is shown?"
-            )
+        for number, what, text in (
+            (of_split.unlabeled, "masks", f"are ignored as a whole (all {IGNORE_LABEL})"),
+            (
+                of_split.black_and_white,
+                "masks",
+                f"hold 0 and {IGNORE_LABEL} alone, and {IGNORE_LABEL} is read as ignored: does it "
+                "stand for a class?",
+            ),
+            (
+                of_split.turned,
+                "images",
+                "have an EXIF orientation and are taken as they are stored: do their masks fit the "
+                "stored pixels?",
+            ),
+        ):
+            if number:
+                found.append(f"{number} of {of_split.images} {what} of {split} {text}")
     return tuple(found)
 
 
 def _name(class_names: Sequence[str], ids: Sequence[int]) -> str:
-    """Names classes by id, the first few."""
+    """Returns the ids and names of the first few classes, for a warning."""
     named = ", ".join(f"{i} {class_names[i]!r}" for i in ids[:NAMED])
     more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
     return f"class {named}" if len(ids) == 1 else f"classes {named}{more}"

@@ -1,4 +1,4 @@
-"""From an image and its mask to what a network takes. NumPy only: it runs in loader processes."""
+"""Transforms of an image and its mask for training. NumPy only, since loader processes run them."""
 
 import math
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 from jaxtyping import Float32, Int32, Num, UInt8
 
+from sassn_jax.data.batch import Half
 from sassn_jax.data.dataset import IGNORE_LABEL, check_class_ids
 from sassn_jax.fields import Checked, Rule, one_of
 
@@ -16,10 +17,10 @@ CHANNEL_ORDERS = ("rgb", "bgr")
 
 @dataclass(frozen=True)
 class Normalize(Checked):
-    """Orders the channels, subtracts a mean and divides by a scale.
+    """Orders the channels of an image, subtracts the mean and divides by the standard deviation.
 
     Attributes:
-      channel_order: of the result, one of `CHANNEL_ORDERS`; `mean` and `std` are in this order too.
+      channel_order: of the result, `rgb` or `bgr`. `mean` and `std` have the same order.
       mean: per channel, in units of 0-255.
       std: per channel, in units of 0-255.
 
@@ -47,19 +48,19 @@ class Normalize(Checked):
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random scale, crop and mirror of an image and its mask together; then normalization.
+    """Scales, crops and mirrors an image and its mask at random, and normalizes the image.
 
-    Where the scaled image is smaller than the crop, the rest is filled at the bottom and at the
-    right: the image with 0 after normalization (the mean colour), the mask with the ignore label.
+    A scaled image that is smaller than the crop is filled up at the bottom and at the right: the
+    normalized image with 0 (the mean colour), the mask with the ignore label.
 
     Attributes:
       crop_size: height and width of the result, in pixels.
-      scale: the range of the factor by which the image is scaled, drawn uniformly.
-      mirror: whether to mirror left to right, half of the time.
+      scale: range of the factor that scales the image; the factor is drawn uniformly.
+      mirror: whether to mirror left to right with probability 1/2.
       normalize: applied to the image.
-      ignore_label: fills the mask.
-      mark_filled: whether to say which pixels are the image's.
-      num_classes: how many classes a mask may have; None leaves masks unchecked.
+      ignore_label: fills up the mask.
+      mark_filled: whether to return `valid`.
+      num_classes: number of classes that a mask may have. None leaves masks unchecked.
     """
 
     crop_size: tuple[int, int]
@@ -70,29 +71,27 @@ class TrainTransform:
     mark_filled: bool = False
     num_classes: int | None = None
 
-    def __call__(
-        self, example: Mapping[str, Any], rng: np.random.Generator
-    ) -> dict[str, np.ndarray]:
-        """Transforms one example of a source (a Grain `random_map`).
+    def __call__(self, example: Mapping[str, Any], rng: np.random.Generator) -> Half[np.ndarray]:
+        """Transforms one example of a source, as Grain's `random_map` calls it.
 
         Args:
-          example: `image` uint8 `[H, W, 3]`, and `label` uint8 `[H, W]`, which may be absent. Its
-            `id`, where there is one, serves messages.
+          example: `image` uint8 `[H, W, 3]`; perhaps `label` uint8 `[H, W]`, and `id` for messages.
           rng: of this example.
 
         Returns:
-          `image` float32 `[h, w, 3]` and `label` int32 `[h, w]`, all ignore where there was none;
-          with `mark_filled` also `valid` bool `[h, w]`, False where the rest was filled.
+          `image` float32 `[h, w, 3]` and `label` int32 `[h, w]`, which is ignored as a whole if the
+          example has no label. With `mark_filled` also `valid` bool `[h, w]`, False in filled
+          pixels.
 
         Raises:
-          InputError: where the mask, be it outside the crop, has an id that is neither a class nor
+          InputError: if the mask, inside or outside the crop, has an id that is neither a class nor
             the ignore label.
         """
         image, label = example["image"], example.get("label")
         if label is not None and self.num_classes is not None:
             name = f"image {example.get('id')!r}"
             check_class_ids(label, name, self.num_classes, self.ignore_label)
-        # Always four draws, so that no setting disturbs the randomness of another.
+        # Four draws under all settings, so that one setting does not change the others' draws.
         draw_scale, draw_top, draw_left, draw_mirror = rng.random(4)
         low, high = self.scale
         factor = low + (high - low) * draw_scale
@@ -110,7 +109,7 @@ class TrainTransform:
             label = _nearest(label, rows, columns)
         if self.mirror and draw_mirror < 0.5:
             image, label = image[:, ::-1], label[:, ::-1]
-        arrays = {
+        arrays: Half[np.ndarray] = {
             "image": pad(image, self.crop_size, 0.0),
             "label": pad(label, self.crop_size, self.ignore_label),
         }
@@ -120,15 +119,11 @@ class TrainTransform:
 
 
 def _sample(size: int, scaled: int, crop: int, draw: float) -> np.ndarray:
-    """Where, along one side of the original, the pixels of a random crop of the scaled image lie.
+    """Returns where the pixels of a random crop lie in the original image, along one side.
 
-    Only the crop is ever computed. Pixel centres are at half integers, as in OpenCV's `resize`.
-
-    Args:
-      size: of the original, in pixels.
-      scaled: size after scaling.
-      crop: size of the crop; all of the side where it is larger.
-      draw: in [0, 1), says where the crop starts.
+    So only the crop is scaled, not the whole image. The side has `size` pixels, and `scaled` pixels
+    after scaling; `draw`, in [0, 1), chooses the start of the crop. Pixel centres are at half
+    integers, as in OpenCV's `resize`.
     """
     start = int(draw * (max(0, scaled - crop) + 1))
     pixels = np.arange(start, min(start + crop, scaled))
@@ -155,13 +150,13 @@ def _bilinear(
 def _nearest(
     label: UInt8[np.ndarray, "H W"], rows: np.ndarray, columns: np.ndarray
 ) -> Int32[np.ndarray, "h w"]:
-    # Positions are centres: floor(p + 0.5) is the pixel that holds them.
+    # Pixel p reaches from p - 0.5 to p + 0.5.
     rows, columns = (np.floor(positions + 0.5).astype(np.int64) for positions in (rows, columns))
     return label[np.ix_(rows, columns)].astype(np.int32)
 
 
 def pad(array: np.ndarray, size: tuple[int, int], value: int | float) -> np.ndarray:
-    """Fills an image or mask with `value` at the bottom and at the right, up to `size`."""
+    """Fills up an image or mask to `size` with `value`, at the bottom and at the right."""
     if array.shape[:2] == size:
         return np.ascontiguousarray(array)
     padded = np.full((*size, *array.shape[2:]), value, array.dtype)

@@ -1,21 +1,20 @@
 """PASCAL VOC 2012 with the masks of SBD: 10,582 training images, as in the paper.
 
-The source is a folder in which the two archives were unpacked:
+The source is a folder with the two unpacked archives:
 
 VOCdevkit/VOC2012/JPEGImages/ID.jpg
 VOCdevkit/VOC2012/SegmentationClass/ID.png             indices of a palette; 255 = borders
 VOCdevkit/VOC2012/ImageSets/Segmentation/{train,val}.txt
 benchmark_RELEASE/dataset/{train,val}.txt, cls/ID.mat  SBD (Hariharan et al. 2011)
 
-In place of `benchmark_RELEASE` there may be `VOCdevkit/VOC2012/SegmentationClassAug/ID.png`, SBD's
-masks as others have converted them. An image that has a mask of VOC's is given that one. Nowhere in
-these archives are all training images listed: the list `trainaug.txt`, which some who convert SBD
-write beside VOC's, is used where it is there.
+Converted masks of SBD, `VOCdevkit/VOC2012/SegmentationClassAug/ID.png`, may replace
+`benchmark_RELEASE`. An image with masks of both VOC and SBD gets VOC's. The archives do not list
+all training images. Some converted masks come with such a list, `trainaug.txt`; it is used if it is
+beside VOC's lists.
 """
 
 import io
-import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -23,22 +22,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from sassn_jax.data import records
-from sassn_jax.data.dataset import Dataset, voc_color
-from sassn_jax.data.images import (
-    check_folder,
-    encode_png,
-    is_of_system,
-    name_several,
-    read_bytes,
-    read_image,
-    read_list,
-)
-from sassn_jax.data.masks import check_label, read_label
-from sassn_jax.errors import InputError
-from sassn_jax.files import expanded
+from sassn_jax.data.dataset import voc_color
+from sassn_jax.data.images import encode_png, read_bytes
+from sassn_jax.data.layout import Layout
+from sassn_jax.data.lists import check_folder, is_of_system, name_several, read_list
+from sassn_jax.data.masks import read_label, read_pair
+from sassn_jax.errors import InputError, one_line
+from sassn_jax.files import StrPath, expanded
 
-NAME = "voc2012_aug"
 CLASS_NAMES = (
     "background",
     "aeroplane",
@@ -67,30 +58,9 @@ SPLIT_SIZES = {"train": 10_582, "val": 1_449}
 TRAINAUG = "trainaug.txt"  # ids of all training images
 
 
-def prepare(
-    source: str | os.PathLike[str],
-    data_dir: str | os.PathLike[str],
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> bool:
-    """Writes the images and masks of `source` under `data_dir`, as `records.prepare` does."""
-    return records.prepare(NAME, read_layout(source), data_dir, progress)
-
-
-def load(data_dir: str | os.PathLike[str] | None) -> Dataset:
-    """The dataset that `prepare` wrote; InputError where there is none."""
-    return records.load(NAME, data_dir, COLORS)
-
-
 @dataclass(frozen=True)
-class VocLayout:
-    """What the lists say.
-
-    Attributes:
-      voc: the folder `VOC2012`.
-      masks: the file of each image's mask, of VOC or of SBD.
-      splits: ids of the images of each split, sorted.
-      class_names: in order of class id.
-    """
+class VocLayout(Layout):
+    """The images in the folder `voc`, and the file of each mask by id, of VOC or of SBD."""
 
     voc: Path
     masks: Mapping[str, Path]
@@ -98,33 +68,23 @@ class VocLayout:
     class_names: tuple[str, ...] = CLASS_NAMES
 
     def paths(self, split: str, id_: str) -> tuple[Path, Path]:
-        """The files of an image and its mask."""
-        del split  # all are in the same folders
+        """Returns the files of an image and its mask."""
+        del split  # all splits share the folders
         return self.voc / "JPEGImages" / f"{id_}.jpg", self.masks[id_]
 
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
-        """The files of an image and its mask; SBD's masks as PNG.
-
-        Raises:
-          InputError: names the one that is missing, unreadable, of another size than the other, or
-            holds an id that is no class of VOC.
-        """
-        image_path, path = self.paths(split, id_)
-        image_file, image = read_image(image_path)
-        if path.suffix == ".mat":
-            label_file, label = None, read_sbd_label(path)
-        else:
-            label_file, label = read_label(path)
-        check_label(path, label, image, len(self.class_names))
-        return image_file, label_file or encode_png(label)
+        """Reads an image and its mask; a mask of SBD is converted to PNG."""
+        image_path, label_path = self.paths(split, id_)
+        read = read_sbd_label if label_path.suffix == ".mat" else read_label
+        return read_pair(image_path, label_path, len(self.class_names), read)[:2]
 
 
-def read_layout(source: str | os.PathLike[str]) -> VocLayout:
-    """Reads the lists of a folder, and which files there are; looks at no image.
+def read_layout(source: StrPath) -> VocLayout:
+    """Reads the lists and finds the files, without reading an image.
 
     Raises:
-      InputError: where a folder or a list is missing, lists and files are not of the same images,
-        or there are not as many images as there should be.
+      InputError: if a folder or a list is missing, if the files are not those of the lists, or if
+        the number of images is not the published one.
     """
     source = expanded(source)
     voc = source / "VOCdevkit" / "VOC2012"
@@ -159,7 +119,7 @@ def read_layout(source: str | os.PathLike[str]) -> VocLayout:
 
 
 def _sbd_masks(voc: Path, sbd: Path, own: Collection[str]) -> dict[str, Path]:
-    """The files of SBD's masks, by image id; `own` are the ids of which VOC has masks too."""
+    """Returns the files of SBD's masks by id. `own` are the ids for which VOC has masks."""
     if sbd.is_dir():
         train, val = (read_list(sbd / f"{split}.txt", "image ids") for split in ("train", "val"))
         ids = {*train, *val}
@@ -168,72 +128,68 @@ def _sbd_masks(voc: Path, sbd: Path, own: Collection[str]) -> dict[str, Path]:
     folder = voc / "SegmentationClassAug"
     if not folder.is_dir():
         raise InputError(f"{sbd}: no such folder; expected SBD there, or its masks in {folder}")
-    ids = {
-        path.stem
-        for path in folder.iterdir()
-        if path.suffix == ".png" and not is_of_system(path.name)
-    }
+    ids = _ids_in(folder, ".png")
     lists = str(folder / "*.png")
     trainaug = voc / "ImageSets" / "Segmentation" / TRAINAUG
-    if trainaug.is_file():  # some who convert SBD write this list; the folder may hold val's too
+    if trainaug.is_file():  # the folder may also hold masks of val
         ids = (ids & set(own)) | (set(read_list(trainaug, "image ids")) - set(own))
         lists = str(trainaug)
     check_folder(folder, ".png", ids, lists)
     return {id_: folder / f"{id_}.png" for id_ in ids}
 
 
-def _name_missing(lists: Path, sbd: Path, known: Collection[str]) -> str:
-    """What else in the archives tells of images that ought to be there: the end of a message.
+def _ids_in(folder: Path, suffix: str) -> set[str]:
+    """Returns the ids of the files `ID` and suffix in a folder, which need not exist."""
+    return {path.stem for path in folder.glob(f"*{suffix}") if not is_of_system(path.name)}
 
-    Args:
-      lists: the folder of VOC's lists.
-      sbd: the folder of SBD, if there is one.
-      known: ids of the images that have a mask.
-    """
+
+def _name_missing(lists: Path, sbd: Path, known: Collection[str]) -> str:
+    """Names missing images, if other lists or folders have them: the end of a message."""
     for path in (lists / TRAINAUG, lists / "trainval.txt"):
         if path.is_file() and (missing := set(read_list(path, "image ids")) - set(known)):
             return f"; in {path}, but without a mask: {min(missing)}{name_several(missing)}"
     objects = lists.parents[1] / "SegmentationObject"
     for folder, suffix in ((sbd / "img", ".jpg"), (sbd / "inst", ".mat"), (objects, ".png")):
-        ids = {path.stem for path in folder.glob(f"*{suffix}") if not is_of_system(path.name)}
-        if missing := ids - set(known):
+        if missing := _ids_in(folder, suffix) - set(known):
             return f"; in {folder}, but in no list: {min(missing)}{name_several(missing)}"
     if (lists / TRAINAUG).is_file():
         return ""
-    return f"; which ones are missing can be told only with a list of all in {lists / TRAINAUG}"
+    return f"; to see which images are missing, put a list of all in {lists / TRAINAUG}"
 
 
 def _name_extra(lists: Path, ids: Collection[str]) -> str:
-    """Which training images there ought not to be: the end of a message."""
+    """Names the training images that are too many: the end of a message."""
     path = lists / TRAINAUG
     if not path.is_file():
-        return f"; which ones are too many can be told only with a list of all in {path}"
+        return f"; to see which images are too many, put a list of all in {path}"
     extra = set(ids) - set(read_list(path, "image ids"))
     return f"; not in {path}: {min(extra)}{name_several(extra)}" if extra else ""
 
 
-def read_sbd_label(path: Traversable) -> UInt8[np.ndarray, "H W"]:
+def read_sbd_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
     """Reads a mask of SBD: `GTcls.Segmentation` of a MATLAB file.
 
+    Returns:
+      The mask as the content of a PNG file, and its pixels.
+
     Raises:
-      InputError: where the file is missing, damaged, or holds no such mask, or SciPy is not
+      InputError: if the file is missing or damaged or has no such mask, or if SciPy is not
         installed.
     """
     try:
-        import scipy.io  # slow, and needed for nothing else
+        import scipy.io  # slow to import, and an extra
     except ImportError:
         raise InputError(
-            f"{path}: SciPy, which reads it, is not installed; pip install 'sassn_jax[voc]'"
+            f"{path}: SciPy, which reads this file, is not installed; pip install 'sassn_jax[voc]'"
         ) from None
     content = io.BytesIO(read_bytes(path))
     try:
         label = scipy.io.loadmat(content, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
-    except Exception as error:  # SciPy reports a damaged file in too many ways to name
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as a mask of SBD ({reason})") from None
-    if label.dtype != np.uint8 or label.ndim != 2:
+    except Exception as error:  # SciPy fails in many ways on damaged files
+        raise InputError(f"{path}: cannot be read as a mask of SBD ({one_line(error)})") from None
+    if label.dtype != np.uint8 or label.ndim != 2 or not label.size:
         raise InputError(
             f"{path}: GTcls.Segmentation is {label.dtype} of shape {label.shape}; expected one "
             "channel of 8-bit class ids"
         )
-    return label
+    return encode_png(label), label

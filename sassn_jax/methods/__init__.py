@@ -1,13 +1,13 @@
 """Ways to learn from a batch, one file each; `create` builds the one that a config names."""
 
 from sassn_jax.config import Config, Settings
-from sassn_jax.fields import check, one_of
+from sassn_jax.fields import check_rule, one_of
 from sassn_jax.methods.adversarial import Adversarial
 from sassn_jax.methods.cutmix import CutMix
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.mittal import Mittal
 from sassn_jax.methods.s4gan import S4GAN
-from sassn_jax.methods.state import Batch, NetworkState, TrainState, Variables, batch_shapes
+from sassn_jax.methods.state import Batch, NetworkState, TrainState, Variables
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.methods.unimatch import AdversarialUniMatch, UniMatch
 
@@ -18,7 +18,6 @@ __all__ = [
     "NetworkState",
     "TrainState",
     "Variables",
-    "batch_shapes",
     "create",
     "settings_types",
 ]
@@ -50,7 +49,7 @@ def create(config: Config, num_classes: int, ignore_label: int = 255) -> Method:
     Raises:
       InputError: if there is no such method, or it cannot train such a network.
     """
-    check("method", config.method, one_of(METHODS))
+    check_rule("method", config.method, one_of(METHODS))
     return METHODS[config.method].from_config(config, num_classes, ignore_label)
 
 

@@ -8,41 +8,14 @@ import optax
 from flax import struct
 from jaxtyping import Array, Float
 
-Batch = dict[str, dict[str, Any]]
+from sassn_jax.data import Batch as Batch
+
 Variables = Mapping[str, Any]
 Metrics = dict[str, Float[Array, ""]]
 if TYPE_CHECKING:
     Leaf = jax.Array
 else:  # a tree of shapes or shardings has the same nodes and other leaves
     Leaf = Any
-
-
-def batch_shapes(
-    batch_size: int,
-    size: tuple[int, ...],
-    *,
-    unlabeled: bool = False,
-    valid: bool = False,
-    sharding: jax.sharding.Sharding | None = None,
-) -> Batch:
-    """Returns the shapes of a batch, as `jax.eval_shape` and a compiler take them.
-
-    Args:
-      batch_size: images of each kind.
-      size: height and width, pixels.
-      unlabeled: whether there are unlabelled images.
-      valid: whether images come with their valid pixels, see `Method.takes_valid`.
-      sharding: of every array.
-    """
-    pixels = (batch_size, *size)
-    arrays = {"image": ((*pixels, 3), "float32"), "label": (pixels, "int32")}
-    if valid:
-        arrays["valid"] = (pixels, "bool")
-    half = {
-        name: jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-        for name, (shape, dtype) in arrays.items()
-    }
-    return {"labeled": half, "unlabeled": half} if unlabeled else {"labeled": half}
 
 
 class NetworkState(struct.PyTreeNode):

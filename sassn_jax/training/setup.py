@@ -87,7 +87,7 @@ def abstract_state(method: Method, config: Config) -> Any:
       method: without weights to start from.
       config: of the run.
     """
-    batch = methods.batch_shapes(config.batch_size, config.crop_size)
+    batch = data.batch_spec(jax.ShapeDtypeStruct, config.batch_size, config.crop_size)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),

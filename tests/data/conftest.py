@@ -1,4 +1,4 @@
-"""A folder as datasets of one's own, and CamVid, are laid out."""
+"""A small folder in the layout of `folder` and `camvid`."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ CLASSES = ("Sky", "Road", "Llama")
 
 @pytest.fixture
 def source(tmp_path):
-    """A folder of 3 training images, 2 and 1 others, none of the same size."""
+    """A folder of 3 images for training, 2 for validation and 1 for tests, all of other sizes."""
     root = tmp_path / "source"
     (root / "images").mkdir(parents=True)
     (root / "labels").mkdir()

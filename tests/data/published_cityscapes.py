@@ -1,4 +1,4 @@
-"""Makes a small tree in the layout of the archives of Cityscapes."""
+"""Makes a small folder in the layout of Cityscapes."""
 
 import numpy as np
 from PIL import Image
@@ -7,7 +7,7 @@ IDS = {
     "train": ("aachen_000000_000019", "aachen_000001_000019", "ulm_000002_000019"),
     "val": ("munster_000173_000019",),
 }
-# How many there are of each city.
+# The number of images of each city.
 CITIES = {"train": {"aachen": 2, "ulm": 1}, "val": {"munster": 1}}
 IMAGE, LABEL = (
     "leftImg8bit/{split}/{city}/{id}_leftImg8bit.png",
@@ -25,13 +25,13 @@ def image_of(id_, size=(8, 16)):
 
 
 def label_of(id_, size=(8, 16)):
-    """Every label id at least once in 3 of 4 masks."""
+    """Returns a mask; each label id occurs in at least 3 of 4 masks."""
     rng = np.random.default_rng(int(id_[-10:-7]) + 99)
     return rng.permutation(np.arange(size[0] * size[1]) % 34).reshape(size).astype(np.uint8)
 
 
 def write(root, size=(8, 16)):
-    """Both archives, unpacked, with four images that have public masks; `size` is that of all."""
+    """Writes both archives unpacked: four images with public masks, all of the same size."""
     for split, ids in {**IDS, "test": ("bonn_000000_000019",)}.items():
         for id_ in ids:
             image, label = (root / path_of(pattern, split, id_) for pattern in (IMAGE, LABEL))

@@ -1,4 +1,4 @@
-"""Makes a small tree in the layout of the archives of VOC 2012 and of SBD."""
+"""Makes a small folder in the layout of VOC 2012 and SBD."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ LISTS = {
 TRAIN = ("2007_000032", "2008_000002", "2008_000003", "2008_000008", "2009_000001")
 VAL = ("2007_000033", "2008_000009")
 OF_VOC = {"2008_000008", "2007_000032", *VAL}
-# The first colours of VOC's own documentation, and that of borders.
+# Some colours of VOC's documentation; 255 is the border.
 PALETTE = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 20: (0, 64, 128), 255: (224, 224, 192)}
 VOC, SBD = Path("VOCdevkit/VOC2012"), Path("benchmark_RELEASE/dataset")
 MASKS, IMAGES, CLS = VOC / "SegmentationClass", VOC / "JPEGImages", SBD / "cls"
@@ -31,7 +31,7 @@ def save_mask(path, label, mode="P"):
 
 
 def save_mat(path, label):
-    """As SBD's files are: a struct of boundaries by class, ids, and which classes there are."""
+    """Writes a mask as SBD does: boundaries by class, class ids, and the classes that occur."""
     import scipy.io  # not installed everywhere
     import scipy.sparse
 
@@ -53,19 +53,19 @@ def save_mat(path, label):
 
 
 def size_of(id_):
-    """Height and width, unusual ones."""
+    """Returns an unusual height and width."""
     return 20 + int(id_[-1]), 31
 
 
 def label_of(id_, of_voc, size=None):
-    """A mask; only VOC's have borders."""
+    """Returns a mask; only those of VOC have borders."""
     rng = np.random.default_rng(int(id_.replace("_", "")) + of_voc)
     ids = [0, 1, 2, 20, 255] if of_voc else [0, 1, 2, 20]
     return rng.choice(np.array(ids, np.uint8), size or size_of(id_))
 
 
 def write(root, size=None):
-    """The two archives, unpacked, with seven images that have masks; `size` is that of all."""
+    """Writes both archives unpacked: seven images with masks, all of `size` if it is given."""
     for name, ids in LISTS.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("\n".join(ids) + "\n")

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def litter(root: Path) -> None:
-    """Leaves in each folder what macOS and Windows leave."""
+    """Writes files such as macOS and Windows leave to each folder."""
     for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
         for name in (".DS_Store", "._0.jpg", "._0.png", "Thumbs.db", "desktop.ini"):
             (folder / name).write_bytes(b"\0")
@@ -36,7 +36,7 @@ class ListSource:
 
 
 def numbered(count: int, size=(6, 7), masks=True) -> ListSource:
-    """Image number i is i everywhere, so that a batch tells which images are in it."""
+    """Returns images whose pixels are all the number of the image, to know it in a batch."""
     return ListSource(tuple(np.full((*size, 3), i, np.uint8) for i in range(count)), masks)
 
 

@@ -19,7 +19,9 @@ def files(folder):
 
 def test_what_was_prepared_is_what_was_there(source, tmp_path, capfd):
     steps = []
-    wrote = camvid.prepare(source, tmp_path / "deep" / "data", lambda *step: steps.append(step))
+    wrote = data.prepare(
+        "camvid", source, tmp_path / "deep" / "data", lambda *step: steps.append(step)
+    )
     assert wrote
     assert steps == [(i, 6) for i in range(1, 7)]
     dataset = data.load("camvid", tmp_path / "deep" / "data")
@@ -46,16 +48,16 @@ def test_an_image_in_two_lists_is_refused(source, tmp_path):
     with (source / "train.txt").open("a") as file:
         file.write("test_0\n")
     with pytest.raises(InputError, match=r"train\.txt: 'test_0' is in test\.txt too; expected"):
-        camvid.prepare(source, tmp_path / "data")
+        data.prepare("camvid", source, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
 def test_preparing_again_changes_nothing(source, tmp_path):
-    camvid.prepare(source, tmp_path / "data")
+    data.prepare("camvid", source, tmp_path / "data")
     before = {
         path: (tmp_path / "data" / path).stat().st_mtime_ns for path in files(tmp_path / "data")
     }
-    assert not camvid.prepare(source, tmp_path / "data")
+    assert not data.prepare("camvid", source, tmp_path / "data")
     after = {
         path: (tmp_path / "data" / path).stat().st_mtime_ns for path in files(tmp_path / "data")
     }
@@ -63,16 +65,16 @@ def test_preparing_again_changes_nothing(source, tmp_path):
 
 
 def test_a_source_with_other_images_is_refused(source, tmp_path):
-    camvid.prepare(source, tmp_path / "data")
+    data.prepare("camvid", source, tmp_path / "data")
     ids = (source / "train.txt").read_text().split()
     (source / "train.txt").write_text("\n".join(ids[1:]) + "\n")
     with pytest.raises(InputError, match="holds camvid from a source with other classes"):
-        camvid.prepare(source, tmp_path / "data")
+        data.prepare("camvid", source, tmp_path / "data")
 
 
 def test_a_source_reads_the_same_after_pickling(source, tmp_path):
-    camvid.prepare(source, tmp_path / "data")
-    split = camvid.load(tmp_path / "data").splits["train"]
+    data.prepare("camvid", source, tmp_path / "data")
+    split = data.load("camvid", tmp_path / "data").splits["train"]
     copy = pickle.loads(pickle.dumps(split))
     np.testing.assert_array_equal(copy[2]["label"], split[2]["label"])
     with pytest.raises(IndexError):
@@ -80,8 +82,8 @@ def test_a_source_reads_the_same_after_pickling(source, tmp_path):
 
 
 def test_known_classes_have_camvids_colours_and_others_their_own(source, tmp_path):
-    camvid.prepare(source, tmp_path / "data")
-    palette = camvid.load(tmp_path / "data").info.palette
+    data.prepare("camvid", source, tmp_path / "data")
+    palette = data.load("camvid", tmp_path / "data").info.palette
     assert palette[:2].tolist() == [[128, 128, 128], [128, 64, 128]]
     assert len(np.unique(palette, axis=0)) == 3
 
@@ -183,7 +185,7 @@ def coloured_mask(root):
 def test_a_bad_source_is_named_in_one_line_and_nothing_is_written(source, tmp_path, damage):
     name = damage(source)
     with pytest.raises(InputError) as error:
-        camvid.prepare(source, tmp_path / "data")
+        data.prepare("camvid", source, tmp_path / "data")
     assert str(error.value).startswith(str(source / name))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "data").exists()
@@ -191,7 +193,7 @@ def test_a_bad_source_is_named_in_one_line_and_nothing_is_written(source, tmp_pa
 
 def test_a_missing_source_is_named(tmp_path):
     with pytest.raises(InputError, match="gone: no such folder"):
-        camvid.prepare(tmp_path / "gone", tmp_path / "data")
+        data.prepare("camvid", tmp_path / "gone", tmp_path / "data")
 
 
 def test_a_write_that_fails_leaves_nothing_that_can_be_read(source, tmp_path, monkeypatch):
@@ -204,23 +206,23 @@ def test_a_write_that_fails_leaves_nothing_that_can_be_read(source, tmp_path, mo
 
     monkeypatch.setattr(array_record_module, "ArrayRecordWriter", FullDisk)
     with pytest.raises(OSError, match="No space left on device"):
-        camvid.prepare(source, tmp_path / "data")
+        data.prepare("camvid", source, tmp_path / "data")
     assert files(tmp_path / "data") == []
     monkeypatch.undo()
-    assert camvid.prepare(source, tmp_path / "data")
+    assert data.prepare("camvid", source, tmp_path / "data")
 
 
 def test_a_data_dir_that_cannot_be_made_is_an_os_error(source, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
-        camvid.prepare(source, tmp_path / "file")
+        data.prepare("camvid", source, tmp_path / "file")
 
 
 @pytest.mark.parametrize("data_dir", [None, "", "nowhere"])
 def test_loading_what_was_not_prepared_says_how_to(data_dir):
     with pytest.raises(InputError) as error:
         data.load("camvid", data_dir)
-    assert "python -m experiments.prepare --dataset=camvid" in str(error.value)
+    assert "sassn prepare --dataset=camvid" in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -229,7 +231,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data" / "camvid"
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data/camvid, which is not here")
 def test_the_real_camvid(tmp_path):
-    camvid.prepare(SHARED, tmp_path)
+    data.prepare("camvid", SHARED, tmp_path)
     dataset = data.load("camvid", tmp_path)
     assert {name: len(split) for name, split in dataset.splits.items()} == {
         "train": 367,
@@ -237,7 +239,7 @@ def test_the_real_camvid(tmp_path):
         "test": 233,
     }
     assert dataset.info.palette.tolist() == [list(color) for color in camvid.COLORS.values()]
-    # What another program counted in the same masks.
+    # Counts of the same masks by another program.
     theirs = json.loads((SHARED / "stats.json").read_text())
     for split, ours in records.read_description("camvid", tmp_path).counts.items():
         pixels = [ours.share(x) for x in (*ours.pixels, ours.ignored)]

@@ -1,4 +1,4 @@
-"""Parts of a dataset that have been checked, and when they are taken."""
+"""When checked parts of a dataset are used again."""
 
 import zipfile
 from pathlib import Path
@@ -11,7 +11,7 @@ IDS = ("a", "b")
 
 
 def read(folder, sources):
-    """The files of the two ids, and the ids that were checked for it."""
+    """Reads the files of two ids, and returns the ids that were checked for it."""
     checked, told = [], []
 
     def check(id_):
@@ -27,7 +27,7 @@ def read(folder, sources):
 
 @pytest.mark.parametrize("content", [b"", b"no zip file", None])
 def test_a_damaged_part_counts_as_missing(tmp_path, content):
-    """As a power cut leaves it, after which a file has its name and no content."""
+    """A power cut can leave a file without content."""
     sources = lambda id_: [tmp_path / id_]  # noqa: E731
     assert read(tmp_path / "parts", sources) == ["a", "b"]
     assert read(tmp_path / "parts", sources) == []
@@ -38,7 +38,7 @@ def test_a_damaged_part_counts_as_missing(tmp_path, content):
 
 
 def test_a_member_of_an_archive_is_known_by_its_checksum(tmp_path):
-    """An archive that was fetched anew, for a file that was damaged, has the others as before."""
+    """A user may download an archive again because of one damaged file; the others are the same."""
     archive = tmp_path / "images.zip"
 
     def write(**contents):
@@ -62,7 +62,7 @@ def test_parts_of_another_length_can_go(tmp_path):
     parts = CheckedParts(tmp_path / "parts")
     parts.keep(2)  # there are none
     read(parts.folder, lambda id_: [Path(id_)])
-    (parts.folder / ".left_2.zip.17").touch()  # of one that was killed in writing it
+    (parts.folder / ".left_2.zip.17").touch()  # a process was killed while it wrote this
     parts.keep(2)
     (part,) = parts.folder.iterdir()
     assert part.name.endswith("_2.zip")

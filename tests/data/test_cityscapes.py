@@ -1,4 +1,4 @@
-"""Cityscapes, from small trees in the layout of the published archives."""
+"""Cityscapes, from small folders in the published layout."""
 
 import zipfile
 
@@ -21,7 +21,7 @@ from tests.data.published_cityscapes import (
 )
 from tests.data.sources import litter
 
-# Train ids by label id, and colours, as the dataset's own scripts have them.
+# Train ids by label id, from the scripts of Cityscapes.
 TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11}
 TRAIN_IDS |= {25: 12, 26: 13, 27: 14, 28: 15, 31: 16, 32: 17, 33: 18}
 
@@ -37,7 +37,7 @@ def source(tmp_path, monkeypatch):
 
 @pytest.fixture
 def zipped(source):
-    """The same in the two archives, and nothing else."""
+    """Moves the same files into the two archives."""
     for name in ("leftImg8bit", "gtFine"):
         paths = sorted((source / name).rglob("*"))
         with zipfile.ZipFile(source / f"{name}_trainvaltest.zip", "w") as archive:
@@ -71,10 +71,10 @@ def check(data_dir, name):
 def test_images_are_those_published_and_masks_are_of_train_ids(source, tmp_path, name, capfd):
     steps = []
     write = lambda *step: steps.append(step)  # noqa: E731
-    assert cityscapes.prepare(source, tmp_path / "data", write, name)
+    assert data.prepare(name, source, tmp_path / "data", write)
     assert steps == [(i, 4) for i in range(1, 5)]
     check(tmp_path / "data", name)
-    assert not cityscapes.prepare(source, tmp_path / "data", name=name)
+    assert not data.prepare(name, source, tmp_path / "data")
     assert capfd.readouterr() == ("", "")
 
 
@@ -83,14 +83,14 @@ def test_what_systems_leave_in_folders_is_passed_over(source, tmp_path):
         litter(source / name)
         for split in CITIES:
             (source / name / split / "__MACOSX").mkdir()
-    cityscapes.prepare(source, tmp_path / "data", name="cityscapes")
+    data.prepare("cityscapes", source, tmp_path / "data")
     check(tmp_path / "data", "cityscapes")
 
 
 def test_archives_are_read_as_they_are(zipped, tmp_path):
     before = sorted(zipped.iterdir())
     for name in cityscapes.VARIANTS:
-        assert cityscapes.prepare(zipped, tmp_path / "data", name=name)
+        assert data.prepare(name, zipped, tmp_path / "data")
     for name in cityscapes.VARIANTS:
         check(tmp_path / "data", name)
     assert sorted(zipped.iterdir()) == before
@@ -104,7 +104,7 @@ def test_the_published_numbers_and_sizes():
 
 
 def test_classes_and_colours_are_those_of_cityscapes(source, tmp_path):
-    cityscapes.prepare(source, tmp_path)
+    data.prepare("cityscapes", source, tmp_path)
     info = data.load("cityscapes", tmp_path).info
     assert info.num_classes == 19
     assert (info.class_names[0], info.class_names[11]) == ("road", "person")
@@ -226,7 +226,7 @@ DAMAGES = [
 def test_a_bad_source_is_named_in_one_line_and_nothing_is_written(source, tmp_path, damage, name):
     path = damage(source)
     with pytest.raises(InputError) as error:
-        cityscapes.prepare(source, tmp_path / "data", name=name)
+        data.prepare(name, source, tmp_path / "data")
     assert str(error.value).startswith(f"{source / path}:")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "data").exists()
@@ -236,7 +236,7 @@ def test_a_file_in_an_archive_is_named(source, tmp_path, request):
     unknown_label(source)
     request.getfixturevalue("zipped")
     with pytest.raises(InputError, match="class id 34; expected 0 to 33 or 255") as error:
-        cityscapes.prepare(source, tmp_path / "data")
+        data.prepare("cityscapes", source, tmp_path / "data")
     archive = source / "gtFine_trainvaltest.zip"
     assert str(error.value).startswith(f"{archive / FIRST_LABEL}:")
 
@@ -245,7 +245,7 @@ def test_a_truncated_archive_is_named(zipped, tmp_path):
     archive = zipped / "leftImg8bit_trainvaltest.zip"
     archive.write_bytes(archive.read_bytes()[:-40])
     with pytest.raises(InputError) as error:
-        cityscapes.prepare(zipped, tmp_path / "data")
+        data.prepare("cityscapes", zipped, tmp_path / "data")
     assert str(error.value).startswith(f"{archive}: cannot be read as a zip file")
 
 
@@ -256,5 +256,5 @@ def test_damage_within_an_archive_is_named(zipped, tmp_path):
     content[start + 30] ^= 255
     archive.write_bytes(content)
     with pytest.raises(InputError, match=r"_leftImg8bit\.png: cannot be unpacked"):
-        cityscapes.prepare(zipped, tmp_path / "data")
+        data.prepare("cityscapes", zipped, tmp_path / "data")
     assert not (tmp_path / "data").exists()

@@ -1,22 +1,22 @@
-"""Images of one's own."""
+"""A user's own images."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from sassn_jax import data
-from sassn_jax.data import folder, records
+from sassn_jax.data import records
 from sassn_jax.errors import InputError
 from tests.data.conftest import CLASSES
 from tests.data.sources import litter
 
 
 def test_a_folder_of_ones_own(source, tmp_path):
-    """Without images to test on, and with some that have no mask."""
+    """It has no test images, and an image without a mask."""
     (source / "test.txt").unlink()
     (source / "unlabeled.txt").write_text("plain\n")
     (source / "images" / "plain.jpg").write_bytes((source / "images" / "val_0.jpg").read_bytes())
-    folder.prepare(source, tmp_path / "data")
+    data.prepare("folder", source, tmp_path / "data")
     dataset = data.load("folder", tmp_path / "data")
     assert dataset.info.class_names == CLASSES
     splits = dataset.splits
@@ -32,21 +32,21 @@ def test_a_folder_of_ones_own(source, tmp_path):
 
 def test_what_systems_leave_in_a_folder_is_passed_over(source, tmp_path):
     litter(source)
-    folder.prepare(source, tmp_path / "data")
+    data.prepare("folder", source, tmp_path / "data")
     assert len(data.load("folder", tmp_path / "data").splits["train"]) == 3
 
 
 @pytest.mark.parametrize("what", ["classes.txt", "labels/val_0.png", "images/val_0.jpg"])
 def test_another_folder_with_the_same_names_is_refused(source, tmp_path, what):
-    folder.prepare(source, tmp_path / "data")
-    assert not folder.prepare(source, tmp_path / "data")
+    data.prepare("folder", source, tmp_path / "data")
+    assert not data.prepare("folder", source, tmp_path / "data")
     if what == "classes.txt":
         (source / what).write_text("\n".join((*CLASSES[:2], "Alpaca")))
     else:
         with Image.open(source / what) as image:
             Image.fromarray(np.zeros_like(np.asarray(image))).save(source / what)
     with pytest.raises(InputError, match="from a source with other classes, images or masks"):
-        folder.prepare(source, tmp_path / "data")
+        data.prepare("folder", source, tmp_path / "data")
 
 
 def test_images_may_be_png(source, tmp_path):
@@ -55,7 +55,7 @@ def test_images_may_be_png(source, tmp_path):
         pixels = np.asarray(image)
     Image.fromarray(pixels).save(path.with_suffix(".png"))
     path.unlink()
-    folder.prepare(source, tmp_path / "data")
+    data.prepare("folder", source, tmp_path / "data")
     val = data.load("folder", tmp_path / "data").splits["val"]
     np.testing.assert_array_equal(val[list(val.ids).index("val_0")]["image"], pixels)
 
@@ -64,7 +64,7 @@ def test_all_files_that_are_missing_are_told_of_at_once_with_the_list(source, tm
     for id_ in ("train_0", "train_2"):
         (source / "images" / f"{id_}.jpg").unlink()
     with pytest.raises(InputError) as error:
-        folder.prepare(source, tmp_path / "data")
+        data.prepare("folder", source, tmp_path / "data")
     assert str(error.value) == (
         f"{source / 'images' / 'train_0.jpg'}: no such file, nor train_0.png, but 'train_0' is in "
         "train.txt (2 such: train_0, train_2)"
@@ -72,7 +72,7 @@ def test_all_files_that_are_missing_are_told_of_at_once_with_the_list(source, tm
 
 
 def paint(source, values):
-    """Gives every mask these ids in turn, and two classes in all."""
+    """Repeats the values over each mask, and writes a list of two classes."""
     (source / "classes.txt").write_text("background\nthing\n")
     for path in (source / "labels").iterdir():
         with Image.open(path) as image:
@@ -82,14 +82,14 @@ def paint(source, values):
 
 
 def labels_of(source, data_dir):
-    folder.prepare(source, data_dir)
+    data.prepare("folder", source, data_dir)
     dataset = data.load("folder", data_dir)
     return [split[i]["label"] for split in dataset.splits.values() for i in range(len(split))]
 
 
 def test_the_fingerprint_tells_other_masks_of_the_same_size(source, tmp_path):
     def fingerprint(name):
-        folder.prepare(source, tmp_path / name)
+        data.prepare("folder", source, tmp_path / name)
         return data.load("folder", tmp_path / name).fingerprint
 
     first = fingerprint("first")
@@ -108,7 +108,7 @@ def test_the_fingerprint_tells_other_masks_of_the_same_size(source, tmp_path):
 
 
 def test_masks_of_0_and_255_are_of_two_classes(source, tmp_path):
-    """The commonest masks there are: read as ignored pixels, 255 leaves one class to predict."""
+    """Such masks are common. If 255 were ignored, one class would be left to predict."""
     paint(source, [0, 255, 255])
     labels = labels_of(source, tmp_path / "data")
     assert len(labels) == 6
@@ -143,17 +143,19 @@ def test_masks_of_0_and_255_with_other_than_two_classes_are_refused(source, tmp_
     paint(source, [0, 255])
     (source / "classes.txt").write_text(names)
     with pytest.raises(
-        InputError, match=r"labels: all masks hold 0 and 255 alone, and classes.txt"
+        InputError, match=r"labels: all masks hold 0 and 255 alone, but classes.txt"
     ):
-        folder.prepare(source, tmp_path / "data")
+        data.prepare("folder", source, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
 def test_a_jpeg_is_no_mask(source, tmp_path):
     path = source / "labels" / "val_0.png"
     path.rename(path.with_suffix(".jpg"))
-    with pytest.raises(InputError, match=r"val_0.jpg is no mask: JPEG smears class ids, so export"):
-        folder.prepare(source, tmp_path / "data")
+    with pytest.raises(
+        InputError, match=r"val_0.jpg is no mask: JPEG changes class ids, so export"
+    ):
+        data.prepare("folder", source, tmp_path / "data")
 
 
 def test_a_mask_that_is_drawn_on_a_turned_photo_names_exif(source, tmp_path):
@@ -162,11 +164,13 @@ def test_a_mask_that_is_drawn_on_a_turned_photo_names_exif(source, tmp_path):
     exif[0x0112] = 6
     with Image.open(image_path) as image:
         image.save(image_path, exif=exif)
-    folder.prepare(source, tmp_path / "data")  # on what is stored
+    data.prepare("folder", source, tmp_path / "data")  # the mask fits the stored pixels
     with Image.open(label_path) as label:
         label.transpose(Image.Transpose.ROTATE_270).save(label_path)
-    with pytest.raises(InputError, match="by its EXIF orientation 6 the image is shown turned"):
-        folder.prepare(source, tmp_path / "other")
+    with pytest.raises(
+        InputError, match="the image has the EXIF orientation 6 and is shown turned"
+    ):
+        data.prepare("folder", source, tmp_path / "other")
 
 
 def test_a_list_may_be_written_on_windows(source, tmp_path):
@@ -175,7 +179,7 @@ def test_a_list_may_be_written_on_windows(source, tmp_path):
         path = source / kind / f"val_0.{ending}"
         path.rename(source / kind / "deep" / path.name)
     (source / "val.txt").write_text("deep\\val_0\r\nval_1\r\n", "utf-16", newline="")
-    folder.prepare(source, tmp_path / "data")
+    data.prepare("folder", source, tmp_path / "data")
     assert data.load("folder", tmp_path / "data").splits["val"].ids == ("deep/val_0", "val_1")
 
 
@@ -184,22 +188,22 @@ def test_an_image_is_in_one_list_however_it_is_spelt(source, tmp_path, spelling)
     with (source / "val.txt").open("a") as file:
         file.write(f"{spelling}\n")
     with pytest.raises(InputError, match=r"train.txt: 'train_0' is in val.txt too"):
-        folder.prepare(source, tmp_path / "data")
+        data.prepare("folder", source, tmp_path / "data")
 
 
 def test_what_was_checked_for_other_classes_is_checked_again(source, tmp_path, monkeypatch):
-    """A part of a stopped `prepare` whose masks hold more classes than there are now."""
-    monkeypatch.setattr("sassn_jax.data.records_builder._SHARD_LENGTH", 1)
+    """An interrupted call has checked masks with more classes than the list has now."""
+    monkeypatch.setattr("sassn_jax.data.records_builder.SHARD_LENGTH", 1)
 
     def stop(done, total):
         if done == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        folder.prepare(source, tmp_path / "data", stop)
+        data.prepare("folder", source, tmp_path / "data", stop)
     (source / "classes.txt").write_text("\n".join(CLASSES[:2]))
     with pytest.raises(InputError, match="class id 2; expected 0 to 1"):
-        folder.prepare(source, tmp_path / "data")
+        data.prepare("folder", source, tmp_path / "data")
 
 
 @pytest.mark.parametrize("name", ["data [v2]", "sp ace's", "größe 🐈", "sta*r?", "back\\slash"])
@@ -214,10 +218,10 @@ def test_an_image_of_another_ending_is_pointed_out(source, tmp_path, ending):
     path = source / "images" / "val_1.jpg"
     path.rename(path.with_suffix(ending))
     with pytest.raises(InputError, match=f"in val.txt; rename or convert val_1{ending}$"):
-        folder.prepare(source, tmp_path / "data")
+        data.prepare("folder", source, tmp_path / "data")
 
 
 def test_ids_with_an_ending_are_pointed_out(source, tmp_path):
     (source / "val.txt").write_text("val_0.jpg\nval_1.jpg\n")
     with pytest.raises(InputError, match=r"val_0.jpg, val_1.jpg\); expected ids without .jpg$"):
-        folder.prepare(source, tmp_path / "data")
+        data.prepare("folder", source, tmp_path / "data")

@@ -1,4 +1,4 @@
-"""Lists, images and masks that others made, among them some that no published dataset has."""
+"""Images of users, including kinds that no published dataset has."""
 
 import io
 import zipfile
@@ -12,7 +12,6 @@ from sassn_jax.data.images import (
     orientation,
     read_bytes,
     read_image,
-    read_list,
 )
 from sassn_jax.errors import InputError
 
@@ -73,7 +72,7 @@ def test_an_orientation_that_is_none_is_1(value):
     [("method", 9, "compression method"), ("flags", 1, "encrypted")],
 )
 def test_a_file_that_zipfile_cannot_unpack_is_named(tmp_path, place, value, reason):
-    """Large archives made by Windows are Deflate64, number 9."""
+    """Windows packs large archives by Deflate64, method 9."""
     archive = tmp_path / "images.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("one.png", encode_png(PIXELS))
@@ -86,17 +85,3 @@ def test_a_file_that_zipfile_cannot_unpack_is_named(tmp_path, place, value, reas
         read_bytes(zipfile.Path(archive, "one.png"))
     assert str(error.value).startswith(f"{archive}/one.png: cannot be unpacked (")
     assert reason in str(error.value)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_a_list_may_be_written_on_windows(tmp_path, encoding):
-    path = tmp_path / "train.txt"
-    path.write_text("one\r\n\r\nzwö\r\n", encoding, newline="")
-    assert read_list(path, "image ids") == ("one", "zwö")
-
-
-def test_a_list_of_other_bytes_is_named(tmp_path):
-    path = tmp_path / "train.txt"
-    path.write_bytes(b"\xff\xfeo")  # half a letter
-    with pytest.raises(InputError, match=r"train.txt: not a text file; expected image ids, one a"):
-        read_list(path, "image ids")

@@ -1,4 +1,4 @@
-"""Masks of every kind of PNG, written here byte by byte."""
+"""Masks of every kind of PNG; the tests write them byte by byte."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 def png(samples: np.ndarray, color_type: int, depth: int, interlaced: bool = False) -> bytes:
-    """A PNG file of samples `[H, W]` or `[H, W, channels]`, by the standard and without Pillow."""
+    """Writes samples `[H, W]` or `[H, W, channels]` as a PNG file, without Pillow."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         checksum = zlib.crc32(name + data)
@@ -58,7 +58,7 @@ def ids(largest: int) -> np.ndarray:
 
 
 def read(tmp_path, content: bytes) -> np.ndarray:
-    """The pixels of a mask, after a look at the file that is kept of it."""
+    """Reads a mask and checks that the returned file has the same pixels."""
     path = tmp_path / "mask.png"
     path.write_bytes(content)
     kept, label = read_label(path)
@@ -128,7 +128,7 @@ OPAQUE = np.full((HEIGHT, WIDTH, 4), 255)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (png(changed(ids(255), (2, 3), 256), GREY, 16), "has a class id of 256; expected at most"),
+        (png(changed(ids(255), (2, 3), 256), GREY, 16), "has the class id 256; expected at most"),
         (png(changed(OPAQUE[..., :3], (2, 3, 0), 128), RGB, 8), r"such as \(128, 255, 255\)"),
         (png(changed(OPAQUE, (2, 3, 2), 7), RGBA, 8), r"has colours, such as \(255, 255, 7\)"),
         (png(changed(OPAQUE, (2, 3, 3), 254), RGBA, 8), "has transparent pixels"),
@@ -144,7 +144,7 @@ def test_what_holds_no_ids_is_refused(tmp_path, content, reason):
 
 
 def test_a_file_with_something_before_its_header_is_refused(tmp_path):
-    """Where the header is not in its place, the bit depth would be read from something else."""
+    """If the header is not in its place, other bytes would be read as the bit depth."""
     content = png(ids(3), GREY, 2)
     text = b"\x00\x00\x00\x00tEXt" + struct.pack(">I", zlib.crc32(b"tEXt"))
     with pytest.raises(InputError, match="cannot be read as a mask"):
@@ -152,7 +152,7 @@ def test_a_file_with_something_before_its_header_is_refused(tmp_path):
 
 
 def test_no_damaged_bit_goes_unnoticed(tmp_path):
-    """Pillow does not look at the sums of pixels."""
+    """Pillow does not check the checksums of pixels."""
     content = png(ids(20), GREY, 8)
     start = content.index(b"IDAT") + 4
     for position in range(start, len(content) - 16):
@@ -171,7 +171,7 @@ def test_interlaced_masks(tmp_path, size, color_type, depth):
 
 
 def test_pixels_that_are_missing_are_noticed(tmp_path):
-    """Pillow fills them with zeros, which are a class."""
+    """Pillow fills missing pixels with 0, which is a class."""
     whole, half = (png(ids(20)[:rows], GREY, 8) for rows in (HEIGHT, 2))
     shortened = whole[: whole.index(b"IDAT") - 4] + half[half.index(b"IDAT") - 4 :]
     with pytest.raises(InputError, match="cannot be read as a mask"):
@@ -219,7 +219,7 @@ def test_smoothed_edges_are_named():
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_mask_of_a_photo_that_is_shown_turned(orientation):
     check(np.zeros((4, 6)), orientation=orientation)
-    with pytest.raises(InputError, match="4x6 pixels, and its image 6x4; ") as error:
+    with pytest.raises(InputError, match="4x6 pixels, but its image has 6x4; ") as error:
         check(np.zeros((6, 4)), orientation=orientation)
     assert (f"EXIF orientation {orientation}" in str(error.value)) == (orientation >= 5)
     with pytest.raises(InputError, match="expected the same width x height"):

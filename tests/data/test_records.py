@@ -1,4 +1,4 @@
-"""What all prepared datasets share, with a layout of images in memory."""
+"""Prepared datasets, with a layout of images in memory."""
 
 import contextlib
 import signal
@@ -12,14 +12,15 @@ import pytest
 
 from sassn_jax.data import records, records_builder
 from sassn_jax.data.images import encode_png
+from sassn_jax.data.layout import Layout
 from sassn_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Numbered:
-    """Image number i is i everywhere."""
+class Numbered(Layout):
+    """The pixels of image number i are all i."""
 
     train: int = 5
     class_names: tuple[str, ...] = ("one", "two")
@@ -52,7 +53,7 @@ def files(folder):
 
 @pytest.mark.parametrize("shard_length", [1, 2, 5])
 def test_images_keep_their_order_over_several_files(tmp_path, monkeypatch, shard_length):
-    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", shard_length)
+    monkeypatch.setattr(records_builder, "SHARD_LENGTH", shard_length)
     assert records.prepare("numbered", Numbered(), tmp_path)
     train = load(tmp_path).splits["train"]
     assert numbers(train) == [(f"image_{i}", i) for i in range(5)]
@@ -60,7 +61,7 @@ def test_images_keep_their_order_over_several_files(tmp_path, monkeypatch, shard
 
 
 def test_a_split_of_any_size_is_written_without_tensorflow(tmp_path, monkeypatch):
-    # TFDS sorts what is larger than this with TensorFlow's file system.
+    # TFDS sorts larger splits with TensorFlow.
     from tensorflow_datasets.core import shuffle
 
     monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 0)
@@ -93,7 +94,7 @@ def stop_at(number):
 
 @pytest.mark.parametrize(("number", "left"), [(1, []), (4, []), (6, [".numbered_checked"])])
 def test_a_stopped_run_can_be_run_again(tmp_path, number, left):
-    """It leaves nothing but whole parts that it has checked: of 6 images, the 5 for training."""
+    """It leaves only whole checked parts: 5 of 6 images, those for training."""
     data_dir = tmp_path / "data"
     with pytest.raises(KeyboardInterrupt):
         records.prepare("numbered", Numbered(), data_dir, stop_at(number))
@@ -114,7 +115,7 @@ def test_what_has_been_checked_is_not_checked_again_unless_it_changed(
     for split, ids in layout.splits.items():
         for path in (path for id_ in ids for path in layout.paths(split, id_)):
             path.write_text("1")
-    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)  # parts of 2, 2 and 1, and 1
+    monkeypatch.setattr(records_builder, "SHARD_LENGTH", 2)  # parts of 2, 2 and 1, and 1
     with pytest.raises(KeyboardInterrupt):
         records.prepare("numbered", layout, data_dir, stop_at(5))
 
@@ -154,7 +155,7 @@ class Failing(Numbered):
 def test_after_a_wrong_file_what_was_checked_in_full_parts_is_not_checked_again(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)  # parts of 2, 2 and 1, and 1
+    monkeypatch.setattr(records_builder, "SHARD_LENGTH", 2)  # parts of 2, 2 and 1, and 1
     for expected in ([0, 1, 2, 3, 4], [4], [4]):
         layout = Failing()
         with pytest.raises(InputError, match="image_9: wrong"):
@@ -171,7 +172,7 @@ def test_after_a_wrong_file_what_was_checked_in_full_parts_is_not_checked_again(
     "error", [OSError(28, "No space left on device"), RuntimeError("a mistake of ours")]
 )
 def test_after_another_error_nothing_stays_and_it_is_told_as_it_is(tmp_path, monkeypatch, error):
-    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)
+    monkeypatch.setattr(records_builder, "SHARD_LENGTH", 2)
     with pytest.raises(type(error), match=str(error.args[-1])) as caught:
         records.prepare("numbered", Failing(error=error), tmp_path / "data")
     assert "cannot be written" not in str(caught.value)
@@ -277,7 +278,7 @@ def swap(a, b):
     ],
 )
 def test_damaged_files_are_named_when_a_dataset_is_loaded(tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(records_builder, "_SHARD_LENGTH", 2)
+    monkeypatch.setattr(records_builder, "SHARD_LENGTH", 2)
     records.prepare("numbered", Numbered(), tmp_path)
     (folder,) = (tmp_path / "numbered").iterdir()
     damage(folder)
@@ -286,7 +287,7 @@ def test_damaged_files_are_named_when_a_dataset_is_loaded(tmp_path, monkeypatch,
     assert str(error.value).startswith(str(folder))
     assert str(error.value).endswith(f"; remove {folder} and prepare the dataset again")
     assert "\n" not in str(error.value)
-    # Those who prepare it again are told the same, where it is the descriptions that are damaged.
+    # If the JSON files are damaged, preparing the dataset again raises the same error.
     with contextlib.suppress(InputError):
         assert not records.prepare("numbered", Numbered(), tmp_path)
 

@@ -18,12 +18,12 @@ def splits():
 
 @pytest.fixture(scope="module")
 def examples(splits):
-    """The first scenes of every split."""
+    """Returns the first scenes of every split."""
     return [source[i] for source in splits.values() for i in range(64)]
 
 
 def saturated(image):
-    """Where a colour is strong, and whether it is red or blue there."""
+    """Returns where colours are saturated, and where they are red rather than blue."""
     red, blue = image[..., 0].astype(int), image[..., 2].astype(int)
     return np.abs(red - blue) > 130, red > blue
 
@@ -116,7 +116,7 @@ def test_every_gate_is_far_from_the_signal(examples):
     for one in examples:
         center = np.argwhere(one["label"] == SIGNAL).mean(0)
         gates = np.argwhere((one["label"] == OPEN) | (one["label"] == CLOSED))
-        # Half a pixel for what rounding to whole pixels does to the centre.
+        # The mean of whole pixels may be half a pixel from the centre.
         assert np.hypot(*(gates - center).T).min() >= scenes.CUE_DISTANCE - 0.5
 
 
@@ -125,7 +125,7 @@ def test_signals_are_all_over_the_place(examples):
     assert centers.min() < 15
     assert centers.max() > 80
     kinds = np.array([OPEN in one["label"] for one in examples])
-    # The place tells nothing: means of 96 each, of a spread of some 25 pixels, differ by a few.
+    # The place of the signal does not tell its colour: the mean places differ by a few pixels.
     assert np.abs(centers[kinds].mean(0) - centers[~kinds].mean(0)).max() < 12
 
 

@@ -47,7 +47,7 @@ def test_the_choice_is_the_one_made_on_any_machine():
     assert choose_labeled(ids, "1/4", seed=1).labeled == GOLDEN[1]
 
 
-# The two smallest of `printf SEED:ID | sha256sum`.
+# The ids with the smallest sums by `printf SEED:ID | sha256sum`.
 GOLDEN = {0: ("f", "h"), 1: ("d", "g")}
 
 
@@ -130,7 +130,7 @@ def test_a_file_may_name_images_as_published_lists_do(tmp_path, ids, content):
         (b"images/frame_001.jpg\nframe_001\n", "'frame_001' occurs twice"),
         (b"frame_001\nnobody\n", "'nobody'"),
         (b"frame_001\nframe_001\n", "'frame_001' occurs twice"),
-        (b"\n \n", "no ids"),
+        (b"\n \n", "empty; expected image ids"),
         (b"\xff\xfe\x00", "text"),
     ],
 )
@@ -144,7 +144,7 @@ def test_a_bad_file_of_ids_is_named(tmp_path, content, message):
 
 
 def test_a_line_that_can_be_read_in_two_ways_is_refused(tmp_path):
-    """As the image `1 1`, or as the image `1` with the mask `1`."""
+    """It is the image `1 1`, or the image `1` with the mask `1`."""
     path = tmp_path / "labeled.txt"
     path.write_text("images/1 1\n")
     with pytest.raises(InputError, match="'images/1 1' is not one of"):

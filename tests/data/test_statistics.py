@@ -1,5 +1,6 @@
-"""What is counted in masks, and what is warned of."""
+"""Counts of classes in masks, and warnings."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_counts_by_class():
         turned=1,
     )
     assert total.share(total.pixels[2]) == 4 / 12
-    assert LabelCounts.from_json(json.loads(json.dumps(total.to_json()))) == total
+    assert LabelCounts.from_json(json.loads(json.dumps(dataclasses.asdict(total)))) == total
 
 
 def test_nothing_odd():

@@ -8,7 +8,7 @@ from sassn_jax.errors import InputError
 
 
 class Draws(np.random.Generator):
-    """A generator whose draws are given."""
+    """A generator that returns given numbers."""
 
     def __init__(self, *values):
         super().__init__(np.random.PCG64())
@@ -33,7 +33,7 @@ def example(height, width, seed=0):
 
 
 def naive_scale(image, label, factor):
-    """Pixel by pixel: bilinear and nearest, pixel centres at half integers, edges repeated."""
+    """Scales pixel by pixel, with pixel centres at half integers and repeated edges."""
     height, width = label.shape
     H, W = round(height * factor), round(width * factor)
     scaled, nearest = np.zeros((H, W, 3)), np.zeros((H, W), int)
@@ -120,7 +120,7 @@ def test_a_mirrored_image_is_padded_on_the_same_sides():
 
 @pytest.mark.parametrize("draw", [0.1, 0.9])
 def test_which_pixels_are_filled_is_said_where_asked_for(draw):
-    one = {"image": np.full((5, 9, 3), 7, np.uint8)}  # no mask, nor a pixel that looks filled
+    one = {"image": np.full((5, 9, 3), 7, np.uint8)}  # without a mask
     out = transform(one, (0.0, 0.5, 0.5, draw), crop_size=(8, 7), mark_filled=True)
     assert out["valid"].dtype == bool
     assert out["valid"].shape == (8, 7)
@@ -161,7 +161,7 @@ def test_an_image_without_a_mask_is_ignored_everywhere():
      (-1, "int8", 100), (300, "int64", 255)],
 )  # fmt: skip
 def test_a_label_outside_the_classes_is_an_error(wrong, dtype, ignore_label):
-    """Of one pixel, in or outside the crop; the ignore label is no error."""
+    """One wrong pixel is enough, inside or outside the crop."""
     one = example(9, 12)
     one["label"][3] = ignore_label
     settings = {"crop_size": (4, 4), "num_classes": 5, "ignore_label": ignore_label}

@@ -1,8 +1,6 @@
-"""VOC 2012 with SBD, from small trees in the layout of the published archives."""
+"""VOC 2012 with SBD, from small folders in the published layout."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +40,7 @@ def source(tmp_path, monkeypatch):
 
 @pytest.fixture
 def converted(source):
-    """Another form of the same: no SBD, but its masks converted, those of VOC among them."""
+    """Replaces SBD by converted masks, among them those of VOC."""
     folder = source / VOC / "SegmentationClassAug"
     folder.mkdir()
     for id_ in (*TRAIN, *VAL):
@@ -73,21 +71,21 @@ def check(root, data_dir):
 
 def test_training_images_are_vocs_and_sbds_but_those_of_val(source, tmp_path, capfd):
     steps = []
-    assert voc2012_aug.prepare(source, tmp_path / "data", lambda *step: steps.append(step))
+    assert data.prepare("voc2012_aug", source, tmp_path / "data", lambda *step: steps.append(step))
     assert steps == [(i, 7) for i in range(1, 8)]
     check(source, tmp_path / "data")
-    assert not voc2012_aug.prepare(source, tmp_path / "data")
+    assert not data.prepare("voc2012_aug", source, tmp_path / "data")
     assert capfd.readouterr() == ("", "")
 
 
 def test_converted_masks_give_the_same(converted, tmp_path):
-    assert voc2012_aug.prepare(converted, tmp_path / "data")
+    assert data.prepare("voc2012_aug", converted, tmp_path / "data")
     check(converted, tmp_path / "data")
 
 
 def test_what_systems_leave_in_folders_is_passed_over(converted, tmp_path):
     litter(converted)
-    voc2012_aug.prepare(converted, tmp_path / "data")
+    data.prepare("voc2012_aug", converted, tmp_path / "data")
     check(converted, tmp_path / "data")
 
 
@@ -95,7 +93,7 @@ def test_converted_masks_may_be_those_of_sbd_alone(converted, tmp_path):
     for id_ in OF_VOC:
         (converted / VOC / "SegmentationClassAug" / f"{id_}.png").unlink()
     (converted / VOC / "ImageSets/Segmentation/trainaug.txt").write_text("\n".join(TRAIN))
-    assert voc2012_aug.prepare(converted, tmp_path / "data")
+    assert data.prepare("voc2012_aug", converted, tmp_path / "data")
     check(converted, tmp_path / "data")
 
 
@@ -104,7 +102,7 @@ def test_the_paper_has_10582_training_images_and_1449_for_validation():
 
 
 def test_classes_and_colours_are_those_of_voc(source, tmp_path):
-    voc2012_aug.prepare(source, tmp_path)
+    data.prepare("voc2012_aug", source, tmp_path)
     info = data.load("voc2012_aug", tmp_path).info
     assert info.num_classes == 21
     assert info.class_names[:2] == ("background", "aeroplane")
@@ -243,7 +241,7 @@ def no_folder_of_masks(root):
 def test_a_bad_source_is_named_in_one_line_and_nothing_is_written(source, tmp_path, damage):
     name = damage(source)
     with pytest.raises(InputError) as error:
-        voc2012_aug.prepare(source, tmp_path / "data")
+        data.prepare("voc2012_aug", source, tmp_path / "data")
     assert str(error.value).startswith(f"{source / name}:")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "data").exists()
@@ -268,30 +266,30 @@ def stray_file(root):
 def test_bad_converted_masks_are_named(converted, tmp_path, damage):
     name = damage(converted)
     with pytest.raises(InputError) as error:
-        voc2012_aug.prepare(converted, tmp_path / "data")
+        data.prepare("voc2012_aug", converted, tmp_path / "data")
     assert str(error.value).startswith(f"{converted / VOC / 'SegmentationClassAug' / name}:")
     assert not (tmp_path / "data").exists()
 
 
 def extra_mask(root):
-    """Of no image."""
+    """A mask without an image."""
     masks = root / VOC / "SegmentationClassAug"
     (masks / "backup.png").write_bytes((masks / f"{TRAIN[0]}.png").read_bytes())
-    return f"{root / IMAGES / 'backup.jpg'}: no such file, but in the lists for train or among SBD"
+    return f"{root / IMAGES / 'backup.jpg'}: no such file, but its id is in the lists for train or"
 
 
 def extra_image(root):
-    """With a mask of SBD: only a list of all tells."""
+    """An image with a mask of SBD; only a list of all images shows that it is superfluous."""
     extra_mask(root)
     (root / IMAGES / "backup.jpg").write_bytes((root / IMAGES / f"{TRAIN[0]}.jpg").read_bytes())
-    return "which ones are too many can be told only with a list of all in"
+    return "to see which images are too many, put a list of all in"
 
 
 @pytest.mark.parametrize("damage", [extra_mask, extra_image])
 def test_images_that_are_too_many_are_named(converted, tmp_path, damage):
     reason = damage(converted)
     with pytest.raises(InputError) as error:
-        voc2012_aug.prepare(converted, tmp_path / "data")
+        data.prepare("voc2012_aug", converted, tmp_path / "data")
     assert reason in str(error.value)
 
 
@@ -299,7 +297,7 @@ def test_images_of_sbd_that_a_list_of_all_has_not_are_named(source, tmp_path, mo
     (source / VOC / "ImageSets/Segmentation/trainaug.txt").write_text("\n".join(TRAIN[:-1]))
     monkeypatch.setattr(voc2012_aug, "SPLIT_SIZES", {"train": len(TRAIN) - 1, "val": len(VAL)})
     with pytest.raises(InputError) as error:
-        voc2012_aug.prepare(source, tmp_path / "data")
+        data.prepare("voc2012_aug", source, tmp_path / "data")
     assert f"trainaug.txt: {TRAIN[-1]}" in str(error.value)
 
 
@@ -307,16 +305,24 @@ def test_several_missing_files_are_counted_and_the_first_are_named(source, tmp_p
     for id_ in ("2009_000001", "2008_000002", "2008_000003", "2008_000009", "2008_000008"):
         (source / CLS / f"{id_}.mat").unlink()
     with pytest.raises(InputError) as error:
-        voc2012_aug.prepare(source, tmp_path / "data")
+        data.prepare("voc2012_aug", source, tmp_path / "data")
     assert str(error.value).startswith(f"{source / CLS / '2008_000002.mat'}: no such file")
     assert "(5 such: 2008_000002.mat, 2008_000003.mat, 2008_000008.mat, ...)" in str(error.value)
 
 
-@pytest.mark.parametrize("sizes", [{"train": 6, "val": 2}, {"train": 5, "val": 1}])
-def test_other_counts_are_refused(source, tmp_path, monkeypatch, sizes):
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"train": 6, "val": 2}, "5 images for train; expected 6: VOC's "),
+        ({"train": 5, "val": 1}, "2 images for val; expected 1: VOC's "),
+        (voc2012_aug.SPLIT_SIZES, "5 images for train; expected 10582: VOC's "),
+    ],
+)
+def test_other_counts_are_refused(source, tmp_path, monkeypatch, sizes, message):
     monkeypatch.setattr(voc2012_aug, "SPLIT_SIZES", sizes)
     with pytest.raises(InputError) as error:
-        voc2012_aug.prepare(source, tmp_path / "data")
+        data.prepare("voc2012_aug", source, tmp_path / "data")
+    assert str(error.value).startswith(f"{source}: {message}")
     assert "have 2 of 1464 for train and 2 of 1449 for val, and 3 of 9118" in str(error.value)
     assert not (tmp_path / "data").exists()
 
@@ -342,7 +348,7 @@ def pictured(folder, suffix):
 
 def nowhere(root):
     path = root / VOC / "ImageSets/Segmentation/trainaug.txt"
-    return f"which ones are missing can be told only with a list of all in {path}"
+    return f"to see which images are missing, put a list of all in {path}"
 
 
 @pytest.mark.parametrize(
@@ -363,7 +369,7 @@ def test_missing_images_are_named_where_the_archives_tell_of_them(
     expected = tell(source)
     monkeypatch.setattr(voc2012_aug, "SPLIT_SIZES", {"train": 6, "val": 2})
     with pytest.raises(InputError) as error:
-        voc2012_aug.prepare(source, tmp_path / "data")
+        data.prepare("voc2012_aug", source, tmp_path / "data")
     assert f"3 of 9118 have a mask of SBD alone; {expected}" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -371,19 +377,5 @@ def test_missing_images_are_named_where_the_archives_tell_of_them(
 def test_without_scipy_it_says_what_to_install(source, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     with pytest.raises(InputError, match=r"\.mat: SciPy, .* pip install 'sassn_jax\[voc\]'"):
-        voc2012_aug.prepare(source, tmp_path / "data")
-    assert not (tmp_path / "data").exists()
-
-
-def test_the_command_stops_at_other_counts_with_exit_code_2(source, tmp_path):
-    flags = ("--dataset=voc2012_aug", f"--source={source}", f"--data_dir={tmp_path / 'data'}")
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.prepare", *flags],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"prepare: {source}: 5 images for train; expected 10582: VOC's ")
-    assert done.stderr.count("\n") == 1
+        data.prepare("voc2012_aug", source, tmp_path / "data")
     assert not (tmp_path / "data").exists()

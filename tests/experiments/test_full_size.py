@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from sassn_jax import data
 from sassn_jax.data import cityscapes, voc2012_aug
 from tests.data import published_cityscapes, published_voc
 
@@ -98,7 +99,7 @@ def test_voc(tmp_path, monkeypatch, capsys):
     sizes = {"train": len(published_voc.TRAIN), "val": len(published_voc.VAL)}
     monkeypatch.setattr(voc2012_aug, "SPLIT_SIZES", sizes)
     published_voc.write(tmp_path / "source", size=(375, 500))
-    voc2012_aug.prepare(tmp_path / "source", tmp_path / "data")
+    data.prepare("voc2012_aug", tmp_path / "source", tmp_path / "data")
     check_run("voc", 21, tmp_path / "data", tmp_path, capsys)
 
 
@@ -106,5 +107,5 @@ def test_voc(tmp_path, monkeypatch, capsys):
 def test_cityscapes(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cityscapes, "CITIES", published_cityscapes.CITIES)
     published_cityscapes.write(tmp_path / "source", size=cityscapes.IMAGE_SIZE)
-    cityscapes.prepare(tmp_path / "source", tmp_path / "data", name="cityscapes_512x1024")
+    data.prepare("cityscapes_512x1024", tmp_path / "source", tmp_path / "data")
     check_run("cityscapes", 19, tmp_path / "data", tmp_path, capsys)

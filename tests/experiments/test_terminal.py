@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sassn_jax.data import folder
+from sassn_jax import data
 
 ROOT = Path(__file__).parents[2]
 CLASSES = ("[/red]", "[bold]sky", ":smile:", "Straße")
@@ -53,7 +53,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(np.zeros(shape, np.uint8)).save(source / kind / f"{id_}.png")
     for name, lines in {"classes": CLASSES, "train": "ab", "val": "c"}.items():
         (source / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
-    folder.prepare(source, home / "data")
+    data.prepare("folder", source, home / "data")
     (home / "ids.txt").write_text("a\nb\n")
     (home / "recipe.py").write_text((ROOT / "configs" / "scenes.py").read_text())
     return home

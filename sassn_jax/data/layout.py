@@ -1,0 +1,67 @@
+"""What `prepare` must know of a dataset: which images there are, and how to read each."""
+
+import abc
+import hashlib
+from collections.abc import Callable, Mapping
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from sassn_jax.data.checked_parts import stamp
+
+Progress = Callable[[int, int], None]  # is called with the number of images done, and of all
+SOURCE = ("class_names", "ids", "files")  # the keys of `Layout.describe`
+
+
+class Layout(abc.ABC):
+    """A dataset in the form in which it is published. Its lists have been read, its images not.
+
+    Attributes:
+      class_names: in order of class id.
+      splits: ids of the images of each split.
+    """
+
+    class_names: tuple[str, ...]
+    splits: Mapping[str, tuple[str, ...]]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line for each decision about the masks that the user should know of."""
+        return ()
+
+    @abc.abstractmethod
+    def paths(self, split: str, id_: str) -> tuple[Traversable, Traversable]:
+        """Returns the files that an image and its mask are made from."""
+
+    @abc.abstractmethod
+    def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
+        """Reads and checks an image and its mask.
+
+        Returns:
+          The contents of a JPEG or PNG file, and of a PNG file of class ids.
+
+        Raises:
+          InputError: if a file is missing or damaged, if the mask has another size than the image,
+            or if it has an id that is not allowed. The message names the file.
+        """
+
+    def examined(self, progress: Progress) -> "Layout":
+        """Returns the layout after decisions that need a look at the masks. Comes before `read`."""
+        del progress
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what identifies the source, as JSON can hold it.
+
+        These are `class_names`, the `ids` of each split, and as `files` a hash of the names and
+        sizes of all files.
+        """
+        files = hashlib.sha256()
+        for split, ids in self.splits.items():
+            for id_ in ids:
+                for path in self.paths(split, id_):
+                    files.update(f"{path.name} {stamp(path)[1]}\n".encode())
+        return {
+            "class_names": list(self.class_names),
+            "ids": {split: list(ids) for split, ids in self.splits.items()},
+            "files": files.hexdigest(),
+        }

@@ -1,0 +1,75 @@
+"""Lists of image ids, and the folders that hold the files of those ids."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from sassn_jax.errors import InputError
+from sassn_jax.files import read_lines
+
+# What macOS and Windows leave in folders, besides names that begin with a dot.
+_OF_SYSTEMS = {"Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX"}
+
+
+def read_list(
+    path: Path, what: str, clean: Callable[[str], str] = lambda entry: entry
+) -> tuple[str, ...]:
+    """Reads a list of one entry per line, and applies `clean` to each line.
+
+    Raises:
+      InputError: if the file is missing, empty or not text, or has an entry twice. `what` says in
+        the message what the entries are.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected a list of {what}, one per line")
+    try:
+        lines = read_lines(path)
+    except ValueError:
+        raise InputError(f"{path}: not a text file; expected {what}, one per line") from None
+    if not lines:
+        raise InputError(f"{path}: empty; expected {what}, one per line")
+    seen: dict[str, None] = {}
+    for entry in map(clean, lines):
+        if entry in seen:
+            raise InputError(f"{path}: {entry!r} occurs twice; expected each of the {what} once")
+        seen[entry] = None
+    return tuple(seen)
+
+
+def check_folder(
+    folder: Path, suffix: str, ids: Collection[str], lists: str, others: bool = False
+) -> None:
+    """Checks that a folder has a file `ID` + `suffix` for each id, and unless `others`, no others.
+
+    Raises:
+      InputError: names the first files that are missing or superfluous, how many there are, and the
+        `lists` that the ids are from.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected ID{suffix} for each id in {lists}")
+    expected = {f"{id_}{suffix}" for id_ in ids}
+    found = {path.name for path in folder.iterdir() if not is_of_system(path.name)}
+    if missing := expected - found:
+        raise InputError(
+            f"{folder / min(missing)}: no such file, but its id is in {lists}"
+            f"{name_several(missing)}"
+        )
+    if not others and (extra := found - expected):
+        raise InputError(
+            f"{folder / min(extra)}: its id is not in {lists}{name_several(extra)}; remove the "
+            "file, or complete the list"
+        )
+
+
+def is_of_system(name: str) -> bool:
+    """Whether a file was left by an operating system, such as `.DS_Store`, `._1.png`, `Thumbs.db`.
+
+    Every name that begins with a dot counts as such.
+    """
+    return name.startswith(".") or name in _OF_SYSTEMS
+
+
+def name_several(names: Collection[str]) -> str:
+    """Returns " (COUNT such: FIRST, SECOND, THIRD, ...)" for a message; nothing for one name."""
+    first = ", ".join(sorted(names)[:3])
+    more = ", ..." if len(names) > 3 else ""
+    return f" ({len(names)} such: {first}{more})" if len(names) > 1 else ""

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_flags
 from rich.table import Table
 
-from experiments import command
+from sassn_jax.commands import command
 from sassn_jax.errors import InputError
 from sassn_jax.terminal import make_console
 

@@ -9,8 +9,8 @@ from absl import flags
 from rich.table import Table
 
 from configs import demo as demo_config
-from experiments import command
 from experiments.pictures import write_headed_table
+from sassn_jax.commands import command
 from sassn_jax.terminal import make_console
 
 METHODS = ("supervised", "advsemiseg", "sassn")

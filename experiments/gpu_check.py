@@ -23,12 +23,13 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from experiments import command, described_gpu
+from experiments import described_gpu
 from experiments.described_gpu import attention, verdicts
 from experiments.described_gpu.attention import Case, Outcome
 from experiments.described_gpu.verdicts import MIB
 from pallas_kernels.position_attention.shapes import SHAPES as NAMED_SHAPES
 from pallas_kernels.position_attention.shapes import AttentionShape
+from sassn_jax.commands import command
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.terminal import make_console

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command
+from sassn_jax.commands import command
 from sassn_jax.terminal import make_console
 
 _TABLE = flags.DEFINE_string("table", None, "1, 2, 3, 4, 5, stability or distance.", required=True)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import command
+from sassn_jax.commands import command
 
 ROOT = Path(__file__).parents[2]
 TINY = (

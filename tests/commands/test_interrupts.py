@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from experiments import command
+from sassn_jax.commands import command
 
 
 def test_an_interrupt_in_a_callback_of_the_collector_is_heard(monkeypatch):
-    monkeypatch.setattr(sys, "unraisablehook", command._hear_again)
+    monkeypatch.setattr(sys, "unraisablehook", command._raise_interrupt_again)
     calls = []
 
     def callback(phase, info):
@@ -57,7 +57,7 @@ def test_a_stopped_command_says_how_it_goes_on_if_it_does(monkeypatch, capsys, a
 
 
 def test_what_another_thread_could_not_raise_stops_nothing(monkeypatch):
-    monkeypatch.setattr(sys, "unraisablehook", command._hear_again)
+    monkeypatch.setattr(sys, "unraisablehook", command._raise_interrupt_again)
 
     class Interrupting:
         def __del__(self):

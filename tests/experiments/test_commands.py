@@ -150,8 +150,8 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
             "a: expected a number",
         ),
         ("train", ["--config=configs/scenes.py", "--nonsense"], "nonsense"),
-        ("train", ["--config=configs/scenes.py:labels=2"], "labels='2': expected a fraction"),
-        ("train", ["--config=configs/camvid.py"], "experiments.prepare"),
+        ("train", ["--config=configs/scenes.py:labels=2"], "--config.labels='2': expected a"),
+        ("train", ["--config=configs/camvid.py"], "prepare --dataset=camvid"),
         ("train", [], "--config: not given; see --help"),
         ("evaluate", [], "no config.json"),
         (

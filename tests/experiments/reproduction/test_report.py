@@ -96,7 +96,7 @@ def test_other_data_stand_alone(tmp_path):
     assert "paper" not in line_of(text, "SN")
     assert "37.50 ± 17.68 (2)" in line_of(text, "SA2")
     assert "[1]" not in text
-    assert "Not the data of the paper" in text
+    assert "of other data" in text
 
 
 def test_a_run_in_two_parts_does_not_count_in_the_time(tmp_path):

@@ -1,10 +1,10 @@
-"""Times what training spends its time on.
+"""Times the training step, and position attention alone.
 
     python -m experiments.benchmark step --config=configs/NAME.py
     python -m experiments.benchmark attention [--shapes=voc_sa1,1x8385x64x512] [--dtypes=bfloat16]
 
-`step` times a training step, `attention` every implementation of position attention. Where PyTorch
-is installed, its version runs in turn with ours.
+`step` times a training step, `attention` each implementation of position attention. If PyTorch is
+installed, the same is timed in PyTorch, in turn with ours.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from sassn_jax.commands import command
 from sassn_jax.errors import InputError
 from sassn_jax.terminal import make_console
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "step: as for experiments.train.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "step: as for sassn train.")
 _STEPS = flags.DEFINE_integer("steps", 10, "How many times each thing is timed.", 1)
 _SHAPES = flags.DEFINE_list(
     "shapes", None, "attention: named shapes, or batch x positions x qk_width x v_width; all named."

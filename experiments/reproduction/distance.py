@@ -21,8 +21,8 @@ from sassn_jax.files import replacing, write_json
 from sassn_jax.training.evaluate_run import Run, load_run
 from sassn_jax.training.setup import make_normalize
 
-# Edges of the bins in pixels. The nearest gates are 22 pixels away (CUE_DISTANCE / sqrt(2), less the
-# signal's radius); a scene is 96 wide. The outer bins are wide since they have few gates.
+# Edges of the bins in pixels. The nearest gates are 22 pixels away (CUE_DISTANCE / sqrt(2), less
+# the signal's radius); a scene is 96 wide. The outer bins are wide since they have few gates.
 EDGES = (16, *range(32, 73, 8), 96)
 FILE = "distance.json"
 SPLIT = "test"
@@ -32,8 +32,8 @@ SHARE = "right, of the pair's pixels"
 TOLD_APART = "right, of those called one of the pair"
 
 # Numbers of pixels of the look-alike pair, by distance: `right`, `called` one of the pair (right or
-# not) and all (`pixels`). `scenes` is the number of scenes that they are in: the pixels of one scene
-# share a cue, so they are right or wrong together.
+# not) and all (`pixels`). `scenes` is the number of scenes that they are in: all pixels of one
+# scene share a cue, so they are right or wrong together.
 Counts = dict[str, Int[np.ndarray, " bins"]]
 Shares = Float[np.ndarray, "runs bins"]  # NaN where there are no pixels
 
@@ -173,9 +173,9 @@ def _markdown(
     names = list(shares[SHARE])
     parts = [
         f"# {title}: scenes, split {SPLIT}",
-        "Share of right pixels: of all pixels of the pair, then of those that are called one of the "
-        "pair, of which a guess has a half. Mean ± sample standard deviation (runs), by distance in "
-        "pixels from the nearest pixel of the signal, the larger of rows and columns.",
+        "Share of right pixels: of all pixels of the pair, then of those that are called one of "
+        "the pair, of which a guess has a half. Mean ± sample standard deviation (runs), by "
+        "distance in pixels from the nearest pixel of the signal, the larger of rows and columns.",
         grid(
             ["distance", "pixels", "scenes", *names, *(f"{name}, of the pair" for name in names)],
             rows,

@@ -1,4 +1,4 @@
-"""Runs one cell: trains and scores it, and says what came of it."""
+"""Runs one cell: trains it, scores it, and returns its result."""
 
 import contextlib
 import datetime
@@ -21,9 +21,9 @@ from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.evaluate_run import evaluate_run
 from sassn_jax.training.loop import train_and_evaluate
 
-VALIDATED = "eval_val.json"  # of the last step, by which recipes are chosen
-BEGUN = "begun.json"  # there while a process works on a cell, and if it was killed
-DEATHS = 3  # of processes that came no further one after the other: the cell has failed
+VALIDATED = "eval_val.json"  # scores of the last step on val
+BEGUN = "begun.json"  # exists while a process runs a cell, and after it was killed
+DEATHS = 3  # processes killed in a row at the same step, after which the cell has failed
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -31,11 +31,11 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
     """Trains and scores a cell.
 
     Returns:
-      What is to be recorded; with `error` and `error_kind` in place of scores if it failed.
-      `resumed_at` is the step that an earlier call had come to, whose time is not in `seconds`.
+      The result to record; `error` and `error_kind` take the place of scores if the cell failed.
+      `resumed_at` is the step that an earlier call had reached, whose time is not in `seconds`.
 
     Raises:
-      OccupiedError: if another process is still at work in the folder.
+      OccupiedError: if another process works in the folder.
     """
     began = time.perf_counter()
     result: dict[str, Any] = {
@@ -61,19 +61,19 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
         result |= {"health": results.last_health(workdir), **_environment()}
     except OccupiedError:
         raise
-    except Exception as error:  # whatever it is, the other cells can do without this one
+    except Exception as error:  # of any kind: the other cells do not need this one
         result |= failure(error)
     return result | {"seconds": time.perf_counter() - began}
 
 
 def failure(error: Exception) -> dict[str, str]:
-    """Returns what is recorded of a cell that failed."""
+    """Returns what the result of a failed cell says of the error."""
     reason = " ".join(str(error).split()) or "no reason given"
     return {"error": reason[:500], "error_kind": type(error).__name__}
 
 
 def _latest_step(workdir: Path) -> int:
-    """The step that an earlier call has come to."""
+    """Returns the step that an earlier call has reached."""
     if not (workdir / "checkpoints").is_dir():
         return 0
     with Checkpoints(workdir, read_only=True) as checkpoints:
@@ -82,23 +82,23 @@ def _latest_step(workdir: Path) -> int:
 
 @contextlib.contextmanager
 def _counting_deaths(workdir: Path, step: int, began: str) -> Iterator[None]:
-    """Leaves a file while a cell is run from a step, which nobody removes if the process is killed.
+    """Keeps a file while a cell is run; the file stays if the process is killed.
 
     Raises:
-      UnfitError: if several were, one after the other, and the last came no further.
+      UnfitError: if several processes in a row were killed before they came beyond `step`.
     """
     before = results.read(workdir, BEGUN)
     deaths = 0 if before is None else 1 + before["deaths"] * (before["step"] == step)
     if deaths >= DEATHS:
         raise UnfitError(
-            f"{deaths} processes were killed at it, and came no further than step {step}; is "
-            f"memory short? Remove {workdir / BEGUN}, and it is tried again"
+            f"{deaths} processes in a row were killed at step {step}; is memory short? Remove "
+            f"{workdir / BEGUN} to try again"
         )
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / BEGUN, {"step": step, "deaths": deaths, "began": began})
     try:
         yield
-    except OccupiedError:  # by a process that may yet be killed
+    except OccupiedError:  # the process at work there may yet be killed
         raise
     except BaseException:
         _remove_own(workdir / BEGUN, began)
@@ -107,7 +107,7 @@ def _counting_deaths(workdir: Path, step: int, began: str) -> Iterator[None]:
 
 
 def _remove_own(path: Path, began: str) -> None:
-    """Unless a process that has taken the cell over has written it anew."""
+    """Removes the file unless a process that took the cell over has replaced it."""
     with contextlib.suppress(OSError):
         if (results.read(path.parent, path.name) or {}).get("began") == began:
             path.unlink()
@@ -115,7 +115,7 @@ def _remove_own(path: Path, began: str) -> None:
 
 def _train_and_score(workdir: Path, config: ConfigDict, split: str) -> dict[str, Any]:
     train_and_evaluate(config, workdir)
-    scoring = {  # which may be another than that of the call in which the training began
+    scoring = {  # may have changed since the call in which training began
         "data_dir": config.data_dir,
         "eval_batch_size": config.eval_batch_size,
         **{f"eval.{name}": value for name, value in config.eval.items()},
@@ -139,7 +139,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Model of the CPU, and how many of its cores this process may use."""
+    """Returns the model of the CPU, and how many of its cores this process may use."""
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):  # off Linux
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from configs.common import METHODS
@@ -36,7 +37,7 @@ MADE_OF = (  # fields that a cell sets, and --set may not
     "model.backbone",
 )
 # Fields that some methods or heads set; --set may set them for the others.
-OF_SOME = ("model.aspp_rates", "loss.discriminator_fake", "loss.adv_from_start")
+OF_SOME = {"model.aspp_rates", "loss.discriminator_fake", "loss.adv_from_start"}
 # Overrides that do not change the result. (`log_every` does: a run's health is judged by its last
 # losses, which are means over the steps since the one before.)
 HOW = {"loader_workers", "eval_batch_size"}
@@ -118,7 +119,11 @@ class Recipe:
                 "and prepare it anew"
             )
         for cell in cells:
-            self._check_overrides(cell)
+            own = {*METHODS.get(cell.method, {}), *(["model.aspp_rates"] if cell.head else [])}
+            for field in self.overrides.keys() & own & OF_SOME:
+                raise InputError(
+                    f"--set={field}: {cell.name} is made of this; leave such cells out by --cells"
+                )
         configs = [self.config(cell) for cell in cells]
         for one in {config.model.backbone: config for config in (config, *configs)}.values():
             if one.model.weights:
@@ -142,13 +147,6 @@ class Recipe:
     def weights_of(self, cell: Cell) -> str:
         """Returns the name of the file that a cell's run starts from, or `RANDOM`."""
         return Path(self.config(cell).model.weights).name or RANDOM
-
-    def _check_overrides(self, cell: Cell) -> None:
-        own = {*METHODS.get(cell.method, {}), *(["model.aspp_rates"] if cell.head else [])}
-        for field in self.overrides.keys() & own & set(OF_SOME):
-            raise InputError(
-                f"--set={field}: {cell.name} is made of this; leave such cells out by --cells"
-            )
 
     def _has_weights(self, config: ConfigDict) -> bool:
         asked = RANDOM in (self.weights.get(""), self.weights.get(config.model.backbone))
@@ -186,18 +184,16 @@ def scored_split(dataset: str) -> str:
 
 
 def _update(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
+    known = traverse_util.flatten_dict(config.to_dict(), sep=".")
     for field, value in overrides.items():
-        *path, name = field.split(".")
-        part: Any = config
-        for step in path:
-            part = part.get(step) if isinstance(part, ConfigDict) else None
-        if not isinstance(part, ConfigDict) or name not in part:
+        if field not in known:
             raise InputError(f"--set: there is no field {field}; see configs/common.py")
         try:
-            part[name] = value
+            config.update_from_flattened_dict({field: value})
         except (TypeError, ValueError):
             raise InputError(
-                f"--set={field}={value}: expected a value of the type of the recipe's {part[name]}"
+                f"--set={field}={value}: expected a value of the type of the recipe's "
+                f"{known[field]}"
             ) from None
 
 

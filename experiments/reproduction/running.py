@@ -1,6 +1,7 @@
 """Runs one cell: trains it, scores it, and returns its result."""
 
 import contextlib
+import dataclasses
 import datetime
 import importlib.metadata
 import os
@@ -40,12 +41,7 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
     began = time.perf_counter()
     result: dict[str, Any] = {
         "cell": cell.name,
-        "dataset": cell.dataset,
-        "method": cell.method,
-        "head": cell.head,
-        "labels": cell.labels,
-        "discriminator_lr_multiple": cell.discriminator_lr_multiple,
-        "seed": cell.seed,
+        **dataclasses.asdict(cell),
         "changes": recipe.changes,
         "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
     }
@@ -96,21 +92,17 @@ def _counting_deaths(workdir: Path, step: int, began: str) -> Iterator[None]:
         )
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / BEGUN, {"step": step, "deaths": deaths, "began": began})
+    is_occupied = False
     try:
         yield
     except OccupiedError:  # the process at work there may yet be killed
+        is_occupied = True
         raise
-    except BaseException:
-        _remove_own(workdir / BEGUN, began)
-        raise
-    _remove_own(workdir / BEGUN, began)
-
-
-def _remove_own(path: Path, began: str) -> None:
-    """Removes the file unless a process that took the cell over has replaced it."""
-    with contextlib.suppress(OSError):
-        if (results.read(path.parent, path.name) or {}).get("began") == began:
-            path.unlink()
+    finally:
+        with contextlib.suppress(OSError):
+            is_own = (results.read(workdir, BEGUN) or {}).get("began") == began
+            if is_own and not is_occupied:  # no process that took the cell over has replaced it
+                (workdir / BEGUN).unlink()
 
 
 def _train_and_score(workdir: Path, config: ConfigDict, split: str) -> dict[str, Any]:

@@ -51,7 +51,7 @@ assert int(state.step) == 3, state.step
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Runs a program that must succeed, and returns what it prints."""
-    # The environment is that of a newcomer, who has neither the checkout nor the settings of tests.
+    # Without the path to the checkout that tests may have been given.
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     result = subprocess.run(
         command,

@@ -10,11 +10,13 @@ import pytest
 from sassn_jax.commands import VERBS
 
 ROOT = Path(__file__).parents[2]
+# With -P, as in a script that pip has made, the working folder is not on the path.
+SASSN = ("-P", "-c", "from sassn_jax.commands import main; main()")
 
 
-def run(*words, program=("-c", "from sassn_jax.commands import main; main()")):
+def run(*words, program=SASSN, cwd=ROOT):
     return subprocess.run(
-        [sys.executable, *program, *words], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, *program, *words], cwd=cwd, capture_output=True, text=True, check=False
     )
 
 
@@ -67,3 +69,12 @@ def test_mistakes_name_the_flag(tmp_path):
         result = run(*words)
         assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
         assert result.stderr.startswith(line), result.stderr
+
+
+def test_a_config_can_import_its_neighbours(tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "shared.py").write_text("from ml_collections import ConfigDict")
+    recipe = "from recipes.shared import ConfigDict\ndef get_config(_): return ConfigDict()"
+    (tmp_path / "recipes" / "mine.py").write_text(recipe)
+    result = run("train", "--config=recipes/mine.py", cwd=tmp_path)
+    assert result.stderr == "sassn train: --workdir: not given; see --help\n"

@@ -74,7 +74,7 @@ def test_mistakes_name_the_flag(tmp_path):
 def test_a_config_can_import_its_neighbours(tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "shared.py").write_text("from ml_collections import ConfigDict")
-    recipe = "from recipes.shared import ConfigDict\ndef get_config(_): return ConfigDict()"
+    recipe = "from recipes.shared import ConfigDict\ndef get_config(): return ConfigDict()"
     (tmp_path / "recipes" / "mine.py").write_text(recipe)
     result = run("train", "--config=recipes/mine.py", cwd=tmp_path)
     assert result.stderr == "sassn train: --workdir: not given; see --help\n"

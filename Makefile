@@ -4,13 +4,14 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help setup cuda parity test test-slow test-full-size lint demo demo-seeds lock plan gpu-check \
+.PHONY: help setup cuda parity test test-slow test-wheel test-full-size lint demo demo-seeds lock plan gpu-check \
   gpu-environment
 
 help:
 	@echo "make demo        train three methods on generated scenes, with a table and a picture"
 	@echo "make test        the test suite"
 	@echo "make test-slow   the tests that take minutes"
+	@echo "make test-wheel  one of these: the wheel, installed into an empty environment"
 	@echo "make test-full-size  two of these: the paper's recipes for a few steps, with memory and time"
 	@echo "make demo-seeds  the demo's comparison over three seeds (a quarter of an hour)"
 	@echo "make plan        whether a run fits a GPU that need not be there, and how long it takes at the"
@@ -50,6 +51,9 @@ test: setup
 
 test-slow: setup
 	$(RUN) -m pytest -m slow
+
+test-wheel: setup
+	$(RUN) -m pytest -m slow tests/test_wheel.py
 
 # One run at a time: each takes up to 16 GiB.
 test-full-size: setup

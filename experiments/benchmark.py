@@ -1,12 +1,13 @@
-"""Times what training spends its time on.
+"""Times the training step, and position attention alone.
 
     python -m experiments.benchmark step --config=configs/NAME.py
     python -m experiments.benchmark attention [--shapes=voc_sa1,1x8385x64x512] [--dtypes=bfloat16]
 
-`step` times a training step, `attention` every implementation of position attention. Where PyTorch
-is installed, its version runs in turn with ours.
+`step` times a training step, `attention` each implementation of position attention. If PyTorch is
+installed, the same is timed in PyTorch, in turn with ours.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,11 @@ from absl import flags
 from ml_collections import config_flags
 from rich.table import Table
 
-from experiments import command
+from sassn_jax.commands import command
 from sassn_jax.errors import InputError
 from sassn_jax.terminal import make_console
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "step: as for experiments.train.")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "step: as for sassn train.")
 _STEPS = flags.DEFINE_integer("steps", 10, "How many times each thing is timed.", 1)
 _SHAPES = flags.DEFINE_list(
     "shapes", None, "attention: named shapes, or batch x positions x qk_width x v_width; all named."
@@ -28,6 +29,16 @@ _IMPLEMENTATIONS = flags.DEFINE_list(
 )
 _DTYPES = flags.DEFINE_list("dtypes", ["float32", "bfloat16"], "attention: of q, k and v.")
 _OUTPUT = command.define_path("output", "", "File for the figures, JSON; none if empty.")
+
+
+_ATTENTION: dict[str, tuple[str, Callable[[Any], str]]] = {  # figure and format, by heading
+    "forward,\nms": ("forward_seconds", lambda x: f"{x * 1e3:,.1f}"),
+    "both,\nms": ("both_seconds", lambda x: f"{x * 1e3:,.1f}"),
+    "both,\nGFLOP/s": ("both_flops_per_second", lambda x: f"{x / 1e9:,.0f}"),
+    "share of\nthe peak": ("share_of_peak", "{:.0%}".format),
+    "scratch,\nMiB": ("scratch_bytes", lambda x: f"{x / 2**20:,.1f}"),
+    "both / SDPA": ("ratio_to_sdpa", "{:.2f}".format),
+}
 
 
 def step() -> None:
@@ -71,45 +82,24 @@ def attention() -> None:
     command.check_names(_DTYPES, DTYPES)
     result = benchmark_attention(_SHAPES.value, _IMPLEMENTATIONS.value, _DTYPES.value, _STEPS.value)
     console = make_console(soft_wrap=True)
+    reasons = set()
     for case in result["cases"]:
         sizes = "batch {batch}, N {positions}, q and k {qk_width}, v {v_width}".format(**case)
         peak = f"a matmul of 2048 x 2048: {case['peak_flops_per_second'] / 1e9:,.0f} GFLOP/s"
         table = Table(title=f"{case['shape']}: {sizes}, {case['dtype']}; peak, {peak}")
         table.add_column("", no_wrap=True)
-        for text in (
-            "forward,\nms",
-            "both,\nms",
-            "both,\nGFLOP/s",
-            "share of\nthe peak",
-            "scratch,\nMiB",
-            "both / SDPA",
-        ):
+        for text in _ATTENTION:
             table.add_column(text, justify="right")
         for name, figures in case["implementations"].items():
-            table.add_row(name, *_attention_cells(figures))
+            if "unsupported" in figures:
+                reasons.add(f"{name}: {figures['unsupported']}")
+                table.add_row(name, "not here", *["-"] * (len(_ATTENTION) - 1))
+            else:
+                values = ((figures.get(key), text) for key, text in _ATTENTION.values())
+                table.add_row(name, *("-" if x is None else text(x) for x, text in values))
         console.print(table)
-    reasons = {
-        f"{name}: {figures['unsupported']}"
-        for case in result["cases"]
-        for name, figures in case["implementations"].items()
-        if "unsupported" in figures
-    }
     console.print(*sorted(reasons), sep="\n")
     _write(result)
-
-
-def _attention_cells(figures: dict[str, Any]) -> list[str]:
-    if "unsupported" in figures:
-        return ["not here", *["-"] * 5]
-    scratch, ratio = figures["scratch_bytes"], figures.get("ratio_to_sdpa")
-    return [
-        f"{figures['forward_seconds'] * 1e3:,.1f}",
-        f"{figures['both_seconds'] * 1e3:,.1f}",
-        f"{figures['both_flops_per_second'] / 1e9:,.0f}",
-        f"{figures['share_of_peak']:.0%}",
-        "-" if scratch is None else f"{scratch / 2**20:,.1f}",
-        "-" if ratio is None else f"{ratio:.2f}",
-    ]
 
 
 def _write(result: dict[str, Any]) -> None:

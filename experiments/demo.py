@@ -1,4 +1,4 @@
-"""Shows what attention and spectral normalization bring, on generated scenes: `make demo`."""
+"""Shows the gain of attention and spectral normalization on generated scenes: `make demo`."""
 
 import json
 import time
@@ -9,25 +9,26 @@ from absl import flags
 from rich.table import Table
 
 from configs import demo as demo_config
-from experiments import command
-from experiments.pictures import write_headed_table
+from sassn_jax.commands import command
 from sassn_jax.terminal import make_console
 
 METHODS = ("supervised", "advsemiseg", "sassn")
 LABELS = "1/8"
 PICTURED = 4  # test images in the picture
-ENLARGED = 3  # times the size of a scene
+WIDTH = 288  # of an enlarged image in pixels: three times that of a scene
 
 _WORKDIR = command.define_path("workdir", "runs/demo", "Folder of the demo's runs.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each method is trained with.", 1)
 
 
 def main() -> None:
-    """Trains, scores, and shows the three methods; what is there already is not done again."""
+    """Trains, scores and shows the three methods; skips runs that are finished already."""
+    from experiments.pictures import draw_predictions  # after the flags: JAX takes seconds
     from sassn_jax.files import write_json
+    from sassn_jax.training.evaluate_run import load_run
 
     workdir = Path(_WORKDIR.value)
-    console = make_console(soft_wrap=True)  # a command is copied whole
+    console = make_console(soft_wrap=True)  # so that a command can be copied whole
     rows = [
         [_result(workdir / f"seed{seed}" / method, method, seed) for seed in range(_SEEDS.value)]
         for method in METHODS
@@ -35,22 +36,24 @@ def main() -> None:
     write_json(workdir / "demo.json", dict(zip(METHODS, rows, strict=True)))
     console.print(_table(rows))
     picture = workdir / "predictions.png"
-    _draw(workdir / "seed0", picture)
+    runs = ((method, load_run(workdir / "seed0" / method)) for method in METHODS)
+    draw_predictions(picture, runs, "test", lambda count: range(PICTURED), WIDTH)
     console.print(f"{picture}: input, truth, {', '.join(METHODS)}")
     console.print(f"Curves and pictures of the training: .venv/bin/tensorboard --logdir={workdir}")
 
 
 def _result(workdir: Path, method: str, seed: int) -> dict:
-    """Trains and scores one run, unless its result is there; `seconds` counts the last call."""
+    """Trains and scores one run, or reads its result; `seconds` is the time of the last call."""
     from sassn_jax.data.scenes import LOOK_ALIKE
     from sassn_jax.files import write_json
-    from sassn_jax.training.config import check_workdir
+    from sassn_jax.recipes import parse
     from sassn_jax.training.evaluate_run import evaluate_run
     from sassn_jax.training.loop import train_and_evaluate
+    from sassn_jax.training.workdir import Workdir
 
     config = demo_config.get_config(f"method={method},labels={LABELS}")
     config.seed = seed
-    check_workdir(config, workdir)
+    Workdir(workdir).check(parse(config))
     path = workdir / "result.json"
     if path.exists():
         return json.loads(path.read_text())
@@ -58,7 +61,7 @@ def _result(workdir: Path, method: str, seed: int) -> dict:
     train_and_evaluate(config, workdir)
     seconds = time.perf_counter() - began
     scores = evaluate_run(workdir, "test")
-    # A class that was neither there nor predicted has no IoU; the test split has all of them.
+    # These classes have an IoU: the test split has all classes.
     look_alike = float(np.mean([scores["iou"][name] for name in LOOK_ALIKE]))
     result = {"miou": scores["miou"], "look_alike_iou": look_alike, "seconds": seconds}
     write_json(path, result)
@@ -81,21 +84,6 @@ def _table(rows: list[list[dict]]) -> Table:
 def _cell(values: list[float]) -> str:
     spread = f" ({np.std(values, ddof=1):.3f})" if len(values) > 1 else ""
     return f"{np.mean(values):.3f}{spread}"
-
-
-def _draw(workdir: Path, path: Path) -> None:
-    """Writes a row for each of some test images, under headings: input, truth, predictions."""
-    from sassn_jax.training.evaluate_run import load_run
-    from sassn_jax.training.summaries import picture_row
-
-    rows: list[list[np.ndarray]] = [[] for _ in range(PICTURED)]
-    for method in METHODS:
-        run = load_run(workdir / method)
-        for index, row in enumerate(rows):
-            example = run.dataset.splits["test"][index]
-            pictures = picture_row(example, run.predict(example["image"]), run.dataset.info)
-            row.extend(pictures if not row else pictures[2:])
-    write_headed_table(path, ("input", "truth", *METHODS), rows, ENLARGED)
 
 
 if __name__ == "__main__":

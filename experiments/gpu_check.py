@@ -23,12 +23,13 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from experiments import command, described_gpu
+from experiments import described_gpu
 from experiments.attention_shapes import SHAPES as NAMED_SHAPES
 from experiments.attention_shapes import AttentionShape
 from experiments.described_gpu import attention, verdicts
 from experiments.described_gpu.attention import Case, KernelReport, Outcome
 from experiments.described_gpu.verdicts import MIB
+from sassn_jax.commands import command
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.terminal import make_console

@@ -15,8 +15,9 @@ from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
-from experiments import command, described_gpu
+from experiments import described_gpu
 from experiments.described_gpu import planning
+from sassn_jax.commands import command
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.terminal import make_console

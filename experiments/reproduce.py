@@ -1,22 +1,26 @@
-"""Makes a table of the paper anew, and writes it beside the paper's numbers.
+"""Runs what a table of the paper shows, and writes it beside the paper's numbers.
 
     python -m experiments.reproduce --table=2 --data_dir=DATA --weights=FILE --workdir=DIR
     python -m experiments.reproduce --table=5 --dataset=camvid --labels=1/32,1 --workdir=DIR ...
 
 --table is one of 1 to 5, stability (D's learning rate, with and without spectral normalization) or
 distance (what attention sees far away); the last two are of scenes. The runs are in DIR/cells, and
-tables that have one in common share it. Any number of processes may work in one DIR, on any number
-of hosts. The same command goes on where it was stopped, and tries again what failed; the exit code
-is 1 if something did. A run that diverged is a result; remove its result.json to have it anew. One
-that has killed three processes at one step is not tried again until its begun.json is removed. On
-voc, cityscapes and folder nothing starts from random weights unless --weights=random. A folder
-needs a test.txt; with --labels=1 all its masks are used, and its unlabelled images besides.
-DIR/table_NAME.md, .csv and .png have the result, table_NAME_runs.csv each run's scores and metrics,
-figure_3_DATASET.png and figure_4_DATASET.png what the networks make of some images.
+tables share the cells that they have in common. Any number of processes may work in one DIR, on any
+number of hosts.
 
-A cell is DATASET_METHOD_LABELS_seedN: voc_sassn_1-8_seed0. Of voc and cityscapes, tables 1 and 2
-have 126 with three seeds (a third is of methods that the paper does not have), table 3 has 36 of
-these, tables 4 and 5 have 48.
+The same command goes on where it was stopped, and tries again what failed; the exit code is 1 if
+some cell has failed. A run that diverged is a result: remove its result.json to run it again. A
+cell that has killed three processes at one step is not tried again until its begun.json is removed.
+
+On voc, cityscapes and folder, networks start from random weights only with --weights=random. A
+folder needs a test.txt; --labels=1 uses all its masks, and its unlabelled images besides.
+
+DIR/table_NAME.md, .csv and .png hold the result, table_NAME_runs.csv the scores and metrics of each
+run, figure_3_DATASET.png and figure_4_DATASET.png predictions on some images.
+
+A cell is DATASET_METHOD_LABELS_seedN, such as voc_sassn_1-8_seed0. With three seeds, tables 1 and 2
+have 126 cells on voc and cityscapes (a third is of methods that the paper does not have), table 3
+has 36 of these, tables 4 and 5 have 48.
 """
 
 import sys
@@ -24,7 +28,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import command
+from sassn_jax.commands import command
 from sassn_jax.terminal import make_console
 
 _TABLE = flags.DEFINE_string("table", None, "1, 2, 3, 4, 5, stability or distance.", required=True)
@@ -34,19 +38,21 @@ _DATASET = flags.DEFINE_string(
 _WORKDIR = command.define_path("workdir", None, "Folder of the runs.", required=True)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds each cell is run with.", 1)
 _CELLS = flags.DEFINE_list(
-    "cells", [], "Names of the cells to run, with * and ?, such as voc_sassn_1/8_*; all if empty."
+    "cells", [], "Names of the cells to run, such as voc_sassn_1/8_* (with * and ?); all if empty."
 )
 _LABELS = flags.DEFINE_list(
-    "labels", [], "Fractions of labels in place of the table's, for all of its methods."
+    "labels", [], "Fractions of labels in place of the table's own, for all of its methods."
 )
-_DATA_DIR = command.define_path("data_dir", "", "Where experiments.prepare put the dataset.")
+_DATA_DIR = command.define_path("data_dir", "", "Folder where sassn prepare has put the dataset.")
 _WEIGHTS = flags.DEFINE_list(
     "weights",
     [],
-    "File that the recipe's backbone starts from; BACKBONE=FILE for another one; random for none.",
+    "File that the recipe's backbone starts from; BACKBONE=FILE for another; random for none.",
 )
-_SET = flags.DEFINE_multi_string("set", [], "field=value of configs/common.py, for all cells.")
-_REPORT = flags.DEFINE_bool("report", False, "Whether to write the report alone and run nothing.")
+_SET = flags.DEFINE_multi_string(
+    "set", [], "Field of the config and its value, such as num_steps=100, for all cells."
+)
+_REPORT = flags.DEFINE_bool("report", False, "Whether to write the report and run nothing.")
 
 
 def main() -> None:
@@ -63,9 +69,7 @@ def main() -> None:
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"--workdir={workdir}: is a file; expected a folder")
     if _REPORT.value and not (workdir / FOLDER).is_dir():
-        raise InputError(
-            f"--report: {workdir} holds no runs; the same command without it makes them"
-        )
+        raise InputError(f"--report: {workdir} holds no runs; leave out --report to make them")
     table, dataset = tables.find(command.required(_TABLE), _DATASET.value)
     table = table.with_labels(_LABELS.value)
     cells = tables.select(table.cells(dataset, _SEEDS.value), _CELLS.value)
@@ -74,7 +78,7 @@ def main() -> None:
     )
     if not _REPORT.value:
         recipe.check(_LABELS.value, cells)
-    parallel.check_platform()  # here, or each cell would fail of it
+    parallel.check_platform()  # once: otherwise each cell would fail
     report.check(workdir, table, dataset, None if _REPORT.value else recipe, cells)
     say = make_console(soft_wrap=True).print
     failed = 0

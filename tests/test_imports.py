@@ -22,6 +22,7 @@ PARTS = [
     {"conversion"},
     {"methods"},
     {"training"},
+    {"commands"},
 ]
 MODULES = sorted(
     path for folder in ("sassn_jax", "pallas_kernels") for path in (ROOT / folder).rglob("*.py")
@@ -54,6 +55,12 @@ def loaded_after(code):
 def test_importing_the_package_loads_next_to_nothing():
     loaded = loaded_after("import sassn_jax")
     assert "sassn_jax" in loaded
+    assert not loaded & {"tensorflow", "torch", "jax", "flax"}
+
+
+def test_importing_the_commands_does_not_load_jax():
+    loaded = loaded_after("import sassn_jax.commands, sassn_jax.commands.train")
+    assert {"absl", "ml_collections"} <= loaded
     assert not loaded & {"tensorflow", "torch", "jax", "flax"}
 
 

@@ -6,7 +6,6 @@ each round, so it holds on a machine that is busy with other things.
 
 import functools
 import importlib.util
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.attention_shapes import SHAPES, AttentionShape
+from experiments.benchmarks import time_in_turn
 from pallas_kernels.position_attention import position_attention
 from sassn_jax.errors import InputError
 from sassn_jax.training import parallel
@@ -96,8 +96,9 @@ def _time_case(
         runs |= _pytorch(arrays, dtype)
         figures |= {name: {"scratch_bytes": None} for name in runs if name not in figures}
 
-    forward = _seconds({name: run[0] for name, run in runs.items()}, rounds)
-    both = _seconds({_PEAK: _matmul(dtype)} | {x: run[1] for x, run in runs.items()}, rounds)
+    forward = time_in_turn({name: run[0] for name, run in runs.items()}, 1, rounds)
+    timed = {_PEAK: _matmul(dtype)} | {name: run[1] for name, run in runs.items()}
+    both = time_in_turn(timed, 1, rounds)
     operations = 6 * shape.batch * shape.positions**2 * (shape.qk_width + shape.v_width)
     for name in runs:
         seconds = np.array(both[name])
@@ -176,14 +177,3 @@ def _matmul(dtype: str) -> Run:
     x = jnp.ones((_PEAK_SIZE, _PEAK_SIZE), dtype)
     multiply = jax.jit(jnp.matmul)
     return lambda: jax.block_until_ready(multiply(x, x))
-
-
-def _seconds(runs: dict[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Returns the seconds of each run in each round, without the first round."""
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(1 + rounds):
-        for name, run in runs.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
-    return {name: times[1:] for name, times in seconds.items()}

@@ -1,40 +1,47 @@
 """The time of a training step, ours and PyTorch's.
 
-Where PyTorch is installed, the same networks and losses run in it too, step by step in turn with
-ours, so that the ratio holds on a machine that is busy with other things.
+If PyTorch is installed, the same networks and losses run in it too. The two take turns, step by
+step, so that their ratio also holds on a busy machine.
 """
 
+import dataclasses
+import functools
 import importlib.util
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:  # at run time the command parses its flags before JAX is imported
+    from sassn_jax.config import Config
+
+from experiments.benchmarks import time_in_turn
 
 WARM_UP = 2  # steps before the clock runs
 
 
 def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
-    """Times steps with unlabelled images, where the method takes any.
+    """Times training steps, with unlabelled images if the method uses any.
 
     Args:
       config: as for `train_and_evaluate`.
-      steps: how many to time, after a few that are not.
+      steps: how many to time, after a few that are not timed.
 
     Returns:
-      For `ours` and, if it is installed, `torch`: medians in seconds, and images per second; for
-      ours also the time of compilation and the memory of the compiled step. `ratio` is our time
-      over PyTorch's.
+      For `ours` and, if it can be compared, `torch`: the median time of a step in seconds, and
+      images per second; for ours also the time of compilation and the memory of the compiled step.
+      `ratio` is our time over PyTorch's.
     """
     import jax
 
+    from sassn_jax.recipes import parse
     from sassn_jax.training import parallel
-    from sassn_jax.training.loop import jit_step
     from sassn_jax.training.setup import set_up
 
-    setup = set_up(config)
+    setup = set_up(parse(config))
     config = setup.config
-    state = setup.initial_state(config.seed)
+    state = setup.initial_state()
     first = setup.method.unlabeled_from or 0
     batches = setup.batches
     batches.seek(first)
@@ -46,14 +53,14 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
         rivals["torch"] = _torch_step(config, setup, state, host_batch)
 
     began = time.perf_counter()
-    step = jit_step(setup.method, setup.mesh).lower(state, batch).compile()
+    step = parallel.jit_step(setup.method, setup.mesh).lower(state, batch).compile()
     compile_seconds = time.perf_counter() - began
 
     def ours(batch: Any) -> None:
         nonlocal state
         state, _ = jax.block_until_ready(step(state, parallel.put_batch(batch, setup.mesh)))
 
-    # Input is waited for as in training, where nothing but our step gives the loader time.
+    # Without PyTorch in between: as in training, the loader has only the time of our step.
     waits, steps_alone = [], []
     for _ in range(WARM_UP + steps):
         began = time.perf_counter()
@@ -66,14 +73,9 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     waits, steps_alone = waits[WARM_UP:], steps_alone[WARM_UP:]
 
     rivals = {"ours": ours, **rivals}
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    for _ in range(WARM_UP + steps):
-        for name, rival in rivals.items():
-            began = time.perf_counter()
-            rival(host_batch)
-            seconds[name].append(time.perf_counter() - began)
-
-    medians = {name: float(np.median(times[WARM_UP:])) for name, times in seconds.items()}
+    calls = {name: functools.partial(rival, host_batch) for name, rival in rivals.items()}
+    seconds = time_in_turn(calls, WARM_UP, steps)
+    medians = {name: float(np.median(times)) for name, times in seconds.items()}
     images = config.batch_size * len(batch)
     result: dict[str, Any] = {
         name: {"step_seconds": medians[name], "images_per_second": images / medians[name]}
@@ -93,12 +95,12 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     return result
 
 
-def torch_obstacle(config: Any, *, has_unlabeled: bool) -> str | None:
-    """Returns why PyTorch cannot run the same step beside ours, None if it can."""
+def torch_obstacle(config: "Config", *, has_unlabeled: bool) -> str | None:
+    """Returns why the step cannot be compared with PyTorch's, None if it can."""
     import jax
 
     from sassn_jax.methods import METHODS
-    from sassn_jax.methods.adversarial import Adversarial
+    from sassn_jax.methods.adversarial import Adversarial, LossWeights
     from sassn_jax.methods.supervised import Supervised
 
     if not importlib.util.find_spec("torch"):
@@ -111,27 +113,30 @@ def torch_obstacle(config: Any, *, has_unlabeled: bool) -> str | None:
         return "its side has the head deeplabv2 only"
     if config.optimizer.name != "sgd":
         return "its side has the optimizer sgd only (--config.optimizer.name=sgd)"
-    if config.method != "supervised" and config.loss.adv_from_start:
-        return "its side takes unlabelled images from loss.semi_start on (no loss.adv_from_start)"
-    if config.method != "supervised" and config.loss.exclude_filled:
-        return "its side takes all pixels of unlabelled images (no loss.exclude_filled)"
-    if config.method != "supervised" and config.loss.semi_start >= config.num_steps:
-        return "its side wants a step with unlabelled images (loss.semi_start below num_steps)"
-    if config.method != "supervised" and not has_unlabeled:
-        return "its side wants unlabelled images (labels below 1)"
+    if config.method != "supervised":
+        loss = config.settings_of(LossWeights)
+        if loss.adv_from_start:
+            return "its side takes unlabelled images from loss.semi_start on (no adv_from_start)"
+        if loss.exclude_filled:
+            return "its side takes all pixels of unlabelled images (no loss.exclude_filled)"
+        if loss.semi_start >= config.num_steps:
+            return "its side wants a step with unlabelled images (loss.semi_start below num_steps)"
+        if not has_unlabeled:
+            return "its side wants unlabelled images (labels below 1)"
     if config.model.dtype != "float32" or config.model.remat or config.accumulation > 1:
         return "its side is plain: no other model.dtype, no model.remat, no accumulation"
     return None
 
 
-def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[Any], None]:
-    """Returns the same step in PyTorch, from the same weights, in its faster memory format."""
+def _torch_step(config: "Config", setup: Any, state: Any, batch: Any) -> Callable[[Any], None]:
+    """Returns the same step in PyTorch, from the same weights, in the faster memory format."""
     import torch
 
     from experiments import torch_reference as reference
+    from sassn_jax.methods.adversarial import LossWeights
     from sassn_jax.models.resnet import ARCHITECTURES
 
-    model = config.model
+    model, loss = config.model, dataclasses.asdict(config.settings_of(LossWeights))
     architecture = ARCHITECTURES[model.backbone]
     settings = reference.Settings(
         num_steps=config.num_steps,
@@ -140,13 +145,9 @@ def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[An
         weight_decay=config.optimizer.weight_decay,
         new_layers_factor=config.optimizer.new_layer_multiplier,
         discriminator_learning_rate=config.optimizer.discriminator_lr,
-        discriminator_betas=tuple(config.optimizer.discriminator_betas),
+        discriminator_betas=config.optimizer.discriminator_betas,
         poly_power=config.optimizer.poly_power,
-        **{
-            name: value
-            for name, value in config.loss.items()
-            if name not in ("adv_from_start", "exclude_filled")
-        },
+        **{name: loss[name] for name in loss if name not in ("adv_from_start", "exclude_filled")},
     )
 
     def make_step(memory_format: torch.memory_format) -> Callable[[Any], None]:
@@ -155,8 +156,8 @@ def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[An
             stage_sizes=architecture.blocks,
             widths=[architecture.width * 2**stage for stage in range(4)],
             stem_width=architecture.stem,
-            rates=tuple(model.aspp_rates),
-            attention=tuple(model.attention),
+            rates=model.aspp_rates,
+            attention=model.attention,
             qk_reduction=model.qk_reduction,
             norm=model.norm,
             layout=model.layout,
@@ -185,7 +186,7 @@ def _torch_step(config: Any, setup: Any, state: Any, batch: Any) -> Callable[[An
                 half: {name: to_tensor(name, array) for name, array in arrays.items()}
                 for half, arrays in batch.items()
             }
-            reference.train_step(players, tensors, settings, config.loss.semi_start)
+            reference.train_step(players, tensors, settings, loss["semi_start"])
 
         return step
 

@@ -9,15 +9,16 @@ from typing import Any
 from ml_collections import ConfigDict
 from rich.box import SIMPLE
 from rich.table import Table
-from sassn_jax.training.config import resolve
-from sassn_jax.training.validation import least_images
 
 from experiments.described_gpu import training_step
 from experiments.described_gpu.gpus import Gpu
 from experiments.described_gpu.training_step import Step
 from sassn_jax import data, methods
+from sassn_jax.config import Config
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded
+from sassn_jax.models.networks import smallest_batch
+from sassn_jax.recipes import override, parse, resolve
 
 GIB = 2**30
 # The share of a card's memory that a step may take. XLA aims at it too. The rest is for CUDA, the
@@ -48,7 +49,7 @@ class Plan:
       first_step: the step of the last variant as the run begins, without unlabelled images.
     """
 
-    config: ConfigDict
+    config: Config
     gpu: Gpu
     devices: int
     tried: tuple[Variant, ...]
@@ -72,15 +73,16 @@ class Plan:
         return (self.config.num_steps - semi_steps) * first + semi_steps * later
 
 
-def check(config: ConfigDict, devices: int) -> ConfigDict:
-    """Returns a valid config without initial weights.
+def check(fields: ConfigDict, devices: int) -> Config:
+    """Returns the typed config without initial weights.
 
     Raises:
       InputError: the config is not valid, or the devices cannot share its batch.
     """
+    config = parse(fields)
     if expanded(config.model.weights).is_file():  # the file says how the network is laid out
-        config = resolve(config)
-    config = resolve(override(config, {"model.weights": ""}))
+        config, _ = resolve(config)
+    config = override(config, {"model.weights": ""})
     data.class_names(config.dataset, config.data_dir)
     if devices < 1 or config.batch_size % (devices * config.accumulation):
         raise InputError(
@@ -90,7 +92,7 @@ def check(config: ConfigDict, devices: int) -> ConfigDict:
     return config
 
 
-def make_plan(config: ConfigDict, gpu: Gpu, devices: int) -> Plan:
+def make_plan(config: Config, gpu: Gpu, devices: int) -> Plan:
     """Compiles a valid config's step, and its alternatives until one fits."""
     semi_steps = count_semi_steps(config)
     tried: list[Variant] = []
@@ -111,14 +113,7 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def override(config: ConfigDict, switches: Switches) -> ConfigDict:
-    """Returns a copy of a config with some fields changed."""
-    changed = ConfigDict(config.to_dict())
-    changed.update_from_flattened_dict(switches)
-    return changed
-
-
-def alternatives(config: ConfigDict, devices: int) -> list[Switches]:
+def alternatives(config: Config, devices: int) -> list[Switches]:
     """Returns switches that make a config take less memory, the cheapest first.
 
     bfloat16 costs no time. Rematerialisation costs a forward pass and changes no result.
@@ -127,7 +122,7 @@ def alternatives(config: ConfigDict, devices: int) -> list[Switches]:
     """
     bfloat16, remat = {"model.dtype": "bfloat16"}, {"model.remat": True}
     share = config.batch_size // devices
-    most = min(share, config.batch_size // least_images(config.model.head))
+    most = min(share, config.batch_size // smallest_batch(config.model.head))
     pieces = [n for n in range(config.accumulation + 1, most + 1) if share % n == 0]
     ladder: list[dict[str, Any]] = [bfloat16, remat, bfloat16 | remat]
     ladder += [{**bfloat16, **remat, "accumulation": n} for n in pieces]
@@ -150,7 +145,7 @@ def fits(step: Step, gpu: Gpu) -> bool:
     return step.memory <= USABLE * gpu.memory
 
 
-def count_semi_steps(config: ConfigDict) -> int:
+def count_semi_steps(config: Config) -> int:
     """Returns how many steps of a run take unlabelled images."""
     try:
         all_labeled = Fraction(config.labels) == 1
@@ -163,7 +158,7 @@ def count_semi_steps(config: ConfigDict) -> int:
     return max(0, config.num_steps - method.unlabeled_from)
 
 
-def _has_unlabeled(config: ConfigDict) -> bool:
+def _has_unlabeled(config: Config) -> bool:
     """Whether the dataset has images without masks. No published dataset has any."""
     try:
         return data.UNLABELED in data.load(config.dataset, config.data_dir).splits

@@ -9,13 +9,12 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
 from experiments.described_gpu import compiler, hlo, matmuls
 from experiments.described_gpu.gpus import Gpu
 from sassn_jax import data, methods
+from sassn_jax.config import Config
 from sassn_jax.training import parallel
-from sassn_jax.training.loop import jit_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ class Step:
         }
 
 
-def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool) -> Step:
+def compile_step(config: Config, gpu: Gpu, devices: int, *, unlabeled: bool) -> Step:
     """Compiles a config's step.
 
     Args:
@@ -77,7 +76,7 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
         dump = Path(folder)
         program = compiler.compile_for(
             mesh,
-            jit_step(method, mesh),
+            parallel.jit_step(method, mesh),
             state,
             _batch(config, mesh, unlabeled=unlabeled, valid=method.takes_valid),
             dump=dump,
@@ -107,9 +106,7 @@ def compile_step(config: ConfigDict, gpu: Gpu, devices: int, *, unlabeled: bool)
     )
 
 
-def _batch(
-    config: ConfigDict, mesh: Mesh, *, unlabeled: bool, valid: bool = False
-) -> methods.Batch:
+def _batch(config: Config, mesh: Mesh, *, unlabeled: bool, valid: bool = False) -> methods.Batch:
     """Shapes of a batch, split over a mesh."""
     array = functools.partial(jax.ShapeDtypeStruct, sharding=parallel.split(mesh))
     return data.batch_spec(

@@ -1,5 +1,6 @@
-"""The paper's tables, and its two claims, as runs that any number of processes share.
+"""The paper's tables and its two claims, as runs that any number of processes share.
 
-`tables` says which cells a table has, `cells` what a cell is, `claims` who runs it, `running` runs
-it, `results` reads what came of it, and `report` writes that down beside the paper's numbers.
+`tables` lists the cells of each table, `cells` makes a cell's config, `claims` assigns cells to
+processes, `scheduling` and `running` run them, `results` reads their results, and `report` writes
+them beside the paper's numbers.
 """

@@ -1,4 +1,4 @@
-"""A cell of a table: one run, named by what it is made of."""
+"""A cell of a table: one run, whose name says what tells it from others."""
 
 import ast
 import dataclasses
@@ -10,50 +10,49 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flax import traverse_util
 from ml_collections import ConfigDict
 
-from configs.common import METHODS
 from sassn_jax import data
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded
 from sassn_jax.models.networks import BACKBONES
-from sassn_jax.training import config as configuration
-from sassn_jax.training import validation
+from sassn_jax.recipes import METHOD_FIELDS, about_weights, parse
 
 CONFIGS = ("voc", "cityscapes", "camvid", "scenes", "folder")
-FULL_SIZE = ("voc", "cityscapes", "folder")  # whose recipes know both heads
-MADE_OF = (
+FULL_SIZE = ("voc", "cityscapes", "folder")  # configs that take `backbone=`
+MADE_OF = (  # fields that a cell sets, and --set may not
     "dataset",
     "method",
     "labels",
     "seed",
     "data_dir",
     "model.weights",
-    # What one method has and another has not.
+    # Fields that tell one method from another.
     "model.attention",
     "model.spectral_norm",
     "model.head",
     "model.backbone",
 )
-# What some method or head has of its own, and a call may set for others.
-OF_SOME = ("model.aspp_rates", "loss.discriminator_fake", "loss.adv_from_start")
-# Overrides that nothing depends on. (How often is logged, scored and saved does matter: the last
-# losses of a run, by which its health is judged, are means since then.)
+# Fields that some methods or heads set; --set may set them for the others.
+OF_SOME = {"model.aspp_rates", "loss.discriminator_fake", "loss.adv_from_start"}
+# Overrides that do not change the result. (`log_every` does: a run's health is judged by its last
+# losses, which are means over the steps since the one before.)
 HOW = {"loader_workers", "eval_batch_size"}
 SCORED_ON = {"voc": "val", "cityscapes": "val"}  # as in the paper; test elsewhere
-RANDOM = "random"  # in the place of a file of weights
+RANDOM = "random"  # in place of a file of weights
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What a run is made of, other than what all runs of a table share.
+    """What tells a run from the others of its table.
 
     Attributes:
       dataset: one of `CONFIGS`.
-      method: one of those in `configs/common.py`.
+      method: a name in `sassn_jax.methods.METHODS`.
       labels: a fraction, or a file of ids.
       seed: of the run, and of the choice of labelled images.
-      head: of G where it is not the recipe's, `deeplabv3`.
+      head: of G; the recipe's if empty.
       discriminator_lr_multiple: D's learning rate, in units of the recipe's.
     """
 
@@ -66,9 +65,9 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its folder: `voc_sassn_1-8_seed0`; tables that have a cell in common share its run."""
+        """Name of its folder, as `voc_sassn_1-8_seed0`: tables share the runs of common cells."""
         labels, path = self.labels, expanded(self.labels)
-        if path.is_file():  # two of them may have one name, and one may change
+        if path.is_file():  # two files may have the same name, and a file may change
             labels = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
         parts = [self.dataset, self.method, self.head, re.sub(r"[^\w.]+", "-", labels)]
         if self.discriminator_lr_multiple != 1:
@@ -81,10 +80,10 @@ class Recipe:
     """What all cells of a call share.
 
     Attributes:
-      dataset: one of `CONFIGS`, whose file is the recipe.
+      dataset: one of `CONFIGS`.
       data_dir: where the dataset was prepared.
-      weights: files to start from by backbone, `""` for that of the recipe; or `RANDOM`, which
-        under `""` is for all that have no other.
+      weights: file to start from, or `RANDOM`, by backbone. `""` stands for the recipe's backbone;
+        `RANDOM` there holds for all backbones without a file.
       overrides: other values of fields, by dotted name.
     """
 
@@ -95,20 +94,20 @@ class Recipe:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """Overrides that matter to what comes of a run, as they read back from JSON."""
+        """Overrides that change the result of a run, as they are read from JSON."""
         changes = {name: self.overrides[name] for name in sorted(self.overrides.keys() - HOW)}
         return json.loads(json.dumps(changes))
 
     def check(self, labels: Iterable[str] = (), cells: Sequence[Cell] = ()) -> None:
-        """Checks what is wrong for all cells or for none.
+        """Checks before any run what would make all of them fail.
 
         Raises:
-          InputError: if a field or its value is, the dataset is not there, or a choice of labels;
-            if a field is one that a cell is made of; if a file of weights is of another network, or
-            some cell has none to start from.
+          InputError: for a wrong field or value, a dataset or a choice of labels that does not
+            exist, an override of what a cell is made of, weights of another network, or a cell
+            without weights.
         """
         config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
-        validation.validate(config)
+        parse(config)
         splits = data.load(config.dataset, config.data_dir).splits
         for choice in labels:
             data.choose_labeled(splits["train"].ids, choice, 0)
@@ -118,18 +117,25 @@ class Recipe:
                 "and prepare it anew"
             )
         for cell in cells:
-            self._check_overrides(cell)
+            own = {
+                *METHOD_FIELDS.get(cell.method, {}),
+                *(["model.aspp_rates"] if cell.head else []),
+            }
+            for field in self.overrides.keys() & own & OF_SOME:
+                raise InputError(
+                    f"--set={field}: {cell.name} is made of this; leave such cells out by --cells"
+                )
         configs = [self.config(cell) for cell in cells]
         for one in {config.model.backbone: config for config in (config, *configs)}.values():
             if one.model.weights:
-                configuration.about_weights(one)
+                about_weights(parse(one))
         self.require_weights(configs)
 
     def require_weights(self, configs: Iterable[ConfigDict]) -> None:
-        """Checks that no network which the paper compares starts from random by oversight.
+        """Checks that no full-size network starts from random weights by oversight.
 
         Raises:
-          InputError: if some have no file, and nobody has asked for that.
+          InputError: if one has no file and `RANDOM` was not given.
         """
         without = {config.model.backbone for config in configs if not self._has_weights(config)}
         if without:
@@ -140,15 +146,8 @@ class Recipe:
             )
 
     def weights_of(self, cell: Cell) -> str:
-        """Returns the name of the file that a cell starts from, or `RANDOM`."""
+        """Returns the name of the file that a cell's run starts from, or `RANDOM`."""
         return Path(self.config(cell).model.weights).name or RANDOM
-
-    def _check_overrides(self, cell: Cell) -> None:
-        own = {*METHODS.get(cell.method, {}), *(["model.aspp_rates"] if cell.head else [])}
-        for field in self.overrides.keys() & own & set(OF_SOME):
-            raise InputError(
-                f"--set={field}: {cell.name} is made of this; leave such cells out by --cells"
-            )
 
     def _has_weights(self, config: ConfigDict) -> bool:
         asked = RANDOM in (self.weights.get(""), self.weights.get(config.model.backbone))
@@ -158,8 +157,8 @@ class Recipe:
         """Returns the config of a cell.
 
         Raises:
-          InputError: if a field does not exist or takes no such value.
-          ValueError: if there is no such method.
+          InputError: for a field or a value that does not exist.
+          ValueError: for a method that does not exist.
         """
         recipe = importlib.import_module(f"configs.{cell.dataset}")
         argument = f"method={cell.method},labels={cell.labels}"
@@ -168,7 +167,7 @@ class Recipe:
         config: ConfigDict = recipe.get_config(argument)
         own_backbone = recipe.get_config(None).model.backbone
         if cell.head:
-            config.model.head = cell.head  # a small recipe's dilations suit its feature map
+            config.model.head = cell.head  # small recipes keep their dilations, for a small map
         config.seed = cell.seed
         config.data_dir = self.data_dir
         _update(config, self.overrides)
@@ -181,31 +180,29 @@ class Recipe:
 
 
 def scored_split(dataset: str) -> str:
-    """The split that a table's runs are scored on, by name of a config's file."""
+    """Returns the split that a table's runs are scored on."""
     return SCORED_ON.get(dataset, "test")
 
 
 def _update(config: ConfigDict, overrides: Mapping[str, Any]) -> None:
+    known = traverse_util.flatten_dict(config.to_dict(), sep=".")
     for field, value in overrides.items():
-        *path, name = field.split(".")
-        part: Any = config
-        for step in path:
-            part = part.get(step) if isinstance(part, ConfigDict) else None
-        if not isinstance(part, ConfigDict) or name not in part:
-            raise InputError(f"--set: there is no field {field}; see configs/common.py")
+        if field not in known:
+            raise InputError(f"--set: there is no field {field}; see sassn_jax/config.py")
         try:
-            part[name] = value
+            config.update_from_flattened_dict({field: value})
         except (TypeError, ValueError):
             raise InputError(
-                f"--set={field}={value}: expected a value of the kind of the recipe's {part[name]}"
+                f"--set={field}={value}: expected a value of the type of the recipe's "
+                f"{known[field]}"
             ) from None
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
-    """Reads `field=value`, values as Python has them, or as words.
+    """Reads pairs such as `num_steps=100`. A value is a Python literal, or else a word.
 
     Raises:
-      InputError: where a pair is none, or its field is one that a cell is made of.
+      InputError: for what is not a pair, or a field that a cell is made of.
     """
     overrides: dict[str, Any] = {}
     for pair in pairs:
@@ -225,12 +222,10 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def parse_weights(files: Iterable[str]) -> dict[str, str]:
-    """Reads `FILE`, for the backbone of the recipe, and `BACKBONE=FILE` for another.
-
-    `random` stands for no file.
+    """Reads `FILE`, for the recipe's backbone, and `BACKBONE=FILE`; `random` stands for no file.
 
     Raises:
-      InputError: where there is no such file or backbone.
+      InputError: for a file or a backbone that does not exist.
     """
     weights: dict[str, str] = {}
     for word in files:

@@ -1,21 +1,22 @@
-"""Who runs a cell: one process at a time, of any number on any number of hosts.
+"""Claims: each cell is run by one process at a time, of any number on any number of hosts.
 
-A claim is a file `NAME.1` in a folder that all share, made by exclusive creation. Its owner writes
-to it every `BEAT_EVERY` seconds, and at the end that it is released. A claim that is released, or
-stale, is never removed: the next owner is who creates the next number, which exclusive creation
-gives to one process only. The owner is who made the highest number.
+A claim is a file `NAME.1` in a folder that all processes share, made by exclusive creation. Its
+owner writes to it every `BEAT_EVERY` seconds, and marks it as released at the end. Claims are never
+removed. When a claim is released or stale, the next owner is the process that creates the file with
+the next number; exclusive creation lets only one process do so. The owner of a cell is the process
+that created the highest number.
 
-A claim is stale if its process is gone, where that can be seen from the same machine; or if an
-observer has seen the same content for `STALE_AFTER` seconds of its own clock, so that clocks of
-hosts need not agree. An owner that was halted for so long hears of its successor at the next beat,
-and stops. What a release says of the outcome is known to all who see it, while NFS may hide a new
-file from those who have looked for it before.
+A claim is stale if its process is gone, which only processes of the same machine can see; or if an
+observer has seen the same content for `STALE_AFTER` seconds by its own clock, so that the clocks of
+hosts need not agree. An owner that was halted for so long finds its successor at its next beat, and
+stops. A released claim also holds the outcome: NFS may hide a new file for a while from processes
+that have looked for it before, but not new content.
 
-Assumed of the file system, and true of local ones, of NFS from version 3 on, of Lustre, GPFS and
-SMB: exclusive creation succeeds for one process of all hosts, and who opens a file sees what was
-written before it was last closed. Locks are not needed to share the cells; where there are none, an
-owner that was halted may yet write beside its successor until its next beat. Object stores mounted
-as folders will not do.
+The file system must offer two things: exclusive creation succeeds for one process of all hosts, and
+who opens a file sees what was written before it was last closed. Local file systems, NFS from
+version 3 on, Lustre, GPFS and SMB do; object stores mounted as folders do not. Locks are not
+needed. Where there are none, an owner that was halted may write beside its successor until its next
+beat.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ from typing import Any
 
 BEAT_EVERY = 20.0  # seconds
 STALE_AFTER = 300.0
-_SIZE = 512  # bytes of a claim, so that it is overwritten in place
+_SIZE = 512  # bytes of every claim, so that it is overwritten in place
 _RELEASED = "released"
 _OUTCOME = "outcome"
 
@@ -40,13 +41,13 @@ class Claims:
     """The claims in a folder, as one process sees them."""
 
     def __init__(self, folder: Path):
-        """Opens a folder, which is made if it is not there."""
+        """Makes the folder if there is none."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._seen: dict[Path, tuple[bytes, float]] = {}
 
     def acquire(self, name: str) -> "Claim | None":
-        """Returns the claim of a cell for the caller to enter, None if another process has it."""
+        """Returns a claim of a cell, to be entered by `with`; None if another process has it."""
         number = _highest(self._folder, name)
         if number and not self._is_free(self._folder / f"{name}.{number}"):
             return None
@@ -58,7 +59,7 @@ class Claims:
         return Claim(self._folder, name, number + 1)
 
     def ended(self, name: str) -> tuple[int, str]:
-        """Returns the number of the last claim that its owner has released, and the outcome."""
+        """Returns number and outcome of the last released claim of a cell; 0 and "" if none is."""
         for number in range(_highest(self._folder, name), 0, -1):
             content = _parse((self._folder / f"{name}.{number}").read_bytes())
             if _RELEASED in content:
@@ -79,14 +80,14 @@ class Claims:
 
 
 class Claim:
-    """A claim that this process has made; it is kept fresh within a `with` block.
+    """A claim of this process, which a thread keeps fresh within a `with` block.
 
-    If another process takes it over, `lost` is set and the main thread is interrupted as by Ctrl-C:
-    by SIGINT, which must not be ignored. `outcome` is a word that the release leaves to others.
+    If another process takes it over, `lost` is set and the main thread gets SIGINT, as by Ctrl-C;
+    the process must not ignore it. `outcome` is a word that other processes read after the release.
     """
 
     def __init__(self, folder: Path, name: str, number: int):
-        """Begins to be kept fresh on entering."""
+        """Does not write yet: entering does."""
         self.lost = False
         self.outcome = ""
         self._folder, self._name, self._number = folder, name, number
@@ -105,11 +106,11 @@ class Claim:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        with contextlib.suppress(OSError):  # it then becomes stale
+        with contextlib.suppress(OSError):  # the claim then becomes stale
             self._write(released=True)
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if another process has it, without waiting for the next beat."""
+        """Raises KeyboardInterrupt if another process has the claim, without waiting for a beat."""
         if self._is_lost():
             self.lost = True
             raise KeyboardInterrupt
@@ -118,19 +119,19 @@ class Claim:
         while not self._ended.wait(BEAT_EVERY):
             if self._is_lost():
                 self.lost = True
-                # Unlike `_thread.interrupt_main`, this also ends what the thread waits for.
+                # Unlike `_thread.interrupt_main`, this also ends a wait of the main thread.
                 signal.pthread_kill(_main_thread(), signal.SIGINT)
                 return
 
     def _is_lost(self) -> bool:
-        """Writes a beat, unless there is a successor, or somebody has removed the claim."""
+        """Writes a beat; returns whether there is a successor or the claim was removed."""
         try:
             if _highest(self._folder, self._name) > self._number:
                 return True
             self._write()
         except FileNotFoundError:
             return True
-        except OSError:  # the disk is full or away, which may pass
+        except OSError:  # the disk is full or not there, which may pass
             pass
         return False
 
@@ -149,13 +150,13 @@ class Claim:
 
 
 def _highest(folder: Path, name: str) -> int:
-    """The number of the latest claim, 0 where there is none."""
+    """The number of the latest claim, 0 if there is none."""
     numbers = (path.suffix[1:] for path in folder.glob(f"{name}.*") if path.stem == name)
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
 def _parse(content: bytes) -> dict[str, Any]:
-    """What a claim says; nothing where half of it is there: its owner is writing, or died so."""
+    """The content of a claim; empty if only a part of it has been written."""
     try:
         return json.loads(content)
     except ValueError:
@@ -163,9 +164,9 @@ def _parse(content: bytes) -> dict[str, Any]:
 
 
 def _machine() -> str | None:
-    """Where process ids mean the same: this boot of this host, and Linux's namespace of ids.
+    """Names the scope of process ids: this boot of this host, and Linux's namespace of ids.
 
-    None off Linux, where it cannot be told: hosts may have one name.
+    None on other systems, where only the host's name is known, which two hosts may share.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

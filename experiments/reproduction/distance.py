@@ -1,13 +1,11 @@
-"""Whether attention sees what is far away: accuracy on the look-alike pair by distance."""
+"""Accuracy on the look-alike pair by distance: does attention see far away?"""
 
-import csv
 import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
@@ -20,21 +18,20 @@ from experiments.reproduction.results import summarize
 from sassn_jax.data.scenes import CLASS_NAMES, LOOK_ALIKE
 from sassn_jax.files import replacing, write_json
 from sassn_jax.training.evaluate_run import Run, load_run
-from sassn_jax.training.setup import make_normalize
 
-# Of the bins, in pixels. CUE_DISTANCE / sqrt(2), less the signal's radius, leaves 22; a scene has
-# 96. The outer bins are wide, since few gates are there.
+# Edges of the bins in pixels. The nearest gates are 22 pixels away (CUE_DISTANCE / sqrt(2), less
+# the signal's radius); a scene is 96 wide. The outer bins are wide since they have few gates.
 EDGES = (16, *range(32, 73, 8), 96)
 FILE = "distance.json"
 SPLIT = "test"
-REPEATED = 5  # times that a scene is laid side by side and mirrored, so that the field fits in
-MEASURED_ON = 4  # scenes
+REPEATED = 5  # copies of a scene, mirrored, side by side, so that the receptive field fits in
+MEASURED_ON = 4  # scenes for the receptive field
 SHARE = "right, of the pair's pixels"
 TOLD_APART = "right, of those called one of the pair"
 
-# Of the look-alike pair's pixels, by distance: how many are `right`, how many are `called` one of
-# the pair, whether right or not, how many there are (`pixels`), and in how many `scenes`: those of
-# one scene share a cue, and are right or wrong together.
+# Numbers of pixels of the look-alike pair, by distance: `right`, `called` one of the pair (right or
+# not) and all (`pixels`). `scenes` is the number of scenes that they are in: all pixels of one
+# scene share a cue, so they are right or wrong together.
 Counts = dict[str, Int[np.ndarray, " bins"]]
 Shares = Float[np.ndarray, "runs bins"]  # NaN where there are no pixels
 
@@ -42,41 +39,45 @@ Shares = Float[np.ndarray, "runs bins"]  # NaN where there are no pixels
 def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
     """Writes `table_distance.md`, `.csv` and `.png` from the runs of the table's rows.
 
-    The first row is that without attention: its runs' receptive field is measured.
+    The first row is the method without attention, whose receptive field is measured.
     """
-    counts = {
-        entry.row.title: [_counts(folder) for folder in _folders(workdir, entry)]
+    measured = {
+        entry.row.title: [
+            _measured(workdir / results.FOLDER / run["cell"]) for run in entry.finished
+        ]
         for entry in entries
+    }
+    counts = {
+        name: [{key: np.array(x) for key, x in run["counts"].items()} for run in runs]
+        for name, runs in measured.items()
     }
     shares = {
         SHARE: {name: _shares(runs, "pixels") for name, runs in counts.items()},
         TOLD_APART: {name: _shares(runs, "called") for name, runs in counts.items()},
     }
     there = next((runs[0] for runs in counts.values() if runs), None)  # the same for all runs
-    fields = [_field(folder) for folder in _folders(workdir, entries[0])]
+    without = entries[0].row.title
+    fields = [ReceptiveField(**run["receptive_field"]) for run in measured[without]]
     extents = {}
     if fields:
         at_least = "at least " if any(f.is_cut for f in fields) else ""
+        mean = np.mean([(field.effective, field.extent) for field in fields], axis=0).tolist()
         extents = {
-            f"reach, {HELD:.0%} of the squared gradient": float(
-                np.mean([f.effective for f in fields])
-            ),
-            f"reach, {at_least}any gradient": float(np.mean([f.extent for f in fields])),
+            f"{without}'s reach, {HELD:.0%} of the squared gradient": mean[0],
+            f"{without}'s reach, {at_least}any gradient": mean[1],
         }
-    without = entries[0].row.title
     path = workdir / "table_distance"
     with replacing(path.with_suffix(".md")) as beside:
         beside.write_text(_markdown(title, entries, shares, there, fields), encoding="utf-8")
     _write_csv(path.with_suffix(".csv"), shares, there)
-    marked = {f"{without}'s {name}": value for name, value in extents.items()}
-    draw_distance(path.with_suffix(".png"), title, shares, EDGES, marked)
+    draw_distance(path.with_suffix(".png"), title, shares, EDGES, extents)
 
 
 def distance_to(where: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, "H W"]:
-    """Returns each pixel's distance from the nearest of some, the larger of rows and columns.
+    """Returns each pixel's distance from the nearest pixel of `where`, of which it needs one.
 
-    So a network whose receptive field reaches r pixels sees one of them from r pixels, not from
-    r + 1. There must be at least one.
+    The distance is the larger of rows and columns: a network whose receptive field reaches r pixels
+    sees what is r away, but not what is r + 1 away.
     """
     rows, columns = np.nonzero(where)
     y, x = map(np.asarray, np.indices(where.shape))
@@ -102,21 +103,8 @@ def count(label: Integer[np.ndarray, "H W"], prediction: Integer[np.ndarray, "H 
     }
 
 
-def _folders(workdir: Path, entry: Entry) -> list[Path]:
-    return [workdir / results.FOLDER / run["cell"] for run in entry.finished]
-
-
-def _counts(folder: Path) -> Counts:
-    counts = _measured(folder)["counts"]
-    return {name: np.array(numbers) for name, numbers in counts.items()}
-
-
-def _field(folder: Path) -> ReceptiveField:
-    return ReceptiveField(**_measured(folder)["receptive_field"])
-
-
 def _measured(folder: Path) -> dict[str, Any]:
-    """Of a run; kept in its folder, since the network has to see all of the split."""
+    """Counts and receptive field of a run; kept in its folder, since they take a while."""
     result = results.read(folder) or {}
     key = {"began": result["began"], "edges": list(EDGES), "held": HELD}
     known = results.read(folder, FILE)
@@ -138,20 +126,16 @@ def _measured(folder: Path) -> dict[str, Any]:
 
 def receptive_field(run: Run) -> ReceptiveField:
     """Measures how far a run's network without attention sees, from the middle of scenes."""
-    method: Any = run.method  # one that has a generator
-    normalize, source = make_normalize(run.config), run.dataset.splits[SPLIT]
+    normalize, source = run.config.image, run.dataset.splits[SPLIT]
     images = [
         _repeat(normalize(source[index]["image"])) for index in range(min(MEASURED_ON, len(source)))
     ]
-
-    def logits(variables: Any, images: jax.Array) -> jax.Array:
-        return method.generator.apply(variables, images, train=False)
-
-    return measure(logits, run.variables, images, CLASS_NAMES.index(LOOK_ALIKE[0]))
+    place = CLASS_NAMES.index(LOOK_ALIKE[0])
+    return measure(run.method.generator.logits, run.variables, images, place)
 
 
 def _repeat(image: np.ndarray) -> np.ndarray:
-    """A scene among its mirror images, which have its statistics and no seams."""
+    """Surrounds a scene with mirror images, which have the same statistics and no seams."""
     height, width, _ = image.shape
     around = REPEATED // 2
     edges = ((around * height,) * 2, (around * width,) * 2, (0, 0))
@@ -159,7 +143,7 @@ def _repeat(image: np.ndarray) -> np.ndarray:
 
 
 def _shares(runs: Sequence[Counts], of: str) -> Shares:
-    """How many are right of the pixels that a count has under `of`."""
+    """Divides the numbers of right pixels by the count `of`."""
     shares = [np.where(run[of], run["right"] / np.maximum(run[of], 1), np.nan) for run in runs]
     return np.reshape(shares, (len(runs), len(EDGES) - 1))
 
@@ -183,8 +167,8 @@ def _markdown(
     names = list(shares[SHARE])
     parts = [
         f"# {title}: scenes, split {SPLIT}",
-        "Share of the pair's pixels that are right; and of those that are called one of the pair, "
-        "right or not, of which a guess has a half. Mean ± sample standard deviation (runs), by "
+        "Share of right pixels: of all pixels of the pair, then of those that are called one of "
+        "the pair, of which a guess has a half. Mean ± sample standard deviation (runs), by "
         "distance in pixels from the nearest pixel of the signal, the larger of rows and columns.",
         grid(
             ["distance", "pixels", "scenes", *names, *(f"{name}, of the pair" for name in names)],
@@ -202,16 +186,22 @@ def _markdown(
 
 
 def _write_csv(path: Path, shares: dict[str, dict[str, Shares]], there: Counts | None) -> None:
-    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["row", "share", "from", "below", "pixels", "scenes", "runs", "mean", "spread"]
-        )
-        for share, by_row in shares.items():
-            for name, curve in by_row.items():
-                for i, (low, high) in enumerate(itertools.pairwise(EDGES)):
-                    counted = [there[what][i] if there else "" for what in ("pixels", "scenes")]
-                    summary = summarize(curve[:, i])
-                    mean = summary.mean if summary.count else ""
-                    around = summary.spread if summary.count > 1 else ""
-                    writer.writerow([name, share, low, high, *counted, summary.count, mean, around])
+    lines = []
+    for share, by_row in shares.items():
+        for name, curve in by_row.items():
+            for i, (low, high) in enumerate(itertools.pairwise(EDGES)):
+                summary = summarize(curve[:, i])
+                lines.append(
+                    {
+                        "row": name,
+                        "share": share,
+                        "from": low,
+                        "below": high,
+                        "pixels": there["pixels"][i] if there else "",
+                        "scenes": there["scenes"][i] if there else "",
+                        "runs": summary.count,
+                        "mean": summary.mean if summary.count else "",
+                        "spread": summary.spread if summary.count > 1 else "",
+                    }
+                )
+    results.write_csv(path, lines[0], lines)

@@ -1,4 +1,4 @@
-"""The tables as figures, drawn by Matplotlib, which is asked for only here."""
+"""The tables as figures. Only this module needs Matplotlib."""
 
 import importlib.util
 import math
@@ -11,26 +11,27 @@ import numpy as np
 from experiments.reproduction import results
 from experiments.reproduction.entries import Entry, class_names
 from experiments.reproduction.results import Summary, summarize
-from experiments.reproduction.tables import Row, Table
+from experiments.reproduction.tables import Table
 from sassn_jax.errors import InputError
 from sassn_jax.files import replacing
 
 OURS, PAPER = "#1f5fa8", "#c2410c"
 COLORS = ("#6b7280", "#1f5fa8", "#0f8a5f", "#b45309")  # of rows that share a panel
 DOTS_AN_INCH = 150
+BELOW = {"loc": "outside lower center", "frameon": False}  # of a figure's legend
 
 
 def check_installed() -> None:
-    """Raises InputError where Matplotlib is not installed, saying how it gets there."""
+    """Raises InputError, which says what to install, if Matplotlib is missing."""
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError(
-            "Matplotlib, which draws the figures, is not installed; "
+            "Matplotlib, which draws the figures, is not installed; run "
             "python -m pip install -e '.[report]' in the project's environment"
         )
 
 
 def draw_scores(path: Path, table: Table, dataset: str, entries: Sequence[Entry]) -> None:
-    """Draws a panel for each column of a table: a line for each row, ours and the paper's."""
+    """Draws a panel for each column of a table. Each row has our number and the paper's."""
     columns = [c for c in table.columns if any(table.has(row, c) for row in table.rows)]
     figure, panels = _panels(1, len(columns), width=2.6, height=1.1 + 0.32 * len(table.rows))
     for panel, column in zip(panels[0], columns, strict=True):
@@ -39,15 +40,25 @@ def draw_scores(path: Path, table: Table, dataset: str, entries: Sequence[Entry]
             _draw_score(panel, place, own[row])
         panel.set_title(column.title if column.title == "Full" else f"{column.title} of the labels")
         panel.set_xlabel("mIoU, %")
-        _list_rows(panel, table.rows, named=panel is panels[0][0])
-    _legend(figure, panels[0][0], compared=table.is_papers(dataset))
+        panel.set_ylim(len(table.rows) - 0.5, -0.5)  # from top to bottom, as in the table
+        is_first = panel is panels[0, 0]
+        panel.set_yticks(
+            range(len(table.rows)), [row.title if is_first else "" for row in table.rows]
+        )
+        panel.grid(color="0.9")
+        panel.set_axisbelow(True)
+    handles = [_dot(panels[0, 0], [], [])]
+    labels = ["ours, with the spread over seeds"]
+    if table.is_papers(dataset):
+        handles += panels[0, 0].plot([], [], "D", color=PAPER, fillstyle="none")
+        labels.append("the paper's")
+    figure.legend(handles, labels, **BELOW, ncols=2)
     _save(figure, path, f"{table.title}, {dataset}")
 
 
 def _draw_score(panel: Any, place: int, entry: Entry) -> None:
-    ours = entry.miou
-    if ours.count:
-        _dot(panel, ours, place)
+    if entry.miou.count:
+        _dot(panel, entry.miou.mean, place, xerr=entry.miou.spread)
     elif entry.errors or entry.diverged:
         word = "failed" if entry.errors else "diverged"
         panel.text(0.5, place, word, transform=panel.get_yaxis_transform(), color="0.4",
@@ -55,21 +66,17 @@ def _draw_score(panel: Any, place: int, entry: Entry) -> None:
     if isinstance(entry.paper, float):
         panel.plot(entry.paper, place, "D", color=PAPER, fillstyle="none", markersize=6, zorder=2)
     elif entry.paper:
-        panel.annotate(
-            f"paper: {entry.paper}",
-            (0.5, place),
-            (0, 6),
-            panel.get_yaxis_transform(),
-            "offset points",
-            color=PAPER,
-            ha="center",
-            va="bottom",
-            fontsize="small",
-        )
+        panel.annotate(f"paper: {entry.paper}", (0.5, place), (0, 6), panel.get_yaxis_transform(),
+                       "offset points", color=PAPER, ha="center", va="bottom",
+                       fontsize="small")  # fmt: skip
+
+
+def _dot(panel: Any, x: Any, y: Any, **spread: Any) -> Any:
+    return panel.errorbar(x, y, **spread, fmt="o", color=OURS, capsize=3, zorder=3)
 
 
 def draw_classes(path: Path, table: Table, dataset: str, entries: Sequence[Entry]) -> None:
-    """Draws Table III: a panel for each column, classes from left to right, a colour a method."""
+    """Draws Table III: a panel for each column, classes from left to right, one colour a method."""
     names = class_names(entries)
     width = 2.5 + 0.42 * max(len(names), 12)
     figure, panels = _panels(len(table.columns), 1, width=width, height=2.0, share_y=True)
@@ -88,18 +95,15 @@ def draw_classes(path: Path, table: Table, dataset: str, entries: Sequence[Entry
     if table.is_papers(dataset):
         labels = [*labels, "the paper's"]
         handles.append(panels[0, 0].plot([], [], "_", color="0.2", markersize=9)[0])
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.legend(handles, labels, **BELOW, ncols=len(labels))
     _save(figure, path, f"{table.title}, {dataset}")
 
 
 def _draw_row(panel: Any, places: np.ndarray, entry: Entry, color: str) -> None:
     """One method's classes in a panel of Table III."""
     ours = list(entry.classes.values()) or [summarize(())] * len(places)
-    means = [summary.mean for summary in ours]
-    around = [summary.spread if summary.count > 1 else 0.0 for summary in ours]
-    panel.errorbar(
-        places, means, around, fmt="o", color=color, markersize=4, lw=1, label=entry.row.title
-    )
+    style = {"fmt": "o", "color": color, "markersize": 4, "lw": 1}
+    panel.errorbar(places, *_means_and_spreads(ours), **style, label=entry.row.title)
     if entry.paper_classes:
         panel.plot(places, entry.paper_classes, "_", color="0.2", markersize=7, zorder=3)
 
@@ -117,13 +121,10 @@ def draw_stability(path: Path, table: Table, entries: Sequence[Entry]) -> None:
     multiples = [column.discriminator_lr_multiple for column in table.columns]
     for panel, title, value in shown:
         for i, row in enumerate(table.rows):
-            own = [value(entry) for entry in entries if entry.row == row]
-            around = [summary.spread if summary.count > 1 else 0.0 for summary in own]
+            own = _means_and_spreads([value(entry) for entry in entries if entry.row == row])
             places = np.array(multiples) * (1.0, 1.05)[i % 2]  # so that bars do not hide each other
-            means = [summary.mean for summary in own]
-            panel.errorbar(
-                places, means, around, fmt="o-", color=COLORS[i], capsize=2, label=row.title
-            )
+            style = {"fmt": "o-", "color": COLORS[i], "capsize": 2}
+            panel.errorbar(places, *own, **style, label=row.title)
         panel.set_xscale("log")
         panel.set_xticks(multiples, [f"{multiple}x" for multiple in multiples])
         panel.minorticks_off()
@@ -147,20 +148,17 @@ def draw_distance(
     edges: Sequence[float],
     extents: dict[str, float],
 ) -> None:
-    """Draws shares by distance, and how far a network without attention sees.
-
-    A line is the mean of a method's runs, thin lines are the runs.
+    """Draws shares of right pixels by distance. Thick lines are means of the thin ones, the runs.
 
     Args:
       path: of the PNG file.
       title: of the figure.
-      shares: by what they are shares of, a panel each, in the last of which a guess has a half;
-        then by method; of each run and bin, `[runs, bins]`.
-      edges: of the bins in pixels, one more than there are bins; the inner ones are equally wide.
-      extents: distances in pixels to mark, by what they are.
+      shares: `[runs, bins]`, by title of the panel, then by method. Chance is 0.5 in the last one.
+      edges: of the bins in pixels. All bins but the first and the last are equally wide.
+      extents: distances in pixels to mark, by name.
     """
     figure, panels = _panels(1, len(shares), width=4.2, height=3.6, share_y=True)
-    # The outer bins are wider, but nearly all of their pixels are where they meet the inner ones.
+    # Nearly all pixels of the first and the last bin, which are wider, are close to the others.
     width = edges[2] - edges[1]
     middles = np.arange(edges[1] - width, edges[-2] + 1, width) + width / 2
     for panel, (title_of_panel, curves) in zip(panels[0], shares.items(), strict=True):
@@ -177,14 +175,14 @@ def draw_distance(
         panel.grid(axis="y", color="0.9")
     panels[0, -1].axhline(0.5, color="0.6", lw=1, ls=":", label="a guess between the two")
     handles, labels = panels[0, -1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(handles, labels, **BELOW, ncols=2)
     _save(figure, path, title)
 
 
 def _panels(
     rows: int, columns: int, *, width: float, height: float, share_y: bool = False
 ) -> tuple[Any, Any]:
-    """A figure without a window, and its panels `[rows, columns]`; sizes of one in inches."""
+    """A figure without a window, and its panels `[rows, columns]`, of a size in inches."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width * columns + 1.5, height * rows + 0.6), layout="constrained")
@@ -194,26 +192,8 @@ def _panels(
     return figure, panels
 
 
-def _dot(panel: Any, ours: Summary, place: int) -> None:
-    around = ours.spread if ours.count > 1 else 0.0
-    panel.errorbar(ours.mean, place, xerr=around, fmt="o", color=OURS, capsize=3, zorder=3)
-
-
-def _list_rows(panel: Any, rows: Sequence[Row], *, named: bool) -> None:
-    """Rows from top to bottom, as in the table."""
-    panel.set_ylim(len(rows) - 0.5, -0.5)
-    panel.set_yticks(range(len(rows)), [row.title if named else "" for row in rows])
-    panel.grid(color="0.9")
-    panel.set_axisbelow(True)
-
-
-def _legend(figure: Any, panel: Any, *, compared: bool) -> None:
-    handles = [panel.errorbar([], [], [], fmt="o", color=OURS, capsize=3)]
-    labels = ["ours, with the spread over seeds"]
-    if compared:
-        handles += panel.plot([], [], "D", color=PAPER, fillstyle="none")
-        labels.append("the paper's")
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+def _means_and_spreads(summaries: Sequence[Summary]) -> tuple[list[float], list[float]]:
+    return [x.mean for x in summaries], [x.spread for x in summaries]
 
 
 def _save(figure: Any, path: Path, title: str) -> None:

@@ -1,7 +1,7 @@
 """How far a network sees, measured by gradients: Luo et al. 2016, section 2.
 
-What of the input has a gradient of one logit in the output is the receptive field. Most of it has
-next to none: the effective field is the part that holds nearly all of the gradient's square.
+The receptive field of an output is the part of the input in which its gradient is not zero. In most
+of it the gradient is tiny; the effective field holds nearly all of the gradient's square.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ class ReceptiveField:
 
     Attributes:
       extent: to the farthest pixel with any gradient.
-      effective: the smallest distance within which `HELD` of the gradient's square lies.
-      is_cut: whether the field reaches the border of the images, and so may be larger.
+      effective: the smallest distance that holds `HELD` of the gradient's square.
+      is_cut: whether the field reaches the border of the images, so that it may be larger.
     """
 
     extent: int
@@ -41,12 +41,12 @@ def measure(
     Args:
       logits: of the network in evaluation, at the size of the image.
       variables: passed on to `logits`.
-      images: normalized, of one size, large enough for the field: what ReLU lets through differs
-        from one to another, so the gradient's square is summed over them.
+      images: normalized, of one size, large enough for the field. The gradient's square is summed
+        over them, since ReLU passes other parts in each.
       class_id: of the logit.
 
     Returns:
-      Distances as the larger of rows and columns, since a receptive field is a square.
+      Distances, the larger of rows and columns, since a receptive field is a square.
     """
 
     @jax.jit

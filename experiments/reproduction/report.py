@@ -1,4 +1,4 @@
-"""Writes what is known of a table: as text, as numbers for programs, and as figures."""
+"""Writes a table as text, as numbers for programs, and as figures."""
 
 import csv
 import dataclasses
@@ -25,18 +25,18 @@ def check(
     recipe: Recipe | None = None,
     cells: Sequence[Cell] = (),
 ) -> None:
-    """Checks that a report can be written before the runs are made for it.
+    """Checks, before any cell is run, that the report can be written.
 
     Args:
       workdir: of the cells.
-      table: which one.
+      table: to report.
       dataset: of its cells.
-      recipe: that the runs are to be made by; None if there will be none.
-      cells: that are to be run.
+      recipe: of the runs; None if there will be no runs.
+      cells: to run.
 
     Raises:
-      InputError: if Matplotlib is missing, the folder has the report of another dataset, or cells
-        of another recipe, which must not stand in one table.
+      InputError: if Matplotlib is missing, or if the folder has the report of another dataset or
+        cells of another recipe: one table must not mix them.
     """
     figures.check_installed()
     if recipe is not None:
@@ -58,7 +58,7 @@ def _check_recipe(
     for entry in gather(workdir, table, dataset):
         cell = table.cell(dataset, entry.row, entry.column, 0)
         now: dict[str, Any] = {"--set": recipe.changes}
-        if cell in wanted:  # the others' weights need not be given
+        if cell in wanted:  # the weights of other cells need not be given
             now["--weights"] = recipe.weights_of(cell)
         for run in filter(results.has_ended, entry.runs):
             before = {"--set": run.get("changes"), "--weights": run.get("weights")}
@@ -75,9 +75,9 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: 
 
     Args:
       workdir: of the cells.
-      table: which one.
+      table: to report.
       dataset: of its cells.
-      say: is told of the files.
+      say: prints the names of the files.
       data_dir: where the dataset is now; where the runs had it if empty.
     """
     workdir.mkdir(parents=True, exist_ok=True)
@@ -92,10 +92,10 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: 
         return
     labels = tuple(dict.fromkeys(column.labels for column in table.columns))
     others = _other_labels(workdir, table, dataset, labels)
-    if others and not table.is_papers(dataset):  # whose tables share their cells
-        say(f"not in it: runs with labels {', '.join(others)}; --labels takes them in")
+    if others and not table.is_papers(dataset):  # the paper's tables share one folder of cells
+        say(f"not in it: runs with labels {', '.join(others)}; --labels adds them")
     compared = [choice for choice in labels if choice != "1"] or labels
-    # Figure 3 has all four, also beside a table with fewer of them.
+    # Figure 3 has all four fractions, also with a table that has fewer.
     shown = FRACTIONS if set(labels) < set(FRACTIONS) else labels
     for path in draw_figures(workdir, dataset, shown, compared[-1], data_dir):
         say(str(path))
@@ -115,21 +115,16 @@ def _write_scores(workdir: Path, table: Table, dataset: str, entries: Sequence[E
 
 
 def _other_labels(workdir: Path, table: Table, dataset: str, labels: Sequence[str]) -> list[str]:
-    """Labels of runs of the table's methods that none of its columns has."""
+    """Labels of runs of the table's methods that are in none of its columns."""
     methods = {row.method for row in table.rows}
-    every = (
-        results.read(path.parent) for path in workdir.glob(f"{results.FOLDER}/*/{results.FILE}")
-    )
-    return sorted(
-        {
-            run["labels"]
-            for run in every
-            if run is not None
-            and results.has_ended(run)
-            and (run.get("dataset"), run.get("method") in methods) == (dataset, True)
-        }
-        - set(labels)
-    )
+    paths = workdir.glob(f"{results.FOLDER}/*/{results.FILE}")
+    every = filter(results.has_ended, (results.read(path.parent) or {} for path in paths))
+    found = {
+        run["labels"]
+        for run in every
+        if run.get("dataset") == dataset and run.get("method") in methods
+    }
+    return sorted(found - set(labels))
 
 
 def _path(workdir: Path, table: Table, suffix: str) -> Path:

@@ -1,5 +1,6 @@
-"""What came of a cell: one file, written whole; and what several seeds of it come to."""
+"""The result of a cell, which is one file, and the mean over several seeds."""
 
+import csv
 import dataclasses
 import json
 import math
@@ -10,15 +11,16 @@ from typing import Any
 
 from experiments.reproduction.cells import Cell
 from sassn_jax.errors import InputError
+from sassn_jax.files import replacing
 
 FILE = "result.json"
 FOLDER = "cells"
 METRICS = "metrics.jsonl"
 DISCRIMINATOR_LOSS = "loss/discriminator"
-# Of a D of pixels, by AdvSemiSeg's author's rule of thumb: below, D has won and teaches little; one
-# that cannot tell has log 2.
+# A rule of thumb of AdvSemiSeg's author, for a D that judges pixels. Below 0.2 D has won and
+# teaches little; a D that cannot tell real from fake has a loss of log 2 = 0.69.
 HEALTHY_LOSS = (0.2, 0.5)
-DIVERGED = "TrainingError"  # a loss that is not finite
+DIVERGED = "TrainingError"  # kind of the error of a loss that is not finite
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +28,9 @@ class Summary:
     """The mean over seeds, with its spread.
 
     Attributes:
-      count: seeds.
-      mean: NaN where there are none.
-      spread: sample standard deviation, NaN where there are fewer than two.
+      count: number of seeds.
+      mean: NaN without seeds.
+      spread: sample standard deviation, NaN for fewer than two seeds.
     """
 
     count: int
@@ -37,7 +39,7 @@ class Summary:
 
 
 def summarize(values: Iterable[float | None]) -> Summary:
-    """Returns mean and spread of the values that are there."""
+    """Returns mean and spread of the values that are finite."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     return Summary(
         len(known),
@@ -52,7 +54,7 @@ def folder_of(workdir: Path, cell: Cell) -> Path:
 
 
 def read(folder: Path, name: str = FILE) -> dict[str, Any] | None:
-    """Returns what a file in the folder of a cell holds, None where there is none.
+    """Returns the content of a file in a cell's folder, None if there is no such file.
 
     Raises:
       InputError: if it is not JSON.
@@ -63,6 +65,14 @@ def read(folder: Path, name: str = FILE) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise InputError(f"{folder / name}: not JSON ({error}); remove it") from None
+
+
+def write_csv(path: Path, headings: Iterable[str], lines: Iterable[dict[str, Any]]) -> None:
+    """Writes a table whose columns are `headings`; what a line has besides is left out."""
+    with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(headings), extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 def is_finished(result: dict[str, Any] | None) -> bool:
@@ -76,12 +86,12 @@ def has_diverged(result: dict[str, Any]) -> bool:
 
 
 def has_ended(result: dict[str, Any] | None) -> bool:
-    """Returns whether a cell need not be run again: it has scores, or has diverged, as it would."""
+    """Returns whether a cell need not be run again: it has scores, or would diverge again."""
     return result is not None and (is_finished(result) or has_diverged(result))
 
 
 def read_seeds(workdir: Path, cell: Cell) -> list[dict[str, Any]]:
-    """Returns the results of a cell for all seeds that are there, also of failed ones."""
+    """Returns the results of all seeds of a cell, failed ones included."""
     found = []
     pattern = dataclasses.replace(cell, seed=0).name.removesuffix("0") + "*"
     for folder in sorted((workdir / FOLDER).glob(pattern)):
@@ -92,14 +102,14 @@ def read_seeds(workdir: Path, cell: Cell) -> list[dict[str, Any]]:
 
 
 def finished(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns those that have scores."""
+    """Returns the results that have scores."""
     return [result for result in results if is_finished(result)]
 
 
 def last_health(workdir: Path) -> dict[str, float | None]:
-    """Returns the last value of each metric of the training; None for one that is not finite.
+    """Returns the last value of each metric of the training; None if it is not finite.
 
-    A line that was cut short, as by a full disk, is passed over.
+    Skips lines that were cut short, as by a full disk.
     """
     values: dict[str, float | None] = {}
     path = workdir / METRICS
@@ -118,15 +128,13 @@ def is_healthy(result: dict[str, Any]) -> bool:
     if not is_finished(result):
         return False
     health = result["health"]
-    checked = [
-        value for name, value in health.items() if name.startswith(("loss/", "gradient_norm/"))
-    ]
+    checked = (health[name] for name in health if name.startswith(("loss/", "gradient_norm/")))
     low, high = HEALTHY_LOSS
     loss = health.get(DISCRIMINATOR_LOSS)
     return None not in checked and loss is not None and low <= loss <= high
 
 
 def count_healthy(results: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """Returns how many runs ended well, and of how many, those that diverged included."""
+    """Returns how many runs ended well, and how many finished or diverged."""
     runs = [result for result in results if has_ended(result)]
     return sum(map(is_healthy, runs)), len(runs)

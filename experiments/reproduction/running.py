@@ -1,6 +1,7 @@
-"""Runs one cell: trains and scores it, and says what came of it."""
+"""Runs one cell: trains it, scores it, and returns its result."""
 
 import contextlib
+import dataclasses
 import datetime
 import importlib.metadata
 import os
@@ -11,19 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from experiments.reproduction import results
 from experiments.reproduction.cells import Cell, Recipe, scored_split
+from sassn_jax.config import Config
 from sassn_jax.errors import OccupiedError, UnfitError
 from sassn_jax.files import write_json
+from sassn_jax.recipes import parse
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.evaluate_run import evaluate_run
 from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.training.workdir import Workdir
 
-VALIDATED = "eval_val.json"  # of the last step, by which recipes are chosen
-BEGUN = "begun.json"  # there while a process works on a cell, and if it was killed
-DEATHS = 3  # of processes that came no further one after the other: the cell has failed
+VALIDATED = "eval_val.json"  # scores of the last step on val
+BEGUN = "begun.json"  # exists while a process runs a cell, and after it was killed
+DEATHS = 3  # processes killed in a row at the same step, after which the cell has failed
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -31,94 +34,86 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
     """Trains and scores a cell.
 
     Returns:
-      What is to be recorded; with `error` and `error_kind` in place of scores if it failed.
-      `resumed_at` is the step that an earlier call had come to, whose time is not in `seconds`.
+      The result to record; `error` and `error_kind` take the place of scores if the cell failed.
+      `resumed_at` is the step that an earlier call had reached, whose time is not in `seconds`.
 
     Raises:
-      OccupiedError: if another process is still at work in the folder.
+      OccupiedError: if another process works in the folder.
     """
     began = time.perf_counter()
     result: dict[str, Any] = {
         "cell": cell.name,
-        "dataset": cell.dataset,
-        "method": cell.method,
-        "head": cell.head,
-        "labels": cell.labels,
-        "discriminator_lr_multiple": cell.discriminator_lr_multiple,
-        "seed": cell.seed,
+        **dataclasses.asdict(cell),
         "changes": recipe.changes,
         "began": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
     }
     try:
-        config = recipe.config(cell)
+        config = parse(recipe.config(cell))
         result |= {
             "resumed_at": _latest_step(workdir),
             "weights": recipe.weights_of(cell),
-            "eval": config.eval.to_dict(),
+            "eval": dataclasses.asdict(config.eval),
         }
         with _counting_deaths(workdir, result["resumed_at"], result["began"]):
             result |= _train_and_score(workdir, config, scored_split(cell.dataset))
         result |= {"health": results.last_health(workdir), **_environment()}
     except OccupiedError:
         raise
-    except Exception as error:  # whatever it is, the other cells can do without this one
+    except Exception as error:  # of any kind: the other cells do not need this one
         result |= failure(error)
     return result | {"seconds": time.perf_counter() - began}
 
 
 def failure(error: Exception) -> dict[str, str]:
-    """Returns what is recorded of a cell that failed."""
+    """Returns what the result of a failed cell says of the error."""
     reason = " ".join(str(error).split()) or "no reason given"
     return {"error": reason[:500], "error_kind": type(error).__name__}
 
 
 def _latest_step(workdir: Path) -> int:
-    """The step that an earlier call has come to."""
-    if not (workdir / "checkpoints").is_dir():
+    """Returns the step that an earlier call has reached."""
+    folder = Workdir(workdir)
+    if not folder.checkpoints.is_dir():
         return 0
-    with Checkpoints(workdir, read_only=True) as checkpoints:
+    with Checkpoints(folder, read_only=True) as checkpoints:
         return checkpoints.latest_step or 0
 
 
 @contextlib.contextmanager
 def _counting_deaths(workdir: Path, step: int, began: str) -> Iterator[None]:
-    """Leaves a file while a cell is run from a step, which nobody removes if the process is killed.
+    """Keeps a file while a cell is run; the file stays if the process is killed.
 
     Raises:
-      UnfitError: if several were, one after the other, and the last came no further.
+      UnfitError: if several processes in a row were killed before they came beyond `step`.
     """
     before = results.read(workdir, BEGUN)
     deaths = 0 if before is None else 1 + before["deaths"] * (before["step"] == step)
     if deaths >= DEATHS:
         raise UnfitError(
-            f"{deaths} processes were killed at it, and came no further than step {step}; is "
-            f"memory short? Remove {workdir / BEGUN}, and it is tried again"
+            f"{deaths} processes in a row were killed at step {step}; is memory short? Remove "
+            f"{workdir / BEGUN} to try again"
         )
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(workdir / BEGUN, {"step": step, "deaths": deaths, "began": began})
+    is_occupied = False
     try:
         yield
-    except OccupiedError:  # by a process that may yet be killed
+    except OccupiedError:  # the process at work there may yet be killed
+        is_occupied = True
         raise
-    except BaseException:
-        _remove_own(workdir / BEGUN, began)
-        raise
-    _remove_own(workdir / BEGUN, began)
+    finally:
+        with contextlib.suppress(OSError):
+            is_own = (results.read(workdir, BEGUN) or {}).get("began") == began
+            if is_own and not is_occupied:  # no process that took the cell over has replaced it
+                (workdir / BEGUN).unlink()
 
 
-def _remove_own(path: Path, began: str) -> None:
-    """Unless a process that has taken the cell over has written it anew."""
-    with contextlib.suppress(OSError):
-        if (results.read(path.parent, path.name) or {}).get("began") == began:
-            path.unlink()
-
-
-def _train_and_score(workdir: Path, config: ConfigDict, split: str) -> dict[str, Any]:
+def _train_and_score(workdir: Path, config: Config, split: str) -> dict[str, Any]:
     train_and_evaluate(config, workdir)
-    scoring = {  # which may be another than that of the call in which the training began
+    scoring = {  # may have changed since the call in which training began
         "data_dir": config.data_dir,
         "eval_batch_size": config.eval_batch_size,
-        **{f"eval.{name}": value for name, value in config.eval.items()},
+        **{f"eval.{name}": value for name, value in dataclasses.asdict(config.eval).items()},
     }
     scores = evaluate_run(workdir, split, overrides=scoring)
     scores.pop("overrides")  # `eval` has them
@@ -139,7 +134,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Model of the CPU, and how many of its cores this process may use."""
+    """Returns the model of the CPU, and how many of its cores this process may use."""
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):  # off Linux
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -1,6 +1,7 @@
-"""Runs cells one after the other, each by one process of all that work in a folder."""
+"""Runs cells one after another. Processes that work in one folder share them."""
 
 import collections
+import dataclasses
 import gc
 import json
 import signal
@@ -15,43 +16,44 @@ from experiments.reproduction.claims import STALE_AFTER, Claim, Claims
 from experiments.reproduction.running import failure, run_cell
 from sassn_jax.errors import InputError, OccupiedError
 from sassn_jax.files import write_json
-from sassn_jax.training.config import check_workdir, resolve
+from sassn_jax.recipes import parse, resolve
+from sassn_jax.training.workdir import Workdir
 
 CLAIMS_FOLDER = "claims"
-FINISHED = "finished"  # an outcome that a released claim tells of
-FINAL = "InputError"  # what would come of it anywhere, by kind of error
-ATTEMPTS = 3  # at a cell that fails for something else, by all processes
-FAILURES_IN_A_ROW = 3  # of such by one method, after which a process leaves it to others
-METHODS_IN_A_ROW = 3  # that fail so with nothing done between, after which it leaves all of them
+FINISHED = "finished"  # outcome of a claim
+FINAL = "InputError"  # kind of error that another process would meet too
+ATTEMPTS = 3  # of all processes together at a cell that fails with another error
+FAILURES_IN_A_ROW = 3  # of one method, after which a process leaves the method to others
+METHODS_IN_A_ROW = 3  # with a failure and no success between, after which it leaves everything
 LOOK_EVERY = 10.0  # seconds between looks at what other processes run
-SHOWN_WITHIN = 60.0  # seconds in which a shared folder shows what another host has written
+SHOWN_WITHIN = 60.0  # seconds after which a shared folder shows what another host wrote
 
 Say = Callable[[str], None]
 Kind = tuple[str, str]  # method, head
 
 
 def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) -> int:
-    """Runs what is not finished, and waits for what other processes run.
+    """Runs the cells that are not finished, and waits for those that other processes run.
 
-    A run that diverges is a result. A cell that fails is recorded, and tried again by the next
-    call. In this one it is left to other processes, whose machine may be able to do it, unless it
-    failed for what holds anywhere. So are all cells of a method that has failed three times in a
-    row, and everything when three methods have failed one after the other. A cell whose process
-    dies is taken over, and goes on from its checkpoint.
+    A run that diverges is a result. A cell that fails is recorded, and the next call tries it
+    again. In this call it is left to other processes, whose machine may be able to run it, unless
+    it would fail on any machine. A method that has failed three times in a row is left to other
+    processes too, and so is everything after three such methods in a row. A cell whose process dies
+    is taken over and goes on from its checkpoint.
 
-    From here on SIGINT interrupts the main thread, which must be the caller.
+    Must be called by the main thread, which SIGINT interrupts from here on.
 
     Args:
       workdir: may be shared by any number of processes on any number of hosts; see `claims`.
-      cells: those wanted.
-      recipe: what they share.
-      say: is told which cell it is.
+      cells: to run.
+      recipe: what the cells share.
+      say: prints a line of progress.
 
     Returns:
-      How many of the cells are not finished: they have failed, or this process has given up.
+      The number of cells that are not finished.
 
     Raises:
-      InputError: if the folder holds such a cell of another config, or two cells have one name.
+      InputError: if the folder holds a cell of another config, or two cells have one name.
     """
     by_name = {cell.name: cell for cell in cells}
     for cell in cells:
@@ -61,7 +63,7 @@ def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) ->
                 f"{cell.name}; expected one of the two"
             )
         _check_folder(workdir, cell, recipe)
-    # A script's `&` starts processes that ignore it, and who loses a claim is told by it.
+    # A process that loses a claim is told by SIGINT, which `&` in a script makes it ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     call = _Call(workdir, cells, recipe, say)
     call.run()
@@ -70,23 +72,23 @@ def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) ->
 
 
 class _Call:
-    """What one process knows of the cells that it was called for."""
+    """What one process knows of its cells."""
 
     def __init__(self, workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say):
-        """Notes what there is already, to tell it from what other processes do meanwhile."""
+        """Notes the results of earlier calls, to tell them from what other processes do now."""
         self.workdir, self.cells, self.recipe, self.say = workdir, cells, recipe, say
         self.claims = Claims(workdir / CLAIMS_FOLDER)
         self.results_before = {cell: self._result(cell) for cell in cells}
         self.ended_before = {cell: self.claims.ended(cell.name) for cell in cells}
         self.failed: set[Cell] = set()  # by this process
-        # Of those, by method, the last ones, for what may be the fault of this machine.
+        # Failures in a row by method, which may be the fault of this machine.
         self.in_a_row: collections.Counter[Kind] = collections.Counter()
-        self.failing: set[Kind] = set()  # methods of which one has failed since a cell was done
+        self.failing: set[Kind] = set()  # methods that have failed since a cell was finished
         self.occupied_until: dict[Cell, float] = {}
         self.began = time.monotonic()
 
     def run(self) -> None:
-        """Runs cells until all are settled, or until this machine seems unfit for them."""
+        """Runs cells until all are settled, or this machine seems unfit for them."""
         remaining, waiting = list(self.cells), ""
         finished = sum(map(self.is_finished, self.cells))
         self.say(f"cells: {len(self.cells)}, of them finished: {finished}")
@@ -99,8 +101,8 @@ class _Call:
                     remaining.remove(cell)
                 if len(self.failing) >= METHODS_IN_A_ROW:
                     self.say(
-                        f"{len(self.failing)} methods in a row have failed, as they would if "
-                        "something is wrong with this machine; the rest is left to others"
+                        f"{len(self.failing)} methods in a row have failed; something may be "
+                        "wrong with this machine, so the rest is left to other processes"
                     )
                     return
             if remaining and len(remaining) == left:
@@ -111,7 +113,7 @@ class _Call:
                 time.sleep(LOOK_EVERY)
 
     def wait_for_results(self) -> None:
-        """Waits, but not for ever, until this host sees what others are known to have written."""
+        """Waits `SHOWN_WITHIN` seconds for results that other hosts have written."""
         until = time.monotonic() + SHOWN_WITHIN
         while hidden := [
             cell.name
@@ -121,13 +123,13 @@ class _Call:
             if time.monotonic() > until:
                 self.say(
                     f"finished elsewhere, but not seen here yet: {', '.join(hidden)}; the same "
-                    "command with --report will write them down"
+                    "command with --report will include them"
                 )
                 return
             time.sleep(min(LOOK_EVERY, SHOWN_WITHIN))
 
     def is_finished(self, cell: Cell) -> bool:
-        """Whether a run has come to its end, or a process that had the claim meanwhile says so."""
+        """Whether the run has ended: by its result, or by a claim released during this call."""
         ended = self.claims.ended(cell.name)
         told = ended != self.ended_before[cell] and ended[1] == FINISHED
         return told or results.has_ended(self._result(cell))
@@ -136,7 +138,7 @@ class _Call:
         return results.read(results.folder_of(self.workdir, cell))
 
     def _is_settled(self, cell: Cell) -> bool:
-        """Whether a cell is finished, or has failed and should not be tried again in this call."""
+        """Whether a cell is finished, or has failed and is not tried again in this call."""
         result, before = self._result(cell), self.results_before[cell]
         if cell in self.failed or results.has_ended(result) or self.is_finished(cell):
             return True
@@ -146,7 +148,7 @@ class _Call:
         return result["error_kind"] == FINAL or tried >= ATTEMPTS
 
     def _try(self, cell: Cell, place: str) -> bool:
-        """Runs a cell unless another process has it; False if it is still to be done."""
+        """Runs a cell unless another process has it; returns False if it is still to be done."""
         if time.monotonic() < self.occupied_until.get(cell, 0.0):
             return False
         claim = self.claims.acquire(cell.name)
@@ -155,11 +157,11 @@ class _Call:
         self.say(f"{cell.name}: {place}, {_minutes(self.began)} so far")
         try:
             with claim:
-                if self.is_finished(cell):  # somebody was quicker
+                if self.is_finished(cell):  # another process was quicker
                     claim.outcome = FINISHED
                 elif not self._is_settled(cell):
                     self._run(cell, claim)
-        except OccupiedError as error:  # by who had the claim, was halted, and may yet go on
+        except OccupiedError as error:  # a process lost the claim but may still write
             self.say(f"{cell.name}: {error}")
             self.occupied_until[cell] = time.monotonic() + STALE_AFTER
             return False
@@ -169,20 +171,20 @@ class _Call:
             self.say(f"{cell.name}: this process stood still for so long that another took it over")
             return False
         finally:
-            gc.collect()  # what the run has left on the device, before the next one needs it
+            gc.collect()  # frees the device's memory for the next run
         return True
 
     def _run(self, cell: Cell, claim: Claim) -> None:
         folder = results.folder_of(self.workdir, cell)
         try:
             _check_folder(self.workdir, cell, self.recipe)
-        except InputError as error:  # a process with another recipe has begun it meanwhile
+        except InputError as error:  # a process with another recipe has begun the cell meanwhile
             self.say(f"{cell.name}: {error}")
             self.failed.add(cell)
             return
         attempts = (self._result(cell) or {}).get("attempts", 0) + 1
         result = run_cell(folder, cell, self.recipe) | {"attempts": attempts}
-        claim.check()  # the file is the new owner's if there is one
+        claim.check()  # a new owner would write the file
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_json(folder / results.FILE, result)
@@ -214,16 +216,19 @@ def _kind(cell: Cell) -> Kind:
 
 def _check_folder(workdir: Path, cell: Cell, recipe: Recipe) -> None:
     try:
-        config = resolve(recipe.config(cell))
-    except ValueError:  # the run will say so, and be the only one that fails
+        config, _ = resolve(parse(recipe.config(cell)))
+    except ValueError:  # the run will fail with this error, and the others can go on
         return
     folder = results.folder_of(workdir, cell)
-    check_workdir(config, folder)
-    before, now = results.read(folder) or {}, json.loads(json.dumps(config.eval.to_dict()))
+    Workdir(folder).check(config)
+    before, now = (
+        results.read(folder) or {},
+        json.loads(json.dumps(dataclasses.asdict(config.eval))),
+    )
     if results.is_finished(before) and before.get("eval", now) != now:
         raise InputError(
             f"{folder}: was scored with eval={before['eval']}, now {now}; choose another "
-            f"--workdir, or remove {results.FILE} there, and it is scored anew"
+            f"--workdir, or remove {results.FILE} there to score it again"
         )
 
 

@@ -1,4 +1,4 @@
-"""Which cells each table has: the paper's five, and one for each of its two claims."""
+"""The cells of each table: the paper's five, and one for each of its two claims."""
 
 import dataclasses
 import fnmatch
@@ -8,23 +8,24 @@ from experiments import paper_tables as paper
 from experiments.reproduction.cells import Cell
 from sassn_jax.errors import InputError
 
-OTHERS = ("camvid", "scenes", "folder")  # which every table may be made of
+OTHERS = ("camvid", "scenes", "folder")  # datasets that every table of the paper can be made of
 HALVES = ("1/8", "1/4", "1/2")
-DEFAULT_LABELS = "1/8"  # where a table has no fractions of its own
+DEFAULT_LABELS = "1/8"  # of the tables that put the claims to the test
 MULTIPLES = (1, 3, 10, 30)  # of D's learning rate
-CLAIMS = ("stability", "distance")  # of the paper, put to the test
+CLAIMS = ("stability", "distance")  # tables that put a claim of the paper to the test
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A method, as a table has it.
+    """A row of a table: a method.
 
     Attributes:
       title: as it is shown.
-      method: its name in `configs/common.py`.
+      method: its name in `sassn_jax.methods.METHODS`.
       head: see `Cell`.
-      fractions: those for which it is run, all if it is empty. What learns from labels alone is run
-        where the paper quotes it, and what needs unlabelled images where there are some.
+      fractions: of labels, that the method is run with; all if empty. A method that learns from
+        labels alone is run where the paper quotes it; one that needs unlabelled images, where
+        there are some.
       paper: the paper's numbers, by labels.
     """
 
@@ -37,14 +38,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """Labels, and what else tells a column from its neighbours."""
+    """A column of a table: labels, and a multiple of the recipe's learning rate of D."""
 
     labels: str
     discriminator_lr_multiple: int = 1
 
     @property
     def title(self) -> str:
-        """As it is shown among columns of other labels."""
+        """As a table shows it."""
         return "Full" if self.labels == "1" else self.labels
 
 
@@ -53,28 +54,26 @@ class Table:
     """A table of the paper, or one beside them.
 
     Attributes:
-      name: as `--table` has it.
-      title: of what it shows.
-      datasets: of which it can be made, the paper's first.
+      name: its value of `--table`.
+      title: says what it shows.
+      datasets: that it can be made of, the paper's first.
       rows: the methods.
-      columns: as the paper has them.
-      baseline: method of the row that the others are compared with.
-      notes: what must be known to compare with the paper.
+      columns: those of the paper.
+      baseline: method of the row that the others are compared with; empty if there is none.
     """
 
     name: str
     title: str
     datasets: tuple[str, ...]
     rows: tuple[Row, ...]
-    columns: tuple[Column, ...]
+    columns: tuple[Column, ...] = tuple(map(Column, paper.FRACTIONS))
     baseline: str = ""
-    notes: tuple[paper.Note, ...] = ()
 
     def with_labels(self, labels: Sequence[str]) -> "Table":
-        """Returns the table with these fractions, for all of its rows, in place of its own.
+        """Returns the table with these fractions in place of its own, for all of its rows.
 
         Raises:
-          InputError: if it can have but one.
+          InputError: for several fractions of a table that takes only one.
         """
         if not labels:
             return self
@@ -93,6 +92,12 @@ class Table:
         """Returns whether the paper has numbers to compare with."""
         return self.name not in CLAIMS and dataset == self.datasets[0]
 
+    def notes(self, dataset: str) -> list[paper.Note]:
+        """Returns the notes on the paper's numbers; none where there are no such numbers."""
+        if not self.is_papers(dataset):
+            return []
+        return [note for note in paper.NOTES if self.name in note.tables.split()]
+
     def cell(self, dataset: str, row: Row, column: Column, seed: int) -> Cell:
         """Returns the run of a row in a column."""
         multiple = column.discriminator_lr_multiple
@@ -103,7 +108,7 @@ class Table:
         return not row.fractions or column.labels in row.fractions
 
     def cells(self, dataset: str, seeds: int) -> list[Cell]:
-        """Returns all runs, those of one seed after those of another."""
+        """Returns all runs, seed after seed."""
         return [
             self.cell(dataset, row, column, seed)
             for seed in range(seeds)
@@ -114,9 +119,9 @@ class Table:
 
 
 def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
-    """Returns the cells whose name matches one of the patterns, all where there are none.
+    """Returns the cells whose names match one of the patterns; all cells if there are no patterns.
 
-    A `/` is taken as names have it: `*_1/8_*` matches what `*_1-8_*` does.
+    A `/` matches the `-` that names have in its place: `*_1/8_*` means `*_1-8_*`.
 
     Raises:
       InputError: if a pattern matches nothing.
@@ -135,10 +140,10 @@ def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
 
 
 def find(name: str, dataset: str) -> tuple[Table, str]:
-    """Returns a table, and the dataset that it is made of: the paper's, where none is named.
+    """Returns a table and the dataset to make it of, which is the paper's if `dataset` is empty.
 
     Raises:
-      InputError: where there is no such table, or not of this dataset.
+      InputError: if there is no such table, or it cannot be made of this dataset.
     """
     if name not in TABLES:
         raise InputError(f"--table={name}: expected one of {', '.join(TABLES)}")
@@ -151,19 +156,14 @@ def find(name: str, dataset: str) -> tuple[Table, str]:
     return table, dataset
 
 
-_FRACTIONS = tuple(map(Column, paper.FRACTIONS))
-_BEYOND = (  # what the paper does not have
-    Row("SN alone", "sn"),
-    Row("AdvSemiSeg, as its code", "advsemiseg_code"),
-    Row("s4GAN", "s4gan", fractions=HALVES),
-    Row("UniMatch", "unimatch", fractions=HALVES),
-    Row("UniMatch + SA+SN", "unimatch_sassn", fractions=HALVES),
-)
+def _printed(scores: paper.Scores, *rows: Row) -> tuple[Row, ...]:
+    return tuple(dataclasses.replace(row, paper=scores.get(row.method, {})) for row in rows)
 
 
 def _comparison(scores: paper.Scores) -> tuple[Row, ...]:
-    """Rows of Tables I and II, of which the paper has CutMix in the one, Mittal in the other."""
-    rows = (
+    """Rows of Tables I and II. The paper has CutMix only in the first, Mittal in the second."""
+    return _printed(
+        scores,
         Row("FCN-8s", "fcn8s", fractions=("1",)),
         Row("Dilation", "dilation", fractions=("1",)),
         Row("CutMix", "cutmix", fractions=HALVES),
@@ -172,96 +172,79 @@ def _comparison(scores: paper.Scores) -> tuple[Row, ...]:
         Row("AdvSemiSeg", "advsemiseg"),
         Row("Ours (SA)", "sa"),
         Row("Ours (SA+SN)", "sassn"),
+        # Methods that the paper does not have.
+        Row("SN alone", "sn"),
+        Row("AdvSemiSeg, as its code", "advsemiseg_code"),
+        Row("s4GAN", "s4gan", fractions=HALVES),
+        Row("UniMatch", "unimatch", fractions=HALVES),
+        Row("UniMatch + SA+SN", "unimatch_sassn", fractions=HALVES),
     )
-    return _printed(scores, *rows) + _BEYOND
 
 
-def _printed(scores: paper.Scores, *rows: Row) -> tuple[Row, ...]:
-    return tuple(dataclasses.replace(row, paper=scores.get(row.method, {})) for row in rows)
-
-
-TABLES = {
-    table.name: table
-    for table in (
-        Table(
-            "1",
-            "Table I: mIoU by labels",
-            ("cityscapes", *OTHERS),
-            _comparison(paper.CITYSCAPES),
-            _FRACTIONS,
-            baseline="supervised",
-            notes=paper.NOTES["1"],
+_LIST = (
+    Table(
+        "1",
+        "Table I: mIoU by labels",
+        ("cityscapes", *OTHERS),
+        _comparison(paper.CITYSCAPES),
+        baseline="supervised",
+    ),
+    Table(
+        "2",
+        "Table II: mIoU by labels",
+        ("voc", *OTHERS),
+        _comparison(paper.VOC),
+        baseline="supervised",
+    ),
+    Table(
+        "3",
+        "Table III: IoU of each class by labels",
+        ("voc", *OTHERS),
+        tuple(row for row in _comparison(paper.VOC) if row.method in paper.PER_CLASS["1"]),
+    ),
+    Table(
+        "4",
+        "Table IV: mIoU by head and labels",
+        ("voc", *OTHERS),
+        _printed(paper.VOC, Row("DeepLabv2", "supervised"), Row("Ours v2", "sassn"))
+        + _printed(
+            paper.DEEPLABV3,
+            Row("DeepLabv3", "supervised", head="deeplabv3"),
+            Row("Ours v3", "sassn", head="deeplabv3"),
         ),
-        Table(
-            "2",
-            "Table II: mIoU by labels",
-            ("voc", *OTHERS),
-            _comparison(paper.VOC),
-            _FRACTIONS,
-            baseline="supervised",
-            notes=paper.NOTES["2"],
+        baseline="supervised",
+    ),
+    Table(
+        "5",
+        "Table V: mIoU by components",
+        ("voc", *OTHERS),
+        _printed(
+            paper.ABLATION,
+            Row("none", "advsemiseg"),
+            Row("SN", "sn"),
+            Row("SA1", "sa1"),
+            Row("SA2", "sa2"),
+            Row("SA1, SA2", "sa"),
+            Row("SA1, SN", "sa1_sn"),
+            Row("SA2, SN", "sa2_sn"),
+            Row("SA1, SA2, SN", "sassn"),
         ),
-        Table(
-            "3",
-            "Table III: IoU of each class by labels",
-            ("voc", *OTHERS),
-            _printed(
-                paper.VOC,
-                Row("AdvSemiSeg", "advsemiseg"),
-                Row("Ours (SA)", "sa"),
-                Row("Ours (SA+SN)", "sassn"),
-            ),
-            _FRACTIONS,
-            notes=paper.NOTES["3"],
-        ),
-        Table(
-            "4",
-            "Table IV: mIoU by head and labels",
-            ("voc", *OTHERS),
-            (
-                *_printed(paper.VOC, Row("DeepLabv2", "supervised"), Row("Ours v2", "sassn")),
-                *_printed(
-                    paper.DEEPLABV3,
-                    Row("DeepLabv3", "supervised", head="deeplabv3"),
-                    Row("Ours v3", "sassn", head="deeplabv3"),
-                ),
-            ),
-            _FRACTIONS,
-            baseline="supervised",
-            notes=paper.NOTES["4"],
-        ),
-        Table(
-            "5",
-            "Table V: mIoU by components",
-            ("voc", *OTHERS),
-            _printed(
-                paper.ABLATION,
-                Row("none", "advsemiseg"),
-                Row("SN", "sn"),
-                Row("SA1", "sa1"),
-                Row("SA2", "sa2"),
-                Row("SA1, SA2", "sa"),
-                Row("SA1, SN", "sa1_sn"),
-                Row("SA2, SN", "sa2_sn"),
-                Row("SA1, SA2, SN", "sassn"),
-            ),
-            tuple(map(Column, ("1/2", "1"))),
-            baseline="advsemiseg",
-            notes=paper.NOTES["5"],
-        ),
-        Table(
-            "stability",
-            "D's learning rate, with and without spectral normalization",
-            ("scenes",),
-            (Row("AdvSemiSeg", "advsemiseg"), Row("SN", "sn")),
-            tuple(Column(DEFAULT_LABELS, multiple) for multiple in MULTIPLES),
-        ),
-        Table(
-            "distance",
-            "Accuracy on the look-alike pair by distance from the signal",
-            ("scenes",),
-            (Row("AdvSemiSeg", "advsemiseg"), Row("SA", "sa")),
-            (Column(DEFAULT_LABELS),),
-        ),
-    )
-}
+        (Column("1/2"), Column("1")),
+        baseline="advsemiseg",
+    ),
+    Table(
+        "stability",
+        "D's learning rate, with and without spectral normalization",
+        ("scenes",),
+        (Row("AdvSemiSeg", "advsemiseg"), Row("SN", "sn")),
+        tuple(Column(DEFAULT_LABELS, multiple) for multiple in MULTIPLES),
+    ),
+    Table(
+        "distance",
+        "Accuracy on the look-alike pair by distance from the signal",
+        ("scenes",),
+        (Row("AdvSemiSeg", "advsemiseg"), Row("SA", "sa")),
+        (Column(DEFAULT_LABELS),),
+    ),
+)
+TABLES = {table.name: table for table in _LIST}

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import command
+from sassn_jax.commands import command
 from sassn_jax.models.resnet import ARCHITECTURES, ResNet
 from tests.trees import random_variables
 from tests.weights.test_resnet import to_file
@@ -154,8 +154,8 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
             "a: expected a number",
         ),
         ("train", ["--config=configs/scenes.py", "--nonsense"], "nonsense"),
-        ("train", ["--config=configs/scenes.py:labels=2"], "labels='2': expected a fraction"),
-        ("train", ["--config=configs/camvid.py"], "sassn prepare"),
+        ("train", ["--config=configs/scenes.py:labels=2"], "--config.labels='2': expected a"),
+        ("train", ["--config=configs/camvid.py"], "sassn prepare --dataset=camvid"),
         ("train", [], "--config: not given; see --help"),
         ("evaluate", [], "no config.json"),
         (

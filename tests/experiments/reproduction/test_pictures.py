@@ -45,18 +45,18 @@ def test_columns_are_the_runs_that_are_there(tmp_path, runs, monkeypatch):
     def write(path, headings, rows, enlarged):
         shown[path.name] = headings, rows, enlarged
 
-    monkeypatch.setattr(pictures, "write_headed_table", write)
+    monkeypatch.setattr(headed, "write_headed_table", write)
     written = pictures.draw_figures(tmp_path, "scenes", ("1/8", "1/4", "1/2", "1"), "1/2", "NOW")
     assert written == [tmp_path / "figure_3_scenes.png", tmp_path / "figure_4_scenes.png"]
     headings, rows, enlarged = shown["figure_3_scenes.png"]
-    assert headings == ("input", "truth", "sassn, 1/8", "sassn, 1/2", "sassn, full")
+    assert headings == ["input", "truth", "sassn, 1/8", "sassn, 1/2", "sassn, full"]
     assert [len(row) for row in rows] == [5] * pictures.PICTURED
     assert enlarged == 2
     first, last = (scenes.load().splits["test"][index]["image"] for index in (0, 255))
     np.testing.assert_array_equal(rows[0][0], first)
     np.testing.assert_array_equal(rows[-1][0], last)
     headings, rows, _ = shown["figure_4_scenes.png"]
-    assert headings == ("input", "truth", "sn, 1/2", "sassn, 1/2")
+    assert headings == ["input", "truth", "sn, 1/2", "sassn, 1/2"]
     assert (rows[0][2] == scenes.PALETTE[1]).all()  # what the run of seed 1 says
     assert (rows[0][3] == scenes.PALETTE[0]).all()
 

@@ -96,7 +96,7 @@ def test_other_data_stand_alone(tmp_path):
     assert "paper" not in line_of(text, "SN")
     assert "37.50 ± 17.68 (2)" in line_of(text, "SA2")
     assert "[1]" not in text
-    assert "Not the data of the paper" in text
+    assert "of other data" in text
 
 
 def test_a_run_in_two_parts_does_not_count_in_the_time(tmp_path):
@@ -226,7 +226,7 @@ def test_runs_of_other_labels_are_not_forgotten(tmp_path, monkeypatch, said):
     monkeypatch.setattr(figures, "draw_scores", lambda *args: None)
     table = fill(tmp_path, "2", "camvid", {"sn": [0.5]})
     report.write_report(tmp_path, table.with_labels(["1/8", "1"]), "camvid", said.append)
-    assert said[1:] == ["not in it: runs with labels 1/2; --labels takes them in"]
+    assert said[1:] == ["not in it: runs with labels 1/2; --labels adds them"]
     report.write_report(tmp_path, table, "camvid", said.append)
     assert len(said) == 3
 

@@ -72,7 +72,7 @@ def test_cells_that_kill_their_processes_do_not_block_the_others(tmp_path):
     }
     assert found["sn"]["miou"] == 0.5
     for method in ("sa", "sassn"):
-        assert found[method]["error"].startswith("3 processes were killed at it, and came no furth")
+        assert found[method]["error"].startswith("3 processes in a row were killed at step ")
 
 
 def test_deaths_are_counted_until_one_comes_further(tmp_path):
@@ -88,7 +88,7 @@ def test_deaths_are_counted_until_one_comes_further(tmp_path):
         killed.append(begin(step, str(began)))
         killed[-1].__enter__()
         assert noted() == (step, deaths, str(began))
-    with pytest.raises(UnfitError, match=r"came no further than step 2; .* Remove .*begun\.json"):
+    with pytest.raises(UnfitError, match=r"killed at step 2; .* Remove .*begun\.json"):
         begin(2, "4").__enter__()
     with begin(3, "5"):
         assert noted() == (3, 1, "5")

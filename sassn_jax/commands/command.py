@@ -1,4 +1,4 @@
-"""What all commands share: a user's mistake is one line on standard error and exit code 2."""
+"""What all commands share: a user's mistake gives one line on standard error and exit code 2."""
 
 import _thread
 import collections
@@ -24,19 +24,19 @@ from sassn_jax.terminal import make_console
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint, if there is one"
-LINE_EVERY = 15.0  # seconds between lines that tell of progress
+LINE_EVERY = 15.0  # seconds between two lines of progress
 
-flags.disclaim_key_flags()  # what is defined through this module is the command's, for its --help
+flags.disclaim_key_flags()  # flags defined through this module belong to the command that does so
 
 
 def define_config(config: ConfigDict) -> flags.FlagHolder[ConfigDict]:
-    """Defines a flag `--config.FIELD` for each field of `config`; ends the program on a wrong one.
+    """Defines a flag `--config.FIELD` for each field of `config`.
 
-    `ml_collections` reads the command line here already, not when the flags are parsed.
+    `ml_collections` reads the command line already here, so a wrong field ends the program here.
     """
     _replace_what_cannot_be_encoded()
     try:
-        return config_flags.DEFINE_config_dict("config", config, "Other values of these fields.")
+        return config_flags.DEFINE_config_dict("config", config, "Values of single fields.")
     except Exception as error:
         _stop(_first_cause(error, fields="--help"), 2)
 
@@ -46,6 +46,11 @@ def define_path(
 ) -> flags.FlagHolder[Any]:
     """Defines a flag that names a file or a folder; `~` at its start is a home folder."""
     return flags.DEFINE(_PathParser(), name, default, help_text, required=required)
+
+
+def define_checkpoint() -> flags.FlagHolder[str]:
+    """Defines the flag that chooses one of a run's checkpoints."""
+    return flags.DEFINE_string("checkpoint", "latest", "latest, or best: of the best mIoU on val.")
 
 
 class _PathParser(flags.ArgumentParser[str]):
@@ -59,46 +64,60 @@ def run(
     """Parses the flags, calls `main`, and ends the program.
 
     Args:
-      main: raises `InputError` or `OSError` for what the user should mend. Or one such function for
-        each of the words of which one must stand before the flags.
-      when_stopped: what a user who has pressed Ctrl-C can do to go on; nothing if empty.
+      main: raises `InputError` or `OSError` for a mistake of the user. Or one such function for
+        each word that can stand before the flags; one of the words must.
+      when_stopped: how a user who has pressed Ctrl-C can go on; empty if there is no way.
     """
     _replace_what_cannot_be_encoded()
-    verbs = main if isinstance(main, Mapping) else {}
+    mains = main if isinstance(main, Mapping) else {"": main}
 
     def quiet_main(words: Sequence[str]) -> None:
-        chosen = main[words[1]] if isinstance(main, Mapping) else main
-        sys.unraisablehook = _hear_again
-        logging.set_verbosity(logging.FATAL)  # Orbax tells of every file, and all errors twice
+        sys.unraisablehook = _raise_interrupt_again
+        logging.set_verbosity(logging.FATAL)  # Orbax logs every file, and every error twice
         try:
-            chosen()
+            mains["".join(words[1:])]()
         except (InputError, OSError) as error:
             for line in getattr(error, "details", ()):
                 print(line, file=sys.stderr)
-            _stop(error, 2)
+            _stop(_as_flag(str(error)), 2)
         except TrainingError as error:
             _stop(error, 1)
         except KeyboardInterrupt:
             _stop("; ".join(filter(None, ("stopped", when_stopped))), 130)
 
-    app.run(quiet_main, flags_parser=functools.partial(_parse, verbs=list(verbs)))
+    app.run(quiet_main, flags_parser=functools.partial(_parse, mains=mains))
+
+
+def _as_flag(message: str) -> str:
+    """Writes the flag where a message begins with the name of an argument or a config's field."""
+    found = re.match(r"([\w.]+)=", message)
+    if not found:
+        return message
+    if found[1] in flags.FLAGS:
+        return f"--{message}"
+    part: Any = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
+    for name in found[1].split("."):
+        if not isinstance(part, ConfigDict) or name not in part:
+            return message
+        part = part[name]
+    return f"--config.{message}"
 
 
 def _replace_what_cannot_be_encoded() -> None:
-    """Prints `?` for it: a terminal may know ASCII alone, and a file's name need not be UTF-8."""
+    """Prints `?` instead: a terminal may have ASCII only, and a file's name need not be UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
-def _hear_again(lost: "sys.UnraisableHookArgs") -> None:
-    """Sends a Ctrl-C again that came where Python drops it, as in a callback of the collector.
+def _raise_interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Repeats a Ctrl-C that came where Python drops it, such as a callback of the collector.
 
-    Silent otherwise: TensorStore's threads tell what the main thread hears in waiting for them.
+    Prints nothing of other errors: those of TensorStore's threads also reach the main thread.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and issubclass(lost.exc_type, KeyboardInterrupt):
-        # Later, when this function too, in which it would be dropped again, has come to its end.
+        # A little later: an interrupt within this function would be dropped too.
         threading.Timer(0.01, _thread.interrupt_main).start()
 
 
@@ -122,9 +141,9 @@ def check_names(flag: flags.FlagHolder[list[str]], allowed: Collection[str]) -> 
 
 @contextlib.contextmanager
 def progress(name: str) -> Iterator[Callable[[int, int], None]]:
-    """Shows how far something is, on standard error: a bar on a terminal, elsewhere lines.
+    """Shows progress on standard error: a bar on a terminal, lines elsewhere.
 
-    Gives a function to be told how many parts are done, and of how many.
+    Yields a function that takes the number of parts done and the number of all parts.
     """
     console = make_console(stderr=True, soft_wrap=True)
     last = time.monotonic()
@@ -138,7 +157,7 @@ def progress(name: str) -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         yield print_line
         return
-    # No thread redraws the bar: TFDS replaces `__import__` while it is imported, under all threads.
+    # No thread redraws the bar: while TFDS is imported, it replaces `__import__` for all threads.
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -150,9 +169,11 @@ def progress(name: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total, refresh=True)
 
 
-def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
+def _parse(arguments: Sequence[str], mains: Mapping[str, Callable[[], None]]) -> list[str]:
     if HELP.intersection(arguments):
-        print(sys.modules["__main__"].__doc__, flags.FLAGS.main_module_help(), sep="\n")
+        module = next(iter(mains.values())).__module__
+        _, _, described = flags.FLAGS.module_help(module).partition(":\n")
+        print(sys.modules[module].__doc__, "flags:", described, sep="\n")
         sys.exit(0)
     try:
         arguments = [_with_config_file(argument) for argument in arguments]
@@ -161,15 +182,15 @@ def _parse(arguments: Sequence[str], verbs: Sequence[str]) -> list[str]:
         _stop(_first_cause(error), 2)
     _check_tuples(arguments)
     words = rest[1:]
-    if verbs and (len(words) != 1 or words[0] not in verbs):
-        _stop(f"{' '.join(words)!r}: expected one of {', '.join(verbs)}, then flags", 2)
-    if words and not verbs:
+    if "" in mains and words:
         _stop(f"{words[0]!r}: expected flags only, such as --workdir=DIR", 2)
+    if "" not in mains and (len(words) != 1 or words[0] not in mains):
+        _stop(f"{' '.join(words)!r}: expected one of {', '.join(mains)}, then flags", 2)
     return rest
 
 
 def _with_config_file(argument: str) -> str:
-    """Returns an argument; of --config, looks whether its file is there, and expands `~`."""
+    """Returns an argument; if it is --config, checks that its file exists and expands `~`."""
     flag, equals, value = argument.partition("=")
     if flag != "--config":
         return argument
@@ -183,7 +204,7 @@ def _with_config_file(argument: str) -> str:
 
 
 def _check_tuples(arguments: Sequence[str]) -> None:
-    """Ends the program where a tuple of a config is given twice: ml_collections joins the two."""
+    """Ends the program if a tuple is given twice, since ml_collections would join the two."""
     names = (word.partition("=")[0].lstrip("-") for word in arguments if word.startswith("-"))
     for name, count in collections.Counter(names).items():
         is_tuple = name.startswith("config.") and isinstance(flags.FLAGS[name], flags.MultiFlag)
@@ -197,8 +218,8 @@ def _config_files() -> str:
     return ", ".join(names or ["configs/scenes.py (in the checkout, not in this folder)"])
 
 
-def _first_cause(error: Exception, fields: str = "configs/common.py") -> str:
-    """What went wrong, out of what absl and ml_collections wrap around it."""
+def _first_cause(error: Exception, fields: str = "sassn_jax/config.py") -> str:
+    """Returns the cause of an error without what absl and ml_collections wrap around it."""
     if "has no attribute 'get_config'" in str(error):
         return "--config: the file has no get_config; expected a function as in configs/scenes.py"
     if isinstance(error, KeyError | AttributeError):
@@ -207,7 +228,7 @@ def _first_cause(error: Exception, fields: str = "configs/common.py") -> str:
         hint = f"; did you mean {guess[1]}?" if guess else ""
         return f"--config has no field {field}; see {fields}{hint}"
     text = str(error).strip()
-    if "Traceback" in text:  # of a config file: its last line has the error
+    if "Traceback" in text:  # of a config file; the last line has the error
         return "--config: " + re.sub(r"^\w+Error: ", "", text.splitlines()[-1])
     missing = re.findall(r"Flag (--\w+) must have a value other than None", text)
     if missing:
@@ -224,4 +245,4 @@ def _stop(reason: object, code: int) -> NoReturn:
     text = " ".join(str(reason).split())
     print(f"{Path(sys.argv[0]).stem}: {text}", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    os._exit(code)  # threads that were writing would each print a traceback of their own
+    os._exit(code)  # at once: threads that were writing would each print a traceback

@@ -1,0 +1,37 @@
+"""The commands: `sassn VERB`, or `python -m experiments.VERB` in the project's checkout."""
+
+import importlib
+import importlib.metadata
+import sys
+
+VERBS = {
+    "train": "trains a network, or goes on with a run that was stopped",
+    "evaluate": "scores a run, or an exported file, on a split of its dataset",
+    "export": "writes a run's network to one file",
+    "import_weights": "turns other people's weights into a file that training can start from",
+    "prepare": "prepares a dataset, once, so that training can read it",
+}
+
+
+def main() -> None:
+    """Runs the command whose name is the first argument; the others are its flags.
+
+    Only that command's module is imported, since all of them define flags of the same names.
+    """
+    verb, *arguments = sys.argv[1:] or ["help"]
+    if verb in VERBS:
+        sys.argv = [f"sassn {verb}", *arguments]
+        sys.path.append("")  # as `python -m` does: configs/voc.py imports configs.common
+        importlib.import_module(f"{__name__}.{verb}").run()
+    elif verb == "--version":
+        print(importlib.metadata.version("sassn_jax"))
+    elif verb in ("help", "--help", "-h"):
+        print(_usage())
+    else:
+        print(f"sassn: {verb!r}: expected one of these verbs\n\n{_usage()}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _usage() -> str:
+    lines = [f"  {verb:15} {what}" for verb, what in VERBS.items()]
+    return "\n".join(["sassn VERB --FLAG=VALUE ...; sassn VERB --help lists the flags", "", *lines])

@@ -1,0 +1,73 @@
+"""Scores a run: sassn evaluate --workdir=DIR [--split=test].
+
+In a checkout, `python -m experiments.evaluate` is the same command. --workdir can also name a file
+that `sassn export` wrote.
+
+The run is scored as its config says, unless these flags give other values: --config.eval.pad_to,
+--config.eval.window, --config.eval.stride, --config.eval.scales, --config.eval.mirror,
+--config.eval_batch_size, --config.dataset and --config.data_dir.
+"""
+
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags import get_override_values
+from rich.table import Table
+
+from sassn_jax.commands import command
+from sassn_jax.terminal import make_console
+
+
+def run() -> None:
+    """Runs the command."""
+    from sassn_jax.recipes import default_config
+
+    defaults = default_config()
+    fields = ("eval", "eval_batch_size", "dataset", "data_dir")
+    config = command.define_config(ConfigDict({name: defaults[name] for name in fields}))
+    workdir = command.define_path(
+        "workdir", None, "Folder of the run, or a file of sassn export.", required=True
+    )
+    split = flags.DEFINE_string("split", "val", "Split of its dataset, such as val or test.")
+    checkpoint = command.define_checkpoint()
+    command.run(
+        lambda: _evaluate(
+            command.required(workdir),
+            split.value,
+            checkpoint.value,
+            get_override_values(flags.FLAGS[config.name]),
+        )
+    )
+
+
+def _evaluate(workdir: str, split: str, checkpoint: str, overrides: dict[str, Any]) -> None:
+    """Scores the run, prints the result as a table, and writes it."""
+    # After the flags: JAX takes seconds.
+    from sassn_jax.training.evaluate_run import score_run, write_scores
+
+    with command.progress(f"scoring {split}") as show:
+        result = score_run(workdir, split, checkpoint, show, overrides)
+    try:
+        _print(workdir, result)
+    finally:  # scores that cannot be printed are written, and the other way round
+        write_scores(workdir, result)
+
+
+def _print(workdir: str, result: dict[str, Any]) -> None:
+    console = make_console()
+    # Not as the table's title, which Rich wraps, also within a name.
+    console.print(f"{workdir}, step {result['step']}, {result['split']}", soft_wrap=True)
+    table = Table()
+    table.add_column("class")
+    table.add_column("IoU", justify="right")
+    for name, iou in result["iou"].items():
+        table.add_row(name, _format(iou))
+    table.add_section()
+    table.add_row("mIoU", _format(result["miou"]))
+    table.add_row("pixel accuracy", _format(result["pixel_accuracy"]))
+    console.print(table)
+
+
+def _format(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

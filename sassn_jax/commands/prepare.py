@@ -1,0 +1,72 @@
+"""Prepares a dataset, once, so that training can read it.
+
+    sassn prepare --dataset=camvid --source=FOLDER --data_dir=FOLDER
+
+In a checkout, `python -m experiments.prepare` is the same command. It prints how often each class
+occurs in each split, and warns of likely mistakes: classes that occur nowhere, ids that seem to
+begin at 1, masks in which every pixel is ignored.
+"""
+
+import itertools
+import sys
+from pathlib import Path
+
+from absl import flags
+from rich import box
+from rich.table import Table
+
+from sassn_jax import data
+from sassn_jax.commands import command
+from sassn_jax.data import IGNORE_LABEL, records
+from sassn_jax.data.statistics import find_oddities
+from sassn_jax.terminal import make_console
+
+
+def run() -> None:
+    """Runs the command."""
+    dataset = flags.DEFINE_string("dataset", None, f"One of {', '.join(data.PREPARED)}.")
+    source = command.define_path(
+        "source", None, "Folder of the dataset as published; docs/datasets.md says what it holds."
+    )
+    data_dir = command.define_path("data_dir", None, "Folder for prepared datasets.")
+    command.run(
+        lambda: _prepare(*(command.required(flag) for flag in (dataset, source, data_dir))),
+        "run it again, and what it had checked is not checked again",
+    )
+
+
+def _prepare(name: str, source: str, data_dir: str) -> None:
+    """Prepares a dataset, and prints what it holds."""
+    with command.progress(f"preparing {name}") as show:
+        wrote = data.prepare(name, source, data_dir, show)
+    dataset = data.load(name, data_dir)
+    counts = ", ".join(f"{len(images)} {split}" for split, images in dataset.splits.items())
+    before = f"had been prepared already (remove {Path(data_dir) / name} to do so again):"
+    print(
+        f"{data_dir}: {'prepared' if wrote else before} {dataset.info.name}, "
+        f"{dataset.info.num_classes} classes, images: {counts}"
+    )
+    description = records.read_description(name, data_dir)
+    make_console().print(_table(description))
+    for note in description.notes:
+        print(f"note: {note}")
+    for oddity in find_oddities(description.class_names, description.counts):
+        print(f"prepare: warning: {oddity}", file=sys.stderr)
+
+
+def _table(description: records.Description) -> Table:
+    """For each class, its share of the pixels of each split and how many masks it is in."""
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("id", justify="right")
+    table.add_column("class", overflow="fold")
+    for split in description.counts:
+        table.add_column(f"{split}\npixels", justify="right")
+        table.add_column("\nmasks", justify="right")
+    counts = description.counts.values()
+    for i, class_name in enumerate(description.class_names):
+        cells = ((f"{c.share(c.pixels[i]):.2%}", str(c.images_with[i])) for c in counts)
+        table.add_row(str(i), class_name, *itertools.chain(*cells))
+    table.add_section()
+    cells = ((f"{c.share(c.ignored):.2%}", "") for c in counts)
+    table.add_row(str(IGNORE_LABEL), "(ignored)", *itertools.chain(*cells))
+    return table

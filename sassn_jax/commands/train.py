@@ -1,0 +1,35 @@
+"""Trains a network, or goes on: sassn train --config=configs/NAME.py --workdir=DIR.
+
+In a checkout, `python -m experiments.train` is the same command. After the file's name stand
+method=NAME, such as supervised or sassn (README.md lists all), and labels=FRACTION or a file of
+ids, as in --config=configs/scenes.py:method=sassn,labels=1/8. Every field of the config is a flag
+too, as in --config.optimizer.lr=1e-3 or --config.crop_size='(96, 96)'. The same command goes on
+with a run that was stopped.
+"""
+
+import shlex
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from sassn_jax.commands import command
+
+
+def run() -> None:
+    """Runs the command."""
+    config = config_flags.DEFINE_config_file(
+        "config", None, "Config file, such as configs/scenes.py:method=sassn,labels=1/8."
+    )
+    workdir = command.define_path(
+        "workdir", None, "Folder of this run; made if it is not there.", required=True
+    )
+    flags.mark_flag_as_required("config")
+    command.run(lambda: _train(config.value, command.required(workdir)), command.TRAINING_GOES_ON)
+
+
+def _train(config: ConfigDict, workdir: str) -> None:
+    from sassn_jax.training.loop import train_and_evaluate  # after the flags: JAX takes seconds
+
+    train_and_evaluate(config, workdir)
+    print(f"score it: sassn evaluate --workdir={shlex.quote(workdir)}")
+    print(f"curves and pictures: tensorboard --logdir={shlex.quote(workdir)}")

@@ -1,0 +1,80 @@
+"""The console entry `sassn`, from outside."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sassn_jax.commands import VERBS
+
+ROOT = Path(__file__).parents[2]
+# With -P, as in a script that pip has made, the working folder is not on the path.
+SASSN = ("-P", "-c", "from sassn_jax.commands import main; main()")
+
+
+def run(*words, program=SASSN, cwd=ROOT):
+    return subprocess.run(
+        [sys.executable, *program, *words], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("help",)])
+def test_it_lists_the_verbs_with_a_line_each(words):
+    result = run(*words)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == list(VERBS)
+
+
+def test_a_wrong_verb_lists_them_too():
+    result = run("tarin", "--workdir=x")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("sassn: 'tarin': expected one of these verbs\n")
+    assert all(f"\n  {verb} " in result.stderr for verb in VERBS)
+
+
+def test_its_version_is_the_packages():
+    assert run("--version").stdout.strip() == importlib.metadata.version("sassn_jax")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_is_that_of_the_command_in_the_checkout(verb):
+    result = run(verb, "--help")
+    assert result.returncode == 0, result.stderr
+    assert f"sassn {verb} --" in result.stdout
+    assert result.stdout == run("--help", program=("-m", f"experiments.{verb}")).stdout
+
+
+def test_mistakes_name_the_flag(tmp_path):
+    config = f"--config={ROOT / 'configs' / 'scenes.py'}"
+    workdir = f"--workdir={tmp_path / 'run'}"
+    mistakes = {
+        ("train", config): "sassn train: --workdir: not given; see --help",
+        (
+            "train",
+            config,
+            workdir,
+            "--config.num_steps=0",
+        ): "sassn train: --config.num_steps=0: exp",
+        (
+            "train",
+            config,
+            workdir,
+            "--config.model.norm=x",
+        ): "sassn train: --config.model.norm='x':",
+        ("prepare", "--dataset=x", "--source=x", "--data_dir=x"): "sassn prepare: --dataset='x': ",
+    }
+    for words, line in mistakes.items():
+        result = run(*words)
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
+        assert result.stderr.startswith(line), result.stderr
+
+
+def test_a_config_can_import_its_neighbours(tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "shared.py").write_text("from ml_collections import ConfigDict")
+    recipe = "from recipes.shared import ConfigDict\ndef get_config(): return ConfigDict()"
+    (tmp_path / "recipes" / "mine.py").write_text(recipe)
+    result = run("train", "--config=recipes/mine.py", cwd=tmp_path)
+    assert result.stderr == "sassn train: --workdir: not given; see --help\n"

@@ -102,9 +102,7 @@ def start(checkout: Path, workdir: Path, method: str, fields: dict, devices: int
     ]
     workdir.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{workdir}.log", "a") as log:
-        return Run(
-            subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=log)
-        )
+        return Run(subprocess.Popen(command, cwd=checkout, env=environment, stdout=log, stderr=log))
 
 
 def kill_and_go_on(checkout: Path, workdir: Path) -> None:

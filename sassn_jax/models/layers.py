@@ -15,6 +15,13 @@ from jaxtyping import Array, Float
 
 from sassn_jax.errors import check_name
 from sassn_jax.models.convolution import conv2d
+from sassn_jax.resampling import (
+    Size,
+    interpolate,
+    interpolation_matrix,
+    points_at,
+    sample_points,
+)
 
 NORMS = ("batch_frozen_affine", "frozen", "batch")
 
@@ -162,67 +169,40 @@ def max_pool(x: Float[Array, "B H W C"], *, ceil: bool) -> Float[Array, "B h w C
     return x
 
 
-def interpolation_matrix(
-    size_in: int, size_out: int, *, align_corners: bool = True
-) -> Float[np.ndarray, "O I"]:
-    """Linear interpolation from `size_in` to `size_out` samples.
-
-    Either the first and last samples are aligned, or the outer edges of these samples; between an
-    edge and the sample next to it the value then stays the same.
-    """
-    position = np.arange(size_out, dtype=np.float64)
-    if not align_corners:
-        position = np.clip((position + 0.5) * size_in / size_out - 0.5, 0, size_in - 1)
-    elif size_out > 1:
-        position = position * (size_in - 1) / (size_out - 1)
-    # Each input sample is a tent one sample wide to each side.
-    tents = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(size_in)))
-    return tents.astype(np.float32)
-
-
 def resize_bilinear(
-    x: Float[Array, "B h w C"], size: tuple[int, int], *, align_corners: bool = True
+    x: Float[Array, "B h w C"], size: Size, *, align_corners: bool = True
 ) -> Float[Array, "B H W C"]:
     """Bilinear resize to `size` (height, width).
 
-    With aligned corners, as AdvSemiSeg does, or without, as torchvision does (`F.interpolate`). Two
-    small matrix products, so that its gradient is deterministic on every device.
+    Aligned corners are AdvSemiSeg's; torchvision resizes without (`F.interpolate`).
     """
 
     def matrix(size_in: int, size_out: int) -> Float[Array, "O I"]:
-        return jnp.asarray(
-            interpolation_matrix(size_in, size_out, align_corners=align_corners), x.dtype
-        )
+        points = sample_points(size_in, size_out, aligned=align_corners)
+        # Rounded to float32 whatever the images' dtype, then to that.
+        return jnp.asarray(interpolation_matrix(points, size_in).astype(np.float32), x.dtype)
 
-    return _interpolate(x, matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]))
+    return interpolate(x, matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]))
 
 
 def bilinear_deconvolution(
-    x: Float[Array, "B h w C"], factor: int, size: tuple[int, int], *, offset: int = 0
+    x: Float[Array, "B h w C"], factor: int, size: Size, *, offset: int = 0
 ) -> Float[Array, "B H W C"]:
     """Part of a transposed convolution by a fixed bilinear kernel: FCN's and Dilation's upsampling.
 
-    The kernel is of `2 * factor` pixels a side, the stride `factor`, and nothing is padded, so the
-    whole has `factor * (h + 1)` rows. As two small matrix products, see `resize_bilinear`.
+    The kernel has `2 * factor` pixels a side, the stride is `factor`, and nothing is padded, so the
+    whole result has `factor * (h + 1)` rows.
 
     Args:
       x: feature maps.
       factor: by which they grow.
       size: height and width of the part.
-      offset: of its first row and column in the whole, pixels.
+      offset: of the part's first row and column in the whole, pixels.
     """
 
     def matrix(size_in: int, size_out: int) -> Float[Array, "O I"]:
-        position = offset + np.arange(size_out, dtype=np.float64)
-        middles = factor * (np.arange(size_in) + 1) - 0.5
-        tents = np.maximum(0, 1 - np.abs(position[:, None] - middles) / factor)
-        return jnp.asarray(tents, x.dtype)
+        outputs = offset + np.arange(size_out)
+        points = points_at(2 * outputs + 1 - 2 * factor, 2 * factor)
+        return jnp.asarray(interpolation_matrix(points, size_in), x.dtype)
 
-    return _interpolate(x, matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]))
-
-
-def _interpolate(
-    x: Float[Array, "B h w C"], rows: Float[Array, "H h"], columns: Float[Array, "W w"]
-) -> Float[Array, "B H W C"]:
-    x = jnp.einsum("oh,bhwc->bowc", rows, x)
-    return jnp.einsum("pw,bowc->bopc", columns, x)
+    return interpolate(x, matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]))

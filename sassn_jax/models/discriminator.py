@@ -11,7 +11,7 @@ MINIMUM_SIZE = 2 ** len(WIDTHS)  # pixels a side; each convolution halves the ma
 
 
 class Discriminator(nn.Module):
-    """Tells a segmentation network's class probabilities from one-hot labels (AdvSemiSeg, 3.2).
+    """Distinguishes a network's class probabilities from one-hot labels (AdvSemiSeg, section 3.2).
 
     Attributes:
       spectral_norm: whether all five convolutions are spectrally normalized.
@@ -23,7 +23,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, probabilities: Float[Array, "B H W C"]) -> Float[Array, "B h w 1"]:
-        """Returns logits at a thirty-second of the input's size, for the caller to resize.
+        """Returns logits at 1/32 of the input's size; positive ones mean labels.
 
         Args:
           probabilities: of the classes, or one-hot labels; at least `MINIMUM_SIZE` pixels a side.

@@ -1,6 +1,6 @@
-"""What every network is made of: convolution, normalization, pooling and resizing, all NHWC.
+"""The layers of all networks: convolution, normalization, pooling and resizing, all NHWC.
 
-Layers compute in the dtype of their input; parameters and statistics are float32 all the same.
+Layers compute in the dtype of their input; parameters and statistics are always float32.
 """
 
 import functools
@@ -25,7 +25,7 @@ from sassn_jax.resampling import (
 
 NORMS = ("batch_frozen_affine", "frozen", "batch")
 
-# U(-1/sqrt(fan_in), 1/sqrt(fan_in)): what PyTorch gives a convolution that nobody initializes.
+# U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for a convolution.
 torch_default_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
@@ -71,12 +71,12 @@ class Conv(nn.Module):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalization whose statistics can be kept apart for interleaved parts of a batch.
+    """Batch normalization with separate statistics for interleaved parts of a batch.
 
-    With `groups=2`, images 0, 2, 4, ... are normalized by their own mean and variance and images
-    1, 3, 5, ... by theirs, as two separate passes of the network would do; the running statistics
-    take group 0 first, then group 1. Interleaving keeps each group spread evenly over devices that
-    split the batch.
+    With `groups=2`, images 0, 2, 4, ... are normalized by their own mean and variance, and images
+    1, 3, 5, ... by theirs, as in two separate passes of the network. The running statistics are
+    updated with group 0 first, then with group 1. Interleaving spreads each group evenly over the
+    devices that share the batch.
 
     Attributes:
       norm: `batch` trains scale and shift; `batch_frozen_affine` uses batch statistics with scale
@@ -85,7 +85,7 @@ class BatchNorm(nn.Module):
       epsilon: added to the variance.
 
     Raises:
-      InputError: for another `norm`.
+      InputError: for an unknown `norm`.
     """
 
     norm: str
@@ -100,7 +100,7 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], *, train: bool, groups: int = 1
     ) -> Float[Array, "B H W C"]:
-        """Normalizes `x`; batch statistics are used where `train` is set and `norm` allows it."""
+        """Normalizes `x`, by batch statistics with `train` unless `norm` is `frozen`."""
         features, dtype = x.shape[-1], x.dtype
         x = widened(x)
         scale = self.param("scale", nn.initializers.ones, (features,))
@@ -110,7 +110,7 @@ class BatchNorm(nn.Module):
         if self.norm != "batch":
             scale, bias = jax.lax.stop_gradient((scale, bias))
         if not train or self.norm == "frozen":
-            # One multiply-add a pixel.
+            # One multiply-add per pixel.
             multiplier = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
             return (x * multiplier + (bias - running_mean.value * multiplier)).astype(dtype)
 
@@ -141,8 +141,8 @@ def widened(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def relu(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
     """Returns `max(x, 0)`.
 
-    Written as a selection, since XLA's CPU compiler computes a maximum anew wherever it is used,
-    down a whole chain of residual blocks: 4% of a ResNet-101's training step.
+    Written as a selection: XLA's CPU compiler repeats a maximum at each of its uses, along whole
+    chains of residual blocks, which takes 4% of a ResNet-101's training step.
     """
     return jax.lax.select(x > 0, x, jnp.zeros_like(x))
 
@@ -150,10 +150,10 @@ def relu(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
 def max_pool(x: Float[Array, "B H W C"], *, ceil: bool) -> Float[Array, "B h w C"]:
     """3x3 max pooling at stride 2, padding 1.
 
-    With `ceil` the output size is rounded up as in Caffe: 256 gives 129, otherwise 128; 161 gives
+    With `ceil` the output size is rounded up as in Caffe: 256 gives 129, without it 128; 161 gives
     81 in either case. Written as maxima of slices, rows first: the gradient of XLA's own pooling
-    takes four times as long on a CPU, and has no deterministic form on a GPU. Where values are
-    equal their gradient is shared.
+    takes four times as long on a CPU and is not deterministic on a GPU. Equal values share their
+    gradient.
     """
     for axis in (1, 2):
         size = x.shape[axis]

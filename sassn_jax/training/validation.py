@@ -166,7 +166,7 @@ def least_images(head: str) -> int:
 
     On however many devices: their statistics are those of all images that they take at once.
     """
-    return DeepLabV3Head.least_images if head == "deeplabv3" else 1
+    return DeepLabV3Head.smallest_batch if head == "deeplabv3" else 1
 
 
 class Rule(NamedTuple):

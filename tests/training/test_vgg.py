@@ -7,7 +7,7 @@ from flax import traverse_util
 
 from configs import scenes
 from sassn_jax.errors import InputError
-from sassn_jax.models.fcn8s import FCN8s
+from sassn_jax.models.vgg_network import VGGNetwork
 from sassn_jax.training import validation
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.exporting import export_run
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("small_runs")
 @pytest.fixture(scope="module")
 def trunk():
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
-    variables = random_variables(FCN8s(3, "vgg_tiny"), images, train=False)
+    variables = random_variables(VGGNetwork(3, "vgg_tiny"), images, train=False)
     return jax.tree.map(np.asarray, variables["params"]["backbone"])
 
 

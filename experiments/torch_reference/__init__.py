@@ -1,8 +1,7 @@
-"""The same networks and the same training step in PyTorch, written independently of the JAX ones.
+"""The networks and the training step in PyTorch, written independently of the JAX ones.
 
-Two users: the parity tests, which take torch's autograd as a second opinion on our gradients, and
-`experiments.benchmark`, which times both. Nothing else imports this package, so that nothing else
-needs torch. Arrays here are NCHW, as torch has them.
+The parity tests compare our gradients with torch's, and `experiments.benchmark` compares the times
+of both. Nothing else imports this package, so nothing else needs torch. Arrays are NCHW.
 """
 
 from experiments.torch_reference.networks import Discriminator, Generator

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from pallas_kernels.position_attention import IMPLEMENTATIONS, position_attention
 from sassn_jax.errors import check_name
-from sassn_jax.models.layers import Conv, torch_default_init
+from sassn_jax.models.layers import BiasedConv
 
 
 class PositionAttention(nn.Module):
@@ -35,14 +35,14 @@ class PositionAttention(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """Returns features of the same shape."""
         channels = x.shape[-1]
+        reduced = max(1, channels // self.qk_reduction)
 
         def project(name: str, features: int) -> Float[Array, "B N D"]:
-            conv = Conv(features, 1, use_bias=True, kernel_init=torch_default_init, name=name)
-            return rearrange(conv(x), "b h w d -> b (h w) d")
+            return rearrange(BiasedConv(features, 1, name=name)(x), "b h w d -> b (h w) d")
 
         attended = position_attention(
-            project("query", max(1, channels // self.qk_reduction)),
-            project("key", max(1, channels // self.qk_reduction)),
+            project("query", reduced),
+            project("key", reduced),
             project("value", channels),
             implementation=self.implementation,
         )

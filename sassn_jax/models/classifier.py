@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import Conv, torch_default_init, widened
+from sassn_jax.models.layers import BiasedConv, widened
 from sassn_jax.models.resnet import ResNet, make_resnet
 
 
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
     remat: bool = False
 
     def __post_init__(self) -> None:
-        self._make_backbone(parent=None)  # raises where it cannot
+        self.make_backbone(parent=None)  # raises for an unknown name
         super().__post_init__()
 
     @nn.compact
@@ -48,13 +48,11 @@ class Classifier(nn.Module):
           train: whether normalization may use batch statistics.
           groups: interleaved parts of the batch with statistics of their own.
         """
-        trunk = self._make_backbone(name="backbone")
+        trunk = self.make_backbone(name="backbone")
         _, features = trunk(images.astype(self.dtype or images.dtype), train=train, groups=groups)
         pooled = jnp.mean(widened(features), axis=(1, 2), keepdims=True)
-        linear = Conv(
-            self.num_classes, 1, use_bias=True, kernel_init=torch_default_init, name="linear"
-        )
-        return linear(pooled)[:, 0, 0]
+        return BiasedConv(self.num_classes, 1, name="linear")(pooled)[:, 0, 0]
 
-    def _make_backbone(self, **kwargs: Any) -> ResNet:
+    def make_backbone(self, **kwargs: Any) -> ResNet:
+        """Returns the trunk; `kwargs` are `parent` and `name`, as of any module."""
         return make_resnet(self.backbone, self.layout, self.norm, self.remat, **kwargs)

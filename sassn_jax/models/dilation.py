@@ -7,6 +7,7 @@ The authors train the front end, then the context module, then both together. He
 both are trained together from the start.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import Conv, bilinear_deconvolution, relu, widened
+from sassn_jax.models.layers import BiasedConv, bilinear_deconvolution, relu, widened
 
 # Dilations of the context module's 3x3 convolutions: "basic" in the paper's Table 1, which the
 # authors' code trains. The VOC model that they released is "large", of up to 672 channels.
@@ -54,19 +55,12 @@ class DilationHead(nn.Module):
     @nn.compact
     def __call__(self, features: Float[Array, "B h w D"]) -> Float[Array, "B h w C"]:
         """Returns logits at the size of the features."""
-        classes, small = self.num_classes, nn.initializers.normal(0.001)
-        x = Conv(classes, 1, use_bias=True, kernel_init=small, name="classifier")(features)
+        conv = functools.partial(BiasedConv, self.num_classes, kernel_init=near_identity)
+        small = nn.initializers.normal(0.001)
+        x = conv(1, kernel_init=small, name="classifier")(features)
         for i, dilation in enumerate(self.dilations, start=1):
-            conv = Conv(
-                classes,
-                3,
-                dilation=dilation,
-                use_bias=True,
-                kernel_init=near_identity,
-                name=f"context{i}",
-            )
-            x = relu(conv(x))
-        return Conv(classes, 1, use_bias=True, kernel_init=near_identity, name="context_final")(x)
+            x = relu(conv(3, dilation=dilation, name=f"context{i}")(x))
+        return conv(1, name="context_final")(x)
 
 
 def upsample(logits: Float[Array, "B h w C"], size: tuple[int, int]) -> Float[Array, "B H W C"]:

@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import Conv, torch_default_init, widened
+from sassn_jax.models.layers import BiasedConv, widened
 from sassn_jax.models.spectral_norm import SpectralNorm
 
 WIDTHS = (64, 128, 256, 512, 1)
@@ -30,13 +30,11 @@ class Discriminator(nn.Module):
         """
         x = probabilities.astype(self.dtype or probabilities.dtype)
         for i, width in enumerate(WIDTHS):
-            x = Conv(
+            x = BiasedConv(
                 width,
                 4,
                 stride=2,
                 padding=1,
-                use_bias=True,
-                kernel_init=torch_default_init,
                 kernel_norm=SpectralNorm(parent=None) if self.spectral_norm else None,
                 name=f"conv{i + 1}",
             )(x)

@@ -51,7 +51,7 @@ class Generator(nn.Module):
     remat: bool = False
 
     def __post_init__(self) -> None:
-        self.make_backbone()  # raises where it cannot
+        self.make_backbone()  # raises for an unknown name
         check_name("head", self.head, HEADS)
         # This also refuses a string, whose letters are no sites.
         if not set(self.attention) <= set(ATTENTION_SITES):
@@ -86,10 +86,8 @@ class Generator(nn.Module):
         def attend(site: str, x: jax.Array) -> jax.Array:
             if site not in self.attention:
                 return x
-            name = f"attention{site[-1]}"
-            return PositionAttention(
-                self.qk_reduction, self.attention_implementation, parent=self, name=name
-            )(x)
+            options = self.qk_reduction, self.attention_implementation
+            return PositionAttention(*options, parent=self, name=f"attention{site[-1]}")(x)
 
         layer3, features = self.make_backbone(parent=self, name="backbone")(
             images.astype(self.dtype or images.dtype),
@@ -102,11 +100,10 @@ class Generator(nn.Module):
             features = perturb(features, perturbed_group, groups)
         _, height, width, _ = images.shape
         head = HEADS[self.head](self.num_classes, self.aspp_rates, name="head")
-        align_corners = HEADS[self.head].align_corners
 
-        def classify(head: nn.Module, x: jax.Array) -> jax.Array:
-            logits = widened(head(x, train=train, groups=groups))
-            return resize_bilinear(logits, (height, width), align_corners=align_corners)
+        def classify(classifier: nn.Module, x: jax.Array) -> jax.Array:
+            logits = widened(classifier(x, train=train, groups=groups))
+            return resize_bilinear(logits, (height, width), align_corners=head.align_corners)
 
         if self.auxiliary_head:
             auxiliary = classify(AuxiliaryHead(self.num_classes, name=AUXILIARY), layer3)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sassn_jax.errors import InputError
-from sassn_jax.models.layers import BatchNorm, Conv, relu, torch_default_init
+from sassn_jax.models.layers import BatchNorm, BiasedConv, Conv, relu
 
 ASPP_FEATURES = 256
 DROPOUT = 0.5
@@ -115,7 +115,7 @@ class DeepLabV3Head(nn.Module):
         ]
         x = branch("project_conv", jnp.concatenate(branches, axis=-1), 1)
         x = nn.Dropout(DROPOUT, deterministic=not train)(x)
-        return _classifier(self.num_classes)(branch("last_conv", x, 3))
+        return BiasedConv(self.num_classes, 1, name="classifier")(branch("last_conv", x, 3))
 
 
 class AuxiliaryHead(nn.Module):
@@ -135,12 +135,7 @@ class AuxiliaryHead(nn.Module):
         x = Conv(features.shape[-1] // 4, 3, name="conv")(features)
         x = relu(BatchNorm("batch", name="bn")(x, train=train, groups=groups))
         x = nn.Dropout(AUXILIARY_DROPOUT, deterministic=not train)(x)
-        return _classifier(self.num_classes)(x)
-
-
-def _classifier(num_classes: int) -> Conv:
-    """A 1x1 convolution to class logits, a child of the module that calls this."""
-    return Conv(num_classes, 1, use_bias=True, kernel_init=torch_default_init, name="classifier")
+        return BiasedConv(self.num_classes, 1, name="classifier")(x)
 
 
 HEADS: dict[str, type[DeepLabV2Head] | type[DeepLabV3Head]] = {

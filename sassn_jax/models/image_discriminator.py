@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import Conv, torch_default_init, widened
+from sassn_jax.models.layers import BiasedConv, widened
 
 WIDTHS = (64, 128, 256, 512)
 DROPOUT = 0.5
@@ -39,12 +39,12 @@ class ImageDiscriminator(nn.Module):
         x = jnp.concatenate([probabilities, images], axis=-1)
         x = x.astype(self.dtype or x.dtype)
         for i, width in enumerate(WIDTHS, start=1):
-            x = nn.leaky_relu(_convolution(width, 4, 2, 1, f"conv{i}")(x), 0.2)
+            x = nn.leaky_relu(BiasedConv(width, 4, stride=2, padding=1, name=f"conv{i}")(x), 0.2)
             if i < len(WIDTHS):
                 x = nn.Dropout(DROPOUT, broadcast_dims=(1, 2), deterministic=not train)(x)
         # The published code averages over a map of fixed size, that of its crops.
         features = jnp.mean(widened(x), axis=(1, 2), keepdims=True)
-        logits = _convolution(1, 1, 1, 0, "score")(features)
+        logits = BiasedConv(1, 1, name="score")(features)
         return logits[:, 0, 0, 0], features[:, 0, 0]
 
 
@@ -57,16 +57,3 @@ def scale_to_unit(images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
     """
     low, high = jnp.min(images), jnp.max(images)
     return (images - low) / jnp.where(high > low, high - low, 1)
-
-
-def _convolution(features: int, size: int, stride: int, padding: int, name: str) -> Conv:
-    """Returns a convolution with PyTorch's initialization, a child of the calling module."""
-    return Conv(
-        features,
-        size,
-        stride=stride,
-        padding=padding,
-        use_bias=True,
-        kernel_init=torch_default_init,
-        name=name,
-    )

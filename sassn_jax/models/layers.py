@@ -70,6 +70,10 @@ class Conv(nn.Module):
         return y
 
 
+# A convolution with the bias and the initialization that PyTorch gives it by default.
+BiasedConv = functools.partial(Conv, use_bias=True, kernel_init=torch_default_init)
+
+
 class BatchNorm(nn.Module):
     """Batch normalization with separate statistics for interleaved parts of a batch.
 

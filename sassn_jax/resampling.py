@@ -1,9 +1,8 @@
-"""Bilinear interpolation: where the samples lie, their weights, and the sums they are weights of.
+"""Bilinear interpolation by matrix products, whose gradients are deterministic on every device.
 
-The samples of a side are computed on the host in whole numbers and applied as a matrix product. So
-no position is rounded, and gradients are deterministic on every device. `TrainTransform` computes
-its own positions in float64, and not by this module: where a position is a whole number it may be
-rounded to just below it, and the same seed has to give the same crops.
+Positions are computed on the host in whole numbers, so that none is rounded. `TrainTransform` does
+not use this module. It computes positions in float64, which rounds some to just below a pixel;
+exact ones would change the images that a seed gives.
 """
 
 from typing import NamedTuple

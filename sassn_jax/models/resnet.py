@@ -154,14 +154,7 @@ class ResNet(nn.Module):
 
 
 def make_resnet(backbone: str, layout: str, norm: str, remat: bool, **kwargs: Any) -> ResNet:
-    """Returns a trunk by the name of its architecture.
-
-    Args:
-      backbone: a name in `ARCHITECTURES`.
-      layout: see `ResNet`.
-      norm: see `BatchNorm`.
-      remat: see `ResNet`.
-      kwargs: `parent` and `name`, as of any module.
+    """Returns a `ResNet` by the name of its architecture, a name in `ARCHITECTURES`.
 
     Raises:
       InputError: for an unknown `backbone`, `layout` or `norm`.

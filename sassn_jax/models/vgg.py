@@ -1,6 +1,7 @@
 """VGG-16 as a fully convolutional trunk (Simonyan and Zisserman 2015, configuration D)."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -63,16 +64,9 @@ class VGG(nn.Module):
         for stage in range(len(CONVOLUTIONS)):
             x = run_stage(self, x, stage)
             stages.append(x)
-        for name, size, dilation in (("fc6", 7, self.dilation_of(5)), ("fc7", 1, 1)):
-            conv = Conv(
-                self.architecture.fully_connected,
-                size,
-                dilation=dilation,
-                padding=0,
-                use_bias=True,
-                name=name,
-            )
-            x = nn.Dropout(DROPOUT, deterministic=not train)(relu(conv(x)))
+        conv = functools.partial(Conv, self.architecture.fully_connected, padding=0, use_bias=True)
+        for layer in (conv(7, dilation=self.dilation_of(5), name="fc6"), conv(1, name="fc7")):
+            x = nn.Dropout(DROPOUT, deterministic=not train)(relu(layer(x)))
         return stages[2], stages[3], x
 
     def dilation_of(self, stage: int) -> int:

@@ -34,10 +34,9 @@ if TYPE_CHECKING:
     from sassn_jax import methods as methods
     from sassn_jax.config import Config as Config
     from sassn_jax.errors import InputError as InputError
-    from sassn_jax.models.dilation import Dilation as Dilation
     from sassn_jax.models.discriminator import Discriminator as Discriminator
-    from sassn_jax.models.fcn8s import FCN8s as FCN8s
     from sassn_jax.models.generator import Generator as Generator
+    from sassn_jax.models.vgg_network import VGGNetwork as VGGNetwork
     from sassn_jax.recipes import default_config as default_config
     from sassn_jax.training.evaluate_run import Run as Run
     from sassn_jax.training.evaluate_run import evaluate_run as evaluate
@@ -47,12 +46,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Config",
-    "Dilation",
     "Discriminator",
-    "FCN8s",
     "Generator",
     "InputError",
     "Run",
+    "VGGNetwork",
     "default_config",
     "evaluate",
     "export",
@@ -66,11 +64,10 @@ __all__ = [
 # Where each name is: a module, and the name in it if it is not the module itself.
 _PLACES = {
     "Config": ("sassn_jax.config", "Config"),
-    "Dilation": ("sassn_jax.models.dilation", "Dilation"),
     "Discriminator": ("sassn_jax.models.discriminator", "Discriminator"),
-    "FCN8s": ("sassn_jax.models.fcn8s", "FCN8s"),
     "Generator": ("sassn_jax.models.generator", "Generator"),
     "InputError": ("sassn_jax.errors", "InputError"),
+    "VGGNetwork": ("sassn_jax.models.vgg_network", "VGGNetwork"),
     "Run": ("sassn_jax.training.evaluate_run", "Run"),
     "default_config": ("sassn_jax.recipes", "default_config"),
     "evaluate": ("sassn_jax.training.evaluate_run", "evaluate_run"),

@@ -1,4 +1,4 @@
-"""Scoring a network on whole images, each at the size of its label."""
+"""Scoring a network on whole images, at the size of their labels."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -16,11 +16,11 @@ from sassn_jax.metrics import ConfusionMatrix, count_pairs
 
 
 class Batch(NamedTuple):
-    """Images of a source whose canvases are of one size.
+    """Images of a source whose canvases have the same size.
 
     Attributes:
-      indices: of the images in their source. Where there are fewer than B, the last image fills the
-        batch, with a label that is ignored as a whole.
+      indices: of the images in their source. If there are fewer than B, the rest of the batch
+        repeats the last image with a label of ignored pixels alone.
       images: normalized, `[B, H, W, 3]`.
       labels: `[B, h, w]`, ignored around each label.
       sizes: of the images.
@@ -45,27 +45,28 @@ def evaluate(
     inference: Inference = Inference(),  # noqa: B008 (it cannot be changed)
     on_batch: Callable[[Batch, Float[Array, "B h w C"]], None] = lambda batch, probabilities: None,
 ) -> ConfusionMatrix:
-    """Predicts every image of a source and compares with its label.
+    """Compares the prediction for every image of a source with the image's label.
 
     Args:
       predict: class probabilities `[B, H, W, C]` from variables and normalized images
-        `[B, H, W, 3]`; a compiled one, see `jit_by_shape`, compiles once for each size of image, or
-        what `inference` makes of it.
+        `[B, H, W, 3]`. It is called with one shape for each scale of each canvas of `inference`;
+        compile it with `jit_by_shape`.
       variables: passed on to `predict`.
-      source: images with labels. Where a label is of another size than its image, the probabilities
-        are scaled to it.
+      source: images with labels. Probabilities are scaled to the size of the label where it differs
+        from that of the image.
       info: of the dataset.
-      normalize: what the network expects of an image.
-      batch_size: images a call, or windows of an image where there are windows; images of one size
-        are gathered, the last of a size padded.
+      normalize: applied to each image.
+      batch_size: images in a call of `predict`, or windows of one image. Images are batched with
+        others on a canvas of the same size.
       inference: how images are shown to the network.
-      on_batch: told of each batch, and of its class probabilities in the sizes of its labels.
+      on_batch: called with each batch, and with its class probabilities in the sizes of its labels.
 
     Returns:
       Pixels counted by class of label and prediction.
 
     Raises:
-      InputError: names the image whose label holds an id outside the classes.
+      InputError: names the image whose label has an id that is neither a class nor the ignore
+        label.
     """
     count = functools.partial(
         count_pairs, num_classes=info.num_classes, ignore_label=info.ignore_label
@@ -94,11 +95,7 @@ def _batches(
     inference: Inference,
     batch_size: int,
 ) -> Iterator[Batch]:
-    """Yields images with their labels, those together that are padded to the same size.
-
-    Raises:
-      InputError: where a label has an id that is neither a class nor the ignore label.
-    """
+    """Yields batches of images and labels on canvases of the same size; raises as `evaluate`."""
     stack = functools.partial(_stack, batch_size=batch_size, ignore_label=info.ignore_label)
     waiting: dict[tuple[Size, Size], list[tuple[int, np.ndarray, np.ndarray]]] = {}
     for index in range(len(source)):

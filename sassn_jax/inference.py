@@ -1,7 +1,7 @@
 """Class probabilities of whole images: at once or by windows, at several scales, mirrored.
 
-All of it happens in arrays of few shapes, so that little is compiled: a jitted network once for
-each scale of each canvas, or once in all for windows; what surrounds it once for each canvas.
+Images lie in arrays of few sizes (canvases), so that little is compiled. The network is compiled
+once for each scale of each canvas, or only once with windows; the rest once for each canvas.
 """
 
 import dataclasses
@@ -28,15 +28,15 @@ class Inference(Checked):
     """How images are shown to a network: the fields of `config.eval`.
 
     Attributes:
-      pad_to: height and width that smaller images are padded to at the bottom and at the right,
-        with the mean colour (AdvSemiSeg: 505x505 for VOC 2012). Empty: each has its own size.
-      window: height and width of the windows that slide over an image; one that is smaller than
-        the window is padded to it. Empty: the whole image at once.
-      stride: how far one window is from the next, down and across; empty without windows. The last
-        of a row or column ends where the image does.
-      scales: factors by which an image is scaled, as in training; `pad_to` is scaled with it, the
-        window is not.
-      mirror: whether each view is also taken mirrored left to right.
+      pad_to: height and width to which smaller images are padded with the mean colour, at the
+        bottom and at the right (AdvSemiSeg: 505x505 for VOC 2012). Empty: no padding.
+      window: height and width of the windows that slide over an image. An image smaller than a
+        window is padded to it. Empty: the whole image at once.
+      stride: distance between windows, down and across; empty without windows. The last window of
+        a row or column ends at the edge of the image.
+      scales: factors by which an image is scaled, as in training. They also scale `pad_to`, but
+        not `window`.
+      mirror: whether each view is also predicted mirrored left to right.
     """
 
     pad_to: SizeOrNothing = ()
@@ -65,13 +65,13 @@ class Inference(Checked):
         check_rule("stride", self.stride, stride)
 
     def padded(self, size: Size) -> Size:
-        """Returns the height and width that an image of this size is shown with."""
+        """Returns the height and width of an image of this size with its padding."""
         return _at_least(size, self.pad_to)
 
     def canvas(self, size: Size) -> Size:
         """Returns the height and width of the array for an image of this size.
 
-        Windows do not mind how much lies around what is shown: images of many sizes share one.
+        With windows they are rounded up, so that images of many sizes share a canvas.
         """
         height, width = self.padded(size)
         down, across = self.stride or (1, 1)
@@ -90,11 +90,11 @@ def predict_images(
 ) -> Float[Array, "B h w C"]:
     """Predicts class probabilities of images that may differ in size.
 
-    They are the mean over the views (scales, mirrored or not), and in each view over the windows
-    that hold a pixel. It is probabilities that are averaged, not logits, so that no view has more
-    weight because its logits have a larger range. Images are scaled bilinearly as in training,
-    where their corners keep their place; probabilities bilinearly with aligned corners, as logits
-    are by the network.
+    A pixel's probabilities are the mean over the views (scales, mirrored or not), and in each view
+    over the windows that contain the pixel. The mean is of probabilities, not of logits, so that a
+    view with a larger range of logits has no more weight. Images are scaled bilinearly as in
+    training, where their edges stay in place; probabilities with aligned corners, as the network
+    scales its logits.
 
     Args:
       predict: class probabilities `[N, h, w, C]` from variables and normalized images
@@ -102,9 +102,9 @@ def predict_images(
       variables: passed on to `predict`.
       images: normalized, each at the top left of its canvas.
       sizes: of the images.
-      target: sizes in which the probabilities are wanted.
-      inference: which views there are.
-      batch_size: windows a call.
+      target: sizes of the result.
+      inference: the views.
+      batch_size: windows in a call of `predict`.
 
     Returns:
       Probabilities in the sizes of `target`; zeros around them where they were scaled.
@@ -167,9 +167,9 @@ def _slide(
     inference: Inference,
     batch_size: int,
 ) -> Float[Array, "H W C"]:
-    """The mean over windows; one image at a time, since all classes of a large one fill memory.
+    """Returns the mean over the windows that slide over the first `extent` pixels of an array.
 
-    They slide over as much of the array as `extent` says.
+    One image at a time, since the probabilities of a large one fill memory.
     """
     height, width = inference.window
     rows, columns = (
@@ -188,7 +188,7 @@ def _slide(
         probabilities = predict(variables, _cut(image, batch, window=(height, width)))
         if first == 0:
             shape = (*image.shape[:2], probabilities.shape[-1])
-            total = jax.device_put(np.zeros(shape, np.float32))  # compiles nothing
+            total = jax.device_put(np.zeros(shape, np.float32))  # without compiling
         total = _add_windows(total, probabilities, batch, weights)
     return _divide(total, np.maximum(coverage, 1))
 
@@ -199,7 +199,7 @@ def _divide(total: Float[Array, "H W C"], coverage: Float[Array, "H W 1"]) -> ja
 
 
 def _starts(size: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along a side of the image that is no shorter than they are."""
+    """Returns where windows begin along a side of an image, which is no shorter than a window."""
     last = size - window
     return [*range(0, last, stride), last]
 
@@ -230,7 +230,7 @@ def _add_windows(
     corners: Int[Array, "N 2"],
     weights: Float[Array, " N"],
 ) -> Float[Array, "H W C"]:
-    """Adds window after window to where it lies, so that the order of the sum is fixed."""
+    """Adds one window after the other at its place, so that the order of the sum is fixed."""
 
     def add(i: jax.Array, total: jax.Array) -> jax.Array:
         corner = (*corners[i], 0)

@@ -1,10 +1,10 @@
 """Equations (2) to (5) of the paper, each a mean over the pixels that take part.
 
-The paper writes sums; its weights (0.001 to 0.1) only make sense with means, which is what the code
-of AdvSemiSeg computes. All take logits, never probabilities.
+The paper writes sums, but its weights (0.001 to 0.1) only make sense with means, which AdvSemiSeg's
+code computes. All losses take logits, never probabilities.
 
-They are compiled and cannot raise for a label that is no class; see what each makes of one.
-`TrainTransform` and `evaluate` check labels before.
+Compiled code cannot raise for a label that is no class. Each docstring says what such a label
+gives; `TrainTransform` and `evaluate` check labels before.
 """
 
 import jax
@@ -20,9 +20,9 @@ def masked_mean(values: Float[Array, "*S"], mask: Bool[Array, "*S"]) -> Float[Ar
 
 
 def one_hot(labels: Int[Array, "B H W"], num_classes: int) -> Float[Array, "B H W C"]:
-    """Returns the labels as the discriminator sees them; an ignored pixel is all zeros.
+    """Returns the labels as the discriminator sees them.
 
-    So is any other label that is not a class, from 0 to `num_classes - 1`.
+    A pixel whose label is not from 0 to `num_classes - 1`, such as an ignored one, is all zeros.
     """
     return jax.nn.one_hot(labels, num_classes)
 
@@ -38,8 +38,8 @@ def cross_entropy_loss(
       ignore_label: pixels that do not take part.
 
     Returns:
-      The mean over the pixels that take part, 0 where none does; NaN where a label is C or more, or
-      below -C. A label from -C to -1 counts from the last class back, as an index of NumPy's does.
+      The mean over the pixels that take part, 0 where none does; NaN for a label of C or more, or
+      below -C. A label from -C to -1 counts back from the last class, like an index in NumPy.
     """
     valid = labels != ignore_label
     cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
@@ -51,7 +51,7 @@ def cross_entropy_loss(
 def adversarial_loss(
     confidence_logits: Float[Array, "B H W"], valid: Bool[Array, "B H W"]
 ) -> Float[Array, ""]:
-    """How far D is from taking G's predictions for labels: equation (3) of the paper.
+    """Small where D takes G's predictions for labels: equation (3) of the paper.
 
     Args:
       confidence_logits: of D in G's predictions.
@@ -97,13 +97,14 @@ def discriminator_loss(
     """Binary cross entropy of D, fakes against 0 and labels against 1: equation (5) of the paper.
 
     Args:
-      fake_logits: of D for G's predictions, a pixel or an image each.
+      fake_logits: of D for G's predictions, one for each pixel or each image.
       fake_valid: pixels of the predictions that take part.
       real_logits: of D for one-hot labels.
       real_valid: pixels of the labels that take part.
 
     Returns:
-      The mean of the two halves, log 2 for a D that cannot tell. 0.2 to 0.5 is a healthy run.
+      The mean of the two halves: log 2 for a D that cannot distinguish them, 0.2 to 0.5 in a
+      healthy run.
     """
     fake = masked_mean(jax.nn.softplus(fake_logits), fake_valid)
     real = masked_mean(jax.nn.softplus(-real_logits), real_valid)

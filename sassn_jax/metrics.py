@@ -1,4 +1,4 @@
-"""Intersection over union and pixel accuracy from confusion matrices, which add up."""
+"""Intersection over union and pixel accuracy, from confusion matrices that can be added."""
 
 import dataclasses
 import math
@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Int, Int64
 
 from sassn_jax.programs import jit_by_shape
 
-# Pixels that are counted at once. float32, in which a product of matrices counts, is exact up to
-# 2^24; so few keep the one-hot rows of an image of any size in little memory too.
+# Pixels that are counted at once, by a matrix product in float32, which is exact up to 2^24. So few
+# pixels also limit the memory for one-hot rows, whatever the size of an image.
 CHUNK = 2**16
 
 
@@ -29,18 +29,18 @@ def count_pairs(
     The counts are exact for any number of pixels.
 
     Args:
-      labels: class of each pixel, or `ignore_label`. A label outside the classes is not counted:
-        `evaluate` refuses it.
+      labels: class of each pixel, or `ignore_label`. Any other label is not counted; `evaluate`
+        refuses it.
       predictions: class of each pixel.
       num_classes: C.
       ignore_label: pixels that are not counted.
 
     Raises:
-      ValueError: for 2^31 pixels or more, which take several calls.
+      ValueError: for 2^31 pixels or more.
     """
     if labels.size >= 2**31:
         raise ValueError(
-            f"{labels.size} pixels: expected fewer than 2^31; count parts of the batch"
+            f"labels of {labels.size} pixels: expected fewer than 2^31; count parts of the batch"
         )
     counts = _count_chunks(labels, predictions, num_classes=num_classes, ignore_label=ignore_label)
     return jax.device_get(counts).astype(np.int64)
@@ -54,9 +54,9 @@ def _count_chunks(
     num_classes: int,
     ignore_label: int,
 ) -> Int[Array, "C C"]:
-    """Counts `CHUNK` pixels at a time.
+    """Counts `CHUNK` pixels at a time, by products of one-hot matrices.
 
-    By a product of one-hot matrices rather than by a scatter, which some GPUs do in no fixed order.
+    On some GPUs a scatter has no fixed order.
     """
     nothing = -1  # a one-hot row of zeros
 
@@ -89,7 +89,7 @@ class ConfusionMatrix:
         return cls(np.zeros((num_classes, num_classes), np.int64))
 
     def merge(self, counts: Int64[np.ndarray, "C C"]) -> "ConfusionMatrix":
-        """Returns the matrix of these pixels and of those in `counts`."""
+        """Returns the matrix of these pixels and those in `counts`."""
         return ConfusionMatrix(self.counts + counts)
 
     def iou(self) -> Float[np.ndarray, " C"]:
@@ -99,20 +99,17 @@ class ConfusionMatrix:
         return np.divide(hit, union, out=np.full_like(hit, np.nan), where=union > 0)
 
     def miou(self) -> float:
-        """Returns the mean IoU of the classes in labels or predictions, NaN where none is."""
+        """Returns the mean IoU of the classes in labels or predictions, NaN if there are none."""
         iou = self.iou()
         return float(np.nanmean(iou)) if np.isfinite(iou).any() else math.nan
 
     def pixel_accuracy(self) -> float:
-        """Returns the share of labelled pixels that are right, NaN where none is labelled."""
+        """Returns the share of labelled pixels that are right, NaN if no pixel is labelled."""
         total = self.counts.sum()
         return float(np.diag(self.counts).sum() / total) if total else math.nan
 
     def summary(self, class_names: Sequence[str]) -> dict[str, Any]:
-        """Returns `miou`, `pixel_accuracy` and `iou` by class name, ready for JSON.
-
-        What is undefined, such as the IoU of a class that does not occur, is None.
-        """
+        """Returns `miou`, `pixel_accuracy` and `iou` by class name, ready for JSON; NaN is None."""
 
         def defined(value: float) -> float | None:
             return float(value) if math.isfinite(value) else None

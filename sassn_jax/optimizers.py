@@ -1,11 +1,13 @@
-"""Each network's optimizer: by parameter groups for G, Adam for D, SGD for a classifier."""
+"""The networks' optimizers: by parameter groups for G, Adam for D, SGD for a classifier."""
 
 from typing import Any
 
 import jax
 import optax
 
-OPTIMIZERS = ("sgd", "adam", "adamw")  # of a segmentation network
+from sassn_jax.errors import check_name
+
+OPTIMIZERS = ("sgd", "adam", "adamw")
 CLASSIFIER_MOMENTUM = 0.9
 
 
@@ -15,15 +17,15 @@ def poly_schedule(learning_rate: float, num_steps: int, power: float = 0.9) -> o
 
 
 def parameter_groups(params: Any, *, train_norm: bool) -> Any:
-    """Names each parameter's group.
+    """Returns the name of each parameter's group.
 
     Args:
       params: of a segmentation network or a `Classifier`.
       train_norm: whether scale and shift of the trunk's normalization are trained.
 
     Returns:
-      A tree like `params` of `pretrained` (the trunk), `new` (head and attention), `new_undecayed`
-      (the attention's alpha, which decay would pull back to where it started) or `frozen`.
+      A tree like `params`: `pretrained` (the trunk), `new` (head and attention), `new_undecayed`
+      (the attention's alpha, which decay would pull back to 0) or `frozen`.
     """
 
     def group(path: tuple, _: Any) -> str:
@@ -50,20 +52,21 @@ def generator_optimizer(
     """Returns the optimizer of a segmentation network.
 
     Args:
-      name: `sgd`, as PyTorch computes it: the decay joins the gradient, then momentum, then the
-        learning rate; `adam`, where the decay joins the gradient too; or `adamw`, whose decay is
-        decoupled (neither uses `momentum`).
+      name: a name in `OPTIMIZERS`. `sgd` is PyTorch's: decay is added to the gradient, then come
+        momentum and the learning rate. `adam` also adds decay to the gradient; `adamw` decouples
+        it.
       learning_rate: of the trunk at step 0.
-      num_steps: after which the learning rate is 0, unless `power` is.
-      power: of the poly schedule; 0 leaves the learning rate as it is.
+      num_steps: after which the learning rate is 0, unless `power` is 0.
+      power: of the poly schedule; 0 keeps the learning rate constant.
       momentum: of SGD, without Nesterov.
-      weight_decay: on everything trained, biases included, except the attention's alpha.
-      new_layer_multiplier: times the learning rate for head and attention.
-      train_norm: whether scale and shift of the trunk's normalization are trained.
+      weight_decay: of all that is trained, biases included, except the attention's alpha.
+      new_layer_multiplier: of the learning rate, for head and attention.
+      train_norm: see `parameter_groups`.
 
     Raises:
-      ValueError: for another name.
+      InputError: for an unknown `name`.
     """
+    check_name("name", name, OPTIMIZERS)
 
     def group(multiplier: float, decay: float) -> optax.GradientTransformation:
         schedule = poly_schedule(multiplier * learning_rate, num_steps, power)
@@ -71,9 +74,7 @@ def generator_optimizer(
             return optax.chain(optax.add_decayed_weights(decay), optax.sgd(schedule, momentum))
         if name == "adam":
             return optax.chain(optax.add_decayed_weights(decay), optax.adam(schedule))
-        if name == "adamw":
-            return optax.adamw(schedule, weight_decay=decay)
-        raise ValueError(f"optimizer {name!r}: expected sgd, adam or adamw")
+        return optax.adamw(schedule, weight_decay=decay)
 
     groups = {
         "pretrained": group(1.0, weight_decay),
@@ -91,7 +92,7 @@ def discriminator_optimizer(
     power: float = 0.9,
     betas: tuple[float, float] = (0.9, 0.99),
 ) -> optax.GradientTransformation:
-    """Returns Adam on a poly schedule, without decay, as AdvSemiSeg trains D."""
+    """Returns AdvSemiSeg's optimizer of D: Adam on a poly schedule, without decay."""
     return optax.adam(poly_schedule(learning_rate, num_steps, power), b1=betas[0], b2=betas[1])
 
 
@@ -103,14 +104,14 @@ def classifier_optimizer(
     weight_decay: float,
     train_norm: bool = False,
 ) -> optax.GradientTransformation:
-    """Returns SGD with Nesterov's momentum on a cosine schedule, as Mittal et al. classify.
+    """Returns Mittal et al.'s optimizer: SGD with Nesterov's momentum on a cosine schedule.
 
     Args:
       learning_rate: at step 0, of trunk and new layers alike.
       final_learning_rate: after `num_steps`.
       num_steps: of the run.
-      weight_decay: joins the gradient, as in PyTorch.
-      train_norm: whether scale and shift of the trunk's normalization are trained.
+      weight_decay: added to the gradient, as in PyTorch.
+      train_norm: see `parameter_groups`.
     """
     schedule = optax.cosine_decay_schedule(
         learning_rate, num_steps, alpha=final_learning_rate / learning_rate

@@ -1,4 +1,4 @@
-"""Compiled programs, of which only so many are kept."""
+"""A `jax.jit` that keeps a limited number of compiled programs."""
 
 import functools
 import random
@@ -7,22 +7,21 @@ from typing import Any
 
 import jax
 
-KEPT = 32  # programs of a function; that of a ResNet-101 for one size of image takes some 20 MiB
+KEPT = 32  # programs of a function; a ResNet-101's, for one size of image, takes some 20 MiB
 
 
 def jit_by_shape(
     function: Callable[..., Any], *, donate_argnums: tuple[int, ...] = ()
 ) -> Callable[..., Any]:
-    """Compiles a function for each shape of its arguments, and keeps `KEPT` programs.
+    """Compiles a function for each shape of its arguments, and keeps at most `KEPT` programs.
 
-    `jax.jit` keeps a program for every shape for as long as the function lives, which fills memory
-    where each image has a size of its own. Here a new program takes the place of one that is drawn
-    at random from all but the quarter that was used last. It does not take the place of the one
-    that was used longest ago: images are scored in the same order again and again, and that one
-    would each time be the next that is needed.
+    `jax.jit` keeps the programs for all shapes as long as the function lives, which fills memory
+    where images differ in size. Here a new program replaces one drawn at random from all but the
+    quarter that was used most recently. Replacing the least recently used program would be worse:
+    images are scored in the same order again and again, so it would be the next one needed.
 
     Args:
-      function: of arrays, or trees of them, by position, and of static values by keyword.
+      function: takes arrays, or trees of them, by position, and static values by keyword.
       donate_argnums: see `jax.jit`.
     """
     programs: dict[Any, Callable[..., Any]] = {}

@@ -1,24 +1,90 @@
-"""Bilinear resampling of images that may differ in size, in arrays of few shapes."""
+"""Bilinear interpolation by matrix products, whose gradients are deterministic on every device.
 
-import functools
+Positions are computed on the host in whole numbers, so that none is rounded. `TrainTransform` does
+not use this module. It computes positions in float64, which rounds some to just below a pixel;
+exact ones would change the images that a seed gives.
+"""
+
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from sassn_jax.programs import jit_by_shape
 
 Size = tuple[int, int]  # height, width, in pixels
 
 
-class Sizes(NamedTuple):
-    """Sizes in a batch.
+class Points(NamedTuple):
+    """Samples along one side of an image, each between two neighbouring pixels.
 
     Attributes:
-      canvas: that all arrays share.
-      images: of the image at the top left of each; zeros fill the rest.
+      first: index of one neighbour. An index outside the image stands for a pixel of zeros.
+      second: index of the other neighbour.
+      weight: share of `second` in the sample; the rest is the share of `first`.
+    """
+
+    first: Int[np.ndarray, "*N O"]
+    second: Int[np.ndarray, "*N O"]
+    weight: Float[np.ndarray, "*N O"]
+
+
+def points_at(numerator: Int[np.ndarray, " O"], denominator: int) -> Points:
+    """Returns the samples at `numerator / denominator`, in pixels from the centre of pixel 0."""
+    first, rest = np.divmod(numerator, denominator)
+    first = first.astype(np.int32)
+    return Points(first, first + 1, rest / denominator)
+
+
+def sample_points(size_in: int, size_out: int, *, aligned: bool) -> Points:
+    """Returns the samples that scale one side of an image from `size_in` to `size_out` pixels.
+
+    On the host, since the product of two sizes may exceed the 32 bits of a device's integers.
+
+    Args:
+      size_in: height or width of the image, in pixels.
+      size_out: height or width of the result, in pixels.
+      aligned: True keeps the centres of the corner pixels in place. False keeps the image's edges
+        in place; between an edge and the nearest pixel's centre the value is that pixel's.
+    """
+    outputs = np.arange(size_out, dtype=np.int64)
+    if aligned:
+        return points_at(outputs * (size_in - 1), max(1, size_out - 1))
+    numerator = (2 * outputs + 1) * size_in - size_out
+    return points_at(np.clip(numerator, 0, 2 * size_out * (size_in - 1)), 2 * size_out)
+
+
+def interpolation_matrix(points: Points, size: int) -> Float[Array | np.ndarray, "*N O I"]:
+    """Returns the weight of each of an image's `size` pixels in each sample.
+
+    A NumPy array for points of NumPy arrays, also inside a compiled function.
+    """
+    pixels = np.arange(size, dtype=np.int32)
+    first, second, weight = (x[..., None] for x in points)
+    is_first, is_second = ((pixels == x).astype(weight.dtype) for x in (first, second))
+    return is_first * (1 - weight) + is_second * weight
+
+
+def interpolate(
+    x: Float[Array, "B h w C"],
+    rows: Float[Array | np.ndarray, "*N H h"],
+    columns: Float[Array | np.ndarray, "*N W w"],
+    *,
+    precision: jax.lax.Precision | None = None,
+) -> Float[Array, "B H W C"]:
+    """Applies interpolation matrices, one for all images or one for each."""
+    x = jnp.einsum("...oh,...hwc->...owc", rows, x, precision=precision)
+    return jnp.einsum("...pw,...owc->...opc", columns, x, precision=precision)
+
+
+class Sizes(NamedTuple):
+    """Sizes in a batch of images that differ in size.
+
+    Attributes:
+      canvas: of the array that holds each image.
+      images: of each image; it lies at the top left of its canvas, zeros fill the rest.
     """
 
     canvas: Size
@@ -28,97 +94,40 @@ class Sizes(NamedTuple):
 def resample(
     x: Float[Array, "B H W C"], source: Sizes, target: Sizes, *, mirror: bool, aligned: bool
 ) -> Float[Array, "B h w C"]:
-    """Scales the images of a batch bilinearly, each from its size to its size in `target`.
+    """Scales each image of a batch bilinearly from its size to its size in `target`.
+
+    Compiled once for a pair of canvases, whatever the images' sizes.
 
     Args:
       x: the images on their canvases.
       source: sizes in `x`.
       target: sizes of the result.
-      mirror: whether the result is mirrored left to right.
-      aligned: whether it is the centres of the corner pixels that keep their place, or the corners
-        of the image, as in `TrainTransform`.
+      mirror: whether to mirror the result left to right.
+      aligned: see `sample_points`.
     """
     if source == target and not mirror:
         return x
 
-    def along(axis: int) -> Points:
-        """Where the samples of each image lie along an axis, the images' stacked."""
-        of_images = [
-            sample_points(
-                size_in[axis],
-                size_out[axis],
-                target.canvas[axis],
-                mirror=mirror and axis == 1,
-                aligned=aligned,
-            )
-            for size_in, size_out in zip(source.images, target.images, strict=True)
-        ]
-        return Points(*map(np.stack, zip(*of_images, strict=True)))
+    def along(axis: int, mirror: bool) -> Points:
+        """Stacks the samples of all images; those outside a result see no pixel."""
+        shape = len(target.images), target.canvas[axis]
+        stacked = Points(
+            np.full(shape, -1, np.int32), np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
+        )
+        for i, sizes in enumerate(zip(source.images, target.images, strict=True)):
+            size_in, size_out = sizes[0][axis], sizes[1][axis]
+            points = sample_points(size_in, size_out, aligned=aligned)
+            if mirror:
+                first, second = (size_in - 1 - x for x in (points.first, points.second))
+                points = Points(first, second, points.weight)
+            for whole, part in zip(stacked, points, strict=True):
+                whole[i, :size_out] = part
+        return stacked
 
-    return _interpolate(x, along(0), along(1))
-
-
-class Points(NamedTuple):
-    """Where the samples of a result lie along one side of an image.
-
-    Attributes:
-      first: the pixel that a sample takes most of its value from, or its left or upper neighbour.
-      second: the pixel next to it.
-      weight: the share of `second`; that of `first` is the rest.
-      inside: whether the sample is one of the result's, and not of what surrounds it.
-    """
-
-    first: Int[np.ndarray, "*B O"]
-    second: Int[np.ndarray, "*B O"]
-    weight: Float[np.ndarray, "*B O"]
-    inside: Bool[np.ndarray, "*B O"]
-
-
-def sample_points(
-    size_in: int, size_out: int, canvas: int, *, mirror: bool, aligned: bool
-) -> Points:
-    """Returns how `size_in` samples are interpolated linearly to `size_out`.
-
-    In whole numbers up to the weights, so that the position of no sample is rounded; on the host,
-    since the product of two sizes may take more than the 32 bits of a device's integers.
-
-    Args:
-      size_in: height or width of the image, in pixels.
-      size_out: height or width of the result.
-      canvas: samples to return, of which those from `size_out` on are not `inside`.
-      mirror: whether the result is mirrored.
-      aligned: see `resample`.
-    """
-    outputs = np.arange(canvas, dtype=np.int64)
-    if aligned:
-        numerator, denominator = outputs * (size_in - 1), max(1, size_out - 1)
-    else:
-        numerator, denominator = (2 * outputs + 1) * size_in - size_out, 2 * size_out
-    numerator = np.clip(numerator, 0, denominator * (size_in - 1))
-    below, rest = np.divmod(numerator, denominator)
-    above = np.minimum(below + 1, size_in - 1)
-    weight = (rest / denominator).astype(np.float32)
-    first, second = ((size_in - 1 - p if mirror else p).astype(np.int32) for p in (below, above))
-    return Points(first, second, weight, outputs < size_out)
+    return _resample(x, along(0, mirror=False), along(1, mirror=mirror))
 
 
 @jit_by_shape
-def _interpolate(
-    x: Float[Array, "B H W C"], rows: Points, columns: Points
-) -> Float[Array, "B h w C"]:
-    """Two matrix products an image, of one shape whatever the images' sizes."""
-    across, down = (
-        jax.vmap(functools.partial(_interpolation_matrix, x.shape[axis]))(points)
-        for axis, points in ((2, columns), (1, rows))
-    )
-    product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    return product("bpw,bowc->bopc", across, product("boh,bhwc->bowc", down, x))
-
-
-def _interpolation_matrix(size: int, points: Points) -> Float[Array, "O I"]:
-    """The weights of an image's `size` pixels in each sample; zeros where there is none."""
-    pixels = jnp.arange(size)
-    is_first, is_second = (pixels == p[:, None] for p in (points.first, points.second))
-    weight = points.weight[:, None]
-    weights = jnp.where(is_first, 1 - weight, jnp.where(is_second, weight, 0))
-    return jnp.where(points.inside[:, None], weights, 0)
+def _resample(x: Float[Array, "B H W C"], rows: Points, columns: Points) -> jax.Array:
+    down, across = (interpolation_matrix(p, x.shape[i]) for i, p in ((1, rows), (2, columns)))
+    return interpolate(x, down, across, precision=jax.lax.Precision.HIGHEST)

@@ -213,17 +213,10 @@ def test_deeplabv3_needs_two_images_at_once(name, switches, at_fault):
     parse(config)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("", "batch_size=0: expected a whole number of at least 1"),
-        ("backbone=deeplabv3", "batch_size=0: expected at least 2 images"),
-    ],
-)
-def test_a_batch_without_images_is_refused(options, message):
-    config = get_config("voc", options)
+def test_a_batch_without_images_is_refused():
+    config = get_config("voc")
     config.batch_size = 0
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match="batch_size=0: expected a whole number of at least 1"):
         parse(config)
 
 

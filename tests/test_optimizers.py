@@ -195,5 +195,5 @@ def test_discriminator_has_adam_with_the_papers_betas():
 
 
 def test_unknown_optimizer():
-    with pytest.raises(ValueError, match="'lion': expected sgd, adam or adamw"):
+    with pytest.raises(ValueError, match=r"^name='lion': expected one of sgd, adam, adamw$"):
         generator_optimizer(name="lion", learning_rate=0.1, num_steps=8)

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812 (the name everyone uses)
 from torch import Tensor, nn
 
-NormMode = Literal["batch_frozen_affine", "frozen", "batch"]
-Layout = Literal["caffe", "torchvision"]
-
 
 class Norm(nn.BatchNorm2d):
-    """Batch norm in a mode: which statistics it uses and whether scale and shift learn."""
+    """Batch norm; the mode says which statistics it uses and whether scale and shift learn."""
 
-    def __init__(self, features: int, mode: NormMode) -> None:
+    def __init__(self, features: int, mode: str) -> None:
         super().__init__(features)
         self.mode = mode
         self.requires_grad_(mode == "batch")
 
     def train(self, mode: bool = True) -> Norm:
-        """As usual, except that `frozen` always stays with the running statistics."""
+        """As in torch, except that `frozen` always uses the running statistics."""
         return super().train(mode and self.mode != "frozen")
 
 
 class Bottleneck(nn.Module):
-    """1x1, dilated 3x3, 1x1, and the identity or a projection beside them."""
+    """Convolutions of 1x1, dilated 3x3 and 1x1, beside the identity or a projection."""
 
     def __init__(
         self,
@@ -36,7 +32,7 @@ class Bottleneck(nn.Module):
         stride: int,
         dilation: int,
         project: bool,
-        norm: NormMode,
+        norm: str,
         stride_in_1x1: bool,
     ) -> None:
         super().__init__()
@@ -70,8 +66,8 @@ class Backbone(nn.Module):
         stage_sizes: Sequence[int],
         stem_width: int,
         widths: Sequence[int],
-        norm: NormMode,
-        layout: Layout,
+        norm: str,
+        layout: str,
     ) -> None:
         super().__init__()
         self.ceil_mode = layout == "caffe"
@@ -79,7 +75,7 @@ class Backbone(nn.Module):
         self.conv1 = nn.Conv2d(3, stem_width, 7, 2, padding=3, bias=False)
         self.bn1 = Norm(stem_width, norm)
         inputs = stem_width
-        # DeepLab dilates every block of a stage, torchvision all but the first.
+        # In DeepLab the first block of a stage dilates like the others, in torchvision less.
         firsts = (1, 1, 2, 4) if layout == "caffe" else (1, 1, 1, 2)
         for stage, (size, width, stride, dilation, first) in enumerate(
             zip(stage_sizes, widths, (1, 2, 1, 1), (1, 1, 2, 4), firsts, strict=True), start=1
@@ -98,7 +94,7 @@ class Backbone(nn.Module):
                 inputs = 4 * width
 
     def stage(self, number: int, x: Tensor) -> Tensor:
-        """Run stage 1, 2, 3 or 4."""
+        """Applies stage 1, 2, 3 or 4."""
         for i in range(self.stage_sizes[number - 1]):
             x = self.get_submodule(f"layer{number}_{i}")(x)
         return x
@@ -160,8 +156,8 @@ class Generator(nn.Module):
         rates: Sequence[int] = (6, 12, 18, 24),
         attention: Sequence[str] = ("layer3", "layer4"),
         qk_reduction: int = 8,
-        norm: NormMode = "batch_frozen_affine",
-        layout: Layout = "caffe",
+        norm: str = "batch_frozen_affine",
+        layout: str = "caffe",
     ) -> None:
         super().__init__()
         self.backbone = Backbone(stage_sizes, stem_width, widths, norm, layout)
@@ -189,17 +185,10 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Five 4x4 convolutions of stride 2: is a pixel ground truth?"""
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        widths: Sequence[int] = (64, 128, 256, 512),
-        spectral_norm: bool = True,
-    ) -> None:
+    def __init__(self, num_classes: int, *, spectral_norm: bool = True) -> None:
         super().__init__()
-        channels = (num_classes, *widths, 1)
-        self.count = len(channels) - 1
-        for i in range(self.count):
+        channels = (num_classes, 64, 128, 256, 512, 1)
+        for i in range(5):
             conv = nn.Conv2d(channels[i], channels[i + 1], 4, 2, padding=1)
             if spectral_norm:
                 conv = torch.nn.utils.spectral_norm(conv)
@@ -207,7 +196,7 @@ class Discriminator(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Logits [B, 1, H/32, W/32] for probabilities or one-hot labels [B, classes, H, W]."""
-        x = maps
-        for i in range(1, self.count):
-            x = F.leaky_relu(self.get_submodule(f"conv{i}")(x), 0.2)
-        return self.get_submodule(f"conv{self.count}")(x)
+        *hidden, last = self.children()
+        for conv in hidden:
+            maps = F.leaky_relu(conv(maps), 0.2)
+        return last(maps)

@@ -15,7 +15,7 @@ from experiments.torch_reference.networks import Discriminator, Generator, resiz
 
 @dataclass(frozen=True)
 class Settings:
-    """What `make_players` and `train_step` need to know."""
+    """Weights and thresholds of the losses, and what the optimizers need."""
 
     num_steps: int
     semi_start: int = 0
@@ -36,7 +36,7 @@ class Settings:
 
 @dataclass
 class Players:
-    """Both networks and their optimisers; no discriminator means supervised training."""
+    """Both networks and their optimizers; without a discriminator training is supervised."""
 
     generator: Generator
     discriminator: Discriminator | None
@@ -47,7 +47,7 @@ class Players:
 def make_players(
     generator: Generator, discriminator: Discriminator | None, settings: Settings
 ) -> Players:
-    """SGD for G, with new layers at a multiple of the rate and no decay of alpha; Adam for D."""
+    """SGD for G, with a multiple of the rate for new layers and no decay of alpha; Adam for D."""
     groups: dict[str, list[nn.Parameter]] = {"pretrained": [], "new": [], "alpha": []}
     for name, parameter in generator.named_parameters():
         if parameter.requires_grad:
@@ -76,14 +76,14 @@ def make_players(
 
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, settings: Settings, step: int) -> None:
-    """The poly schedule, for every group."""
+    """Sets every group's rate by the poly schedule."""
     for group in optimizer.param_groups:
         start = group.setdefault("initial_lr", group["lr"])
         group["lr"] = start * (1 - step / settings.num_steps) ** settings.poly_power
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the pixels where `mask` holds; 0 where it holds nowhere."""
+    """Mean over the pixels where `mask` is set; 0 where it is set nowhere."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
@@ -103,16 +103,16 @@ def one_hot(labels: Tensor, num_classes: int, ignore_label: int) -> Tensor:
 def train_step(
     players: Players, batch: Mapping[str, Mapping[str, Tensor]], settings: Settings, step: int
 ) -> dict[str, Tensor]:
-    """One step of both players, each on the other's parameters from before the step.
+    """Takes one step of both players; each uses the other's parameters from before the step.
 
     Args:
       players: updated in place. Their gradients stay in `.grad` until the next step.
-      batch: `labeled` and `unlabeled`, with `image` [B, 3, H, W] and (labelled) `label` [B, H, W].
-      settings: see there.
+      batch: `labeled` with `image` [B, 3, H, W] and `label` [B, H, W]; `unlabeled` with `image`.
+      settings: see `Settings`.
       step: counted from 0; decides the learning rates and whether unlabelled images take part.
 
     Returns:
-      The losses and the fraction of unlabelled pixels that D was confident of.
+      The losses, and the fraction of unlabelled pixels that D was confident of.
     """
     generator, discriminator = players.generator, players.discriminator
     optimizers = [o for o in (players.generator_optimizer, players.discriminator_optimizer) if o]
@@ -139,7 +139,7 @@ def train_step(
         assert discriminator is not None
         return resize(discriminator(maps), size)[:, 0]
 
-    # eval(): the spectral norm of G's pass uses the stored u and v, it does not iterate.
+    # eval(): in G's pass spectral norm uses the stored u and v and does not iterate.
     discriminator.eval().requires_grad_(False)
     fake, fake_valid = logits.softmax(1), valid
     losses["adversarial_labeled"] = confidence_loss(judge(fake), 1.0, valid)
@@ -163,7 +163,7 @@ def train_step(
     losses["generator"] = loss
     loss.backward()
 
-    # One forward for fake and real together: train() makes it take exactly one power iteration.
+    # train() iterates once in each forward, so fakes and labels share one.
     discriminator.train().requires_grad_(True)
     real = one_hot(label, logits.shape[1], settings.ignore_label)
     fake_judged, real_judged = judge(torch.cat([fake.detach(), real])).split([len(fake), len(real)])

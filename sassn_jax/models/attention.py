@@ -6,22 +6,22 @@ from jaxtyping import Array, Float
 
 from pallas_kernels.position_attention import IMPLEMENTATIONS, position_attention
 from sassn_jax.errors import check_name
-from sassn_jax.models.layers import Conv, torch_default_init
+from sassn_jax.models.layers import BiasedConv
 
 
 class PositionAttention(nn.Module):
     """Adds to each position a weighted sum over all positions (DANet, section 3.2).
 
-    `O_j = alpha * sum_i softmax_i(q_j . k_i) v_i + X_j`, with no `1 / sqrt(d)`. The paper writes Q
-    for what is summed over and K for what is not; the names here are the other way round, as
-    everywhere else. `alpha` starts at 0, so that the network begins as the one without attention.
+    `O_j = alpha * sum_i softmax_i(q_j . k_i) v_i + X_j`, with no `1 / sqrt(d)`. The paper exchanges
+    the names: its Q are the keys here, its K the queries. `alpha` starts at 0, so the network
+    starts as the one without attention.
 
     Attributes:
       qk_reduction: queries and keys have this many times fewer channels than the input.
-      implementation: see `position_attention`.
+      implementation: of `position_attention`; None lets it choose.
 
     Raises:
-      InputError: for another `implementation`.
+      InputError: for an unknown `implementation`.
     """
 
     qk_reduction: int = 8
@@ -35,14 +35,14 @@ class PositionAttention(nn.Module):
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
         """Returns features of the same shape."""
         channels = x.shape[-1]
+        reduced = max(1, channels // self.qk_reduction)
 
         def project(name: str, features: int) -> Float[Array, "B N D"]:
-            conv = Conv(features, 1, use_bias=True, kernel_init=torch_default_init, name=name)
-            return rearrange(conv(x), "b h w d -> b (h w) d")
+            return rearrange(BiasedConv(features, 1, name=name)(x), "b h w d -> b (h w) d")
 
         attended = position_attention(
-            project("query", max(1, channels // self.qk_reduction)),
-            project("key", max(1, channels // self.qk_reduction)),
+            project("query", reduced),
+            project("key", reduced),
             project("value", channels),
             implementation=self.implementation,
         )
@@ -52,10 +52,6 @@ class PositionAttention(nn.Module):
 
 
 def check_implementation(field: str, value: str | None) -> None:
-    """Checks a field that names an implementation of position attention, or leaves it open.
-
-    Raises:
-      InputError: listing what is allowed.
-    """
+    """Raises `InputError` unless a field is None or names an implementation of attention."""
     if value is not None:
         check_name(field, value, IMPLEMENTATIONS, " or None")

@@ -1,9 +1,9 @@
-"""Convolution as a function, the same on every backend and fast on a CPU.
+"""Convolution that is also fast on a CPU.
 
-XLA's CPU backend multiplies matrices well, convolves forward fairly, and differentiates a
-convolution badly: the gradient of a dilated 3x3 kernel of 512 channels takes it three times as long
-as nine matrix products that do the same work. So on a CPU some convolutions, and the derivative of
-nearly all, are written as matrix products. Other backends get `lax.conv_general_dilated` as it is.
+XLA's CPU backend is fast at matrix products, fair at convolutions and slow at their gradients: that
+of a dilated 3x3 kernel of 512 channels takes three times as long as the nine matrix products that
+do the same work. So on a CPU the gradients of most convolutions, and some convolutions, are written
+as matrix products. Other backends use `lax.conv_general_dilated` alone.
 """
 
 import functools
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from pallas_kernels.target import target_platform
 
-# Of the input. With fewer, XLA's own kernel gradient was measured to be as fast.
+# Of the input. With fewer channels, XLA's own kernel gradient was measured to be as fast.
 _MIN_CHANNELS = 128
 
 
@@ -31,8 +31,8 @@ def conv2d(
 ) -> Float[Array, "B h w D"]:
     """Convolves `x` with `kernel`, with `padding` pixels of zeros on each side.
 
-    On a CPU it can be differentiated in reverse mode, any number of times, not in forward mode, and
-    computes in float32 what comes in less: bfloat16 is no faster there.
+    On a CPU it can be differentiated any number of times in reverse mode, but not in forward mode.
+    There it computes narrower dtypes in float32, as bfloat16 is no faster.
 
     Args:
       x: feature maps.
@@ -96,8 +96,8 @@ def _backward(
         d_x = _convolve(d_out, flipped, 1, dilation, border)
     else:
         (d_x,) = jax.vjp(lambda x: _convolve(x, kernel, stride, dilation, padding), x)[1](d_out)
-    # A matrix product for each tap. The derivative of a sum over taps would pad each of them to the
-    # size of the kernel, which is 20 GB for FCN's 7x7 taps of 512 to 4096 channels.
+    # A matrix product for each tap. Differentiating a sum over taps would instead pad each tap to
+    # the size of the kernel: 20 GB for FCN's 7x7 taps of 512 to 4096 channels.
     flat = rearrange(d_out, "b h w d -> (b h w) d")
     taps = [
         jnp.einsum("nc,nd->cd", rearrange(shifted, "b h w c -> (b h w) c"), flat)
@@ -110,13 +110,13 @@ _convolve_with_matmul_gradients.defvjp(_forward, _backward)
 
 
 def _multiply(x: Array, kernel: Array, stride: int, dilation: int, padding: int) -> Array:
-    """A convolution with a kernel of one tap, as a matrix product."""
+    """Convolves with a kernel of one tap, by a matrix product."""
     (seen,) = _shifts(x, 1, stride, dilation, padding)
     return _matmul(seen, rearrange(kernel, "1 1 c d -> c d"))
 
 
 def _multiply_and_shift(x: Array, kernel: Array, stride: int, dilation: int, padding: int) -> Array:
-    """A convolution to few channels as one matrix product, whose results are shifted."""
+    """Convolves to few channels, by one matrix product whose results are shifted."""
     features = kernel.shape[-1]
     products = _matmul(x, rearrange(kernel, "i j c d -> c (i j d)"))
     shifted = _shifts(products, len(kernel), stride, dilation, padding)
@@ -125,7 +125,7 @@ def _multiply_and_shift(x: Array, kernel: Array, stride: int, dilation: int, pad
 
 
 def _shifts(x: Array, size: int, stride: int, dilation: int, padding: int) -> Iterator[Array]:
-    """Yields what each tap of a kernel sees of `x`, `[B, h, w, C]`, row by row of the kernel."""
+    """Yields the part of `x` that each tap of a kernel sees, `[B, h, w, C]`, in the taps' order."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     reach = dilation * (size - 1)
     for top in range(0, reach + 1, dilation):
@@ -135,7 +135,7 @@ def _shifts(x: Array, size: int, stride: int, dilation: int, padding: int) -> It
 
 
 def _matmul(x: Array, matrix: Array) -> Array:
-    # On the array of four axes XLA's CPU backend would not call its matrix product.
+    # XLA's CPU backend does not use its fast matrix product for arrays of four axes.
     batch, height, width, _ = x.shape
     y = rearrange(x, "b h w c -> (b h w) c") @ matrix
     return rearrange(y, "(b h w) d -> b h w d", b=batch, h=height, w=width)

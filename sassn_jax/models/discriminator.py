@@ -3,7 +3,7 @@
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import Conv, torch_default_init, widened
+from sassn_jax.models.layers import BiasedConv, widened
 from sassn_jax.models.spectral_norm import SpectralNorm
 
 WIDTHS = (64, 128, 256, 512, 1)
@@ -11,7 +11,7 @@ MINIMUM_SIZE = 2 ** len(WIDTHS)  # pixels a side; each convolution halves the ma
 
 
 class Discriminator(nn.Module):
-    """Tells a segmentation network's class probabilities from one-hot labels (AdvSemiSeg, 3.2).
+    """Distinguishes a network's class probabilities from one-hot labels (AdvSemiSeg, section 3.2).
 
     Attributes:
       spectral_norm: whether all five convolutions are spectrally normalized.
@@ -23,20 +23,18 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, probabilities: Float[Array, "B H W C"]) -> Float[Array, "B h w 1"]:
-        """Returns logits at a thirty-second of the input's size, for the caller to resize.
+        """Returns logits at 1/32 of the input's size; positive ones mean labels.
 
         Args:
           probabilities: of the classes, or one-hot labels; at least `MINIMUM_SIZE` pixels a side.
         """
         x = probabilities.astype(self.dtype or probabilities.dtype)
         for i, width in enumerate(WIDTHS):
-            x = Conv(
+            x = BiasedConv(
                 width,
                 4,
                 stride=2,
                 padding=1,
-                use_bias=True,
-                kernel_init=torch_default_init,
                 kernel_norm=SpectralNorm(parent=None) if self.spectral_norm else None,
                 name=f"conv{i + 1}",
             )(x)

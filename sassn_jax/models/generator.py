@@ -10,35 +10,31 @@ from jaxtyping import Array, Float
 from sassn_jax.errors import InputError, check_name
 from sassn_jax.models.attention import PositionAttention, check_implementation
 from sassn_jax.models.heads import HEADS, AuxiliaryHead, check_rates
-from sassn_jax.models.layers import NORMS, resize_bilinear, widened
-from sassn_jax.models.resnet import ARCHITECTURES, LAYOUTS, ResNet
+from sassn_jax.models.layers import resize_bilinear, widened
+from sassn_jax.models.resnet import ResNet, make_resnet
 
 ATTENTION_SITES = ("layer3", "layer4")  # SA1 and SA2 of the paper's Table V
-PERTURBATION = 0.5  # share of the channels that UniMatch drops before the head
-AUXILIARY = "auxiliary"  # the name of the head and of the collection that takes its logits
+PERTURBATION = 0.5  # the share of channels that UniMatch drops before the head
+AUXILIARY = "auxiliary"  # name of the auxiliary head, and of the collection with its logits
 
 
 class Generator(nn.Module):
-    """Class logits for each pixel of an image.
+    """A segmentation network on a ResNet: class logits for each pixel of an image.
 
     Attributes:
       num_classes: channels of the output.
-      backbone: a name in `ARCHITECTURES`.
+      backbone: see `make_resnet`, as are `norm`, `layout` and `remat`.
       head: a name in `HEADS`.
-      attention: where position attention stands, a subset of `ATTENTION_SITES`.
+      attention: the stages that position attention follows, a subset of `ATTENTION_SITES`.
       aspp_rates: dilations of the head's convolutions.
       auxiliary_head: whether there is a second head, on stage 3, see `AuxiliaryHead`.
       qk_reduction: see `PositionAttention`.
-      norm: of the trunk, see `BatchNorm`.
-      layout: of the trunk, see `ResNet`.
-      attention_implementation: see `position_attention`.
+      attention_implementation: of `position_attention`; None lets it choose.
       dtype: of the computation, None for the images'; parameters, statistics and logits are
         float32.
-      remat: of the trunk, see `ResNet`.
 
     Raises:
-      InputError: for a name that is not one of those above, without `aspp_rates`, or for one below
-        1.
+      InputError: for an unknown name, for empty `aspp_rates`, or for a rate below 1.
     """
 
     num_classes: int
@@ -55,16 +51,14 @@ class Generator(nn.Module):
     remat: bool = False
 
     def __post_init__(self) -> None:
-        check_name("backbone", self.backbone, ARCHITECTURES)
+        self.make_backbone()  # raises for an unknown name
         check_name("head", self.head, HEADS)
-        # A name alone is a sequence too, of its letters, none of which is a site.
+        # This also refuses a string, whose letters are no sites.
         if not set(self.attention) <= set(ATTENTION_SITES):
             raise InputError(
                 f"attention={self.attention!r}: expected a subset of {ATTENTION_SITES}"
             )
         check_rates("aspp_rates", self.aspp_rates)
-        check_name("norm", self.norm, NORMS)
-        check_name("layout", self.layout, LAYOUTS)
         check_implementation("attention_implementation", self.attention_implementation)
         super().__post_init__()
 
@@ -79,23 +73,21 @@ class Generator(nn.Module):
     ) -> Float[Array, "B H W C"]:
         """Returns logits at the size of the images.
 
-        The auxiliary head's are left in the collection `auxiliary`, where that is mutable.
+        The auxiliary head's logits go to the collection `auxiliary` where that is mutable.
 
         Args:
           images: normalized.
-          train: whether normalization may use batch statistics, and dropout drop.
+          train: whether normalization may use batch statistics, and dropout is on.
           groups: interleaved parts of the batch with statistics of their own.
-          perturbed_group: the one of them for which the head loses half of its input's channels, by
-            dropout; None for none.
+          perturbed_group: the group for which dropout takes half of the channels before the head;
+            None for no group.
         """
 
         def attend(site: str, x: jax.Array) -> jax.Array:
             if site not in self.attention:
                 return x
-            name = f"attention{site[-1]}"
-            return PositionAttention(
-                self.qk_reduction, self.attention_implementation, parent=self, name=name
-            )(x)
+            options = self.qk_reduction, self.attention_implementation
+            return PositionAttention(*options, parent=self, name=f"attention{site[-1]}")(x)
 
         layer3, features = self.make_backbone(parent=self, name="backbone")(
             images.astype(self.dtype or images.dtype),
@@ -108,11 +100,10 @@ class Generator(nn.Module):
             features = perturb(features, perturbed_group, groups)
         _, height, width, _ = images.shape
         head = HEADS[self.head](self.num_classes, self.aspp_rates, name="head")
-        align_corners = HEADS[self.head].align_corners
 
-        def classify(head: nn.Module, x: jax.Array) -> jax.Array:
-            logits = widened(head(x, train=train, groups=groups))
-            return resize_bilinear(logits, (height, width), align_corners=align_corners)
+        def classify(classifier: nn.Module, x: jax.Array) -> jax.Array:
+            logits = widened(classifier(x, train=train, groups=groups))
+            return resize_bilinear(logits, (height, width), align_corners=head.align_corners)
 
         if self.auxiliary_head:
             auxiliary = classify(AuxiliaryHead(self.num_classes, name=AUXILIARY), layer3)
@@ -121,14 +112,13 @@ class Generator(nn.Module):
         return classify(head, features)
 
     def make_backbone(self, **kwargs: Any) -> ResNet:
-        """Returns the trunk as a module of its own, for those who load weights into it."""
+        """Returns the trunk, as a module of its own unless `parent` is given."""
         kwargs = {"parent": None, **kwargs}
-        architecture = ARCHITECTURES[self.backbone]
-        return ResNet(architecture, self.layout, self.norm, self.remat, **kwargs)
+        return make_resnet(self.backbone, self.layout, self.norm, self.remat, **kwargs)
 
 
 def perturb(features: Float[Array, "B h w D"], group: int, groups: int) -> Float[Array, "B h w D"]:
-    """Drops half of the channels of each image of one of the groups, inside a module."""
+    """Drops half of the channels of each image of one group; to be called inside a module."""
     dropout = nn.Dropout(PERTURBATION, broadcast_dims=(1, 2), deterministic=False)
     is_perturbed = jnp.arange(len(features)) % groups == group
     return jnp.where(is_perturbed[:, None, None, None], dropout(features), features)

@@ -1,4 +1,4 @@
-"""What turns the trunk's features into class logits."""
+"""The heads on a ResNet: from its features to class logits."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from sassn_jax.errors import InputError
-from sassn_jax.models.layers import BatchNorm, Conv, relu, torch_default_init
+from sassn_jax.models.layers import BatchNorm, BiasedConv, Conv, relu
 
 ASPP_FEATURES = 256
 DROPOUT = 0.5
@@ -25,10 +25,11 @@ class DeepLabV2Head(nn.Module):
         descendants evaluate only the first two of (6, 12, 18, 24).
 
     Raises:
-      InputError: without rates, or for one below 1.
+      InputError: for no rates, or for a rate below 1.
     """
 
     align_corners: ClassVar[bool] = True  # in resizing the logits
+    smallest_batch: ClassVar[int] = 1  # images of a group in training
     num_classes: int
     rates: tuple[int, ...] = (6, 12, 18, 24)
 
@@ -40,7 +41,7 @@ class DeepLabV2Head(nn.Module):
     def __call__(
         self, features: Float[Array, "B h w D"], *, train: bool = False, groups: int = 1
     ) -> Float[Array, "B h w C"]:
-        """Returns logits at the size of the features; in training the same as in evaluation."""
+        """Returns logits at the size of the features; `train` and `groups` change nothing."""
         logits = [
             Conv(
                 self.num_classes,
@@ -58,21 +59,21 @@ class DeepLabV2Head(nn.Module):
 class DeepLabV3Head(nn.Module):
     """Parallel convolutions and image pooling, joined (DeepLabv3, section 3.3), as in torchvision.
 
-    Its norms are trained, on batch statistics, whatever the trunk's are. That of the image pooling
-    has a single position an image: of one image there is no variance, so in training it takes two
-    or more in each group. Where `train` is set it draws from the random stream `dropout`.
+    Its norms use batch statistics and are trained, whatever the trunk's norms do. The norm of the
+    image pooling sees one position an image, so in training each group needs two images or more.
+    With `train` the head draws from the random stream `dropout`.
 
     Attributes:
       num_classes: channels of the output.
-      rates: a dilation for each 3x3 convolution, in pixels of the feature map: at an eighth of the
-        image's size 12, 24 and 36, twice the paper's for a sixteenth.
+      rates: a dilation for each 3x3 convolution, in pixels of the feature map. At an eighth of the
+        image's size they are twice the paper's, which are for a sixteenth.
 
     Raises:
-      InputError: without rates, or for one below 1.
+      InputError: for no rates, or for a rate below 1.
     """
 
     align_corners: ClassVar[bool] = False  # in resizing the logits
-    least_images: ClassVar[int] = 2  # of a group in training
+    smallest_batch: ClassVar[int] = 2  # images of a group in training
     num_classes: int
     rates: tuple[int, ...] = (12, 24, 36)
 
@@ -88,16 +89,16 @@ class DeepLabV3Head(nn.Module):
 
         Args:
           features: of the trunk.
-          train: whether to normalize by batch statistics, and to drop.
+          train: whether normalization uses batch statistics, and dropout is on.
           groups: interleaved parts of the batch with statistics of their own.
 
         Raises:
-          ValueError: in training, where a group has one image alone.
+          ValueError: in training, where a group has only one image.
         """
-        if train and features.shape[0] // groups < self.least_images:
+        if train and features.shape[0] // groups < self.smallest_batch:
             raise ValueError(
                 f"{features.shape[0]} images in {groups} groups: expected at least "
-                f"{self.least_images} in each, or the image pooling has no variance"
+                f"{self.smallest_batch} in each, or the image pooling has no variance"
             )
 
         def branch(name: str, x: jax.Array, size: int, dilation: int = 1) -> jax.Array:
@@ -114,7 +115,7 @@ class DeepLabV3Head(nn.Module):
         ]
         x = branch("project_conv", jnp.concatenate(branches, axis=-1), 1)
         x = nn.Dropout(DROPOUT, deterministic=not train)(x)
-        return _classifier(self.num_classes)(branch("last_conv", x, 3))
+        return BiasedConv(self.num_classes, 1, name="classifier")(branch("last_conv", x, 3))
 
 
 class AuxiliaryHead(nn.Module):
@@ -134,12 +135,7 @@ class AuxiliaryHead(nn.Module):
         x = Conv(features.shape[-1] // 4, 3, name="conv")(features)
         x = relu(BatchNorm("batch", name="bn")(x, train=train, groups=groups))
         x = nn.Dropout(AUXILIARY_DROPOUT, deterministic=not train)(x)
-        return _classifier(self.num_classes)(x)
-
-
-def _classifier(num_classes: int) -> Conv:
-    """A 1x1 convolution to class logits, a child of the module that calls this."""
-    return Conv(num_classes, 1, use_bias=True, kernel_init=torch_default_init, name="classifier")
+        return BiasedConv(self.num_classes, 1, name="classifier")(x)
 
 
 HEADS: dict[str, type[DeepLabV2Head] | type[DeepLabV3Head]] = {
@@ -149,10 +145,6 @@ HEADS: dict[str, type[DeepLabV2Head] | type[DeepLabV3Head]] = {
 
 
 def check_rates(field: str, rates: Sequence[int]) -> None:
-    """Checks a field that gives a head's dilations.
-
-    Raises:
-      InputError: without any, or for one below 1.
-    """
+    """Raises `InputError` unless a field holds at least one dilation, each at least 1."""
     if not rates or min(rates) < 1:
         raise InputError(f"{field}={rates!r}: expected at least one dilation, each at least 1")

@@ -4,16 +4,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from sassn_jax.models.layers import Conv, torch_default_init, widened
+from sassn_jax.models.layers import BiasedConv, widened
 
 WIDTHS = (64, 128, 256, 512)
 DROPOUT = 0.5
 
 
 class ImageDiscriminator(nn.Module):
-    """Tells an image with its prediction from one with its one-hot labels (s4GAN, section 3.1).
+    """Distinguishes images with predictions from images with labels (s4GAN, section 3.1).
 
-    Where `train` is set it draws from the random stream `dropout`, whole channels at a time.
+    With `train` it draws from the random stream `dropout`; dropout takes whole channels.
 
     Attributes:
       dtype: of the computation, None for the input's; parameters, logits and features are float32.
@@ -29,43 +29,31 @@ class ImageDiscriminator(nn.Module):
         *,
         train: bool,
     ) -> tuple[Float[Array, " B"], Float[Array, "B D"]]:
-        """Returns a logit for each image, and the features that it is computed from.
+        """Returns each image's logit, positive for labels, and the features before it.
 
         Args:
           probabilities: of the classes, or one-hot labels; at least 16 pixels a side.
           images: in [0, 1], see `scale_to_unit`.
-          train: whether to drop.
+          train: whether dropout is on.
         """
         x = jnp.concatenate([probabilities, images], axis=-1)
         x = x.astype(self.dtype or x.dtype)
         for i, width in enumerate(WIDTHS, start=1):
-            x = nn.leaky_relu(_convolution(width, 4, 2, 1, f"conv{i}")(x), 0.2)
+            x = nn.leaky_relu(BiasedConv(width, 4, stride=2, padding=1, name=f"conv{i}")(x), 0.2)
             if i < len(WIDTHS):
                 x = nn.Dropout(DROPOUT, broadcast_dims=(1, 2), deterministic=not train)(x)
-        # Over the whole map, whatever its size: the published code writes out those of its crops.
+        # The published code averages over a map of fixed size, that of its crops.
         features = jnp.mean(widened(x), axis=(1, 2), keepdims=True)
-        logits = _convolution(1, 1, 1, 0, "score")(features)
+        logits = BiasedConv(1, 1, name="score")(features)
         return logits[:, 0, 0, 0], features[:, 0, 0]
 
 
 def scale_to_unit(images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
-    """Shifts and scales images, all by the same, from their least value to 0 and largest to 1.
+    """Maps the smallest value of all images to 0 and the largest to 1.
 
-    To be called on all that D is shown in a step. The published code scales real images and fakes
-    apart, and the real ones by the range of a third batch: by their scale alone D could tell them.
+    Call it once on all images that D sees in a step. The published code scales real images and
+    fakes separately, the real ones by the range of a third batch, so that D could distinguish them
+    by their scale.
     """
     low, high = jnp.min(images), jnp.max(images)
     return (images - low) / jnp.where(high > low, high - low, 1)
-
-
-def _convolution(features: int, size: int, stride: int, padding: int, name: str) -> Conv:
-    """A convolution as PyTorch initializes it, a child of the module that calls this."""
-    return Conv(
-        features,
-        size,
-        stride=stride,
-        padding=padding,
-        use_bias=True,
-        kernel_init=torch_default_init,
-        name=name,
-    )

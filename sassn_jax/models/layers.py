@@ -1,6 +1,6 @@
-"""What every network is made of: convolution, normalization, pooling and resizing, all NHWC.
+"""The layers of all networks: convolution, normalization, pooling and resizing, all NHWC.
 
-Layers compute in the dtype of their input; parameters and statistics are float32 all the same.
+Layers compute in the dtype of their input; parameters and statistics are always float32.
 """
 
 import functools
@@ -15,10 +15,17 @@ from jaxtyping import Array, Float
 
 from sassn_jax.errors import check_name
 from sassn_jax.models.convolution import conv2d
+from sassn_jax.resampling import (
+    Size,
+    interpolate,
+    interpolation_matrix,
+    points_at,
+    sample_points,
+)
 
 NORMS = ("batch_frozen_affine", "frozen", "batch")
 
-# U(-1/sqrt(fan_in), 1/sqrt(fan_in)): what PyTorch gives a convolution that nobody initializes.
+# U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for a convolution.
 torch_default_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
@@ -63,13 +70,17 @@ class Conv(nn.Module):
         return y
 
 
-class BatchNorm(nn.Module):
-    """Batch normalization whose statistics can be kept apart for interleaved parts of a batch.
+# A convolution with the bias and the initialization that PyTorch gives it by default.
+BiasedConv = functools.partial(Conv, use_bias=True, kernel_init=torch_default_init)
 
-    With `groups=2`, images 0, 2, 4, ... are normalized by their own mean and variance and images
-    1, 3, 5, ... by theirs, as two separate passes of the network would do; the running statistics
-    take group 0 first, then group 1. Interleaving keeps each group spread evenly over devices that
-    split the batch.
+
+class BatchNorm(nn.Module):
+    """Batch normalization with separate statistics for interleaved parts of a batch.
+
+    With `groups=2`, images 0, 2, 4, ... are normalized by their own mean and variance, and images
+    1, 3, 5, ... by theirs, as in two separate passes of the network. The running statistics are
+    updated with group 0 first, then with group 1. Interleaving spreads each group evenly over the
+    devices that share the batch.
 
     Attributes:
       norm: `batch` trains scale and shift; `batch_frozen_affine` uses batch statistics with scale
@@ -78,7 +89,7 @@ class BatchNorm(nn.Module):
       epsilon: added to the variance.
 
     Raises:
-      InputError: for another `norm`.
+      InputError: for an unknown `norm`.
     """
 
     norm: str
@@ -93,7 +104,7 @@ class BatchNorm(nn.Module):
     def __call__(
         self, x: Float[Array, "B H W C"], *, train: bool, groups: int = 1
     ) -> Float[Array, "B H W C"]:
-        """Normalizes `x`; batch statistics are used where `train` is set and `norm` allows it."""
+        """Normalizes `x`, by batch statistics with `train` unless `norm` is `frozen`."""
         features, dtype = x.shape[-1], x.dtype
         x = widened(x)
         scale = self.param("scale", nn.initializers.ones, (features,))
@@ -103,7 +114,7 @@ class BatchNorm(nn.Module):
         if self.norm != "batch":
             scale, bias = jax.lax.stop_gradient((scale, bias))
         if not train or self.norm == "frozen":
-            # One multiply-add a pixel.
+            # One multiply-add per pixel.
             multiplier = scale * jax.lax.rsqrt(running_var.value + self.epsilon)
             return (x * multiplier + (bias - running_mean.value * multiplier)).astype(dtype)
 
@@ -134,8 +145,8 @@ def widened(x: Float[Array, "..."]) -> Float[Array, "..."]:
 def relu(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
     """Returns `max(x, 0)`.
 
-    Written as a selection, since XLA's CPU compiler computes a maximum anew wherever it is used,
-    down a whole chain of residual blocks: 4% of a ResNet-101's training step.
+    Written as a selection: XLA's CPU compiler repeats a maximum at each of its uses, along whole
+    chains of residual blocks, which takes 4% of a ResNet-101's training step.
     """
     return jax.lax.select(x > 0, x, jnp.zeros_like(x))
 
@@ -143,10 +154,10 @@ def relu(x: Float[Array, "B H W C"]) -> Float[Array, "B H W C"]:
 def max_pool(x: Float[Array, "B H W C"], *, ceil: bool) -> Float[Array, "B h w C"]:
     """3x3 max pooling at stride 2, padding 1.
 
-    With `ceil` the output size is rounded up as in Caffe: 256 gives 129, otherwise 128; 161 gives
+    With `ceil` the output size is rounded up as in Caffe: 256 gives 129, without it 128; 161 gives
     81 in either case. Written as maxima of slices, rows first: the gradient of XLA's own pooling
-    takes four times as long on a CPU, and has no deterministic form on a GPU. Where values are
-    equal their gradient is shared.
+    takes four times as long on a CPU and is not deterministic on a GPU. Equal values share their
+    gradient.
     """
     for axis in (1, 2):
         size = x.shape[axis]
@@ -162,67 +173,40 @@ def max_pool(x: Float[Array, "B H W C"], *, ceil: bool) -> Float[Array, "B h w C
     return x
 
 
-def interpolation_matrix(
-    size_in: int, size_out: int, *, align_corners: bool = True
-) -> Float[np.ndarray, "O I"]:
-    """Linear interpolation from `size_in` to `size_out` samples.
-
-    Either the first and last samples are aligned, or the outer edges of these samples; between an
-    edge and the sample next to it the value then stays the same.
-    """
-    position = np.arange(size_out, dtype=np.float64)
-    if not align_corners:
-        position = np.clip((position + 0.5) * size_in / size_out - 0.5, 0, size_in - 1)
-    elif size_out > 1:
-        position = position * (size_in - 1) / (size_out - 1)
-    # Each input sample is a tent one sample wide to each side.
-    tents = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(size_in)))
-    return tents.astype(np.float32)
-
-
 def resize_bilinear(
-    x: Float[Array, "B h w C"], size: tuple[int, int], *, align_corners: bool = True
+    x: Float[Array, "B h w C"], size: Size, *, align_corners: bool = True
 ) -> Float[Array, "B H W C"]:
     """Bilinear resize to `size` (height, width).
 
-    With aligned corners, as AdvSemiSeg does, or without, as torchvision does (`F.interpolate`). Two
-    small matrix products, so that its gradient is deterministic on every device.
+    Aligned corners are AdvSemiSeg's; torchvision resizes without (`F.interpolate`).
     """
 
     def matrix(size_in: int, size_out: int) -> Float[Array, "O I"]:
-        return jnp.asarray(
-            interpolation_matrix(size_in, size_out, align_corners=align_corners), x.dtype
-        )
+        points = sample_points(size_in, size_out, aligned=align_corners)
+        # Rounded to float32 whatever the images' dtype, then to that.
+        return jnp.asarray(interpolation_matrix(points, size_in).astype(np.float32), x.dtype)
 
-    return _interpolate(x, matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]))
+    return interpolate(x, matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]))
 
 
 def bilinear_deconvolution(
-    x: Float[Array, "B h w C"], factor: int, size: tuple[int, int], *, offset: int = 0
+    x: Float[Array, "B h w C"], factor: int, size: Size, *, offset: int = 0
 ) -> Float[Array, "B H W C"]:
     """Part of a transposed convolution by a fixed bilinear kernel: FCN's and Dilation's upsampling.
 
-    The kernel is of `2 * factor` pixels a side, the stride `factor`, and nothing is padded, so the
-    whole has `factor * (h + 1)` rows. As two small matrix products, see `resize_bilinear`.
+    The kernel has `2 * factor` pixels a side, the stride is `factor`, and nothing is padded, so the
+    whole result has `factor * (h + 1)` rows.
 
     Args:
       x: feature maps.
       factor: by which they grow.
       size: height and width of the part.
-      offset: of its first row and column in the whole, pixels.
+      offset: of the part's first row and column in the whole, pixels.
     """
 
     def matrix(size_in: int, size_out: int) -> Float[Array, "O I"]:
-        position = offset + np.arange(size_out, dtype=np.float64)
-        middles = factor * (np.arange(size_in) + 1) - 0.5
-        tents = np.maximum(0, 1 - np.abs(position[:, None] - middles) / factor)
-        return jnp.asarray(tents, x.dtype)
+        outputs = offset + np.arange(size_out)
+        points = points_at(2 * outputs + 1 - 2 * factor, 2 * factor)
+        return jnp.asarray(interpolation_matrix(points, size_in), x.dtype)
 
-    return _interpolate(x, matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]))
-
-
-def _interpolate(
-    x: Float[Array, "B h w C"], rows: Float[Array, "H h"], columns: Float[Array, "W w"]
-) -> Float[Array, "B H W C"]:
-    x = jnp.einsum("oh,bhwc->bowc", rows, x)
-    return jnp.einsum("pw,bowc->bopc", columns, x)
+    return interpolate(x, matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]))

@@ -4,15 +4,12 @@ import dataclasses
 from typing import Any
 
 from sassn_jax.errors import InputError, check_name
-from sassn_jax.models import resnet, vgg
-from sassn_jax.models.dilation import CONTEXTS, Dilation
-from sassn_jax.models.fcn8s import FCN8s
+from sassn_jax.models import resnet, vgg, vgg_network
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.heads import HEADS
-from sassn_jax.models.layers import NORMS
-from sassn_jax.models.resnet import LAYOUTS
+from sassn_jax.models.vgg_network import VGGNetwork
 
-SegmentationNetwork = Generator | FCN8s | Dilation
+SegmentationNetwork = Generator | VGGNetwork
 
 BACKBONES = (*resnet.ARCHITECTURES, *vgg.ARCHITECTURES)
 OPTIONS = tuple(
@@ -23,13 +20,24 @@ OPTIONS = tuple(
 
 
 def heads_on(backbone: str) -> tuple[str, ...]:
-    """Returns the heads that a backbone can have, by name."""
-    return ("fcn8s", *CONTEXTS) if is_vgg(backbone) else tuple(HEADS)
+    """Returns the names of the heads that a backbone can have."""
+    return vgg_network.HEADS if is_vgg(backbone) else tuple(HEADS)
 
 
 def is_vgg(backbone: str) -> bool:
     """Whether a backbone is a VGG: its networks have no attention, norm or auxiliary head."""
     return backbone in tuple(vgg.ARCHITECTURES)
+
+
+def smallest_batch(head: str) -> int:
+    """Returns the smallest number of images for which a head's batch norm is defined in training.
+
+    It is the number over all devices: they share their statistics.
+
+    Args:
+      head: a name in `heads_on(backbone)` of any backbone; 1 for any other.
+    """
+    return HEADS[head].smallest_batch if head in tuple(HEADS) else 1
 
 
 def create_network(
@@ -41,12 +49,12 @@ def create_network(
       num_classes: channels of its output.
       backbone: one of `BACKBONES`.
       head: one of `heads_on(backbone)`.
-      options: fields of a `Generator`. Of a network on a VGG `dtype` and `remat` alone mean
-        anything; attention and an auxiliary head it cannot have.
+      options: fields of a `Generator`. A network on a VGG uses `dtype` and `remat`, and refuses
+        attention and an auxiliary head; its other options are only checked.
 
     Raises:
-      InputError: for another backbone or head; for an option that is no such field, that names
-        something unknown, or that asks for what the network cannot have.
+      InputError: for an unknown backbone, head, option or value of an option; for an option that
+        the network cannot have.
     """
     check_name("backbone", backbone, BACKBONES)
     where = f" on backbone={backbone!r}"
@@ -55,20 +63,9 @@ def create_network(
         check_name("option", name, OPTIONS)
     if not is_vgg(backbone):
         return Generator(num_classes, backbone, head, **options)
-    check_name("norm", options.get("norm", NORMS[0]), NORMS)
-    check_name("layout", options.get("layout", LAYOUTS[0]), LAYOUTS)
     for name, nothing in (("attention", ()), ("auxiliary_head", False)):
         if options.get(name):
             raise InputError(f"{name}={options[name]!r}: expected {nothing}{where}")
+    Generator(num_classes, **options)  # raises for an unknown value
     common = {name: options[name] for name in ("dtype", "remat") if name in options}
-    if head in CONTEXTS:
-        return Dilation(num_classes, backbone, head, **common)
-    return FCN8s(num_classes, backbone, **common)
-
-
-def smallest_batch(head: str) -> int:
-    """Returns the smallest number of images for which a head's batch norm is defined in training.
-
-    Devices that share a batch count together: their statistics are those of all its images.
-    """
-    return getattr(HEADS.get(head), "least_images", 1)
+    return VGGNetwork(num_classes, backbone, head, **common)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -27,7 +28,7 @@ ARCHITECTURES = {
     "resnet_tiny": Architecture(stem=16, width=16, blocks=(1, 1, 1, 1)),
 }
 
-# What a file of weights does not tell, though they have been trained for it.
+# A file of weights does not say for which layout they were trained.
 LAYOUTS = ("caffe", "torchvision")
 
 EXPANSION = 4  # channels out of a bottleneck, in widths
@@ -76,26 +77,24 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A ResNet whose last two stages dilate instead of striding, as DeepLabv2 has it.
+    """A ResNet whose last two stages dilate instead of striding, as in DeepLabv2.
 
-    The layout says what the same arrays are made into. `caffe`, as in DeepLabv2: the stride of a
-    block stands in its first 1x1, the pooling rounds up (321 gives 41, and 512x1024 gives 65x129),
-    and every block of a stage has the stage's dilation. `torchvision`: the stride stands in the
-    3x3, the pooling rounds down (64x128), and the first block of a stage has the dilation of the
-    stage before.
+    Both layouts have the same parameters. `caffe`, that of DeepLabv2: the first 1x1 of a block
+    strides, the pooling rounds up (321 gives 41, and 512x1024 gives 65x129), and every block of a
+    stage has the stage's dilation. `torchvision`: the 3x3 strides, the pooling rounds down
+    (64x128), and the first block of a stage has the dilation of the stage before.
 
     Attributes:
       architecture: its size, one of `ARCHITECTURES`.
       layout: one of `LAYOUTS`.
       norm: see `BatchNorm`.
-      remat: whether the backward pass computes each block anew from its input, the only thing that
-        is then kept of it: less memory for a second forward pass. XLA's CPU compiler undoes it.
-        It is cut by block and not by stage: of the trunk, the inputs of all blocks and the inside
-        of one are then in memory at once. By stage it would be the inside of all 23 blocks of a
-        ResNet-101's third, where most of the memory goes, for the same second forward pass.
+      remat: whether the forward pass keeps only the input of each block, and the backward pass
+        computes the block again: less memory for a second forward pass. Blocks and not stages,
+        since the 23 blocks of a ResNet-101's third stage take most of the memory. XLA's CPU
+        compiler undoes it.
 
     Raises:
-      InputError: for another `layout` or `norm`.
+      InputError: for an unknown `layout` or `norm`.
     """
 
     architecture: Architecture
@@ -152,3 +151,13 @@ class ResNet(nn.Module):
                 x = after_layer3(x)
             stages.append(x)
         return stages[2], stages[3]
+
+
+def make_resnet(backbone: str, layout: str, norm: str, remat: bool, **kwargs: Any) -> ResNet:
+    """Returns a `ResNet` by the name of its architecture, a name in `ARCHITECTURES`.
+
+    Raises:
+      InputError: for an unknown `backbone`, `layout` or `norm`.
+    """
+    check_name("backbone", backbone, ARCHITECTURES)
+    return ResNet(ARCHITECTURES[backbone], layout, norm, remat, **kwargs)

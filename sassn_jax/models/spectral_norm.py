@@ -11,7 +11,7 @@ from flax import traverse_util
 from jaxtyping import Array, Float
 
 COLLECTION = "spectral"
-# G sees D with the stored vectors before D's first step; random ones would give a random sigma.
+# G uses the stored vectors before D's first step; with random vectors sigma would be random.
 INITIAL_ITERATIONS = 15
 EPSILON = 1e-12  # as in PyTorch; a shorter vector has no direction
 
@@ -27,18 +27,18 @@ def _matrix(kernel: Float[Array, "kh kw C D"]) -> Float[Array, "D K"]:
 class SpectralNorm(nn.Module):
     """Divides a kernel by an estimate of its largest singular value (Miyato et al. 2018).
 
-    The kernel is seen as a matrix of `D` rows. `u [D]` and `v [kh*kw*C]`, the estimates of its
-    first singular vectors, live in the collection `spectral`. Where that collection is mutable, one
-    power iteration improves them before use; where it is not, the stored ones are used, so that a
-    discriminator that is not being trained is a fixed function. Gradients flow through sigma, not
-    through `u` and `v`. This equals `torch.nn.utils.spectral_norm`, except where sigma is below
-    `EPSILON`, as of a kernel of zeros: the kernel, `u` and `v` then stay as they are. PyTorch makes
-    the kernel NaN, and `u` and `v` 0 for ever.
+    The kernel is taken as a matrix of `D` rows. The collection `spectral` holds `u [D]` and
+    `v [kh*kw*C]`, the estimates of its first singular vectors. While the collection is mutable, one
+    power iteration improves them before use. Otherwise the stored vectors are used, so that a
+    discriminator outside its own training is a fixed function. Gradients flow through sigma, not
+    through `u` and `v`. This equals `torch.nn.utils.spectral_norm`, except for a sigma below
+    `EPSILON`, as of a kernel of zeros: here the kernel, `u` and `v` then keep their values, while
+    PyTorch makes the kernel NaN and `u` and `v` 0 from then on.
     """
 
     @nn.compact
     def __call__(self, kernel: Float[Array, "kh kw C D"]) -> Float[Array, "kh kw C D"]:
-        """Returns `kernel / sigma`; the kernel itself where sigma is below `EPSILON`."""
+        """Returns `kernel / sigma`, or the kernel itself for a sigma below `EPSILON`."""
         matrix = _matrix(kernel)
         constant = jax.lax.stop_gradient(matrix)
         initial = jnp.zeros(matrix.shape[0]), jnp.zeros(matrix.shape[1])
@@ -67,16 +67,16 @@ def _power_iteration(
 
 
 def _direction(x: Float[Array, " N"], previous: Float[Array, " N"]) -> Float[Array, " N"]:
-    """Returns the unit vector along `x`; the previous one where `x` is shorter than `EPSILON`."""
+    """Returns the unit vector along `x`, or the previous one for an `x` below `EPSILON`."""
     return jnp.where(jnp.linalg.norm(x) < EPSILON, previous, _normalize(x))
 
 
 def sigmas(params: Mapping, spectral: Mapping) -> dict[str, Float[Array, ""]]:
-    """Returns each normalized layer's sigma by the layer's name.
+    """Returns sigma of each layer with `SpectralNorm`, by the layer's name.
 
     Args:
-      params: of a network with `SpectralNorm` in its convolutions.
-      spectral: its collection of that name.
+      params: of a network.
+      spectral: the network's collection of that name.
     """
     kernels = {
         path[:-1]: x

@@ -1,6 +1,7 @@
 """VGG-16 as a fully convolutional trunk (Simonyan and Zisserman 2015, configuration D)."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -15,7 +16,7 @@ DROPOUT = 0.5  # after fc6 and fc7
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """The size of a trunk: channels of each stage, and of what was fully connected."""
+    """The size of a trunk: channels of each stage, and of fc6 and fc7."""
 
     widths: tuple[int, int, int, int, int]
     fully_connected: int
@@ -28,18 +29,18 @@ ARCHITECTURES = {
 
 
 class VGG(nn.Module):
-    """VGG-16 without its last layer; the fully connected ones before it are convolutions.
+    """VGG-16 without its last layer; the fully connected layers fc6 and fc7 are convolutions.
 
-    A convolution behind a pooling that is left out dilates twice as much, so that it sees what it
-    saw in the classifier (Yu and Koltun 2016, section 4). Where `train` is set the trunk draws from
-    the random stream `dropout`.
+    Each pooling that is left out doubles the dilation of all later convolutions, so that they see
+    the same pixels as in the classifier (Yu and Koltun 2016, section 4). With `train` the trunk
+    draws from the random stream `dropout`.
 
     Attributes:
       architecture: its size, one of `ARCHITECTURES`.
-      poolings: stages that end in a 2x2 max pooling, the first so many of the five.
+      poolings: how many of the five stages, the first ones, end in a 2x2 max pooling.
       padding: of the 3x3 convolutions, pixels of zeros on each side; fc6, 7x7, is never padded.
-      first_padding: of the very first of them.
-      remat: whether the backward pass computes each stage anew from its input, see `ResNet`.
+      first_padding: of the first convolution.
+      remat: whether the backward pass computes each stage again from its input, see `ResNet`.
     """
 
     architecture: Architecture
@@ -52,36 +53,29 @@ class VGG(nn.Module):
     def __call__(
         self, images: Float[Array, "B H W 3"], *, train: bool
     ) -> tuple[Float[Array, "B h w C"], Float[Array, "B i j D"], Float[Array, "B k l E"]]:
-        """Returns the features of stages 3 and 4, after their pooling if any, and of fc7.
+        """Returns the features of stages 3 and 4, each after its pooling if it has one, and of fc7.
 
         Args:
           images: normalized.
-          train: whether to drop.
+          train: whether dropout is on.
         """
         run_stage = nn.remat(_run_stage, static_argnums=(2,)) if self.remat else _run_stage
         x, stages = images, []
         for stage in range(len(CONVOLUTIONS)):
             x = run_stage(self, x, stage)
             stages.append(x)
-        for name, size, dilation in (("fc6", 7, self.dilation_of(5)), ("fc7", 1, 1)):
-            conv = Conv(
-                self.architecture.fully_connected,
-                size,
-                dilation=dilation,
-                padding=0,
-                use_bias=True,
-                name=name,
-            )
-            x = nn.Dropout(DROPOUT, deterministic=not train)(relu(conv(x)))
+        conv = functools.partial(Conv, self.architecture.fully_connected, padding=0, use_bias=True)
+        for layer in (conv(7, dilation=self.dilation_of(5), name="fc6"), conv(1, name="fc7")):
+            x = nn.Dropout(DROPOUT, deterministic=not train)(relu(layer(x)))
         return stages[2], stages[3], x
 
     def dilation_of(self, stage: int) -> int:
-        """Returns the dilation of a stage, the first being 0 and fc6 being 5."""
+        """Returns the dilation of a stage, counted from 0; fc6 counts as 5."""
         return 2 ** max(0, stage - self.poolings)
 
 
 def _run_stage(vgg: VGG, x: jax.Array, stage: int) -> jax.Array:
-    """A stage's convolutions, which become children of the trunk, and its pooling."""
+    """Applies a stage's convolutions, which become children of the trunk, and its pooling."""
     for i in range(CONVOLUTIONS[stage]):
         conv = Conv(
             vgg.architecture.widths[stage],
@@ -98,7 +92,7 @@ def _run_stage(vgg: VGG, x: jax.Array, stage: int) -> jax.Array:
 def max_pool_2x2(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     """2x2 max pooling at stride 2, its size rounded up as in Caffe: 5 gives 3.
 
-    Written as maxima of slices, as `layers.max_pool` is.
+    Maxima of slices, for the reasons given at `layers.max_pool`.
     """
     for axis in (1, 2):
         padding = [(0, 0, 0)] * x.ndim

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from sassn_jax.models import dilation
-from sassn_jax.models.dilation import CONTEXTS, Dilation, DilationHead, near_identity
+from sassn_jax.models.dilation import CONTEXTS, DilationHead, near_identity
+from sassn_jax.models.vgg import VGG
+from sassn_jax.models.vgg_network import VGGNetwork
 from tests.trees import random_variables
 
 from .test_layers import draw, naive_conv
@@ -21,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("strict_dtypes", "fast_compile")
 @pytest.mark.parametrize("head", CONTEXTS)
 def test_logits_are_float32_at_the_size_of_the_images(head, size, dtype):
     images = jax.ShapeDtypeStruct((3, *size, 3), "float32")
-    init = functools.partial(Dilation(5, "vgg_tiny", head, dtype).init_with_output, train=False)
+    init = functools.partial(VGGNetwork(5, "vgg_tiny", head, dtype).init_with_output, train=False)
     logits, _ = jax.eval_shape(init, jax.random.key(0), images)
     assert (logits.shape, logits.dtype) == ((3, *size, 5), jnp.float32)
 
@@ -101,9 +103,9 @@ def test_images_are_reflected_as_often_as_it_takes(size, monkeypatch):
         rows, columns = ((side - 372) // 8 for side in images.shape[1:3])
         return (jnp.zeros((1, rows, columns, 4)),)
 
-    monkeypatch.setattr("sassn_jax.models.dilation.VGG.__call__", record)
+    monkeypatch.setattr(VGG, "__call__", record)
     images = draw(1, *size, 3)
-    network = Dilation(2, "vgg_tiny")
+    network = VGGNetwork(2, "vgg_tiny", "dilation8")
     network.init(jax.random.key(0), jnp.asarray(images), train=False)
     rows, columns = (reflected(side, 186, 186 + -side % 8) for side in size)
     np.testing.assert_array_equal(seen[0], images[:, rows][:, :, columns])

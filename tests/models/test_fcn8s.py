@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sassn_jax.models.fcn8s import FCN8s, FCN8sHead
+from sassn_jax.models.fcn8s import FCN8sHead
+from sassn_jax.models.vgg_network import VGGNetwork
 from tests.trees import random_variables
 
 from .test_layers import draw
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.usefixtures("strict_dtypes")
 @pytest.mark.parametrize("size", [(1, 2), (33, 64), (500, 375), (321, 321)])
 def test_logits_are_float32_at_the_size_of_the_images(size, dtype):
     images = jax.ShapeDtypeStruct((3, *size, 3), "float32")
-    init = functools.partial(FCN8s(5, "vgg_tiny", dtype).init_with_output, train=False)
+    init = functools.partial(
+        VGGNetwork(5, "vgg_tiny", "fcn8s", dtype).init_with_output, train=False
+    )
     logits, _ = jax.eval_shape(init, jax.random.key(0), images)
     assert (logits.shape, logits.dtype) == ((3, *size, 5), jnp.float32)
 

@@ -7,14 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sassn_jax.models.layers import (
-    NORMS,
-    BatchNorm,
-    Conv,
-    interpolation_matrix,
-    max_pool,
-    resize_bilinear,
-)
+from sassn_jax.models.layers import NORMS, BatchNorm, Conv, max_pool, resize_bilinear
 
 pytestmark = pytest.mark.usefixtures("strict_dtypes")
 
@@ -194,12 +187,3 @@ def test_resize_keeps_the_four_corners():
     x = draw(1, 3, 4, 1)
     y = np.asarray(resize_bilinear(jnp.asarray(x), (10, 17)))
     np.testing.assert_allclose(y[:, ::9, ::16], x[:, ::2, ::3], rtol=1e-6)
-
-
-@pytest.mark.parametrize(("size_in", "size_out"), [(1, 1), (1, 5), (5, 1), (41, 321), (65, 512)])
-@pytest.mark.parametrize("align_corners", [True, False])
-def test_interpolation_weights_sum_to_one(size_in, size_out, align_corners):
-    matrix = interpolation_matrix(size_in, size_out, align_corners=align_corners)
-    assert matrix.shape == (size_out, size_in)
-    np.testing.assert_allclose(matrix.sum(1), 1, rtol=1e-6)
-    assert matrix.min() >= 0

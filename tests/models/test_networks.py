@@ -5,13 +5,12 @@ import pytest
 from sassn_jax.errors import InputError
 from sassn_jax.models.attention import PositionAttention
 from sassn_jax.models.classifier import Classifier
-from sassn_jax.models.dilation import Dilation
-from sassn_jax.models.fcn8s import FCN8s
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.heads import DeepLabV2Head, DeepLabV3Head
 from sassn_jax.models.layers import BatchNorm
-from sassn_jax.models.networks import BACKBONES, create_network, heads_on
+from sassn_jax.models.networks import BACKBONES, create_network, heads_on, smallest_batch
 from sassn_jax.models.resnet import ARCHITECTURES, ResNet
+from sassn_jax.models.vgg_network import VGGNetwork
 
 NORMS = "expected one of batch_frozen_affine, frozen, batch"
 LAYOUTS = "expected one of caffe, torchvision"
@@ -51,9 +50,8 @@ ON_RESNET = {"backbone": "resnet_tiny", "head": "deeplabv2"}
         (Classifier, (3,), {"backbone": "vgg16"}, RESNETS),
         (Classifier, (3,), {"norm": "group"}, NORMS),
         (Classifier, (3,), {"layout": "keras"}, LAYOUTS),
-        (FCN8s, (3,), {"backbone": "resnet101"}, "expected one of vgg16, vgg_tiny"),
-        (Dilation, (3,), {"backbone": "vgg19"}, "expected one of vgg16, vgg_tiny"),
-        (Dilation, (3,), {"head": "dilation9"}, "expected one of dilation8, dilation10"),
+        (VGGNetwork, (3,), {"backbone": "resnet101"}, "expected one of vgg16, vgg_tiny"),
+        (VGGNetwork, (3,), {"head": "dilation9"}, "expected one of fcn8s, dilation8, dilation10"),
         (ResNet, (TINY,), {"layout": "keras"}, LAYOUTS),
         (ResNet, (TINY,), {"norm": "group"}, NORMS),
         (BatchNorm, (), {"norm": "group"}, NORMS),
@@ -90,6 +88,11 @@ def test_a_wrong_field_is_named_with_what_is_allowed(network, arguments, wrong, 
             {**ON_VGG, "auxiliary_head": True},
             "auxiliary_head=True: expected False on backbone='vgg16'",
         ),
+        *(
+            ({**given, option: "x"}, f"{option}='x': expected one of ")
+            for given in (ON_RESNET, ON_VGG)
+            for option in ("norm", "layout", "attention_implementation")
+        ),
     ],
 )
 def test_what_a_network_cannot_have_is_refused(given, message):
@@ -102,7 +105,14 @@ def test_what_a_network_cannot_have_is_refused(given, message):
 )
 def test_every_network_takes_options_that_ask_for_nothing(backbone, head):
     """As a config gives them, whatever the network."""
-    options = {"attention": (), "auxiliary_head": False, "norm": "batch", "layout": "caffe"}
+    options = {
+        "attention": (),
+        "attention_implementation": "blockwise",
+        "auxiliary_head": False,
+        "norm": "batch",
+        "layout": "caffe",
+    }
     network = create_network(3, backbone=backbone, head=head, dtype="bfloat16", **options)
     assert (network.num_classes, network.dtype) == (3, "bfloat16")
     assert network.backbone == backbone
+    assert smallest_batch(head) == (2 if head == "deeplabv3" else 1)

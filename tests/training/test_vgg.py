@@ -8,7 +8,7 @@ from flax import traverse_util
 from configs import scenes
 from sassn_jax.conversion.importing import import_weights
 from sassn_jax.errors import InputError
-from sassn_jax.models.fcn8s import FCN8s
+from sassn_jax.models.vgg_network import VGGNetwork
 from sassn_jax.recipes import parse
 from sassn_jax.training.evaluate_run import evaluate_run, export_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("small_runs")
 @pytest.fixture(scope="module")
 def trunk():
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), "float32")
-    variables = random_variables(FCN8s(3, "vgg_tiny"), images, train=False)
+    variables = random_variables(VGGNetwork(3, "vgg_tiny"), images, train=False)
     return jax.tree.map(np.asarray, variables["params"]["backbone"])
 
 

@@ -15,7 +15,7 @@ from sassn_jax.inference import Inference, Predict, Size, Sizes, most_likely, pr
 from sassn_jax.metrics import ConfusionMatrix, count_pairs
 
 
-class Batch(NamedTuple):
+class PaddedBatch(NamedTuple):
     """Images of a source whose canvases have the same size.
 
     Attributes:
@@ -43,7 +43,9 @@ def evaluate(
     normalize: Normalize,
     batch_size: int,
     inference: Inference = Inference(),  # noqa: B008 (it cannot be changed)
-    on_batch: Callable[[Batch, Float[Array, "B h w C"]], None] = lambda batch, probabilities: None,
+    on_batch: Callable[
+        [PaddedBatch, Float[Array, "B h w C"]], None
+    ] = lambda batch, probabilities: None,
 ) -> ConfusionMatrix:
     """Compares the prediction for every image of a source with the image's label.
 
@@ -94,7 +96,7 @@ def _batches(
     normalize: Normalize,
     inference: Inference,
     batch_size: int,
-) -> Iterator[Batch]:
+) -> Iterator[PaddedBatch]:
     """Yields batches of images and labels on canvases of the same size; raises as `evaluate`."""
     stack = functools.partial(_stack, batch_size=batch_size, ignore_label=info.ignore_label)
     waiting: dict[tuple[Size, Size], list[tuple[int, np.ndarray, np.ndarray]]] = {}
@@ -117,13 +119,13 @@ def _stack(
     canvases: tuple[Size, Size],
     batch_size: int,
     ignore_label: int,
-) -> Batch:
+) -> PaddedBatch:
     index, image, label = examples[-1]
     repeated = index, image, np.full_like(label, ignore_label)
     full = examples + [repeated] * (batch_size - len(examples))
     indices, images, labels = zip(*full, strict=True)
     canvas, label_canvas = canvases
-    return Batch(
+    return PaddedBatch(
         indices[: len(examples)],
         np.stack([pad(image, canvas, 0.0) for image in images]),
         np.stack([pad(label, label_canvas, ignore_label) for label in labels]),

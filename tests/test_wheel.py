@@ -9,8 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from sassn_jax.training.exporting import export_run
 
+from sassn_jax.training.evaluate_run import export_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import make_runs_small, tiny_config
 

@@ -18,7 +18,7 @@ from sassn_jax.conversion.exporting import read_export, write_export
 from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.data.transforms import pad
 from sassn_jax.errors import InputError
-from sassn_jax.evaluation import Batch, evaluate
+from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.files import expanded, write_json
 from sassn_jax.inference import Predict, Sizes, most_likely, predict_images
 from sassn_jax.methods import Method, TrainState, Variables
@@ -219,7 +219,7 @@ def score_run(
         raise InputError(f"split={split!r}: expected one of {', '.join(splits)}")
     source, done = splits[split], 0
 
-    def count(batch: Batch, _: jax.Array) -> None:
+    def count(batch: PaddedBatch, _: jax.Array) -> None:
         nonlocal done
         done += len(batch.indices)
         on_images(done, len(source))

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from sassn_jax import data, methods
 from sassn_jax.config import Config
 from sassn_jax.errors import TrainingError
-from sassn_jax.evaluation import Batch, evaluate
+from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.programs import jit_by_shape
@@ -154,7 +154,7 @@ class Loop:
         rows: dict[int, list[np.ndarray]] = {}
         done = 0
 
-        def look(batch: Batch, probabilities: jax.Array) -> None:
+        def look(batch: PaddedBatch, probabilities: jax.Array) -> None:
             nonlocal done
             done += len(batch.indices)
             self.reporter.values(step, {"images validated": done})

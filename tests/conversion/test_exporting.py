@@ -14,7 +14,7 @@ CONFIG = {
     "image": {"channel_order": "bgr", "mean": [1.0, 2.0, 3.0], "std": [1.0, 1.0, 1.0]},
 }
 VARIABLES = {"params": {"head": {"bias": np.arange(3, dtype=np.float32)}}}
-INFO = scenes.load(None).info
+INFO = scenes.load().info
 
 
 def test_what_was_written_is_read_without_places_on_this_machine(tmp_path):

@@ -15,11 +15,11 @@ from sassn_jax.methods.state import Batch
 
 
 def interleave(batch: Batch) -> tuple[Float[Array, "N H W 3"], int]:
-    """Returns a batch's images, labelled and unlabelled in turn, and how many kinds there are."""
+    """Returns a batch's images, labelled and unlabelled in turn, and the number of kinds, 1 or 2."""
     kinds = [batch[name]["image"] for name in ("labeled", "unlabeled") if name in batch]
     return rearrange(jnp.stack(kinds, axis=1), "b g h w c -> (b g) h w c"), len(kinds)
 
 
 def separate(outputs: Any, kinds: int) -> list[Any]:
-    """Returns the outputs of a network for each kind of what `interleave` gave, labelled first."""
+    """Returns a network's outputs for interleaved images by kind, labelled first."""
     return [jax.tree.map(lambda x, kind=kind: x[kind::kinds], outputs) for kind in range(kinds)]

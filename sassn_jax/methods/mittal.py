@@ -26,8 +26,8 @@ from sassn_jax.methods.state import Batch, Metrics, NetworkState, TrainState, Va
 from sassn_jax.models.classifier import Classifier
 from sassn_jax.optimizers import classifier_optimizer
 
-PART = "classifier"  # what the teacher is among the parts of the segmentation network
-PUBLISHED_BATCH = 16 + 80  # labelled and unlabelled images a step, which the learning rates are for
+PART = "classifier"  # the name under which an export keeps the teacher
+PUBLISHED_BATCH = 16 + 80  # labelled and unlabelled images a step, for the published rates
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,15 +35,15 @@ class ClassifierSettings(Settings):
     """The numbers of the classifier.
 
     Attributes:
-      lr: learning rate at step 0, of SGD with Nesterov's momentum, for `PUBLISHED_BATCH` images a
-        step; with fewer it is lower in proportion (Goyal et al. 2017, section 2.1).
-      final_lr: that at the last step, in proportion too; a cosine leads there.
-      weight_decay: on everything trained.
-      ema: how much of the teacher stays in a step, from a thousand steps on.
-      consistency: weight of the distance from the teacher, once it is ramped up.
+      lr: learning rate of SGD with Nesterov's momentum at step 0, for `PUBLISHED_BATCH` images a
+        step. It is scaled in proportion to the run's images (Goyal et al. 2017, section 2.1).
+      final_lr: the learning rate at the last step, scaled likewise. The schedule is a cosine.
+      weight_decay: on all parameters that are trained.
+      ema: the largest share of the teacher that stays in a step, see `follow`.
+      consistency: weight of the distance from the teacher at the end of the ramp.
       burn_in: share of the run's steps in which that weight is 0.
-      ramp: share in which it then grows, evenly.
-      threshold: probability below which a class is taken not to occur.
+      ramp: share of the run's steps in which it then grows linearly.
+      threshold: a class with a lower probability is predicted not to occur.
     """
 
     GROUP = "classifier"
@@ -61,19 +61,20 @@ class ClassifierSettings(Settings):
 class Mittal(Method):
     """Two branches that learn from the same batch independently, and meet in `predict`.
 
-    The classifier learns which classes the labels have, and to agree with its own moving average,
-    the teacher. The student sees images with jittered colours, some blurred, the teacher plain ones
-    as in evaluation. Statistics of normalization are averaged like parameters. The student takes a
-    batch in pieces as G does. The published code differs:
+    The classifier, a student, learns which classes occur in the labels, and to agree with its
+    moving average, the teacher. The student sees images with jittered colours, some of them
+    blurred; the teacher sees the images themselves, in evaluation mode. Running statistics are
+    averaged like parameters. `accumulation` cuts the student's batch as it does G's. The published
+    code differs:
 
-    - the student sees labelled images plain too, and they are not part of the consistency;
-    - the teacher normalizes by batch statistics of its own;
-    - the branch has batches and a run of its own;
-    - it sees whole images, squeezed to 320x320 pixels, in training and in prediction, where here it
-      sees what G does: crops, and in prediction an image with its padding, which may hide a class
-      from it or show it one.
+    - the student also sees the labelled images unchanged, and they take no part in the consistency;
+    - the teacher normalizes by the statistics of its batch;
+    - the branch is trained by itself, with its own batches;
+    - it sees whole images at 320x320 pixels, in training and in prediction. Here it sees what G
+      sees: crops in training, and an image with its padding or a window of it in prediction, in
+      which a class of the image may be missing.
 
-    Everything in the classifier is trained, normalization included, unless `model.norm` is frozen.
+    All of the classifier is trained, normalization included, unless `model.norm` is `frozen`.
 
     Attributes:
       s4gan: the low-level branch.
@@ -97,7 +98,7 @@ class Mittal(Method):
     def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "Mittal":
         """See `Method`."""
         model, settings = config.model, config.settings_of(ClassifierSettings)
-        norm = "frozen" if model.norm == "frozen" else "batch"  # the published one trains all of it
+        norm = "frozen" if model.norm == "frozen" else "batch"  # published: all of it is trained
         rate_scale = 2 * config.batch_size / PUBLISHED_BATCH
         return cls(
             s4gan=S4GAN.from_config(config, num_classes, ignore_label),
@@ -161,7 +162,7 @@ class Mittal(Method):
     def classifier_objective(
         self, params: Variables, state: TrainState, batch: Batch
     ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
-        """Which classes occur, on labelled images, and what the teacher says, on all.
+        """Classification loss on labelled images, and consistency with the teacher on all images.
 
         Returns:
           The objective; and the student's new collections, and metrics.
@@ -208,7 +209,7 @@ class Mittal(Method):
         )
 
     def consistency_weight(self, step: Int[Array, ""]) -> Float[Array, ""]:
-        """Returns what the consistency counts at a step: 0, then more and more, then all."""
+        """Returns the weight of the consistency at a step: 0, then a linear ramp, then constant."""
         settings = self.settings
         past = step - settings.burn_in * self.num_steps
         ramp = max(1.0, settings.ramp * self.num_steps)
@@ -228,9 +229,9 @@ class Mittal(Method):
     def predict(
         self, variables: Variables, images: Float[Array, "B H W 3"]
     ) -> Float[Array, "B H W C"]:
-        """Returns class probabilities; those of classes that the teacher does not see are 0.
+        """Returns class probabilities, 0 for classes that the teacher predicts not to occur.
 
-        The teacher judges what is given here: an image with its padding, or one window of it.
+        The teacher sees the same array as G: an image with its padding, or a window of it.
         """
         logits = self.generator.logits(variables, images)
         teacher = {name: tree[PART] for name, tree in variables.items()}
@@ -239,7 +240,7 @@ class Mittal(Method):
         return filtered_softmax(logits, occurring)
 
     def _perturb(self, rng: jax.Array, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
-        """Jitters and blurs normalized images, and normalizes them again."""
+        """Jitters and blurs normalized images."""
         colours = to_rgb(images, self.normalize)
         return from_rgb(photometric(rng, colours), self.normalize)
 
@@ -247,10 +248,10 @@ class Mittal(Method):
 def classification_loss(
     logits: Float[Array, "B C"], labels: Int[Array, "B H W"], ignore_label: int = 255
 ) -> Float[Array, ""]:
-    """Binary cross entropy to which classes occur in an image's labels.
+    """Binary cross entropy of each class: whether it occurs in an image's labels.
 
-    A label that is neither a class nor `ignore_label` stands for no class; an image that has such
-    labels alone counts as one in which no class occurs.
+    A label that is neither a class nor `ignore_label` stands for no class. In an image that has
+    only such labels, no class occurs.
 
     Returns:
       The mean over classes and over images with a label at all, 0 where there is none.
@@ -269,8 +270,8 @@ def cosine_distance(x: Float[Array, "B C"], y: Float[Array, "B C"]) -> Float[Arr
 def follow(teacher: Variables, student: Variables, step: Int[Array, ""], ema: float) -> Variables:
     """Returns the moving average of a network one step on.
 
-    The first ones are plain means of all students so far, the initial one included, so that short
-    runs, too, have a teacher that has learnt.
+    In the first steps it is the plain mean of all students so far, including the initial one, so
+    that a teacher has learnt something in short runs too.
 
     Args:
       teacher: variables of the average.
@@ -285,10 +286,10 @@ def follow(teacher: Variables, student: Variables, step: Int[Array, ""], ema: fl
 def filtered_softmax(
     logits: Float[Array, "B H W C"], occurring: Bool[Array, "B C"]
 ) -> Float[Array, "B H W C"]:
-    """Softmax over the classes that occur in an image, over all where none is said to.
+    """Softmax over the classes that occur in an image; over all classes if none does.
 
-    The published code multiplies the logits of the others by 0, with which they still win over
-    negative ones.
+    The published code multiplies the logits of the other classes by 0, which leaves them above
+    negative logits.
     """
     occurring = occurring | ~jnp.any(occurring, axis=-1, keepdims=True)
     return jax.nn.softmax(jnp.where(occurring[:, None, None], logits, -jnp.inf))

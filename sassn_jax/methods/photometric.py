@@ -83,7 +83,7 @@ def adjust_saturation(
 def shift_hue(
     images: Float[Array, "B H W 3"], shift: Float[Array, "B 1 1"]
 ) -> Float[Array, "B H W 3"]:
-    """Turns the hue of RGB images, by a part of the colour circle; value and chroma stay."""
+    """Shifts the hue of RGB images by a share of the colour circle; value and chroma stay."""
     red, green, blue = jnp.moveaxis(images, -1, 0)
     value = jnp.max(images, axis=-1)
     chroma = value - jnp.min(images, axis=-1)
@@ -99,7 +99,7 @@ def shift_hue(
 
 
 def blur(images: Float[Array, "B H W 3"], sigma: Float[Array, " B"]) -> Float[Array, "B H W 3"]:
-    """Gaussian blur by each image's own sigma, in pixels; at edges over the pixels there are."""
+    """Gaussian blur with a sigma for each image, in pixels, normalized at the edges."""
 
     def weights(size: int) -> Float[Array, "B N N"]:
         distance = jnp.arange(size)[:, None] - jnp.arange(size)
@@ -117,13 +117,13 @@ def grey(images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 1"]:
 
 
 def to_rgb(images: Float[Array, "B H W 3"], normalize: Normalize) -> Float[Array, "B H W 3"]:
-    """Undoes `normalize`: RGB, 0-255."""
+    """Returns the RGB images, 0-255, that `normalize` has normalized."""
     images = images * jnp.array(normalize.std) + jnp.array(normalize.mean)
     return images[..., ::-1] if normalize.channel_order == "bgr" else images
 
 
 def from_rgb(images: Float[Array, "B H W 3"], normalize: Normalize) -> Float[Array, "B H W 3"]:
-    """Does to a batch on the device what `normalize` does to an image in NumPy."""
+    """Normalizes a batch of RGB images on the device as `normalize` does an image in NumPy."""
     images = images[..., ::-1] if normalize.channel_order == "bgr" else images
     return (images - jnp.array(normalize.mean)) / jnp.array(normalize.std)
 

@@ -1,4 +1,4 @@
-"""Views of unlabelled images, for a prediction to stay the same in, made on the device."""
+"""Random views of unlabelled images, for losses that compare predictions; made on the device."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def half_boxes(rng: jax.Array, count: int, size: tuple[int, int]) -> Bool[Array,
 
 
 def random_boxes(rng: jax.Array, count: int, size: tuple[int, int]) -> Bool[Array, "B H W"]:
-    """Draws a box of `BOX_AREA` for every image or, half of the time, none, as UniMatch does.
+    """Draws a box of `BOX_AREA` for half of the images, as UniMatch does.
 
     The aspect, height over width in shares of the image's, is uniform in `BOX_ASPECT`, as far as a
     box of that area fits. UniMatch draws aspect and corner until the box fits, and so comes to
@@ -60,7 +60,9 @@ def random_boxes(rng: jax.Array, count: int, size: tuple[int, int]) -> Bool[Arra
 
 
 def mix(x: Shaped[Array, "B H W *C"], boxes: Bool[Array, "B H W"]) -> Shaped[Array, "B H W *C"]:
-    """Pastes what the next image of the batch has in the box of each; the last takes the first's.
+    """Pastes into the box of each image what the next image of the batch has there.
+
+    The first image is the next one of the last.
 
     The only image of a batch of one is its own partner and comes back as it was.
 
@@ -105,7 +107,7 @@ def _place_boxes(
     widths: Float[Array, " B"],
     size: tuple[int, int],
 ) -> Bool[Array, "B H W"]:
-    """Rounds boxes, given in shares of the image, to pixels, and places them at random inside."""
+    """Places boxes at random; `heights` and `widths` are shares of the image, rounded to pixels."""
     inside = []
     for share, side, key in zip((heights, widths), size, jax.random.split(rng), strict=True):
         length = jnp.round(share * side)

@@ -1,4 +1,4 @@
-"""Checkpoints of state and data position together: the latest, and the best by mIoU."""
+"""Checkpoints of the state and the position in the data: the latest, and the best by mIoU."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Workdir, *, read_only: bool = False):
-        """Opens the folder, which is made if it is not there, unless `read_only`."""
+        """Opens the folder of checkpoints; makes it if it does not exist, unless `read_only`."""
         self.directory = workdir.checkpoints.absolute()
         self._resources = contextlib.ExitStack()
         if not read_only:
@@ -74,7 +74,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _failing(self, verb: str) -> Iterator[None]:
-        """Turns what Orbax raises, of whatever type, into a line about the folder."""
+        """Turns any error of Orbax into one line that names the folder."""
         try:
             yield
         except InputError:
@@ -98,7 +98,7 @@ class Checkpoints:
     def save(
         self, state: TrainState, batches: BatchIterator, metrics: dict[str, float] | None
     ) -> None:
-        """Saves a state with the position of its data, and `miou` if it has just been evaluated.
+        """Saves a state, the position in its data, and its mIoU if it has just been evaluated.
 
         Where there was no checkpoint, the call waits until this one is written, and compares what
         can be read of it with what was to be saved, bit by bit.
@@ -139,7 +139,7 @@ class Checkpoints:
     def restore(
         self, state: TrainState, step: int, batches: "BatchIterator | _Position | None" = None
     ) -> TrainState:
-        """Returns the saved state of a step and moves `batches`, if given, to where they were.
+        """Returns the saved state of a step, and moves `batches` to their position at that step.
 
         Args:
           state: arrays of the shapes and on the devices that are wanted, or `ShapeDtypeStruct`s.
@@ -161,7 +161,7 @@ class Checkpoints:
                 raise
 
     def _check_shapes(self, state: TrainState, step: int) -> None:
-        """Names the first array that is wanted in another shape than it was saved in."""
+        """Raises an error that names the first array whose shape is not the saved one."""
         path = self._alias / str(step) / "state"
         saved = _shapes(ocp.StandardCheckpointHandler().metadata(path).tree)
         wanted = _shapes(state.replace(rng=None))  # which is saved as plain numbers
@@ -193,7 +193,7 @@ def _readable_alias(directory: Path) -> Iterator[Path]:
 
 
 class _Position:
-    """Takes the position of batches from a checkpoint without moving any."""
+    """Reads the position in the data from a checkpoint; there are no batches to move."""
 
     def __init__(self) -> None:
         self._state = b""

@@ -1,4 +1,4 @@
-"""One mesh over all devices: batches are split over it, states are copied; the compiled step."""
+"""The devices of a run: a mesh, how arrays lie on it, and the step compiled for it."""
 
 from typing import Any
 
@@ -34,12 +34,12 @@ def describe(mesh: Mesh) -> str:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of what every device holds whole."""
+    """Returns the sharding of arrays that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of what the devices hold an equal share of, along the first axis."""
+    """Returns the sharding of arrays whose first axis is split evenly over the devices."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a run: a bar on a terminal, lines of text elsewhere."""
 
 import time
 from collections.abc import Mapping
@@ -77,13 +77,13 @@ class LineReporter:
         pass
 
     def update(self, step: int) -> None:
-        """Prints the step and the latest values, unless it has just printed something."""
+        """Prints the step and the latest values, if the last line is old enough."""
         if time.monotonic() - self._last >= LINE_EVERY:
             self._last = time.monotonic()
             self.say(f"step {step}/{self._num_steps}  {_describe(self._values)}".rstrip())
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
-        """Likewise, with new values."""
+        """Takes new values, and prints them if the last line is old enough."""
         self._values = values
         self.update(step)
 
@@ -96,7 +96,7 @@ Reporter = BarReporter | LineReporter
 
 
 def make_reporter(name: str, num_steps: int) -> Reporter:
-    """Returns the reporter that suits where the output goes."""
+    """Returns a bar if the output goes to a terminal, lines otherwise."""
     console = make_console(soft_wrap=True)
     if console.is_terminal:
         return BarReporter(console, name, num_steps)

@@ -1,4 +1,4 @@
-"""What a run writes: scalars and pictures for TensorBoard, a line of JSON for programs."""
+"""What a run logs: scalars and pictures for TensorBoard, and lines of JSON for programs."""
 
 import contextlib
 import json
@@ -53,7 +53,7 @@ class Writer:
                 file.close()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes values of a step; what is not finite is null in JSON."""
+        """Writes values of a step. A value that is not finite is null in JSON."""
         from tensorboardX import summary
 
         row = {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -79,7 +79,7 @@ class Writer:
 
 
 def _step_of(row: str) -> float:
-    """The step of a line of `metrics.jsonl`; infinite for one that a crash cut short."""
+    """Returns the step of a line of `metrics.jsonl`, infinity if a crash has cut the line short."""
     try:
         return json.loads(row)["step"]
     except ValueError:
@@ -99,7 +99,7 @@ def picture_row(
     info: DatasetInfo,
     confidence: Float[np.ndarray, "H W"] | None = None,
 ) -> list[UInt8[np.ndarray, "H W 3"]]:
-    """Returns input, truth, prediction and, where there is one, D's confidence (white is 1)."""
+    """Returns pictures of input, truth, prediction and, if it is given, D's confidence (1: white)."""
     row = [example["image"], colorize(example["label"], info), colorize(prediction, info)]
     if confidence is not None:
         grey = np.round(255 * confidence).astype(np.uint8)

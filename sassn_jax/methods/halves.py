@@ -15,7 +15,7 @@ from sassn_jax.methods.state import Batch
 
 
 def interleave(batch: Batch) -> tuple[Float[Array, "N H W 3"], int]:
-    """Returns a batch's images, labelled and unlabelled in turn, and the number of kinds, 1 or 2."""
+    """Returns a batch's images, labelled and unlabelled in turn, and how many kinds (1 or 2)."""
     kinds = [batch[name]["image"] for name in ("labeled", "unlabeled") if name in batch]
     return rearrange(jnp.stack(kinds, axis=1), "b g h w c -> (b g) h w c"), len(kinds)
 

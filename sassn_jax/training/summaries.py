@@ -79,7 +79,7 @@ class Writer:
 
 
 def _step_of(row: str) -> float:
-    """Returns the step of a line of `metrics.jsonl`, infinity if a crash has cut the line short."""
+    """Returns the step of a line of `metrics.jsonl`; infinity if a crash cut the line short."""
     try:
         return json.loads(row)["step"]
     except ValueError:
@@ -99,7 +99,7 @@ def picture_row(
     info: DatasetInfo,
     confidence: Float[np.ndarray, "H W"] | None = None,
 ) -> list[UInt8[np.ndarray, "H W 3"]]:
-    """Returns pictures of input, truth, prediction and, if it is given, D's confidence (1: white)."""
+    """Returns pictures of input, truth, prediction and, if given, D's confidence (1 is white)."""
     row = [example["image"], colorize(example["label"], info), colorize(prediction, info)]
     if confidence is not None:
         grey = np.round(255 * confidence).astype(np.uint8)

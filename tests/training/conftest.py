@@ -36,8 +36,9 @@ def make_runs_small(patch: pytest.MonkeyPatch) -> None:
 
 
 def make_networks_tiny(patch: pytest.MonkeyPatch) -> None:
-    """Puts one convolution in the place of every ResNet: a run spends its time on tracing it."""
+    """Puts one convolution in the place of every ResNet, and makes D narrow."""
     patch.setattr("sassn_jax.models.networks.Generator", TinyGenerator)
+    patch.setattr("sassn_jax.models.discriminator.WIDTHS", (4, 4, 4, 4, 1))
 
 
 @pytest.fixture

@@ -49,6 +49,12 @@ def logits(generator, variables, images):
     return jax.jit(functools.partial(generator.apply, train=False))(variables, images)
 
 
+@pytest.fixture(scope="module")
+def plain(images, initial):
+    """Logits at step 0 without attention."""
+    return logits(make(), without_attention(initial, ()), images)
+
+
 @pytest.mark.parametrize("attention", SITES)
 def test_children(attention, images):
     shapes = jax.eval_shape(
@@ -60,17 +66,15 @@ def test_children(attention, images):
 
 
 @pytest.mark.parametrize("attention", SITES[1:])
-def test_at_step_0_is_bit_equal_to_the_network_without_attention(attention, images, initial):
-    plain = logits(make(), without_attention(initial, ()), images)
+def test_at_step_0_is_bit_equal_to_the_network_without_attention(attention, images, initial, plain):
     assert np.std(plain) > 0
     attending = logits(make(attention), without_attention(initial, attention), images)
     np.testing.assert_array_equal(attending, plain)
 
 
 @pytest.mark.parametrize("site", ["layer3", "layer4"])
-def test_an_alpha_other_than_0_matters(site, images, initial):
+def test_an_alpha_other_than_0_matters(site, images, initial, plain):
     variables = jax.tree.map(lambda x: x, without_attention(initial, (site,)))
-    plain = logits(make((site,)), variables, images)
     name = f"attention{site[-1]}"
     variables["params"][name] = {**variables["params"][name], "alpha": np.float32(1)}
     assert np.abs(logits(make((site,)), variables, images) - plain).max() > 1e-5
@@ -95,8 +99,8 @@ def test_attention_after_layer3_reaches_layer4():
     assert np.abs(attended - plain).max() > 1e-3
 
 
-def test_logits_have_the_size_of_the_images(images, initial):
-    assert logits(make(SITES[-1]), initial, images).shape == (2, 41, 49, 5)
+def test_logits_have_the_size_of_the_images(plain):
+    assert plain.shape == (2, 41, 49, 5)
 
 
 def test_two_groups_are_two_forwards():

@@ -16,6 +16,8 @@ from tests.trees import assert_trees_close, random_variables
 
 from .conftest import CLASSES, SIZE, make_adversarial, make_batch
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 
 @pytest.fixture(scope="module")
 def method():

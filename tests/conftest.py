@@ -14,6 +14,8 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+from tests.compiling import few_optimizations
+
 # In the tests alone: a user pays nothing for these checks. An int is a float, as for type checkers.
 install_import_hook(
     ["sassn_jax", "pallas_kernels"],
@@ -21,14 +23,21 @@ install_import_hook(
 )
 
 
-# Tests, by how their path begins, that no line of the package depends on for its coverage.
+# Tests, by how their name begins, that hardly a line of the package depends on for its coverage.
 UNMEASURED = (
     "tests/experiments/",
     "tests/methods/test_adversarial.py",
     "tests/methods/test_filled_pixels.py",
+    "tests/models/test_classifier.py",
+    "tests/models/test_generator.py",
+    "tests/models/test_image_discriminator.py",
+    "tests/models/test_resnet.py",
+    "tests/models/test_spectral_norm.py",
     "tests/pallas_kernels/",
     "tests/parity/",
     "tests/test_configs.py",
+    "tests/training/test_exporting.py::test_training_starts_from_the_parts_that_fit",
+    "tests/training/test_parallel.py::test_two_devices",
     "tests/training/test_teacher.py",
 )
 
@@ -57,7 +66,5 @@ def strict_ranks():
 @pytest.fixture
 def fast_compile():
     """Compiles with few optimizations, where numbers do not matter."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    with few_optimizations():
+        yield

@@ -91,6 +91,7 @@ def test_a_fused_trunk_gets_images_divided_by_57(arrays, tmp_path, output):
     np.testing.assert_array_equal(other, fused["layer1.0.conv1.weight"].transpose(2, 3, 1, 0))
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_a_fused_file_starts_a_run_as_it_did_unconverted(arrays, tmp_path, output):
     source = save(fuse(arrays), tmp_path / "a.npz")
     import_weights(source, "resnet_tiny", output, convention="caffe")

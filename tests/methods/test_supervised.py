@@ -14,6 +14,8 @@ from tests.trees import assert_trees_close, random_variables
 
 from .conftest import CLASSES, SIZE, make_adversarial, make_batch, with_generator
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 
 @pytest.fixture(scope="module")
 def method():

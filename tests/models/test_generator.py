@@ -49,6 +49,12 @@ def logits(generator, variables, images):
     return jax.jit(functools.partial(generator.apply, train=False))(variables, images)
 
 
+@pytest.fixture(scope="module")
+def plain(images, initial):
+    """Logits at step 0 without attention."""
+    return logits(make(), without_attention(initial, ()), images)
+
+
 @pytest.mark.parametrize("attention", SITES)
 def test_children(attention, images):
     shapes = jax.eval_shape(
@@ -60,22 +66,21 @@ def test_children(attention, images):
 
 
 @pytest.mark.parametrize("attention", SITES[1:])
-def test_at_step_0_is_bit_equal_to_the_network_without_attention(attention, images, initial):
-    plain = logits(make(), without_attention(initial, ()), images)
+def test_at_step_0_is_bit_equal_to_the_network_without_attention(attention, images, initial, plain):
     assert np.std(plain) > 0
     attending = logits(make(attention), without_attention(initial, attention), images)
     np.testing.assert_array_equal(attending, plain)
 
 
 @pytest.mark.parametrize("site", ["layer3", "layer4"])
-def test_an_alpha_other_than_0_matters(site, images, initial):
+def test_an_alpha_other_than_0_matters(site, images, initial, plain):
     variables = jax.tree.map(lambda x: x, without_attention(initial, (site,)))
-    plain = logits(make((site,)), variables, images)
     name = f"attention{site[-1]}"
     variables["params"][name] = {**variables["params"][name], "alpha": np.float32(1)}
     assert np.abs(logits(make((site,)), variables, images) - plain).max() > 1e-5
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_attention_after_layer3_reaches_layer4():
     """SA1 stands inside the trunk: what it adds passes through stage 4."""
     images = jnp.asarray(draw(1, 33, 33, 3))
@@ -83,22 +88,23 @@ def test_attention_after_layer3_reaches_layer4():
     variables = random_variables(generator, images, train=False)
     trunk = generator.make_backbone()
     own = {name: tree["backbone"] for name, tree in variables.items()}
-    _, plain = trunk.apply(own, images, train=False)
-    _, state = generator.apply(
-        variables,
-        images,
+    _, plain = jax.jit(functools.partial(trunk.apply, train=False))(own, images)
+    apply = functools.partial(
+        generator.apply,
         train=False,
         capture_intermediates=lambda module, _: module.name == "backbone",
         mutable=["intermediates"],
     )
+    _, state = jax.jit(apply)(variables, images)
     _, attended = state["intermediates"]["backbone"]["__call__"][0]
     assert np.abs(attended - plain).max() > 1e-3
 
 
-def test_logits_have_the_size_of_the_images(images, initial):
-    assert logits(make(SITES[-1]), initial, images).shape == (2, 41, 49, 5)
+def test_logits_have_the_size_of_the_images(plain):
+    assert plain.shape == (2, 41, 49, 5)
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_two_groups_are_two_forwards():
     """Logits and running statistics, labelled images first: one pass over both halves."""
     generator = make(("layer4",), norm="batch_frozen_affine")
@@ -188,6 +194,7 @@ def train_pass(generator, variables, images):
     return *results, gradients
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_bfloat16_is_for_the_computation_alone(images):
     generator = make(SITES[-1])
     variables = random_variables(generator, images, train=False)
@@ -210,6 +217,7 @@ def test_bfloat16_is_for_the_computation_alone(images):
     assert {layer.dtype for layer in layers} == {jnp.dtype("bfloat16")}
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_remat_changes_what_is_kept_and_nothing_else(images):
     generator = make()
     variables = random_variables(generator, images, train=False)

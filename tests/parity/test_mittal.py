@@ -38,6 +38,7 @@ DISCRIMINATOR_RATE = 1e-3
 LAMBDAS = {"lambda_feature_matching": 0.3, "lambda_self_training": 0.5}
 SETTINGS = ClassifierSettings(lr=0.02, final_lr=0.005, weight_decay=1e-2, burn_in=0, ramp=0.2)
 NORMALIZE = Normalize("bgr", (100.0, 110.0, 120.0), (50.0, 60.0, 70.0))
+WIDTHS = (8, 16, 24, 32)  # of D, narrower than its own, which in float64 take a minute
 FADED = (0.5, 1.0, 0.9)  # what red, green and blue are multiplied by in place of random jitter
 TINY = {"stage_sizes": (1, 1, 1, 1), "stem_width": 16, "widths": (16, 32, 64, 128)}
 NORM = "batch_frozen_affine"
@@ -50,10 +51,10 @@ class Torch:
         nn = torch.nn
         self.torch, self.reference = torch, reference
         self.generator = reference.Generator(CLASSES, rates=(2, 4), attention=(), norm=NORM, **TINY)
-        widths = (CLASSES + 3, 64, 128, 256, 512)
+        widths = (CLASSES + 3, *WIDTHS)
         self.discriminator = nn.ModuleDict(
             {f"conv{i}": nn.Conv2d(*widths[i - 1 : i + 1], 4, 2, padding=1) for i in range(1, 5)}
-            | {"score": nn.Conv2d(512, 1, 1)}
+            | {"score": nn.Conv2d(WIDTHS[-1], 1, 1)}
         )
         trunk = reference.networks.Backbone(norm=NORM, layout="caffe", **TINY)
         self.classifier = nn.ModuleDict({"backbone": trunk, "linear": nn.Conv2d(512, CLASSES, 1)})
@@ -79,7 +80,7 @@ class Torch:
         }  # fmt: skip
 
     def judge(self, maps, images):
-        """D's scores [B] and features [B, 512]."""
+        """D's scores [B] and features [B, C]."""
         x = self.torch.cat([maps, images], 1)
         for i in range(1, 5):
             x = self.torch.nn.functional.leaky_relu(self.discriminator[f"conv{i}"](x), 0.2)
@@ -215,6 +216,12 @@ def torch64(torch, float64):
 
 
 @pytest.fixture
+def narrow(monkeypatch):
+    """A discriminator of `WIDTHS`."""
+    monkeypatch.setattr("sassn_jax.models.image_discriminator.WIDTHS", WIDTHS)
+
+
+@pytest.fixture
 def without_chance(monkeypatch):
     """No channel dropped, and colours changed by the same factors always."""
     monkeypatch.setattr("sassn_jax.models.image_discriminator.DROPOUT", 0.0)
@@ -223,7 +230,7 @@ def without_chance(monkeypatch):
     )
 
 
-@pytest.mark.usefixtures("without_chance")
+@pytest.mark.usefixtures("narrow", "without_chance")
 def test_three_steps_of_all_networks(torch64, reference):
     generator = Generator(
         CLASSES, backbone="resnet_tiny", aspp_rates=(2, 4), norm=NORM, attention=()

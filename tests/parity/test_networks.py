@@ -9,6 +9,8 @@ from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.generator import Generator
 from tests.trees import assert_trees_close, random_variables, to_nchw, to_nhwc
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 CLASSES = 5
 TINY = {"stage_sizes": (1, 1, 1, 1), "stem_width": 16, "widths": (16, 32, 64, 128)}
 OPTIONS = {"num_classes": CLASSES, "qk_reduction": 8}

@@ -155,6 +155,7 @@ def check_steps(trunk, size, classes, batch_size, settings, precision, folder, t
     assert any(0 < losses["kept"] < 1 for losses in theirs)
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_five_steps_of_small_networks(tmp_path, torch, originals, original_step):
     modules = (originals, original_step)
     check_steps("resnet_tiny", (65, 97), 5, 2, SETTINGS, ("float32", 5), tmp_path, torch, modules)

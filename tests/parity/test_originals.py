@@ -209,6 +209,7 @@ def check_generator(pair, most=None):
 
 
 # With 64 and 96 the pooling rounds up in one project and down in the other; with 65 and 49 alike.
+@pytest.mark.usefixtures("fast_compile")
 @pytest.mark.parametrize(
     ("network", "size"),
     [

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from configs import scenes
 from sassn_jax.models.resnet import ARCHITECTURES, ResNet
+from tests.methods.conftest import TinyGenerator
 from tests.trees import random_variables
 
 FEW_IMAGES = {"train": 32, "val": 3, "test": 5}
@@ -34,10 +35,22 @@ def make_runs_small(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("jax.device_count", lambda: 1)
 
 
+def make_networks_tiny(patch: pytest.MonkeyPatch) -> None:
+    """Puts one convolution in the place of every ResNet, and makes D narrow."""
+    patch.setattr("sassn_jax.models.networks.Generator", TinyGenerator)
+    patch.setattr("sassn_jax.models.discriminator.WIDTHS", (4, 4, 4, 4, 1))
+
+
 @pytest.fixture
 def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same for a test."""
     make_runs_small(monkeypatch)
+
+
+@pytest.fixture
+def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for a test."""
+    make_networks_tiny(monkeypatch)
 
 
 @pytest.fixture

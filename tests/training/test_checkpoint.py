@@ -16,7 +16,7 @@ from sassn_jax.training.evaluate_run import load_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.training.workdir import Workdir
 from tests.data.sources import numbered
-from tests.training.conftest import make_runs_small, tiny_config
+from tests.training.conftest import make_networks_tiny, make_runs_small, tiny_config
 
 NUM_STEPS = 3
 ODD = os.fsdecode(b"\xff") + "spaces [v2] sta*r? back\\slash quo'te\"s größe 照片 🐈"
@@ -62,6 +62,7 @@ def undisturbed(tmp_path_factory) -> list[np.ndarray]:
     """The parameters that a run in a folder of a plain name ends with."""
     with pytest.MonkeyPatch.context() as patch:
         make_runs_small(patch)
+        make_networks_tiny(patch)
         state = train_and_evaluate(short_config(), tmp_path_factory.mktemp("plain") / "run")
     return [np.asarray(x) for x in jax.tree.leaves(state.generator)]
 
@@ -89,7 +90,7 @@ def test_a_folder_may_have_any_name(name, tmp_path, batches):
     ids=ascii,
 )
 def test_a_stopped_run_goes_on_to_the_same_bits_in_a_folder_of_any_name(
-    name, how, stopped_in, undisturbed, tmp_path, monkeypatch, small_runs
+    name, how, stopped_in, undisturbed, tmp_path, monkeypatch, small_runs, tiny_networks
 ):
     (tmp_path / "outer" / name).mkdir(parents=True)
     workdir = f"{tmp_path / 'outer' / name}/"
@@ -122,7 +123,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits_in_a_folder_of_any_name(
 
 
 def test_a_folder_that_cannot_be_read_is_refused_before_the_first_step(
-    tmp_path, monkeypatch, small_runs
+    tmp_path, monkeypatch, small_runs, tiny_networks
 ):
     def fail(*_, **__):
         raise FileNotFoundError("no .zarray\nin the database")
@@ -210,7 +211,7 @@ def test_reading_a_checkpoint_back_moves_no_batches(tmp_path, batches):
 
 
 def test_a_run_that_was_stopped_before_its_first_step_has_nothing_to_score(
-    tmp_path, monkeypatch, small_runs
+    tmp_path, monkeypatch, small_runs, tiny_networks
 ):
     def stop(*_):
         raise KeyboardInterrupt

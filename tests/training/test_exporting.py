@@ -17,9 +17,10 @@ from sassn_jax.recipes import parse, resolve
 from sassn_jax.training.evaluate_run import evaluate_run, export_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store
+from tests.compiling import few_optimizations
 from tests.training.conftest import make_runs_small, tiny_config
 
-pytestmark = pytest.mark.usefixtures("small_runs")
+pytestmark = pytest.mark.usefixtures("small_runs", "fast_compile")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def workdir(tmp_path_factory):
     ids.write_text("\n".join(data.load("scenes").splits["train"].ids[:4]))
     config.labels, config.data_dir = str(ids), str(workdir.with_name("data"))
     config.num_steps = config.eval_every = 2
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, few_optimizations():
         make_runs_small(patch)
         train_and_evaluate(config, workdir)
     return workdir

@@ -15,13 +15,16 @@ from sassn_jax import data
 from sassn_jax.data import scenes
 from sassn_jax.errors import InputError, OccupiedError, TrainingError
 from sassn_jax.metrics import ConfusionMatrix
+from sassn_jax.models.generator import Generator
 from sassn_jax.training.evaluate_run import evaluate_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.training.summaries import Writer
 from sassn_jax.training.workdir import Workdir
-from tests.training.conftest import make_runs_small, tiny_config
+from tests.compiling import few_optimizations
+from tests.training.conftest import make_networks_tiny, make_runs_small, tiny_config
 
-pytestmark = pytest.mark.usefixtures("small_runs")
+# What a loop does is the same for any network; `whole` is a run of the paper's generator.
+pytestmark = pytest.mark.usefixtures("small_runs", "tiny_networks")
 
 
 def rows_of(workdir: Path) -> list[dict]:
@@ -57,10 +60,20 @@ def assert_equal_bits(a, b) -> None:
 def whole(tmp_path_factory):
     """A run that nothing disturbed: its last state and its workdir."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, few_optimizations():
         make_runs_small(patch)
+        patch.setattr("sassn_jax.models.discriminator.WIDTHS", (4, 4, 4, 4, 1))
         state = train_and_evaluate(tiny_config(), workdir)
     return state, workdir
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The last state of a run of both players, of a tiny network."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_runs_small(patch)
+        make_networks_tiny(patch)
+        return train_and_evaluate(tiny_config(), tmp_path_factory.mktemp("undisturbed") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +84,7 @@ def supervised(tmp_path_factory):
     config.num_steps = 2
     with pytest.MonkeyPatch.context() as patch:
         make_runs_small(patch)
+        make_networks_tiny(patch)
         state = train_and_evaluate(config, workdir)
     return config, state, workdir
 
@@ -149,8 +163,8 @@ def test_a_run_too_short_for_unlabeled_images_says_so(workdir, capsys):
     assert "no step takes unlabelled images: the first one to do so is 1 (loss.semi_start)" in said
 
 
-def test_one_seed_gives_one_result(whole, workdir):
-    assert_equal_bits(whole[0], train_and_evaluate(tiny_config(), workdir))
+def test_one_seed_gives_one_result(undisturbed, workdir):
+    assert_equal_bits(undisturbed, train_and_evaluate(tiny_config(), workdir))
 
 
 def test_another_seed_gives_another_result(workdir):
@@ -159,18 +173,18 @@ def test_another_seed_gives_another_result(workdir):
         config = tiny_config("supervised")
         config.seed, config.num_steps = seed, 1
         state = train_and_evaluate(config, workdir / str(seed))
-        kernels.append(state.generator.params["head"]["conv0"]["kernel"])
+        kernels.append(state.generator.params["head"]["kernel"])
     assert not np.array_equal(*kernels)
 
 
-def test_a_stopped_run_goes_on_to_the_same_bits(whole, workdir, monkeypatch):
+def test_a_stopped_run_goes_on_to_the_same_bits(undisturbed, workdir, monkeypatch):
     train_until(6, tiny_config(), workdir, monkeypatch)
     assert rows_of(workdir)[-1]["step"] == 6
     resumed = tiny_config()
     resumed.log_every = 4  # says how a run is carried out, and may change
     parts = train_and_evaluate(resumed, workdir)
 
-    assert_equal_bits(whole[0], parts)
+    assert_equal_bits(undisturbed, parts)
     # The last checkpoint was at step 6 - 3: what was written after it was written again, once.
     steps = [row["step"] for row in rows_of(workdir) if "loss/generator" in row]
     assert steps == sorted(set(steps))
@@ -311,6 +325,7 @@ def test_a_run_does_not_go_on_with_other_masks(supervised_run, monkeypatch):
         train_and_evaluate(config, workdir)
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_the_mean_says_of_how_many_classes_it_is(workdir, monkeypatch, capsys):
     """A mean over few classes looks better than it is."""
     source = scenes.ScenesSource.__getitem__
@@ -320,6 +335,8 @@ def test_the_mean_says_of_how_many_classes_it_is(workdir, monkeypatch, capsys):
         return example | {"label": np.minimum(example["label"], 1)}
 
     monkeypatch.setattr(scenes.ScenesSource, "__getitem__", one_class)
+    # A tiny network predicts all classes at first.
+    monkeypatch.setattr("sassn_jax.models.networks.Generator", Generator)
     config = tiny_config("supervised")
     config.num_steps = 1
     train_and_evaluate(config, workdir)

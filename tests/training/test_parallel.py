@@ -48,6 +48,7 @@ def test_a_batch_that_cannot_be_shared_evenly():
         parallel.make_mesh(6, accumulation=2)
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_two_devices_take_the_step_of_one():
     """Batch statistics and losses are over the whole batch, not over a device's share of it."""
     generator = Generator(

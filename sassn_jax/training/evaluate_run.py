@@ -1,4 +1,4 @@
-"""Scoring a run that `train_and_evaluate` left in a workdir."""
+"""What can be done with a trained run: load it, predict, score it, export it."""
 
 import dataclasses
 import functools
@@ -33,15 +33,15 @@ from sassn_jax.weights import store
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run as its workdir holds it, or the network of one as a file does.
+    """A trained run, from its workdir or from an exported file.
 
     Attributes:
       config: of the run.
-      info: classes of the dataset that it was trained on.
+      info: the classes of the dataset that it was trained on.
       method: of the run.
       variables: what the method predicts with.
-      step: steps that they were trained for.
-      state: of the checkpoint, to go on from; None out of a file.
+      step: the number of steps that they were trained for.
+      state: the whole state at the checkpoint; None for an exported file.
     """
 
     config: Config
@@ -73,7 +73,10 @@ class Run:
         return dataset
 
     def predict(self, image: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
-        """Returns the most likely class of each pixel of an RGB image, 0-255, as it is scored."""
+        """Returns the most likely class of each pixel of an RGB image, 0-255.
+
+        The image is shown to the network as `config.eval` says, as in scoring.
+        """
         inference, size = self.config.eval, image.shape[:2]
         sizes = Sizes(inference.canvas(size), (size,))
         probabilities = predict_images(
@@ -89,7 +92,7 @@ class Run:
 
     @functools.cached_property
     def _predict(self) -> Predict:
-        """Compiled once for each size: JAX forgets what it compiled of a method that is gone."""
+        """The method's `predict`, compiled once for each size of image."""
         return jit_by_shape(self.method.predict)
 
 
@@ -199,15 +202,15 @@ def score_run(
     """Scores a run on a split; writes nothing.
 
     Args:
-      workdir: of the run, or a file of `experiments.export`.
-      split: of its dataset.
+      workdir: of the run, or an exported file.
+      split: a name of its dataset's splits.
       checkpoint: `latest`, or `best` by mIoU on the validation split.
-      on_images: told how many images are done, and how many there are.
-      overrides: fields of its config that are to have other values, by dotted name: `eval.mirror`.
+      on_images: called with the number of images done and the number of all images.
+      overrides: other values of fields of its config, by dotted name, such as `eval.mirror`.
 
     Returns:
-      `split`, `step`, `miou`, `pixel_accuracy` and `iou` by class name, and the `overrides` where
-      there are any but `data_dir`.
+      `split`, `step`, `miou`, `pixel_accuracy`, `iou` by class name, and `overrides` if there are
+      any besides `data_dir`.
 
     Raises:
       InputError: if there is no such run, checkpoint or split, a value is wrong, or the dataset has
@@ -247,7 +250,7 @@ def score_run(
 def write_scores(workdir: str | Path, result: Mapping[str, Any]) -> None:
     """Writes what `score_run` returned into the run's folder, as `eval_SPLIT.json`.
 
-    Of a file `NAME.safetensors` it is written beside it, as `NAME_eval_SPLIT.json`.
+    The scores of an exported `NAME.safetensors` go beside it, as `NAME_eval_SPLIT.json`.
 
     Raises:
       OSError: naming the file, where it cannot be written.

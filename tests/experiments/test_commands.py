@@ -141,7 +141,7 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
         (
             "train",
             ["--config=configs/scenes.py", "--config.batchsize=2"],
-            "--config has no field batchsize; see configs/common.py; did you mean batch_size?",
+            "--config has no field batchsize; see sassn_jax/config.py; did you mean batch_size?",
         ),
         (
             "train",

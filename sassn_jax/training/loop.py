@@ -115,27 +115,34 @@ class Loop:
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
         config, batches = self.setup.config, self.setup.batches
+        traced = range(0)
+        if config.profile and start <= config.profile[0]:  # else the run goes on among these steps
+            traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         window = Window()
-        trace = Trace(config.profile, self.workdir.path)
-        for step in range(start + 1, config.num_steps + 1):
-            trace.before(step)
-            batch = parallel.put_batch(window.wait_for(batches), self.setup.mesh)
-            with jax.transfer_guard("disallow"):
-                state, metrics = self.train_step(state, batch)
-            window.add(metrics, images=config.batch_size * len(batch))
-            if trace.after(step, metrics):
-                self.reporter.say(f"profile of {config.profile[1]} steps: {self.workdir.path}")
-            self.reporter.update(step)
+        with contextlib.ExitStack() as trace:
+            for step in range(start + 1, config.num_steps + 1):
+                if traced and step == traced[0]:
+                    folder = self.workdir.path  # below which TensorBoard's plugin finds it
+                    trace.enter_context(jax.profiler.trace(folder, create_perfetto_trace=True))
+                batch = parallel.put_batch(window.wait_for(batches), self.setup.mesh)
+                with jax.transfer_guard("disallow"):
+                    state, metrics = self.train_step(state, batch)
+                window.add(metrics, images=config.batch_size * len(batch))
+                if traced and step == traced[-1]:
+                    jax.block_until_ready(metrics)
+                    trace.close()
+                    self.reporter.say(f"steps {traced[0]} to {step} are traced in {folder}")
+                self.reporter.update(step)
 
-            is_last = step == config.num_steps
-            evaluating = is_last or step % config.eval_every == 0
-            saving = evaluating or step % config.checkpoint_every == 0
-            if saving or step % config.log_every == 0:
-                self._log(step, window.close())
-            miou = self._evaluate(step, state, is_last=is_last) if evaluating else None
-            if saving:
-                checkpoints.save(state, batches, None if miou is None else {"miou": miou})
-                window.restart()
+                is_last = step == config.num_steps
+                evaluating = is_last or step % config.eval_every == 0
+                saving = evaluating or step % config.checkpoint_every == 0
+                if saving or step % config.log_every == 0:
+                    self._log(step, window.close())
+                miou = self._evaluate(step, state, is_last=is_last) if evaluating else None
+                if saving:
+                    checkpoints.save(state, batches, None if miou is None else {"miou": miou})
+                    window.restart()
         return state
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
@@ -212,34 +219,6 @@ def scores(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, f
         "val/pixel_accuracy": matrix.pixel_accuracy(),
         **{f"val_iou/{name}": float(value) for name, value in per_class.items()},
     }
-
-
-class Trace:
-    """A profile of some steps, which TensorBoard shows and Perfetto reads.
-
-    It is written below `plugins/profile`, where TensorBoard's plugin looks for it.
-    """
-
-    def __init__(self, profile: tuple[int, ...], folder: Path):
-        """Takes `Config.profile`, and the folder to write to."""
-        self._first, self._last = (profile[0] + 1, sum(profile)) if profile else (0, 0)
-        self._folder = folder
-
-    def before(self, step: int) -> None:
-        """Begins the trace before its first step."""
-        if step == self._first:
-            jax.profiler.start_trace(self._folder, create_perfetto_trace=True)
-
-    def after(self, step: int, results: Any) -> bool:
-        """Ends it once the results of its last step are there; returns whether it did.
-
-        A run that goes on in the middle of the traced steps has begun no trace.
-        """
-        if step != self._last:
-            return False
-        jax.block_until_ready(results)
-        jax.profiler.stop_trace()
-        return True
 
 
 class Window:

@@ -263,7 +263,7 @@ def test_the_attention_kernels_give_the_step_of_the_reference(state, method):
     for implementation in ("reference", "triton_interpret"):
         generator = method.generator.clone(attention_implementation=implementation)
         other = dataclasses.replace(method, generator=generator, **optimizers)
-        # Fused, as users run it: `make test` does without, and rounds more than the tolerance allows.
+        # Fused, as for users; as `make test` compiles, roundings exceed the tolerance.
         fused = jax.jit(other.step, compiler_options={"xla_cpu_use_fusion_emitters": True})
         steps[implementation] = fused(state, make_batch())
     (expected, expected_metrics), (new, metrics) = steps.values()

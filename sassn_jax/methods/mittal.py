@@ -171,7 +171,8 @@ class Mittal(Method):
         assert state.classifier is not None
         assert state.teacher is not None
         rng = jax.random.fold_in(state.step_rng, 1)
-        perturbed = self._perturb(rng, images)
+        colors = photometric(rng, to_rgb(images, self.normalize))
+        perturbed = from_rgb(colors, self.normalize)
 
         def take(collections: Variables, piece: tuple[Any, Any]) -> tuple[Variables, Any]:
             logits, updates = self.classifier.apply(
@@ -238,11 +239,6 @@ class Mittal(Method):
         class_logits: Any = self.classifier.apply(teacher, images, train=False)
         occurring = jax.nn.sigmoid(class_logits) >= self.settings.threshold
         return filtered_softmax(logits, occurring)
-
-    def _perturb(self, rng: jax.Array, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
-        """Jitters and blurs normalized images."""
-        colours = to_rgb(images, self.normalize)
-        return from_rgb(photometric(rng, colours), self.normalize)
 
 
 def classification_loss(

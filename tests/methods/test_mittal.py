@@ -173,16 +173,26 @@ def test_predicts_with_the_teachers_classes(method, state):
         np.testing.assert_allclose(filtered, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_colours_are_jittered_as_the_image_had_them(method, monkeypatch):
-    """RGB, 0-255, whatever the network takes."""
+def test_colours_are_jittered_as_the_image_had_them(method, state, monkeypatch):
+    """RGB, 0-255, whatever the network takes; the student sees the result, the teacher does not."""
     shown = np.random.default_rng(0).uniform(0, 255, (2, 6, 5, 3)).astype(np.float32)
-    normalized = np.stack([method.normalize(image) for image in shown])
-    seen = []
-    monkeypatch.setattr(mittal, "photometric", lambda _, x: seen.append(x) or x + 1)
-    perturbed = method._perturb(jax.random.key(0), jnp.asarray(normalized))
-    np.testing.assert_allclose(seen[0], shown, atol=1e-3)
+    normalized = jnp.stack([method.normalize(image) for image in shown])
+    jittered, seen = [], {}
+
+    class Spy(Classifier):
+        def apply(self, variables, images, *, train, **_):
+            seen[train] = images
+            logits = jnp.ones((len(images), CLASSES))
+            return (logits, {}) if train else logits
+
+    monkeypatch.setattr(mittal, "photometric", lambda _, x: jittered.append(x) or x + 1)
+    spied = dataclasses.replace(method, classifier=Spy(CLASSES, "resnet_tiny"))
+    half = {"image": normalized, "label": jnp.zeros((2, 6, 5), jnp.int32)}
+    spied.classifier_objective(state.classifier.params, state, {"labeled": half})
+    np.testing.assert_allclose(jittered[0], shown, atol=1e-3)
     expected = np.stack([method.normalize(image + 1) for image in shown])
-    np.testing.assert_allclose(perturbed, expected, atol=1e-4)
+    np.testing.assert_allclose(seen[True], expected, atol=1e-4)
+    np.testing.assert_array_equal(seen[False], normalized)
 
 
 @pytest.mark.usefixtures("fast_compile")

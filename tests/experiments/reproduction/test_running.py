@@ -14,7 +14,7 @@ from experiments.reproduction import results, running
 from experiments.reproduction.cells import Cell, Recipe
 from experiments.reproduction.scheduling import run_cells
 from sassn_jax.errors import InputError, OccupiedError, UnfitError
-from sassn_jax.training.loop import Loop
+from sassn_jax.training.summaries import Writer
 from tests.experiments.reproduction.conftest import TINY
 from tests.training.conftest import make_runs_small
 
@@ -133,17 +133,16 @@ def test_a_cell_that_was_killed_goes_on(tmp_path):
 @pytest.mark.usefixtures("fast_compile")
 def test_a_cell_that_was_stopped_goes_on(tmp_path, monkeypatch, said):
     make_runs_small(monkeypatch)
-    log = Loop._log
 
-    def stop(self, step, values):
-        log(self, step, values)
+    def stop(self, step, values, write=Writer.scalars):
+        write(self, step, values)
         if step == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Loop, "_log", stop)
-    with pytest.raises(KeyboardInterrupt):
-        run_cells(tmp_path, [CELL], RECIPE, said.append)
-    monkeypatch.setattr(Loop, "_log", log)
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "scalars", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_cells(tmp_path, [CELL], RECIPE, said.append)
     folder = results.folder_of(tmp_path, CELL)
     assert results.read(folder) is None
 

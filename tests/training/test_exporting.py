@@ -146,7 +146,9 @@ def test_training_starts_from_the_parts_that_fit(exported, change, parts):
 
 
 def test_who_scores_a_file_says_where_the_data_are(exported):
-    with pytest.raises(InputError, match=r"data_dir='': expected the folder in which camvid .*sassn prepare"):
+    with pytest.raises(
+        InputError, match=r"data_dir='': expected the folder in which camvid .*sassn prepare"
+    ):
         evaluate_run(exported, overrides={"dataset": "camvid"})
 
 

@@ -15,7 +15,7 @@ from sassn_jax import data, recipes
 from sassn_jax.errors import InputError
 from sassn_jax.methods import METHODS
 from sassn_jax.training.setup import set_up
-from tests.training.conftest import tiny_config
+from tests.training.conftest import make_runs_small, tiny_config
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "methods.md"
@@ -69,8 +69,9 @@ def example(monkeypatch):
     return scope
 
 
-@pytest.mark.usefixtures("small_runs", "fast_compile")
-def test_the_method_of_the_page(example):
+@pytest.mark.usefixtures("fast_compile")
+def test_the_method_of_the_page(example, monkeypatch):
+    make_runs_small(monkeypatch)
     config = tiny_config("supervised")
     config.method = "mean_teacher"
     setup = set_up(recipes.parse(config))

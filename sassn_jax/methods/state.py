@@ -1,7 +1,7 @@
 """What changes in training, as trees of arrays."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, no_type_check
 
 import jax
 import optax
@@ -12,12 +12,9 @@ from sassn_jax.data import Batch as Batch
 
 Variables = Mapping[str, Any]
 Metrics = dict[str, Float[Array, ""]]
-if TYPE_CHECKING:
-    Leaf = jax.Array
-else:  # a tree of shapes or shardings has the same nodes and other leaves
-    Leaf = Any
 
 
+@no_type_check  # in tests, at run time: a tree of shapes or shardings has these nodes too
 class NetworkState(struct.PyTreeNode):
     """A network in training.
 
@@ -60,6 +57,7 @@ class NetworkState(struct.PyTreeNode):
         )
 
 
+@no_type_check  # as above
 class TrainState(struct.PyTreeNode):
     """All that changes in training, as one tree.
 
@@ -73,8 +71,8 @@ class TrainState(struct.PyTreeNode):
         without them.
     """
 
-    step: Leaf
-    rng: Leaf
+    step: jax.Array
+    rng: jax.Array
     generator: NetworkState
     discriminator: NetworkState | None = None
     classifier: NetworkState | None = None

@@ -320,8 +320,8 @@ def test_deeplabv3_with_an_auxiliary_head_learns_by_both(monkeypatch):
     images = batch["labeled"]["image"]
     logits, auxiliary, _ = forward(state.generator.params, state, images)
     labels = batch["labeled"]["label"]
-    loss, _ = method.label_loss(logits, auxiliary, labels)
-    halves = [method.label_loss(x, None, labels)[0] for x in (logits, auxiliary)]
+    loss, _ = method.generator.label_loss(logits, auxiliary, labels)
+    halves = [method.generator.label_loss(x, None, labels)[0] for x in (logits, auxiliary)]
     np.testing.assert_allclose(loss, halves[0] + 0.5 * halves[1], rtol=1e-6)
     again, _, _ = forward(state.generator.params, state, images)
     np.testing.assert_array_equal(again, logits)

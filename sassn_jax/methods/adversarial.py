@@ -5,7 +5,7 @@ normalization (SN).
 """
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from sassn_jax import losses
 from sassn_jax.config import Config, Settings
 from sassn_jax.fields import NotNegative, Probability, Switch, Whole, one_of
 from sassn_jax.methods import two_players
+from sassn_jax.methods.consistency import WeakToStrong
 from sassn_jax.methods.halves import interleave, separate
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
@@ -79,13 +80,17 @@ class Adversarial(Method):
       discriminator: D.
       discriminator_optimizer: of D's parameters.
       weights: of the losses.
+      consistency: losses that are one more term of G's objective, None for none. Equation (1)
+        counts in full beside them, not half as the supervised loss does in UniMatch, so that the
+        paper's weights and learning rates stay right. D does not see their strong views.
     """
 
-    SETTINGS = (LossWeights,)
+    SETTINGS: ClassVar[tuple[type[Settings], ...]] = (LossWeights,)
     generator: Segmenter
     discriminator: Discriminator
     discriminator_optimizer: optax.GradientTransformation
     weights: LossWeights
+    consistency: WeakToStrong | None = None
 
     @classmethod
     def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "Adversarial":
@@ -105,7 +110,7 @@ class Adversarial(Method):
     @property
     def takes_valid(self) -> bool:
         """Losses that leave filled pixels out must know where these are."""
-        return self.weights.exclude_filled
+        return self.weights.exclude_filled or self.consistency is not None
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0."""
@@ -133,7 +138,7 @@ class Adversarial(Method):
     def generator_objective(
         self, params: Variables, state: TrainState, batch: Batch
     ) -> tuple[Float[Array, ""], tuple[Forward, Variables, Metrics]]:
-        """Equation (1) of the paper.
+        """Equation (1) of the paper, and the consistency losses if there are any.
 
         Returns:
           The objective; and both networks' outputs, G's new collections, and metrics.
@@ -153,6 +158,12 @@ class Adversarial(Method):
             )
             objective += semi
             metrics |= semi_metrics
+        if self.consistency is not None and "unlabeled" in batch:
+            loss, (collections, more) = self.consistency.objective(
+                self.generator, params, collections, state, batch
+            )
+            objective += loss
+            metrics |= more
         metrics["loss/generator"] = objective
         return objective, (forward, collections, metrics)
 

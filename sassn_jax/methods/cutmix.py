@@ -7,7 +7,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float
 
 from sassn_jax.config import Config, Settings
@@ -15,6 +14,7 @@ from sassn_jax.fields import Decay, NotNegative, Probability
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
 from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
+from sassn_jax.methods.teacher import Teacher
 from sassn_jax.methods.views import half_boxes, mix
 from sassn_jax.models.generator import AUXILIARY
 
@@ -59,7 +59,7 @@ class CutMix(Method):
     unlabeled_from = 0
     takes_valid = True
     generator: Segmenter
-    weights: CutMixWeights = CutMixWeights()
+    weights: CutMixWeights
 
     @classmethod
     def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "CutMix":
@@ -69,18 +69,21 @@ class CutMix(Method):
             config.settings_of(CutMixWeights),
         )
 
+    @property
+    def teacher(self) -> Teacher:
+        """How the teacher follows the student."""
+        return Teacher(self.weights.ema_decay)
+
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0, in which the teacher is equal to the student."""
         state = self.generator.init_state(rng, batch)
-        # Copies, because a step reuses the memory of every array of the state that it is given.
-        return state.replace(teacher=jax.tree.map(jnp.copy, state.generator.variables))
+        return state.replace(teacher=self.teacher.init(state.generator.variables))
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates the student by the gradient of `objective`, then the teacher by the student."""
         new, metrics = self.generator.take_step(self.objective, state, batch)
-        teacher = optax.incremental_update(
-            new.generator.variables, state.teacher, 1 - self.weights.ema_decay
-        )
+        assert state.teacher is not None
+        teacher = self.teacher.update(state.teacher, new.generator.variables, state.step)
         return new.replace(teacher=teacher), metrics
 
     def objective(

@@ -23,6 +23,7 @@ from sassn_jax.methods.photometric import from_rgb, photometric, to_rgb
 from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
 from sassn_jax.methods.segmenter import Segmenter, in_pieces
 from sassn_jax.methods.state import Batch, Metrics, NetworkState, TrainState, Variables
+from sassn_jax.methods.teacher import Teacher
 from sassn_jax.models.classifier import Classifier
 from sassn_jax.optimizers import classifier_optimizer
 
@@ -39,7 +40,7 @@ class ClassifierSettings(Settings):
         step. It is scaled in proportion to the run's images (Goyal et al. 2017, section 2.1).
       final_lr: the learning rate at the last step, scaled likewise. The schedule is a cosine.
       weight_decay: on all parameters that are trained.
-      ema: the largest share of the teacher that stays in a step, see `follow`.
+      ema: the largest share of the teacher that stays in a step, see `Teacher`.
       consistency: weight of the distance from the teacher at the end of the ramp.
       burn_in: share of the run's steps in which that weight is 0.
       ramp: share of the run's steps in which it then grows linearly.
@@ -123,6 +124,11 @@ class Mittal(Method):
         )
 
     @property
+    def teacher(self) -> Teacher:
+        """How the teacher follows the student."""
+        return Teacher(self.settings.ema, warm_up=True)
+
+    @property
     def generator(self) -> Segmenter:
         """The segmentation network of the low-level branch."""
         return self.s4gan.generator
@@ -138,10 +144,10 @@ class Mittal(Method):
                 name: {**tree, "backbone": state.generator.variables[name]["backbone"]}
                 for name, tree in variables.items()
             }
-        # Copies, because a step reuses the memory of every array of the state that it is given.
-        student, teacher = (jax.tree.map(jnp.copy, variables) for _ in range(2))
+        # A copy of what G has too: a step reuses the memory of every array of the state.
+        student = jax.tree.map(jnp.copy, variables)
         classifier = NetworkState.create(self.classifier_optimizer, student)
-        return state.replace(classifier=classifier, teacher=teacher)
+        return state.replace(classifier=classifier, teacher=self.teacher.init(student))
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates G, D, the student and the teacher from the same batch."""
@@ -156,7 +162,7 @@ class Mittal(Method):
         )
         metrics |= classifier_metrics
         metrics["gradient_norm/classifier"] = optax.tree.norm(gradients)
-        teacher = follow(state.teacher, classifier.variables, state.step, self.settings.ema)
+        teacher = self.teacher.update(state.teacher, classifier.variables, state.step)
         return new.replace(classifier=classifier, teacher=teacher), metrics
 
     def classifier_objective(
@@ -261,22 +267,6 @@ def classification_loss(
 def cosine_distance(x: Float[Array, "B C"], y: Float[Array, "B C"]) -> Float[Array, ""]:
     """Returns the mean of `1 - cos` of the angles between vectors, here of logits."""
     return jnp.mean(optax.losses.cosine_distance(x, y, epsilon=1e-6))
-
-
-def follow(teacher: Variables, student: Variables, step: Int[Array, ""], ema: float) -> Variables:
-    """Returns the moving average of a network one step on.
-
-    In the first steps it is the plain mean of all students so far, including the initial one, so
-    that a teacher has learnt something in short runs too.
-
-    Args:
-      teacher: variables of the average.
-      student: variables of the network after the step.
-      step: steps taken before this one.
-      ema: the share of the teacher that stays, at most.
-    """
-    stays = jnp.minimum(1 - 1 / (step + 2), ema)
-    return optax.incremental_update(student, teacher, 1 - stays)
 
 
 def filtered_softmax(

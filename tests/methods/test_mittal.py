@@ -13,6 +13,7 @@ from sassn_jax.data import Normalize
 from sassn_jax.methods import mittal
 from sassn_jax.methods.mittal import ClassifierSettings, Mittal
 from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
+from sassn_jax.methods.teacher import Teacher
 from sassn_jax.models.classifier import Classifier
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.image_discriminator import ImageDiscriminator
@@ -126,7 +127,7 @@ def test_consistency_comes_after_a_burn_in_and_grows(method, step, weight):
 def test_the_teacher_is_the_mean_of_the_first_students_then_a_moving_average():
     students = np.random.default_rng(0).normal(size=(30, 4))
     teacher = {"x": jnp.asarray(students[0], "float32")}
-    follow = jax.jit(functools.partial(mittal.follow, ema=0.95))
+    follow = jax.jit(Teacher(0.95, warm_up=True).update)
     for step, student in enumerate(students[1:]):
         teacher = follow(teacher, {"x": jnp.asarray(student, "float32")}, step)
         if step + 2 <= 20:

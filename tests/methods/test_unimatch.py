@@ -9,13 +9,8 @@ import numpy as np
 import pytest
 
 from sassn_jax.data import Normalize
-from sassn_jax.methods.unimatch import (
-    AdversarialUniMatch,
-    UniMatch,
-    UniMatchWeights,
-    WeakToStrong,
-    pseudo_label_loss,
-)
+from sassn_jax.methods.consistency import UniMatchWeights, WeakToStrong, pseudo_label_loss
+from sassn_jax.methods.unimatch import UniMatch
 from tests.trees import assert_trees_close
 
 from . import papers_step
@@ -53,7 +48,7 @@ def known_views(monkeypatch):
     """Views that can be written down: twice as bright, with one box each; all features kept."""
     boxes = np.zeros((2, *SIZE), bool)
     boxes[0, 3:20, 5:30] = boxes[1, 10:, :17] = True
-    module = "sassn_jax.methods.unimatch"
+    module = "sassn_jax.methods.consistency"
     monkeypatch.setattr(f"{module}.random_boxes", lambda rng, count, size: jnp.asarray(boxes))
     monkeypatch.setattr(f"{module}.strong_view", lambda rng, images, normalize: 2 * images)
     monkeypatch.setattr("sassn_jax.models.generator.PERTURBATION", 0.0)
@@ -240,7 +235,7 @@ def test_with_the_adversarial_method_it_adds_to_equation_1(
         **papers_step.WEIGHTS,
     )
     plain = dataclasses.replace(plain, generator=small.generator)
-    method = AdversarialUniMatch(plain, CONSISTENCY)
+    method = dataclasses.replace(plain, consistency=CONSISTENCY)
     assert method.unlabeled_from == 3
     assert method.takes_valid
     _, of_unimatch = step(plain_state, batch)

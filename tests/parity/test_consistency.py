@@ -10,9 +10,10 @@ import pytest
 
 from sassn_jax.data import Normalize
 from sassn_jax.methods import NetworkState, TrainState
+from sassn_jax.methods.consistency import UniMatchWeights, WeakToStrong
 from sassn_jax.methods.cutmix import CutMix, CutMixWeights
 from sassn_jax.methods.segmenter import Segmenter
-from sassn_jax.methods.unimatch import UniMatch, UniMatchWeights, WeakToStrong
+from sassn_jax.methods.unimatch import UniMatch
 from tests.methods.conftest import TinyGenerator
 from tests.parity.test_step import CLASSES, SIZE, make_batch, to_torch_batch
 from tests.trees import assert_trees_close, random_variables
@@ -160,7 +161,7 @@ def test_unimatch(torch, reference, monkeypatch):
     total.backward()
     optimizer.step()
 
-    module, views, places = "sassn_jax.methods.unimatch", iter(BRIGHTER), iter(drawn)
+    module, views, places = "sassn_jax.methods.consistency", iter(BRIGHTER), iter(drawn)
     monkeypatch.setattr(f"{module}.strong_view", lambda _, x, __: next(views) * x)
     monkeypatch.setattr(f"{module}.random_boxes", lambda *_: jnp.asarray(next(places)))
     monkeypatch.setattr("sassn_jax.models.generator.PERTURBATION", 0.0)

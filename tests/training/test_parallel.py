@@ -9,11 +9,12 @@ import pytest
 from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.methods import NetworkState, TrainState
+from sassn_jax.methods.consistency import UniMatchWeights, WeakToStrong
 from sassn_jax.methods.cutmix import CutMix, CutMixWeights
 from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
 from sassn_jax.methods.segmenter import Segmenter
 from sassn_jax.methods.supervised import Supervised
-from sassn_jax.methods.unimatch import UniMatch, UniMatchWeights, WeakToStrong
+from sassn_jax.methods.unimatch import UniMatch
 from sassn_jax.models.generator import Generator
 from sassn_jax.models.image_discriminator import ImageDiscriminator
 from sassn_jax.training import parallel
@@ -91,7 +92,9 @@ def test_two_devices_take_the_step_of_one():
 def test_two_devices_paste_from_each_others_images(kind, monkeypatch):
     """One image each: the box, its target and what is filled there are the other device's."""
     # Colours take long to compile, and change each image by itself.
-    monkeypatch.setattr("sassn_jax.methods.unimatch.strong_view", lambda _, images, __: 2 * images)
+    monkeypatch.setattr(
+        "sassn_jax.methods.consistency.strong_view", lambda _, images, __: 2 * images
+    )
     term = {
         CutMix: CutMixWeights(threshold=0.5),
         UniMatch: WeakToStrong(UniMatchWeights(threshold=0.3), Normalize()),

@@ -15,10 +15,10 @@ run: scenes supervised, 64 images labelled, 448 not; from step 0 to 1 ...
 
 The parts stand alone, too.
 
->>> import jax
->>> network = sassn_jax.Generator(num_classes=5, backbone="resnet_tiny")
->>> variables = network.init(jax.random.key(0), np.zeros((1, 33, 33, 3)), train=False)
->>> network.apply(variables, np.zeros((1, 33, 33, 3)), train=False).shape
+>>> import jax, jax.numpy as jnp
+>>> network, images = sassn_jax.Generator(5, backbone="resnet_tiny"), jnp.zeros((1, 33, 33, 3))
+>>> variables = network.init(jax.random.key(0), images, train=False)
+>>> network.apply(variables, images, train=False).shape
 (1, 33, 33, 5)
 
 What this module names is imported when it is first used: `import sassn_jax` alone does not import
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from sassn_jax import losses as losses
     from sassn_jax import methods as methods
     from sassn_jax.config import Config as Config
+    from sassn_jax.conversion.importing import import_weights as import_weights
+    from sassn_jax.data import prepare as prepare
     from sassn_jax.errors import InputError as InputError
     from sassn_jax.models.discriminator import Discriminator as Discriminator
     from sassn_jax.models.generator import Generator as Generator
@@ -54,10 +56,12 @@ __all__ = [
     "default_config",
     "evaluate",
     "export",
+    "import_weights",
     "load",
     "losses",
     "methods",
     "position_attention",
+    "prepare",
     "train",
 ]
 
@@ -73,9 +77,11 @@ _PLACES = {
     "evaluate": ("sassn_jax.training.evaluate_run", "evaluate_run"),
     "export": ("sassn_jax.training.evaluate_run", "export_run"),
     "load": ("sassn_jax.training.evaluate_run", "load_run"),
+    "import_weights": ("sassn_jax.conversion.importing", "import_weights"),
     "losses": ("sassn_jax.losses", ""),
     "methods": ("sassn_jax.methods", ""),
     "position_attention": ("pallas_kernels.position_attention", "position_attention"),
+    "prepare": ("sassn_jax.data", "prepare"),
     "train": ("sassn_jax.training.loop", "train_and_evaluate"),
 }
 

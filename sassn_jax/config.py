@@ -1,7 +1,8 @@
 """The typed configuration of a run: what each field means, what it may be, and its default.
 
-The defaults are the paper's recipe for VOC 2012. Users write an `ml_collections.ConfigDict` of the
-same names, see `sassn_jax.recipes`; `ConfigDict` and JSON are turned into a `Config` once.
+The defaults are the paper's recipe for VOC 2012, without the networks of any one method. Users
+write an `ml_collections.ConfigDict` of the same names, see `sassn_jax.recipes`; a `ConfigDict` or
+JSON is turned into a `Config` once.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from sassn_jax.conversion.conventions import CAFFE_TRUNK
+from sassn_jax.conversion.conventions import weights_suffixes
 from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.fields import (
@@ -48,7 +49,7 @@ class ModelConfig(Checked):
       aspp_rates: dilations of the head's convolutions, in pixels of the feature map.
       qk_reduction: how many times fewer channels queries and keys have than the features.
       norm: of the trunk, a name in `NORMS`.
-      layout: how the trunk was built whose weights are taken, a name in `LAYOUTS`.
+      layout: the convention by which the trunk is built, a name in `LAYOUTS`; that of its weights.
       dtype: of the networks' computation, `float32` or `bfloat16`; parameters, statistics and
         logits are float32.
       remat: whether the backward pass computes the trunk's blocks anew, which saves memory.
@@ -78,7 +79,7 @@ class ModelConfig(Checked):
             "at least one dilation, each a whole number of at least 1",
         )
         check_rule("aspp_rates", self.aspp_rates, rates)
-        suffixes = [store.SUFFIX, npz.SUFFIX] if self.backbone == CAFFE_TRUNK else [store.SUFFIX]
+        suffixes = weights_suffixes(self.backbone)
         expected = f"a {store.SUFFIX} file of `sassn import_weights` or `sassn export`"
         if npz.SUFFIX in suffixes:
             expected += f", or a {npz.SUFFIX} file with batch norm fused"
@@ -116,7 +117,7 @@ class OptimizerConfig(Checked):
         run's batch size (Goyal et al. 2017, section 2.1). 0 leaves it as it is.
       momentum: of SGD.
       weight_decay: on everything that G trains but the attention's alpha.
-      new_layer_multiplier: times the learning rate for head and attention.
+      new_layer_multiplier: factor of the learning rate for head and attention.
       poly_power: of the schedule of both players, see `poly_schedule`; 0 keeps the rates constant.
       discriminator_lr: learning rate of D at step 0.
       discriminator_betas: of D's Adam.
@@ -177,7 +178,8 @@ class Config(Checked):
     """All that a run is made of.
 
     Attributes:
-      method: a name in `sassn_jax.methods.METHODS`.
+      method: a name in `sassn_jax.methods.METHODS`. It chooses what is learned. The networks and
+        weights that go with such a name, as attention with `sassn`, are set by `default_config`.
       dataset: a name that `sassn_jax.data.load` knows.
       data_dir: the folder that `sassn prepare` put it into; generated data need none.
       labels: the share of the training images whose masks are used, such as `1/8`; or a file of
@@ -200,7 +202,7 @@ class Config(Checked):
       augment: random changes of the training images.
       eval: how images are shown to the network when it is scored.
       optimizer: the optimizers.
-      settings: groups of the methods, one of each type; the defaults where one is absent.
+      settings: groups of the methods, at most one of each type; an absent one has its defaults.
     """
 
     method: str = "sassn"
@@ -209,7 +211,11 @@ class Config(Checked):
     labels: str = "1/8"
     unlabeled: Annotated[str, one_of(("rest", "all"))] = "rest"
     seed: Annotated[
-        int, Rule(lambda x: 0 <= x < 2**32, "a whole number of at least 0 and below 2^32")
+        int,
+        Rule(
+            lambda x: whole_numbers([x], 0) and x < 2**32,
+            "a whole number of at least 0 and below 2^32",
+        ),
     ] = 0
     num_steps: Count = 20_000
     batch_size: Count = 8
@@ -242,6 +248,9 @@ class Config(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        names = [group.GROUP for group in self.settings]
+        if len(set(names)) < len(names):
+            raise InputError(f"settings of {', '.join(names)}: expected at most one of each")
         least, pieces = smallest_batch(self.model.head), self.accumulation
         why = f"images, since model.head={self.model.head!r} normalizes its image pooling over them"
         if self.batch_size < least:

@@ -11,8 +11,12 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar
 
+import numpy as np
+
 from sassn_jax.errors import InputError
 
+# What is expected of a field by its class, where no rule says more.
+KINDS = {str: "text", bool: "True or False", tuple: "a tuple, such as (1, 2)"}
 T = TypeVar("T")
 
 
@@ -58,18 +62,40 @@ SizeOrNothing = Annotated[
 
 
 class Checked:
-    """The base of a frozen dataclass that checks its fields by the rules in their types.
+    """The base of a frozen dataclass that checks its fields by their types and the rules in them.
+
+    A list becomes a tuple, and a number of NumPy one of Python.
 
     Raises:
       InputError: naming the first field that is wrong.
     """
 
+    __no_type_check__ = True  # by others at run time, who would come before with errors of theirs
+
     def __post_init__(self) -> None:
-        """Looks at the fields in order."""
-        for name, hint in typing.get_type_hints(type(self), include_extras=True).items():
-            for rule in getattr(hint, "__metadata__", ()):
-                if isinstance(rule, Rule):
-                    check_rule(name, getattr(self, name), rule)
+        """Checks every field."""
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):
+                value = value.item()
+            elif isinstance(value, list):
+                value = tuple(value)
+            object.__setattr__(self, field.name, value)
+            kind, rules = _parts(field.type)
+            for rule in rules:
+                check_rule(field.name, value, rule)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (is_number if kind is float else isinstance(value, kind)):
+                expected = KINDS.get(kind, "its fields, each with a value")
+                raise InputError(f"{field.name}={value!r}: expected {expected}")
+
+
+def _parts(hint: Any) -> tuple[type, tuple[Rule, ...]]:
+    """Returns the class in the type of a field, and the rules beside it."""
+    rules: tuple[Any, ...] = ()
+    if typing.get_origin(hint) is Annotated:
+        hint, *rules = typing.get_args(hint)  # type: ignore[assignment]
+    return typing.get_origin(hint) or hint, tuple(rules)
 
 
 def check_rule(name: str, value: Any, rule: Rule) -> None:
@@ -80,7 +106,7 @@ def check_rule(name: str, value: Any, rule: Rule) -> None:
     """
     try:
         is_valid = rule.is_valid(value)
-    except TypeError:
+    except (TypeError, ValueError):
         is_valid = False
     if not is_valid:
         raise InputError(f"{name}={value!r}: expected {rule.expected}")
@@ -97,19 +123,15 @@ def make(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
     Raises:
       InputError: for a name that is no field, or a value that is not allowed.
     """
-    hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    if not isinstance(values, Mapping):
+        raise InputError(f"{path[:-1]}={values!r}: expected its fields, each with a value")
+    kinds = {field.name: _parts(field.type)[0] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     arguments = {}
     for name, value in values.items():
-        if name not in names:
-            raise unknown(path + name, [path + known for known in names])
-        if dataclasses.is_dataclass(hints[name]):
-            if not isinstance(value, Mapping):
-                raise InputError(f"{path}{name}={value!r}: expected fields, each with a value")
-            value = make(typing.cast(type, hints[name]), value, f"{path}{name}.")
-        elif isinstance(value, list):
-            value = tuple(value)
-        arguments[name] = value
+        if name not in kinds:
+            raise unknown(path + name, [path + known for known in kinds])
+        is_group = dataclasses.is_dataclass(kinds[name])
+        arguments[name] = make(kinds[name], value, f"{path}{name}.") if is_group else value
     try:
         return kind(**arguments)
     except InputError as error:

@@ -140,7 +140,7 @@ def _torch_step(config: "Config", setup: Any, state: Any, batch: Any) -> Callabl
     architecture = ARCHITECTURES[model.backbone]
     settings = reference.Settings(
         num_steps=config.num_steps,
-        learning_rate=config.optimizer.lr,
+        learning_rate=config.learning_rate,
         momentum=config.optimizer.momentum,
         weight_decay=config.optimizer.weight_decay,
         new_layers_factor=config.optimizer.new_layer_multiplier,

@@ -14,7 +14,7 @@ VERBS = {
 
 
 def main() -> None:
-    """Runs the command whose name is the first argument; the others are its flags.
+    """Runs the command whose name is the first argument; the remaining arguments are its flags.
 
     Only that command's module is imported, since all of them define flags of the same names.
     """

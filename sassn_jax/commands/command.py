@@ -225,8 +225,10 @@ def _first_cause(error: Exception, fields: str = "sassn_jax/config.py") -> str:
     if isinstance(error, KeyError | AttributeError):
         field = re.findall(r"\w+", str(error))[0]
         guess = re.search(r'Did you mean "(\w+)"', str(error))
-        hint = f"; did you mean {guess[1]}?" if guess else ""
-        return f"--config has no field {field}; see {fields}{hint}"
+        given = (re.match(rf"--config\.([\w.]+\.){field}\b", word) for word in sys.argv)
+        group = next((match[1] for match in given if match), "")
+        hint = f"; did you mean {group}{guess[1]}?" if guess else ""
+        return f"--config has no field {group}{field}; see {fields}{hint}"
     text = str(error).strip()
     if "Traceback" in text:  # of a config file; the last line has the error
         return "--config: " + re.sub(r"^\w+Error: ", "", text.splitlines()[-1])

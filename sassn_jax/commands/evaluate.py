@@ -21,7 +21,7 @@ from sassn_jax.terminal import make_console
 
 def run() -> None:
     """Runs the command."""
-    from sassn_jax.recipes import default_config
+    from sassn_jax.recipes import default_config  # imports JAX, as the other commands do later
 
     defaults = default_config()
     fields = ("eval", "eval_batch_size", "dataset", "data_dir")
@@ -43,7 +43,6 @@ def run() -> None:
 
 def _evaluate(workdir: str, split: str, checkpoint: str, overrides: dict[str, Any]) -> None:
     """Scores the run, prints the result as a table, and writes it."""
-    # After the flags: JAX takes seconds.
     from sassn_jax.training.evaluate_run import score_run, write_scores
 
     with command.progress(f"scoring {split}") as show:

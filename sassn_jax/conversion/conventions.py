@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 from sassn_jax.errors import InputError
-from sassn_jax.weights import fused, npz
+from sassn_jax.weights import fused, npz, store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +33,11 @@ CONVENTIONS = {
     ),
 }
 CAFFE_TRUNK = "resnet50_thin"  # the one trunk whose weights are known to come from Caffe
+
+
+def weights_suffixes(backbone: str) -> tuple[str, ...]:
+    """Returns the endings of the files that a network on this backbone can start from."""
+    return (store.SUFFIX, npz.SUFFIX) if backbone == CAFFE_TRUNK else (store.SUFFIX,)
 
 
 def about_npz(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -41,9 +41,8 @@ class LossWeights(Settings):
         part in equation (3) from step 0 on, as in AdvSemiSeg's code.
       discriminator_fake: the predictions that D learns from: those for the `labeled` images (the
         paper), or for `both` halves of the batch (AdvSemiSeg's code).
-      exclude_filled: whether the losses leave out the pixels of an unlabelled crop that were filled
-        because its image is smaller than the crop. D sees them all the same. AdvSemiSeg's code
-        leaves none out.
+      exclude_filled: whether the losses leave out the pixels that fill up an unlabelled crop larger
+        than its image. D still sees them. AdvSemiSeg's code leaves none out.
     """
 
     GROUP = "loss"

@@ -57,10 +57,10 @@ class WeakToStrong:
     statistics of its own, where the network uses any. `accumulation` cuts this pass into pieces.
     The pass for the targets has no backward pass and stays whole.
 
-    UniMatch's code predicts only what is pasted in evaluation mode, and draws it from a second
-    batch; its other targets come from the pass that learns, which makes no difference where the
-    norms are frozen. It normalizes the weak view together with the labelled images, and the strong
-    views together; and it drops features of two levels, of a DeepLabv3+.
+    UniMatch's code differs. It draws what is pasted from a second batch. It takes only the targets
+    of what is pasted from a pass in evaluation mode, the others from the pass that learns; with
+    frozen norms this is the same. It normalizes the weak view together with the labelled images,
+    and the two strong views together. It drops features of two levels, of a DeepLabv3+.
 
     Attributes:
       weights: of the three losses.

@@ -17,8 +17,8 @@ class Method(abc.ABC):
     Images are normalized float32 `[B, H, W, 3]`, labels int32 `[B, H, W]`. The labels of
     unlabelled images serve metrics alone.
 
-    A method is a frozen dataclass. What stands here suits one that trains a single network, its
-    field `generator`, from labelled images; another overrides what is different.
+    A method is a frozen dataclass. The defaults suit a method that trains a single network, its
+    field `generator`, from labelled images. Other methods override them.
 
     Attributes:
       SETTINGS: the types of its own groups of fields in the configuration.

@@ -40,7 +40,7 @@ class ClassifierSettings(Settings):
         step. It is scaled in proportion to the run's images (Goyal et al. 2017, section 2.1).
       final_lr: the learning rate at the last step, scaled likewise. The schedule is a cosine.
       weight_decay: on all parameters that are trained.
-      ema: the largest share of the teacher that stays in a step, see `Teacher`.
+      ema: the decay of the moving average, see `Teacher`.
       consistency: weight of the distance from the teacher at the end of the ramp.
       burn_in: share of the run's steps in which that weight is 0.
       ramp: share of the run's steps in which it then grows linearly.

@@ -83,7 +83,8 @@ class Segmenter:
         """
         init_rng, rng = jax.random.split(rng)
         images = jnp.asarray(batch["labeled"]["image"])
-        variables = jax.jit(self._init)(init_rng, images[:1])
+        init = functools.partial(self.network.init, train=False)
+        variables = jax.jit(init)(init_rng, images[:1])
         if self.pretrained is not None:
             variables = self.pretrained.load(self.network.make_backbone(), variables, images)
         network = NetworkState.create(self.optimizer, variables)
@@ -101,7 +102,8 @@ class Segmenter:
         if self.pretrained is None:
             return ()
         images = jax.ShapeDtypeStruct((1, *image_size, 3), "float32")
-        return self.pretrained.parts(jax.eval_shape(self._init, jax.random.key(0), images))
+        init = functools.partial(self.network.init, train=False)
+        return self.pretrained.parts(jax.eval_shape(init, jax.random.key(0), images))
 
     def take_step(
         self, objective: Objective, state: TrainState, batch: Batch
@@ -205,9 +207,6 @@ class Segmenter:
         """Returns logits at the size of the images, with the network in evaluation."""
         logits: Any = self.network.apply(variables, images, train=False)
         return logits
-
-    def _init(self, rng: jax.Array, images: Float[Array, "B H W 3"]) -> Any:
-        return functools.partial(self.network.init, train=False)(rng, images)
 
 
 def in_pieces(

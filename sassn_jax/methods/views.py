@@ -62,7 +62,7 @@ def random_boxes(rng: jax.Array, count: int, size: tuple[int, int]) -> Bool[Arra
 def mix(x: Shaped[Array, "B H W *C"], boxes: Bool[Array, "B H W"]) -> Shaped[Array, "B H W *C"]:
     """Pastes into the box of each image what the next image of the batch has there.
 
-    The first image is the next one of the last.
+    The last image takes it from the first.
 
     The only image of a batch of one is its own partner and comes back as it was.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 
 from sassn_jax import data, methods
 from sassn_jax.config import Config
@@ -72,11 +72,18 @@ class Run:
             )
         return dataset
 
-    def predict(self, image: UInt8[np.ndarray, "H W 3"]) -> Int[np.ndarray, "H W"]:
+    def predict(self, image: np.ndarray) -> Int[np.ndarray, "H W"]:
         """Returns the most likely class of each pixel of an RGB image, 0-255.
 
         The image is shown to the network as `config.eval` says, as in scoring.
+
+        Raises:
+          InputError: if the image is of another shape or dtype.
         """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(
+                f"image: expected uint8 [H, W, 3], RGB, but it is {image.dtype} {image.shape}"
+            )
         inference, size = self.config.eval, image.shape[:2]
         sizes = Sizes(inference.canvas(size), (size,))
         probabilities = predict_images(
@@ -114,7 +121,7 @@ def load_run(
     """
     parallel.check_platform()
     workdir = expanded(workdir)
-    if workdir.suffix == store.SUFFIX:
+    if workdir.is_file():
         if checkpoint != "latest":
             raise InputError(f"{checkpoint=}: {workdir} holds one network; leave this out")
         return _load_exported(workdir, overrides)

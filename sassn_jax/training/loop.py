@@ -83,13 +83,13 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
         first_unlabeled = setup.method.unlabeled_from or 0
         if first_unlabeled >= config.num_steps:
             reporter.say(
-                f"no step takes unlabelled images: the first one to do so is {first_unlabeled} "
-                f"(loss.semi_start), num_steps={config.num_steps}"
+                f"no step takes unlabelled images: they take part from step {first_unlabeled} on, "
+                f"and num_steps={config.num_steps}"
             )
         if start == 0 and parts:
             reporter.say(f"{', '.join(parts)} from {config.model.weights}")
         if setup.changed:
-            reporter.say(f"as {config.model.weights} wants it: {', '.join(setup.changed)}")
+            reporter.say(f"set from {config.model.weights}: {', '.join(setup.changed)}")
         if start < config.num_steps:
             reporter.say("building and compiling comes first, which may take minutes")
         state = setup.initial_state()
@@ -103,7 +103,7 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
 
 
 class Loop:
-    """What the steps of a run share."""
+    """Takes the steps of a run, with what they share."""
 
     def __init__(self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter):
         """Compiles nothing yet: that happens at the first call."""

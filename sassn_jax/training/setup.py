@@ -1,4 +1,4 @@
-"""From a config to what a run is made of."""
+"""Builds dataset, method and batches from a config."""
 
 import dataclasses
 from typing import Any

@@ -22,7 +22,8 @@ _WHITE = 255
 class Writer:
     """Writes scalars to `metrics.jsonl` and, with pictures, to TensorBoard events in the workdir.
 
-    A run that goes on from a checkpoint drops what was written after it: no step is there twice.
+    A run that goes on from a checkpoint drops what was written after it, so that each step is
+    logged once.
     """
 
     def __init__(self, workdir: Workdir, start_step: int):

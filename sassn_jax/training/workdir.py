@@ -11,10 +11,10 @@ from sassn_jax import data
 from sassn_jax.config import Config
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded, occupied, write_json
-from sassn_jax.recipes import parse
+from sassn_jax.recipes import flatten, parse
 
 SHOWN = 4  # differences that an error lists
-# Fields that say how a run is carried out and do not change what comes of it.
+# Fields that say how a run is carried out and do not change its result.
 UNBINDING = (
     "loader_workers",
     "log_every",
@@ -168,13 +168,5 @@ class Workdir:
 
 def _binding(config: Config) -> dict[str, Any]:
     """The fields that a run fixes. A file of weights may stand in another folder elsewhere."""
-
-    def walk(prefix: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        for name, value in fields.items():
-            is_group = isinstance(value, Mapping)
-            flat |= walk(f"{prefix}{name}.", value) if is_group else {prefix + name: value}
-        return flat
-
-    fields = {k: v for k, v in walk("", config.to_dict()).items() if k not in UNBINDING}
+    fields = {k: v for k, v in flatten(config.to_dict()).items() if k not in UNBINDING}
     return {**fields, "model.weights": Path(config.model.weights).name}

@@ -221,5 +221,5 @@ def test_a_run_that_was_stopped_before_its_first_step_has_nothing_to_score(
         with pytest.raises(KeyboardInterrupt):
             train_and_evaluate(short_config(), tmp_path / "run")
     assert os.listdir(tmp_path / "run" / "checkpoints") == ["0"]
-    with pytest.raises(InputError, match=r"no checkpoint yet; run experiments\.train on it"):
+    with pytest.raises(InputError, match=r"no checkpoint yet; train it first"):
         load_run(tmp_path / "run")

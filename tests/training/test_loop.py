@@ -160,7 +160,7 @@ def test_a_run_too_short_for_unlabeled_images_says_so(workdir, capsys):
     config.num_steps = config.loss.semi_start = 1
     train_and_evaluate(config, workdir)
     said = "".join(capsys.readouterr())
-    assert "no step takes unlabelled images: the first one to do so is 1 (loss.semi_start)" in said
+    assert "no step takes unlabelled images: they take part from step 1 on, and num_steps=1" in said
 
 
 def test_one_seed_gives_one_result(undisturbed, workdir):

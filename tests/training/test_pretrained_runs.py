@@ -34,7 +34,8 @@ def test_a_run_takes_images_and_layout_from_its_weights(weights, trunk, tmp_path
     state = train_and_evaluate(config, tmp_path / "run")
     said = capsys.readouterr().out
     assert "backbone from" in said
-    assert "wants it: model.layout='torchvision', image.mean=(123.675, 116.28, 103.53)" in said
+    assert "set from " in said
+    assert ": model.layout='torchvision', image.mean=(123.675, 116.28, 103.53)" in said
     assert config.to_dict() == before
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert written["image"] == store.read_about(weights)["image"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import itertools
 from collections.abc import Sequence
 
 from experiments import paper_tables as paper
@@ -23,9 +24,7 @@ class Row:
       title: as it is shown.
       method: its name in `sassn_jax.methods.METHODS`.
       head: see `Cell`.
-      fractions: of labels, that the method is run with; all if empty. A method that learns from
-        labels alone is run where the paper quotes it; one that needs unlabelled images, where
-        there are some.
+      fractions: of labels, that the method is run with; all if empty.
       paper: the paper's numbers, by labels.
     """
 
@@ -41,11 +40,11 @@ class Column:
     """A column of a table: labels, and a multiple of the recipe's learning rate of D."""
 
     labels: str
-    discriminator_lr_multiple: int = 1
+    multiple: int = 1
 
     @property
     def title(self) -> str:
-        """As a table shows it."""
+        """As a table shows the labels."""
         return "Full" if self.labels == "1" else self.labels
 
 
@@ -79,14 +78,10 @@ class Table:
             return self
         if self.name in CLAIMS and len(labels) > 1:
             raise InputError(f"--labels={','.join(labels)}: table {self.name} takes one fraction")
-        multiples = dict.fromkeys(column.discriminator_lr_multiple for column in self.columns)
-        return dataclasses.replace(
-            self,
-            rows=tuple(dataclasses.replace(row, fractions=()) for row in self.rows),
-            columns=tuple(
-                Column(choice, rate) for choice in dict.fromkeys(labels) for rate in multiples
-            ),
-        )
+        multiples = dict.fromkeys(column.multiple for column in self.columns)
+        rows = tuple(dataclasses.replace(row, fractions=()) for row in self.rows)
+        columns = itertools.starmap(Column, itertools.product(dict.fromkeys(labels), multiples))
+        return dataclasses.replace(self, rows=rows, columns=tuple(columns))
 
     def is_papers(self, dataset: str) -> bool:
         """Returns whether the paper has numbers to compare with."""
@@ -100,8 +95,7 @@ class Table:
 
     def cell(self, dataset: str, row: Row, column: Column, seed: int) -> Cell:
         """Returns the run of a row in a column."""
-        multiple = column.discriminator_lr_multiple
-        return Cell(dataset, row.method, column.labels, seed, row.head, multiple)
+        return Cell(dataset, row.method, column.labels, seed, row.head, column.multiple)
 
     def has(self, row: Row, column: Column) -> bool:
         """Returns whether a row is run in a column."""
@@ -126,17 +120,16 @@ def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
     Raises:
       InputError: if a pattern matches nothing.
     """
-    chosen = set()
+    names = [cell.name for cell in cells]
+    chosen: set[str] = set()
     for pattern in list(filter(None, patterns)) or ["*"]:
-        as_named = pattern.replace("/", "-")
-        matching = {cell for cell in cells if fnmatch.fnmatchcase(cell.name, as_named)}
+        matching = fnmatch.filter(names, pattern.replace("/", "-"))
         if not matching:
             raise InputError(
-                f"--cells={pattern}: matches none of the {len(cells)} cells, "
-                f"such as {cells[0].name}"
+                f"--cells={pattern}: matches none of the {len(cells)} cells, such as {names[0]}"
             )
-        chosen |= matching
-    return [cell for cell in cells if cell in chosen]
+        chosen.update(matching)
+    return [cell for cell in cells if cell.name in chosen]
 
 
 def find(name: str, dataset: str) -> tuple[Table, str]:
@@ -181,7 +174,7 @@ def _comparison(scores: paper.Scores) -> tuple[Row, ...]:
     )
 
 
-_LIST = (
+_TABLES = (
     Table(
         "1",
         "Table I: mIoU by labels",
@@ -247,4 +240,4 @@ _LIST = (
         (Column(DEFAULT_LABELS),),
     ),
 )
-TABLES = {table.name: table for table in _LIST}
+TABLES = {table.name: table for table in _TABLES}

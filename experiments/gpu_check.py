@@ -55,9 +55,7 @@ def main() -> None:
     command.check_names(_SHAPES, attention.SHAPES)
     described_gpu.find_compiler()
     outcomes = compile_all(attention.cases(_GPUS.value, _SHAPES.value))
-    # An environment that can run programs on a GPU, and not only compile them, has cuDNN.
-    can_run = importlib.util.find_spec("nvidia.cudnn") is not None
-    errors = compare_on_gpu(_SHAPES.value) if can_run else {}
+    errors = compare_on_gpu(_SHAPES.value) if _can_run() else {}
 
     console = make_console(width=max(Console().width, TABLE_WIDTH))
     for gpu in _GPUS.value:
@@ -74,6 +72,11 @@ def main() -> None:
     if lines:
         sys.exit(1)
     print(f"gpu-check: {len(outcomes)} programs are as they should be")
+
+
+def _can_run() -> bool:
+    """Whether this environment can run programs on a GPU, and not only compile them."""
+    return importlib.util.find_spec("nvidia.cudnn") is not None
 
 
 def compile_all(cases: Sequence[Case]) -> list[Outcome]:

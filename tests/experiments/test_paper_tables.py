@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs.common import METHODS
 from experiments import paper_tables as paper
 from sassn_jax.data.voc2012_aug import CLASS_NAMES
+from sassn_jax.methods import METHODS
 
 TEXT = Path(__file__).parents[3] / "shared" / "spec" / "paper.txt"
 LABELS_AND_METHODS = [

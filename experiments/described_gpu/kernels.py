@@ -95,7 +95,7 @@ def parse_kernels(ptx: str, report: str, launches: Mapping[str, int]) -> list[Ke
                 registers=_sum(r"Used (\d+) registers", text),
                 spills=_sum(r"(\d+) bytes spill stores, (\d+) bytes spill loads", text),
                 shared_memory=launches[name] + sum(map(int, _SHARED.findall(text))),
-                tensor_instructions=collections.Counter(_TENSOR.findall(body)),
+                tensor_instructions=dict(collections.Counter(_TENSOR.findall(body))),
                 multiply_adds=len(_FMA.findall(body)),
                 remarks=tuple(re.findall(_REMARK.format(name), report)),
             )

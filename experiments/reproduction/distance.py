@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from experiments.reproduction.entries import Entry
 from experiments.reproduction.figures import draw_distance
 from experiments.reproduction.markdown import ABOUT, about, failures, grid, recipes, spread
 from experiments.reproduction.receptive_field import HELD, ReceptiveField, measure
-from experiments.reproduction.results import summarize
+from experiments.reproduction.results import Summary, summarize
 from sassn_jax.data.scenes import CLASS_NAMES, LOOK_ALIKE
 from sassn_jax.files import replacing, write_json
 from sassn_jax.training.evaluate_run import Run, load_run
@@ -34,7 +35,8 @@ TOLD_APART = "right, of those called one of the pair"
 # scene share a cue, so they are right or wrong together.
 Counts = dict[str, Int[np.ndarray, " bins"]]
 Shares = Float[np.ndarray, "runs bins"]  # NaN where there are no pixels
-ByRow = dict[str, dict[str, Shares]]  # by `SHARE` or `TOLD_APART`, then by the title of the row
+# Of each bin, by `SHARE` or `TOLD_APART` and the title of the row.
+Summaries = dict[tuple[str, str], list[Summary]]
 
 
 def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
@@ -63,18 +65,23 @@ def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
     extents = {}
     if fields:
         at_least = "at least " if any(field.is_cut for field in fields) else ""
-        effective, extent = (
-            float(np.mean([getattr(field, name) for field in fields]))
-            for name in ("effective", "extent")
-        )
         extents = {
-            f"{without}'s reach, {HELD:.0%} of the squared gradient": effective,
-            f"{without}'s reach, {at_least}any gradient": extent,
+            f"{without}'s reach, {HELD:.0%} of the squared gradient": statistics.fmean(
+                field.effective for field in fields
+            ),
+            f"{without}'s reach, {at_least}any gradient": statistics.fmean(
+                field.extent for field in fields
+            ),
         }
+    summaries = {
+        (share, name): [summarize(bin_) for bin_ in curve.T]
+        for share, by_row in shares.items()
+        for name, curve in by_row.items()
+    }
     path = workdir / "table_distance"
     with replacing(path.with_suffix(".md")) as beside:
-        beside.write_text(_markdown(title, entries, shares, there, fields), encoding="utf-8")
-    _write_csv(path.with_suffix(".csv"), shares, there)
+        beside.write_text(_markdown(title, entries, summaries, there, fields), encoding="utf-8")
+    _write_csv(path.with_suffix(".csv"), summaries, there)
     draw_distance(path.with_suffix(".png"), title, shares, EDGES, extents)
 
 
@@ -153,28 +160,24 @@ def _divide(counts: Mapping[str, Sequence[int]], of: str) -> Float[np.ndarray, "
 def _markdown(
     title: str,
     entries: Sequence[Entry],
-    shares: ByRow,
+    summaries: Summaries,
     there: Mapping[str, Sequence[Any]],
     fields: Sequence[ReceptiveField],
 ) -> str:
-    curves = [curve for by_row in shares.values() for curve in by_row.values()]
-    rows = [
-        [
-            f"{low} to {high - 1}",
-            f"{there['pixels'][i]}",
-            f"{there['scenes'][i]}",
-            *(spread(summarize(curve[:, i]), 3) for curve in curves),
-        ]
-        for i, (low, high) in enumerate(itertools.pairwise(EDGES))
-    ]
-    names = list(shares[SHARE])
-    headings = ["distance", "pixels", "scenes", *names, *(f"{name}, of the pair" for name in names)]
+    columns = {
+        "distance": [f"{low} to {high - 1}" for low, high in itertools.pairwise(EDGES)],
+        "pixels": map(str, there["pixels"]),
+        "scenes": map(str, there["scenes"]),
+    }
+    for (share, name), bins in summaries.items():
+        heading = name if share == SHARE else f"{name}, of the pair"
+        columns[heading] = [spread(summary, 3) for summary in bins]
     parts = [
         f"# {title}: scenes, split {SPLIT}",
         "Share of right pixels: of all pixels of the pair, then of those that are called one of "
         "the pair, of which a guess has a half. Mean ± sample standard deviation (runs), by "
         "distance in pixels from the nearest pixel of the signal, the larger of rows and columns.",
-        grid(headings, rows),
+        grid(list(columns), zip(*columns.values(), strict=True)),
     ]
     parts += [
         f"{run['cell']}: the gradient of a logit reaches {'at least ' if field.is_cut else ''}"
@@ -186,23 +189,22 @@ def _markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def _write_csv(path: Path, shares: ByRow, there: Mapping[str, Sequence[Any]]) -> None:
-    lines = []
-    for share, by_row in shares.items():
-        for name, curve in by_row.items():
-            for i, (low, high) in enumerate(itertools.pairwise(EDGES)):
-                summary = summarize(curve[:, i])
-                lines.append(
-                    {
-                        "row": name,
-                        "share": share,
-                        "from": low,
-                        "below": high,
-                        "pixels": there["pixels"][i],
-                        "scenes": there["scenes"][i],
-                        "runs": summary.count,
-                        "mean": summary.mean if summary.count else "",
-                        "spread": summary.spread if summary.count > 1 else "",
-                    }
-                )
+def _write_csv(path: Path, summaries: Summaries, there: Mapping[str, Sequence[Any]]) -> None:
+    lines = [
+        {
+            "row": name,
+            "share": share,
+            "from": low,
+            "below": high,
+            "pixels": pixels,
+            "scenes": scenes,
+            "runs": summary.count,
+            "mean": summary.mean if summary.count else "",
+            "spread": summary.spread if summary.count > 1 else "",
+        }
+        for (share, name), bins in summaries.items()
+        for (low, high), pixels, scenes, summary in zip(
+            itertools.pairwise(EDGES), there["pixels"], there["scenes"], bins, strict=True
+        )
+    ]
     results.write_csv(path, lines[0], lines)

@@ -29,7 +29,7 @@ LOOK_EVERY = 10.0  # seconds between looks at what other processes run
 SHOWN_WITHIN = 60.0  # seconds after which a shared folder shows what another host wrote
 
 Say = Callable[[str], None]
-Kind = tuple[str, str]  # method, head
+Kind = tuple[str, str]  # method and head: what fits a machine or does not
 
 
 def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) -> int:
@@ -211,7 +211,6 @@ class _Call:
 
 
 def _kind(cell: Cell) -> Kind:
-    """What fits a machine or does not: all cells of a method with one head."""
     return cell.method, cell.head
 
 

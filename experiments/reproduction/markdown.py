@@ -1,5 +1,6 @@
 """A table in Markdown, laid out as in the paper."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,10 +18,7 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
     compared = table.is_papers(dataset)
     notes = table.notes(dataset)
     numbered = [note for note in notes if note.method]
-
-    def shown(show: Callable[[Entry], str], *, runs: bool = False) -> str:
-        return _grid(table, entries, numbered, show, runs=runs)
-
+    shown = functools.partial(_grid, table, entries, numbered)
     split = next((run["split"] for entry in entries for run in entry.finished), "")
     parts = [f"# {table.title}: {dataset}{f', split {split}' if split else ''}"]
     if table.name == "3":
@@ -116,7 +114,7 @@ def _grid(
     numbered: Sequence[Note],
     show: Callable[[Entry], str],
     *,
-    runs: bool = True,
+    runs: bool = False,
 ) -> str:
     """A table of `show(entry)`; `runs` says whether to add the columns of `ABOUT`."""
     headings = [column.title for column in table.columns]

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from sassn_jax.commands import command
 from sassn_jax.errors import InputError
+from sassn_jax.files import write_json
 from sassn_jax.terminal import make_console
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "step: as for sassn train.")
@@ -103,8 +104,6 @@ def attention() -> None:
 
 
 def _write(result: dict[str, Any]) -> None:
-    from sassn_jax.files import write_json
-
     if _OUTPUT.value:
         write_json(Path(_OUTPUT.value), result)
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from configs import demo as demo_config
 from sassn_jax.commands import command
+from sassn_jax.files import write_json
 from sassn_jax.terminal import make_console
 
 METHODS = ("supervised", "advsemiseg", "sassn")
@@ -24,7 +25,6 @@ _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each method is trained
 def main() -> None:
     """Trains, scores and shows the three methods; skips runs that are finished already."""
     from experiments.pictures import draw_predictions  # after the flags: JAX takes seconds
-    from sassn_jax.files import write_json
     from sassn_jax.training.evaluate_run import load_run
 
     workdir = Path(_WORKDIR.value)
@@ -45,7 +45,6 @@ def main() -> None:
 def _result(workdir: Path, method: str, seed: int) -> dict:
     """Trains and scores one run, or reads its result; `seconds` is the time of the last call."""
     from sassn_jax.data.scenes import LOOK_ALIKE
-    from sassn_jax.files import write_json
     from sassn_jax.recipes import parse
     from sassn_jax.training.evaluate_run import evaluate_run
     from sassn_jax.training.loop import train_and_evaluate

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 from absl import flags
 from rich.box import SIMPLE
 from rich.console import Console
@@ -33,10 +35,12 @@ from sassn_jax.commands import command
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.terminal import make_console
+from sassn_jax.training import parallel
 from sassn_jax.training.progress import make_reporter
 
 TABLE_WIDTH = 130
 MEMORY_SHAPES = ("cityscapes_sa2", *attention.GROWING_SHAPES)  # by which memory is judged
+RESULTS = ("out", "d_q", "d_k", "d_v")
 # The largest error of an output, relative to the largest value. Gradients may have twice that.
 TOLERANCES = {"bfloat16": 1e-2, "tf32": 5e-3, "float32": 2e-5}
 
@@ -168,10 +172,6 @@ def compare_on_gpu(shapes: Sequence[str]) -> dict[str, dict[str, float]]:
     Raises:
       InputError: JAX cannot use the GPU.
     """
-    import jax
-
-    from sassn_jax.training import parallel
-
     parallel.check_platform()
     if jax.default_backend() != "gpu":
         raise InputError("JAX cannot use the GPU of this machine: see what nvidia-smi reports")
@@ -185,14 +185,9 @@ def compare_on_gpu(shapes: Sequence[str]) -> dict[str, dict[str, float]]:
 
 def errors(implementation: str, shape: AttentionShape, numerics: str) -> dict[str, float]:
     """Returns an implementation's errors against the reference in true float32."""
-    import jax
-    import jax.numpy as jnp
-
     dtype, _ = attention.NUMERICS[numerics]
     keys = jax.random.split(jax.random.key(0), 4)
-    arrays = [
-        jax.random.normal(key, size, dtype) for key, size in zip(keys, shape.arrays(), strict=True)
-    ]
+    arrays = [jax.random.normal(*x, dtype) for x in zip(keys, shape.arrays(), strict=True)]
     scale = shape.qk_width**-0.5  # keeps scores near 1, since TF32's error grows with them
 
     def run(implementation: str, numerics: str, arrays: list[jax.Array]) -> list[jax.Array]:
@@ -203,7 +198,7 @@ def errors(implementation: str, shape: AttentionShape, numerics: str) -> dict[st
     expected = run("reference", "float32", [x.astype(jnp.float32) for x in arrays])
     return {
         name: float(jnp.max(jnp.abs(x - y)) / jnp.max(jnp.abs(y)))
-        for name, x, y in zip(("out", "d_q", "d_k", "d_v"), found, expected, strict=True)
+        for name, x, y in zip(RESULTS, found, expected, strict=True)
     }
 
 
@@ -211,7 +206,7 @@ def error_table(errors: Mapping[str, Mapping[str, float]]) -> Table:
     """Returns a table with a row for each shape and numerics."""
     table = Table(title="On the GPU: largest error, relative to the largest value", box=SIMPLE)
     table.add_column("", no_wrap=True)
-    for name in ("out", "d_q", "d_k", "d_v"):
+    for name in RESULTS:
         table.add_column(name, justify="right")
     for case, values in errors.items():
         table.add_row(case, *(f"{value:.1e}" for value in values.values()))

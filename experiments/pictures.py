@@ -56,17 +56,20 @@ def write_headed_table(
       enlarged: whole number by which each side of the pictures grows.
     """
     height, width = (max(p.shape[axis] for row in rows for p in row) for axis in (0, 1))
-    framed = [[_frame(picture, height, width) for picture in row] for row in rows]
-    table = tile(framed, GAP).repeat(enlarged, axis=0).repeat(enlarged, axis=1)
+
+    def framed(picture: Picture) -> Picture:
+        down, right = height - picture.shape[0], width - picture.shape[1]
+        margins = ((down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0))
+        return np.pad(picture, margins, constant_values=WHITE)
+
+    table = (
+        tile([list(map(framed, row)) for row in rows], GAP)
+        .repeat(enlarged, axis=0)
+        .repeat(enlarged, axis=1)
+    )
     strip = Image.new("RGB", (table.shape[1], STRIP), "white")
     draw = ImageDraw.Draw(strip)
     for i, name in enumerate(headings):
         middle = (i * (width + GAP) * enlarged + width * enlarged // 2, STRIP // 2)
         draw.text(middle, name, fill="black", anchor="mm", font_size=24)
     write_picture(path, np.concatenate([np.asarray(strip), table]))
-
-
-def _frame(picture: Picture, height: int, width: int) -> Picture:
-    down, right = height - picture.shape[0], width - picture.shape[1]
-    margins = ((down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0))
-    return np.pad(picture, margins, constant_values=WHITE)

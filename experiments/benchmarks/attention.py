@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments.attention_shapes import SHAPES, AttentionShape
 from experiments.benchmarks import time_in_turn
+from experiments.described_gpu.attention import forward_and_backward
 from pallas_kernels.position_attention import position_attention
 from sassn_jax.errors import InputError
 from sassn_jax.training import parallel
@@ -51,13 +52,11 @@ def benchmark_attention(
     """
     parallel.check_platform()
     named = {name: _shape(name) for name in (SHAPES if shapes is None else shapes)}
-    cases = [
-        {"shape": name, "dtype": dtype}
-        | vars(shape)
-        | _time_case(shape, implementations, dtype, rounds)
-        for name, shape in named.items()
-        for dtype in dtypes
-    ]
+    cases = []
+    for name, shape in named.items():
+        for dtype in dtypes:
+            figures = _time_case(shape, implementations, dtype, rounds)
+            cases.append({"shape": name, "dtype": dtype, **vars(shape), **figures})
     return {"cases": cases}
 
 
@@ -121,13 +120,8 @@ def _ours(name: str, arrays: Sequence[np.ndarray], dtype: str) -> tuple[Run, Run
     """Returns the forward pass, the pass with gradients, and the scratch of the latter in bytes."""
     q, k, v, d_out = (jnp.asarray(x, dtype) for x in arrays)
     attend = functools.partial(position_attention, implementation=name)
-
-    def with_gradients(q: Any, k: Any, v: Any, d_out: Any) -> Any:
-        out, gradients = jax.vjp(attend, q, k, v)
-        return out, gradients(d_out)
-
     forward = jax.jit(attend).lower(q, k, v).compile()
-    both = jax.jit(with_gradients).lower(q, k, v, d_out).compile()
+    both = jax.jit(forward_and_backward(attend)).lower(q, k, v, d_out).compile()
     memory: Any = both.memory_analysis()
     return (
         lambda: jax.block_until_ready(forward(q, k, v)),

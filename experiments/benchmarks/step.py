@@ -9,14 +9,20 @@ import functools
 import importlib.util
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jax
 import numpy as np
 
-if TYPE_CHECKING:  # at run time the command parses its flags before JAX is imported
-    from sassn_jax.config import Config
-
 from experiments.benchmarks import time_in_turn
+from sassn_jax.config import Config
+from sassn_jax.methods import METHODS
+from sassn_jax.methods.adversarial import Adversarial, LossWeights
+from sassn_jax.methods.supervised import Supervised
+from sassn_jax.models.resnet import ARCHITECTURES
+from sassn_jax.recipes import parse
+from sassn_jax.training import parallel
+from sassn_jax.training.setup import set_up
 
 WARM_UP = 2  # steps before the clock runs
 
@@ -33,12 +39,6 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
       images per second; for ours also the time of compilation and the memory of the compiled step.
       `ratio` is our time over PyTorch's.
     """
-    import jax
-
-    from sassn_jax.recipes import parse
-    from sassn_jax.training import parallel
-    from sassn_jax.training.setup import set_up
-
     setup = set_up(parse(config))
     config = setup.config
     state = setup.initial_state()
@@ -47,10 +47,8 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     batches.seek(first)
     host_batch = setup.batches[first]
     batch = parallel.put_batch(host_batch, setup.mesh)
-    rivals: dict[str, Callable[[Any], None]] = {}
     obstacle = torch_obstacle(config, has_unlabeled="unlabeled" in host_batch)
-    if obstacle is None:
-        rivals["torch"] = _torch_step(config, setup, state, host_batch)
+    theirs = None if obstacle else _torch_step(config, setup, state, host_batch)
 
     began = time.perf_counter()
     step = parallel.jit_step(setup.method, setup.mesh).lower(state, batch).compile()
@@ -72,14 +70,15 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     batches.close()
     waits, steps_alone = waits[WARM_UP:], steps_alone[WARM_UP:]
 
-    rivals = {"ours": ours, **rivals}
-    calls = {name: functools.partial(rival, host_batch) for name, rival in rivals.items()}
+    calls = {"ours": functools.partial(ours, host_batch)}
+    if theirs:
+        calls["torch"] = functools.partial(theirs, host_batch)
     seconds = time_in_turn(calls, WARM_UP, steps)
     medians = {name: float(np.median(times)) for name, times in seconds.items()}
     images = config.batch_size * len(batch)
     result: dict[str, Any] = {
-        name: {"step_seconds": medians[name], "images_per_second": images / medians[name]}
-        for name in rivals
+        name: {"step_seconds": median, "images_per_second": images / median}
+        for name, median in medians.items()
     }
     memory: Any = step.memory_analysis()
     result["ours"] |= {
@@ -95,14 +94,8 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     return result
 
 
-def torch_obstacle(config: "Config", *, has_unlabeled: bool) -> str | None:
+def torch_obstacle(config: Config, *, has_unlabeled: bool) -> str | None:
     """Returns why the step cannot be compared with PyTorch's, None if it can."""
-    import jax
-
-    from sassn_jax.methods import METHODS
-    from sassn_jax.methods.adversarial import Adversarial, LossWeights
-    from sassn_jax.methods.supervised import Supervised
-
     if not importlib.util.find_spec("torch"):
         return "it is not installed (make parity)"
     if jax.default_backend() != "cpu":
@@ -128,13 +121,11 @@ def torch_obstacle(config: "Config", *, has_unlabeled: bool) -> str | None:
     return None
 
 
-def _torch_step(config: "Config", setup: Any, state: Any, batch: Any) -> Callable[[Any], None]:
+def _torch_step(config: Config, setup: Any, state: Any, batch: Any) -> Callable[[Any], None]:
     """Returns the same step in PyTorch, from the same weights, in the faster memory format."""
     import torch
 
     from experiments import torch_reference as reference
-    from sassn_jax.methods.adversarial import LossWeights
-    from sassn_jax.models.resnet import ARCHITECTURES
 
     model, loss = config.model, dataclasses.asdict(config.settings_of(LossWeights))
     architecture = ARCHITECTURES[model.backbone]
@@ -165,14 +156,12 @@ def _torch_step(config: "Config", setup: Any, state: Any, batch: Any) -> Callabl
         generator.to(memory_format=memory_format)
         reference.to_torch(generator, state.generator.params, state.generator.collections)
         discriminator: Any = None
-        if state.discriminator is not None:
+        if (ours := state.discriminator) is not None:
             discriminator = reference.Discriminator(
                 setup.dataset.info.num_classes, spectral_norm=model.spectral_norm
             )
             discriminator.to(memory_format=memory_format)
-            reference.to_torch(
-                discriminator, state.discriminator.params, state.discriminator.collections
-            )
+            reference.to_torch(discriminator, ours.params, ours.collections)
         players = reference.make_players(generator, discriminator, settings)
 
         def to_tensor(name: str, array: np.ndarray) -> torch.Tensor:

@@ -36,7 +36,8 @@ class Kernel:
     remarks: tuple[str, ...]
 
 
-_TENSOR = re.compile(r"\b(wgmma)\.mma_async\b|\b(mma\.sync)\b")
+_TENSOR = re.compile(r"\b(?:wgmma(?=\.mma_async\b)|mma\.sync\b)")
+_SHARED = re.compile(r"(\d+) bytes smem")
 _FMA = re.compile(r"\bfma\.rn(?:\.ftz)?\.f32\b")
 _LAUNCH = re.compile(r"(\S+) grid: \[[^]]*\] threads: \[[^]]*\]\s+shared_memory: (\d+) bytes")
 _REMARK = r"Potential Performance Loss: (.*?) in the function '{}'"
@@ -44,9 +45,8 @@ _REMARK = r"Potential Performance Loss: (.*?) in the function '{}'"
 
 def read(dump: Path, ptxas: Path) -> tuple[Kernel, ...]:
     """Reads the kernels of a program that XLA compiled with `xla_dump_to`."""
-    launches: dict[str, int] = {}
-    for path in dump.glob("*thunk_sequence.txt"):
-        launches |= parse_launches(path.read_text())
+    thunks = (path.read_text() for path in dump.glob("*thunk_sequence.txt"))
+    launches = parse_launches("\n".join(thunks))
     kernels: list[Kernel] = []
     for path in sorted(dump.glob("*.ptx")):
         ptx = path.read_text()
@@ -92,13 +92,10 @@ def parse_kernels(ptx: str, report: str, launches: Mapping[str, int]) -> list[Ke
             Kernel(
                 name=name,
                 threads=math.prod(int(x or 1) for x in threads.groups()),
-                registers=_number(r"Used (\d+) registers", text),
-                spills=_number(r"(\d+) bytes spill stores", text)
-                + _number(r"(\d+) bytes spill loads", text),
-                shared_memory=launches[name] + _number(r"(\d+) bytes smem", text, missing=0),
-                tensor_instructions=dict(
-                    collections.Counter(a or b for a, b in _TENSOR.findall(body))
-                ),
+                registers=_sum(r"Used (\d+) registers", text),
+                spills=_sum(r"(\d+) bytes spill stores, (\d+) bytes spill loads", text),
+                shared_memory=launches[name] + sum(map(int, _SHARED.findall(text))),
+                tensor_instructions=dict(collections.Counter(_TENSOR.findall(body))),
                 multiply_adds=len(_FMA.findall(body)),
                 remarks=tuple(re.findall(_REMARK.format(name), report)),
             )
@@ -106,11 +103,9 @@ def parse_kernels(ptx: str, report: str, launches: Mapping[str, int]) -> list[Ke
     return kernels
 
 
-def _number(pattern: str, text: str, missing: int | None = None) -> int:
-    """Returns the number that a pattern finds in ptxas's report, or `missing` if it finds none."""
+def _sum(pattern: str, text: str) -> int:
+    """Returns the sum of the numbers that a pattern finds in ptxas's report."""
     found = re.search(pattern, text)
-    if found:
-        return int(found[1])
-    if missing is None:
+    if not found:
         raise ValueError(f"ptxas does not report {pattern!r}: {text!r}")
-    return missing
+    return sum(map(int, found.groups()))

@@ -1,10 +1,11 @@
 """Finds out whether a run fits a GPU, what makes it fit, and the least time that it takes."""
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 from rich.box import SIMPLE
@@ -29,8 +30,7 @@ POOL = 0.75  # the share of a card's memory that JAX reserves
 Switches = Mapping[str, Any]  # fields of a config and their new values
 
 
-@dataclasses.dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """A config's switches, and its step with unlabelled images if the run has any."""
 
     switches: Switches
@@ -95,22 +95,21 @@ def check(fields: ConfigDict, devices: int) -> Config:
 def make_plan(config: Config, gpu: Gpu, devices: int) -> Plan:
     """Compiles a valid config's step, and its alternatives until one fits."""
     semi_steps = count_semi_steps(config)
+
+    def compile_variant(switches: Switches, unlabeled: bool, which: str = "") -> Step:
+        print(f"compiling {describe(switches)}{which}", file=sys.stderr, flush=True)
+        variant = override(config, switches)
+        return training_step.compile_step(variant, gpu, devices, unlabeled=unlabeled)
+
     tried: list[Variant] = []
     for switches in ({}, *alternatives(config, devices)):
-        _say(f"compiling {describe(switches)}")
-        variant = override(config, switches)
-        step = training_step.compile_step(variant, gpu, devices, unlabeled=semi_steps > 0)
+        step = compile_variant(switches, semi_steps > 0)
         tried.append(Variant(switches, step))
         if fits(step, gpu):
             break
     if fits(step, gpu) and 0 < semi_steps < config.num_steps:
-        _say(f"compiling {describe(switches)}, without unlabelled images")
-        step = training_step.compile_step(variant, gpu, devices, unlabeled=False)
+        step = compile_variant(switches, False, ", without unlabelled images")
     return Plan(config, gpu, devices, tuple(tried), step)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def alternatives(config: Config, devices: int) -> list[Switches]:
@@ -120,14 +119,14 @@ def alternatives(config: Config, devices: int) -> list[Switches]:
     Accumulation costs another forward pass, and batch statistics are then those of a piece of the
     batch; every piece is large enough to have some.
     """
-    bfloat16, remat = {"model.dtype": "bfloat16"}, {"model.remat": True}
+    bfloat16: dict[str, Any] = {"model.dtype": "bfloat16"}
+    remat = {"model.remat": True}
     share = config.batch_size // devices
     most = min(share, config.batch_size // smallest_batch(config.model.head))
     pieces = [n for n in range(config.accumulation + 1, most + 1) if share % n == 0]
-    ladder: list[dict[str, Any]] = [bfloat16, remat, bfloat16 | remat]
-    ladder += [{**bfloat16, **remat, "accumulation": n} for n in pieces]
+    both = bfloat16 | remat
     found: list[Switches] = []
-    for rung in ladder:
+    for rung in (bfloat16, remat, both, *(both | {"accumulation": n} for n in pieces)):
         changes = {k: v for k, v in rung.items() if override(config, {k: v}) != config}
         if changes and changes not in found:
             found.append(changes)
@@ -136,7 +135,7 @@ def alternatives(config: Config, devices: int) -> list[Switches]:
 
 def describe(switches: Switches) -> str:
     """Returns a variant's name."""
-    pairs = [f"{field.removeprefix('model.')}={value}" for field, value in switches.items()]
+    pairs = (f"{field.removeprefix('model.')}={value}" for field, value in switches.items())
     return ", ".join(pairs) or "as configured"
 
 
@@ -147,10 +146,9 @@ def fits(step: Step, gpu: Gpu) -> bool:
 
 def count_semi_steps(config: Config) -> int:
     """Returns how many steps of a run take unlabelled images."""
-    try:
+    all_labeled = False
+    with contextlib.suppress(ValueError, ZeroDivisionError):  # a file of ids, or training's error
         all_labeled = Fraction(config.labels) == 1
-    except (ValueError, ZeroDivisionError):  # a file of ids, or a mistake that training reports
-        all_labeled = False
     method = methods.create(config, num_classes=1)  # any number of classes will do
     only_labeled = all_labeled and config.unlabeled == "rest" and not _has_unlabeled(config)
     if method.unlabeled_from is None or only_labeled:
@@ -170,7 +168,6 @@ def table(plan: Plan) -> Table:
     """Returns a table of what each variant takes of one GPU."""
     count = f"{plan.devices} x " if plan.devices > 1 else ""
     gpu = plan.gpu
-    result = Table(title=f"{count}{gpu.device_kind}, {gpu.memory / GIB:.1f} GiB", box=SIMPLE)
     columns: dict[str, Callable[[Step], str]] = {
         "memory,\nGiB": lambda step: f"{step.memory / GIB:.2f}",
         "of the\ncard": lambda step: f"{step.memory / gpu.memory:.0%}",
@@ -182,11 +179,12 @@ def table(plan: Plan) -> Table:
             f"{1e3 * max(step.least_seconds(gpu).values()):.1f}"
         ),
     }
+    result = Table(title=f"{count}{gpu.device_kind}, {gpu.memory / GIB:.1f} GiB", box=SIMPLE)
     result.add_column("", no_wrap=True)
     for name in columns:
         result.add_column(name, justify="right", no_wrap=True)
-    for x in plan.tried:
-        result.add_row(describe(x.switches), *(cell(x.step) for cell in columns.values()))
+    for switches, step in plan.tried:
+        result.add_row(describe(switches), *(cell(step) for cell in columns.values()))
     return result
 
 
@@ -197,10 +195,10 @@ def remarks(plan: Plan) -> list[str]:
     first_steps = config.num_steps - semi_steps
     height, width = config.crop_size
     images = f"{config.batch_size} + {config.batch_size}" if semi_steps else config.batch_size
+    networks = ", ".join(f"{name} of {n:,} parameters" for name, n in step.parameters.items())
     lines = [
         f"{config.method} on {config.dataset}, {config.model.backbone}, {config.model.head}: "
-        f"{images} images of {height}x{width} a step; "
-        + ", ".join(f"{name} of {n:,} parameters" for name, n in step.parameters.items())
+        f"{images} images of {height}x{width} a step; {networks}"
     ]
     if not plan.fits:
         return [*lines, f"It does not fit with any of these settings. {_on_top(step, gpu)}"]
@@ -252,7 +250,8 @@ def figures(plan: Plan) -> dict[str, Any]:
         "fits": plan.fits,
         "tried": [
             {
-                **dataclasses.asdict(variant),
+                "switches": variant.switches,
+                "step": dataclasses.asdict(variant.step),
                 "memory": variant.step.memory,
                 "least_seconds": variant.step.least_seconds(plan.gpu),
             }

@@ -35,7 +35,8 @@ MADE_OF = (  # fields that a cell sets, and --set may not
     "model.backbone",
 )
 # Fields that some methods or heads set; --set may set them for the others.
-OF_SOME = {"model.aspp_rates", "loss.discriminator_fake", "loss.adv_from_start"}
+OF_HEADS = "model.aspp_rates"
+OF_SOME = {OF_HEADS, "loss.discriminator_fake", "loss.adv_from_start"}
 # Overrides that do not change the result. (`log_every` does: a run's health is judged by its last
 # losses, which are means over the steps since the one before.)
 HOW = {"loader_workers", "eval_batch_size"}
@@ -95,8 +96,8 @@ class Recipe:
     @property
     def changes(self) -> dict[str, Any]:
         """Overrides that change the result of a run, as they are read from JSON."""
-        changes = {name: self.overrides[name] for name in sorted(self.overrides.keys() - HOW)}
-        return json.loads(json.dumps(changes))
+        changes = {name: value for name, value in self.overrides.items() if name not in HOW}
+        return json.loads(json.dumps(changes, sort_keys=True))
 
     def check(self, labels: Iterable[str] = (), cells: Sequence[Cell] = ()) -> None:
         """Checks before any run what would make all of them fail.
@@ -117,10 +118,7 @@ class Recipe:
                 "and prepare it anew"
             )
         for cell in cells:
-            own = {
-                *METHOD_FIELDS.get(cell.method, {}),
-                *(["model.aspp_rates"] if cell.head else []),
-            }
+            own = METHOD_FIELDS.get(cell.method, {}).keys() | ({OF_HEADS} if cell.head else set())
             for field in self.overrides.keys() & own & OF_SOME:
                 raise InputError(
                     f"--set={field}: {cell.name} is made of this; leave such cells out by --cells"
@@ -137,9 +135,9 @@ class Recipe:
         Raises:
           InputError: if one has no file and `RANDOM` was not given.
         """
-        without = {config.model.backbone for config in configs if not self._has_weights(config)}
-        if without:
-            names = sorted(without)
+        without = {config.model.backbone for config in configs if not config.model.weights}
+        names = sorted(name for name in without if self.weights.get(name) != RANDOM)
+        if names and self.weights.get("") != RANDOM and self.dataset in FULL_SIZE:
             raise InputError(
                 f"--weights: none for {', '.join(names)}; add {names[0]}=FILE, or "
                 f"{names[0]}={RANDOM}, or leave such cells out by --cells"
@@ -149,16 +147,11 @@ class Recipe:
         """Returns the name of the file that a cell's run starts from, or `RANDOM`."""
         return Path(self.config(cell).model.weights).name or RANDOM
 
-    def _has_weights(self, config: ConfigDict) -> bool:
-        asked = RANDOM in (self.weights.get(""), self.weights.get(config.model.backbone))
-        return bool(config.model.weights) or asked or self.dataset not in FULL_SIZE
-
     def config(self, cell: Cell) -> ConfigDict:
         """Returns the config of a cell.
 
         Raises:
-          InputError: for a field or a value that does not exist.
-          ValueError: for a method that does not exist.
+          InputError: for a field, a value or a method that does not exist.
         """
         recipe = importlib.import_module(f"configs.{cell.dataset}")
         argument = f"method={cell.method},labels={cell.labels}"

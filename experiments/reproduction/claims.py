@@ -27,14 +27,11 @@ import socket
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 BEAT_EVERY = 20.0  # seconds
 STALE_AFTER = 300.0
 _SIZE = 512  # bytes of every claim, so that it is overwritten in place
-_RELEASED = "released"
-_OUTCOME = "outcome"
 
 
 class Claims:
@@ -51,9 +48,8 @@ class Claims:
         number = _highest(self._folder, name)
         if number and not self._is_free(self._folder / f"{name}.{number}"):
             return None
-        path = self._folder / f"{name}.{number + 1}"
         try:
-            path.touch(exist_ok=False)
+            (self._folder / f"{name}.{number + 1}").touch(exist_ok=False)
         except FileExistsError:
             return None
         return Claim(self._folder, name, number + 1)
@@ -62,8 +58,8 @@ class Claims:
         """Returns number and outcome of the last released claim of a cell; 0 and "" if none is."""
         for number in range(_highest(self._folder, name), 0, -1):
             content = _parse((self._folder / f"{name}.{number}").read_bytes())
-            if _RELEASED in content:
-                return number, content.get(_OUTCOME, "")
+            if "released" in content:
+                return number, content.get("outcome", "")
         return 0, ""
 
     def _is_free(self, path: Path) -> bool:
@@ -76,14 +72,15 @@ class Claims:
         owner = _parse(content)
         here = _machine()
         gone = here is not None and owner.get("machine") == here and not _is_running(owner["pid"])
-        return _RELEASED in owner or gone or now - since >= STALE_AFTER
+        return "released" in owner or gone or now - since >= STALE_AFTER
 
 
 class Claim:
     """A claim of this process, which a thread keeps fresh within a `with` block.
 
-    If another process takes it over, `lost` is set and the main thread gets SIGINT, as by Ctrl-C;
-    the process must not ignore it. `outcome` is a word that other processes read after the release.
+    The main thread must enter it. If another process takes the claim over, `lost` is set and this
+    thread gets SIGINT, as by Ctrl-C; the process must not ignore it. `outcome` is a word that other
+    processes read after the release.
     """
 
     def __init__(self, folder: Path, name: str, number: int):
@@ -97,13 +94,12 @@ class Claim:
         self._thread = threading.Thread(target=self._keep, daemon=True)
 
     def __enter__(self) -> "Claim":
+        self._owner = threading.get_ident()
         self._write()
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._ended.set()
         self._thread.join()
         with contextlib.suppress(OSError):  # the claim then becomes stale
@@ -120,7 +116,7 @@ class Claim:
             if self._is_lost():
                 self.lost = True
                 # Unlike `_thread.interrupt_main`, this also ends a wait of the main thread.
-                signal.pthread_kill(_main_thread(), signal.SIGINT)
+                signal.pthread_kill(self._owner, signal.SIGINT)
                 return
 
     def _is_lost(self) -> bool:
@@ -129,10 +125,8 @@ class Claim:
             if _highest(self._folder, self._name) > self._number:
                 return True
             self._write()
-        except FileNotFoundError:
-            return True
-        except OSError:  # the disk is full or not there, which may pass
-            pass
+        except OSError as error:  # otherwise the disk is full or not there, which may pass
+            return isinstance(error, FileNotFoundError)
         return False
 
     def _write(self, *, released: bool = False) -> None:
@@ -144,7 +138,7 @@ class Claim:
             "beats": self._beats,
         }
         if released:
-            content |= {_RELEASED: True, _OUTCOME: self.outcome}
+            content |= {"released": True, "outcome": self.outcome}
         with open(self._path, "r+b") as file:
             file.write(json.dumps(content).ljust(_SIZE - 1).encode() + b"\n")
 
@@ -173,12 +167,6 @@ def _machine() -> str | None:
         return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return None
-
-
-def _main_thread() -> int:
-    ident = threading.main_thread().ident
-    assert ident is not None  # it has started
-    return ident
 
 
 def _is_running(pid: int) -> bool:

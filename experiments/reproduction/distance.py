@@ -2,7 +2,8 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from experiments.reproduction.entries import Entry
 from experiments.reproduction.figures import draw_distance
 from experiments.reproduction.markdown import ABOUT, about, failures, grid, recipes, spread
 from experiments.reproduction.receptive_field import HELD, ReceptiveField, measure
-from experiments.reproduction.results import summarize
+from experiments.reproduction.results import Summary, summarize
 from sassn_jax.data.scenes import CLASS_NAMES, LOOK_ALIKE
 from sassn_jax.files import replacing, write_json
 from sassn_jax.training.evaluate_run import Run, load_run
@@ -34,6 +35,8 @@ TOLD_APART = "right, of those called one of the pair"
 # scene share a cue, so they are right or wrong together.
 Counts = dict[str, Int[np.ndarray, " bins"]]
 Shares = Float[np.ndarray, "runs bins"]  # NaN where there are no pixels
+# Of each bin, by `SHARE` or `TOLD_APART` and the title of the row.
+Summaries = dict[tuple[str, str], list[Summary]]
 
 
 def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
@@ -47,29 +50,38 @@ def write_report(workdir: Path, title: str, entries: Sequence[Entry]) -> None:
         ]
         for entry in entries
     }
-    counts = {
-        name: [{key: np.array(x) for key, x in run["counts"].items()} for run in runs]
-        for name, runs in measured.items()
-    }
     shares = {
-        SHARE: {name: _shares(runs, "pixels") for name, runs in counts.items()},
-        TOLD_APART: {name: _shares(runs, "called") for name, runs in counts.items()},
+        share: {
+            name: np.reshape([_divide(run["counts"], of) for run in runs], (-1, len(EDGES) - 1))
+            for name, runs in measured.items()
+        }
+        for share, of in ((SHARE, "pixels"), (TOLD_APART, "called"))
     }
-    there = next((runs[0] for runs in counts.values() if runs), None)  # the same for all runs
+    every = [run["counts"] for runs in measured.values() for run in runs]
+    nothing = dict.fromkeys(("pixels", "scenes"), [""] * (len(EDGES) - 1))
+    there = every[0] if every else nothing  # the same for all runs
     without = entries[0].row.title
     fields = [ReceptiveField(**run["receptive_field"]) for run in measured[without]]
     extents = {}
     if fields:
-        at_least = "at least " if any(f.is_cut for f in fields) else ""
-        mean = np.mean([(field.effective, field.extent) for field in fields], axis=0).tolist()
+        at_least = "at least " if any(field.is_cut for field in fields) else ""
         extents = {
-            f"{without}'s reach, {HELD:.0%} of the squared gradient": mean[0],
-            f"{without}'s reach, {at_least}any gradient": mean[1],
+            f"{without}'s reach, {HELD:.0%} of the squared gradient": statistics.fmean(
+                field.effective for field in fields
+            ),
+            f"{without}'s reach, {at_least}any gradient": statistics.fmean(
+                field.extent for field in fields
+            ),
         }
+    summaries = {
+        (share, name): [summarize(bin_) for bin_ in curve.T]
+        for share, by_row in shares.items()
+        for name, curve in by_row.items()
+    }
     path = workdir / "table_distance"
     with replacing(path.with_suffix(".md")) as beside:
-        beside.write_text(_markdown(title, entries, shares, there, fields), encoding="utf-8")
-    _write_csv(path.with_suffix(".csv"), shares, there)
+        beside.write_text(_markdown(title, entries, summaries, there, fields), encoding="utf-8")
+    _write_csv(path.with_suffix(".csv"), summaries, there)
     draw_distance(path.with_suffix(".png"), title, shares, EDGES, extents)
 
 
@@ -94,11 +106,10 @@ def count(label: Integer[np.ndarray, "H W"], prediction: Integer[np.ndarray, "H 
     def by_distance(where: Bool[np.ndarray, "H W"]) -> Int[np.ndarray, " bins"]:
         return np.histogram(distances[where], EDGES)[0]
 
-    pixels = by_distance(of_pair)
     return {
         "right": by_distance(of_pair & (label == prediction)),
         "called": by_distance(of_pair & np.isin(prediction, pair)),
-        "pixels": pixels,
+        "pixels": (pixels := by_distance(of_pair)),
         "scenes": (pixels > 0).astype(int),
     }
 
@@ -125,55 +136,48 @@ def _measured(folder: Path) -> dict[str, Any]:
 
 
 def receptive_field(run: Run) -> ReceptiveField:
-    """Measures how far a run's network without attention sees, from the middle of scenes."""
-    normalize, source = run.config.image, run.dataset.splits[SPLIT]
-    images = [
-        _repeat(normalize(source[index]["image"])) for index in range(min(MEASURED_ON, len(source)))
-    ]
+    """Measures how far a run's network without attention sees, from the middle of scenes.
+
+    Each scene is surrounded with mirror images, which have the same statistics and no seams.
+    """
+    source, around = run.dataset.splits[SPLIT], REPEATED // 2
+    images = []
+    for index in range(min(MEASURED_ON, len(source))):
+        image = run.config.image(source[index]["image"])
+        height, width, _ = image.shape
+        edges = ((around * height,) * 2, (around * width,) * 2, (0, 0))
+        images.append(np.pad(image, edges, mode="symmetric"))
     place = CLASS_NAMES.index(LOOK_ALIKE[0])
     return measure(run.method.generator.logits, run.variables, images, place)
 
 
-def _repeat(image: np.ndarray) -> np.ndarray:
-    """Surrounds a scene with mirror images, which have the same statistics and no seams."""
-    height, width, _ = image.shape
-    around = REPEATED // 2
-    edges = ((around * height,) * 2, (around * width,) * 2, (0, 0))
-    return np.pad(image, edges, mode="symmetric")
-
-
-def _shares(runs: Sequence[Counts], of: str) -> Shares:
+def _divide(counts: Mapping[str, Sequence[int]], of: str) -> Float[np.ndarray, " bins"]:
     """Divides the numbers of right pixels by the count `of`."""
-    shares = [np.where(run[of], run["right"] / np.maximum(run[of], 1), np.nan) for run in runs]
-    return np.reshape(shares, (len(runs), len(EDGES) - 1))
+    whole = np.array(counts[of])
+    return np.where(whole, counts["right"] / np.maximum(whole, 1), np.nan)
 
 
 def _markdown(
     title: str,
     entries: Sequence[Entry],
-    shares: dict[str, dict[str, Shares]],
-    there: Counts | None,
+    summaries: Summaries,
+    there: Mapping[str, Sequence[Any]],
     fields: Sequence[ReceptiveField],
 ) -> str:
-    curves = [curve for by_row in shares.values() for curve in by_row.values()]
-    rows = [
-        [
-            f"{low} to {high - 1}",
-            *(str(there[name][i]) if there else "" for name in ("pixels", "scenes")),
-            *(spread(summarize(curve[:, i]), 3) for curve in curves),
-        ]
-        for i, (low, high) in enumerate(itertools.pairwise(EDGES))
-    ]
-    names = list(shares[SHARE])
+    columns = {
+        "distance": [f"{low} to {high - 1}" for low, high in itertools.pairwise(EDGES)],
+        "pixels": map(str, there["pixels"]),
+        "scenes": map(str, there["scenes"]),
+    }
+    for (share, name), bins in summaries.items():
+        heading = name if share == SHARE else f"{name}, of the pair"
+        columns[heading] = [spread(summary, 3) for summary in bins]
     parts = [
         f"# {title}: scenes, split {SPLIT}",
         "Share of right pixels: of all pixels of the pair, then of those that are called one of "
         "the pair, of which a guess has a half. Mean ± sample standard deviation (runs), by "
         "distance in pixels from the nearest pixel of the signal, the larger of rows and columns.",
-        grid(
-            ["distance", "pixels", "scenes", *names, *(f"{name}, of the pair" for name in names)],
-            rows,
-        ),
+        grid(list(columns), zip(*columns.values(), strict=True)),
     ]
     parts += [
         f"{run['cell']}: the gradient of a logit reaches {'at least ' if field.is_cut else ''}"
@@ -185,23 +189,22 @@ def _markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def _write_csv(path: Path, shares: dict[str, dict[str, Shares]], there: Counts | None) -> None:
-    lines = []
-    for share, by_row in shares.items():
-        for name, curve in by_row.items():
-            for i, (low, high) in enumerate(itertools.pairwise(EDGES)):
-                summary = summarize(curve[:, i])
-                lines.append(
-                    {
-                        "row": name,
-                        "share": share,
-                        "from": low,
-                        "below": high,
-                        "pixels": there["pixels"][i] if there else "",
-                        "scenes": there["scenes"][i] if there else "",
-                        "runs": summary.count,
-                        "mean": summary.mean if summary.count else "",
-                        "spread": summary.spread if summary.count > 1 else "",
-                    }
-                )
+def _write_csv(path: Path, summaries: Summaries, there: Mapping[str, Sequence[Any]]) -> None:
+    lines = [
+        {
+            "row": name,
+            "share": share,
+            "from": low,
+            "below": high,
+            "pixels": pixels,
+            "scenes": scenes,
+            "runs": summary.count,
+            "mean": summary.mean if summary.count else "",
+            "spread": summary.spread if summary.count > 1 else "",
+        }
+        for (share, name), bins in summaries.items()
+        for (low, high), pixels, scenes, summary in zip(
+            itertools.pairwise(EDGES), there["pixels"], there["scenes"], bins, strict=True
+        )
+    ]
     results.write_csv(path, lines[0], lines)

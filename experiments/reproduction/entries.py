@@ -4,6 +4,7 @@ mIoU is in percent, as in the paper; IoU of a class a fraction of 1.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ class Entry:
     @property
     def diverged(self) -> list[str]:
         """Names of the cells in which a loss was not finite. No mean includes them."""
-        return [run["cell"] for run in self.runs if results.has_diverged(run)]
+        return [run["cell"] for run in self.runs if run.get("error_kind") == results.DIVERGED]
 
     @property
     def errors(self) -> dict[str, str]:
@@ -72,14 +73,10 @@ class Entry:
     @property
     def miou(self) -> Summary:
         """On the split that is scored, in percent."""
-        return self._percent("miou")
+        return self.percent("miou")
 
-    @property
-    def val_miou(self) -> Summary:
-        """On the validation split, in percent."""
-        return self._percent("val_miou")
-
-    def _percent(self, name: str) -> Summary:
+    def percent(self, name: str) -> Summary:
+        """Returns `miou` or `val_miou` in percent."""
         values = (run.get(name) for run in self.finished)
         return summarize(100 * value for value in values if value is not None)
 
@@ -94,9 +91,9 @@ class Entry:
 
     @property
     def classes(self) -> dict[str, Summary]:
-        """IoU of each class."""
-        runs = self.finished
-        names = runs[0]["iou"] if runs else ()
+        """IoU of each class; without runs, of each class that the paper has a number of."""
+        runs, printed = self.finished, CLASS_NAMES if self.paper_classes else ()
+        names = runs[0]["iou"] if runs else printed
         return {name: summarize(run["iou"].get(name) for run in runs) for name in names}
 
     @property
@@ -110,40 +107,37 @@ class Entry:
         return summarize(run["seconds"] / 60 for run in self.finished if not run["resumed_at"]).mean
 
     @property
-    def steps(self) -> str:
-        """Steps of the runs; several numbers if runs differ."""
-        return ", ".join(map(str, sorted({run["step"] for run in self.finished})))
-
-    @property
-    def hardware(self) -> str:
-        """Number and kind of the devices of a run; several if runs differ."""
-        kinds = {
-            f"{run['devices']} x {run['device']}" if run["devices"] > 1 else run["device"]
-            for run in self.finished
+    def about(self) -> dict[str, str]:
+        """Steps, hardware, and weights at the start; each with several values if runs differ."""
+        found = {
+            "steps": {run["step"] for run in self.finished},
+            "hardware": {
+                f"{run['devices']} x {run['device']}" if run["devices"] > 1 else run["device"]
+                for run in self.finished
+            },
+            "weights": {run.get("weights", "unknown") for run in self.finished},
         }
-        return ", ".join(sorted(kinds))
-
-    @property
-    def weights(self) -> str:
-        """Name of the file that the runs started from, or `random`; several if runs differ."""
-        return ", ".join(sorted({run.get("weights", "unknown") for run in self.finished}))
+        return {name: ", ".join(map(str, sorted(values))) for name, values in found.items()}
 
 
 def gather(workdir: Path, table: Table, dataset: str) -> list[Entry]:
     """Returns the entries of a table, row by row."""
     compared = table.is_papers(dataset)
+    per_class = paper.PER_CLASS if compared and table.name == "3" else {}
     entries = []
-    for row in table.rows:
-        for column in table.columns:
-            runs = results.read_seeds(workdir, table.cell(dataset, row, column, 0))
-            number = row.paper.get(column.labels) if compared else None
-            by_method = paper.PER_CLASS.get(column.labels, {}) if table.name == "3" else {}
-            classes = by_method.get(row.method, ()) if compared else ()
-            baseline: Sequence[dict[str, Any]] = ()
-            if table.baseline and row.method != table.baseline:
-                beside = dataclasses.replace(row, method=table.baseline)
-                baseline = results.read_seeds(workdir, table.cell(dataset, beside, column, 0))
-            entries.append(Entry(row, column, runs, baseline, number, classes))
+    for row, column in itertools.product(table.rows, table.columns):
+        cell = table.cell(dataset, row, column, 0)
+        beside = dataclasses.replace(cell, method=table.baseline or cell.method)
+        entries.append(
+            Entry(
+                row,
+                column,
+                results.read_seeds(workdir, cell),
+                results.read_seeds(workdir, beside) if beside != cell else (),
+                row.paper.get(column.labels) if compared else None,
+                per_class.get(column.labels, {}).get(row.method, ()),
+            )
+        )
     return entries
 
 
@@ -153,13 +147,10 @@ def write_csv(path: Path, dataset: str, entries: Sequence[Entry], *, per_class: 
     for entry in entries:
         lines.append(_line(dataset, entry, MIOU, entry.miou, entry.paper))
         if per_class:
-            names = class_names([entry])
-            # The paper's numbers are written also where there are none of ours.
-            classes = entry.classes or dict.fromkeys(names, summarize(()))
-            printed = entry.paper_classes or (None,) * len(names)
+            printed = entry.paper_classes or (None,) * len(entry.classes)
             lines += [
                 _line(dataset, entry, name, ours, theirs)
-                for (name, ours), theirs in zip(classes.items(), printed, strict=True)
+                for (name, ours), theirs in zip(entry.classes.items(), printed, strict=True)
             ]
     results.write_csv(path, lines[0], lines)
 
@@ -174,10 +165,8 @@ def write_runs(path: Path, entries: Sequence[Entry]) -> None:
 
 def class_names(entries: Sequence[Entry]) -> list[str]:
     """Returns the names of the classes of the runs, or of the paper's if there are no runs."""
-    for entry in entries:
-        if entry.finished:
-            return list(entry.classes)
-    return list(CLASS_NAMES) if any(entry.paper_classes for entry in entries) else []
+    runs_first = sorted(entries, key=lambda entry: not entry.finished)
+    return next((list(entry.classes) for entry in runs_first if entry.classes), [])
 
 
 def less_printed(ours: Summary, printed: float | str | None) -> float:
@@ -191,13 +180,14 @@ def _line(
     """The line of the mIoU or of one class."""
     loss, less = entry.discriminator_loss, entry.less_baseline
     healthy, total = results.count_healthy(entry.runs)
+    about = entry.about
     line = {
         "dataset": dataset,
         "row": entry.row.title,
         "method": entry.row.method,
         "head": entry.row.head,
         "labels": entry.column.labels,
-        "discriminator_lr_multiple": entry.column.discriminator_lr_multiple,
+        "discriminator_lr_multiple": entry.column.multiple,
         "class": name,
         "runs": ours.count,
         "mean": ours.mean,
@@ -206,22 +196,16 @@ def _line(
         "difference": less_printed(ours, printed),
         "less_baseline": less.mean,
         "less_baseline_spread": less.spread,
-        "val_mean": entry.val_miou.mean,
+        "val_mean": entry.percent("val_miou").mean,
         "diverged": len(entry.diverged),
         "failed": len(entry.errors),
-        "steps": entry.steps,
+        "steps": about["steps"],
         "minutes_a_run": entry.minutes,
-        "hardware": entry.hardware,
-        "weights": entry.weights,
+        "hardware": about["hardware"],
+        "weights": about["weights"],
         "discriminator_loss": loss.mean,
         "discriminator_loss_spread": loss.spread,
         "share_healthy": healthy / total if loss.count or entry.diverged else None,
     }
-    return {key: _rounded(value) for key, value in line.items()}
-
-
-def _rounded(value: Any) -> Any:
-    """Rounds a number; NaN becomes empty."""
-    if not isinstance(value, float):
-        return value
-    return round(value, 6) if math.isfinite(value) else ""
+    numbers = {key: x for key, x in line.items() if isinstance(x, float)}
+    return line | {key: round(x, 6) if math.isfinite(x) else "" for key, x in numbers.items()}

@@ -33,20 +33,18 @@ def check_installed() -> None:
 def draw_scores(path: Path, table: Table, dataset: str, entries: Sequence[Entry]) -> None:
     """Draws a panel for each column of a table. Each row has our number and the paper's."""
     columns = [c for c in table.columns if any(table.has(row, c) for row in table.rows)]
-    figure, panels = _panels(1, len(columns), width=2.6, height=1.1 + 0.32 * len(table.rows))
+    height = 1.1 + 0.32 * len(table.rows)
+    figure, panels = _panels(1, len(columns), width=2.6, height=height, grid="both")
     for panel, column in zip(panels[0], columns, strict=True):
-        own = {entry.row: entry for entry in entries if entry.column == column}
-        for place, row in enumerate(table.rows):
-            _draw_score(panel, place, own[row])
+        # The entries of a column are in the order of the rows.
+        for place, entry in enumerate(entry for entry in entries if entry.column == column):
+            _draw_score(panel, place, entry)
         panel.set_title(column.title if column.title == "Full" else f"{column.title} of the labels")
         panel.set_xlabel("mIoU, %")
         panel.set_ylim(len(table.rows) - 0.5, -0.5)  # from top to bottom, as in the table
-        is_first = panel is panels[0, 0]
-        panel.set_yticks(
-            range(len(table.rows)), [row.title if is_first else "" for row in table.rows]
-        )
-        panel.grid(color="0.9")
+        panel.set_yticks(range(len(table.rows)), [""] * len(table.rows))
         panel.set_axisbelow(True)
+    panels[0, 0].set_yticks(range(len(table.rows)), [row.title for row in table.rows])
     handles = [_dot(panels[0, 0], [], [])]
     labels = ["ours, with the spread over seeds"]
     if table.is_papers(dataset):
@@ -84,11 +82,14 @@ def draw_classes(path: Path, table: Table, dataset: str, entries: Sequence[Entry
         own = [entry for entry in entries if entry.column == column]
         for i, (entry, color) in enumerate(zip(own, COLORS[1:], strict=False)):
             places = np.arange(len(names)) + 0.22 * (i - (len(own) - 1) / 2)
-            _draw_row(panel, places, entry, color)
+            ours = [entry.classes.get(name, summarize(())) for name in names]
+            style = {"fmt": "o", "color": color, "markersize": 4, "lw": 1}
+            panel.errorbar(places, *_means_and_spreads(ours), **style, label=entry.row.title)
+            if entry.paper_classes:
+                panel.plot(places, entry.paper_classes, "_", color="0.2", markersize=7, zorder=3)
         panel.set_ylabel(f"IoU, {column.title}")
         panel.set_xticks(np.arange(len(names)), names, rotation=35, ha="right")
         panel.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 1))
-        panel.grid(axis="y", color="0.9")
         if panel is not panels[-1, 0]:
             panel.tick_params(labelbottom=False)
     handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -99,27 +100,18 @@ def draw_classes(path: Path, table: Table, dataset: str, entries: Sequence[Entry
     _save(figure, path, f"{table.title}, {dataset}")
 
 
-def _draw_row(panel: Any, places: np.ndarray, entry: Entry, color: str) -> None:
-    """One method's classes in a panel of Table III."""
-    ours = list(entry.classes.values()) or [summarize(())] * len(places)
-    style = {"fmt": "o", "color": color, "markersize": 4, "lw": 1}
-    panel.errorbar(places, *_means_and_spreads(ours), **style, label=entry.row.title)
-    if entry.paper_classes:
-        panel.plot(places, entry.paper_classes, "_", color="0.2", markersize=7, zorder=3)
-
-
 def draw_stability(path: Path, table: Table, entries: Sequence[Entry]) -> None:
     """Draws D's last loss, the share of healthy runs and mIoU over D's learning rate."""
     figure, panels = _panels(1, 3, width=3.4, height=3.2)
     low, high = results.HEALTHY_LOSS
     panels[0, 0].axhspan(low, high, color="#0f8a5f", alpha=0.12, lw=0, label="healthy")
-    shown = (
-        (panels[0, 0], "D's loss at the end", lambda entry: entry.discriminator_loss),
-        (panels[0, 1], "share of runs that end healthy", _share),
-        (panels[0, 2], "mIoU, %", lambda entry: entry.miou),
-    )
-    multiples = [column.discriminator_lr_multiple for column in table.columns]
-    for panel, title, value in shown:
+    shown = {
+        "D's loss at the end": lambda entry: entry.discriminator_loss,
+        "share of runs that end healthy": _share,
+        "mIoU, %": lambda entry: entry.miou,
+    }
+    multiples = [column.multiple for column in table.columns]
+    for panel, (title, value) in zip(panels[0], shown.items(), strict=True):
         for i, row in enumerate(table.rows):
             own = _means_and_spreads([value(entry) for entry in entries if entry.row == row])
             places = np.array(multiples) * (1.0, 1.05)[i % 2]  # so that bars do not hide each other
@@ -130,7 +122,6 @@ def draw_stability(path: Path, table: Table, entries: Sequence[Entry]) -> None:
         panel.minorticks_off()
         panel.set_xlabel("D's learning rate")
         panel.set_title(title)
-        panel.grid(axis="y", color="0.9")
     panels[0, 1].set_ylim(-0.05, 1.05)
     panels[0, 0].legend(frameon=False)
     _save(figure, path, table.title)
@@ -172,7 +163,6 @@ def draw_distance(
         panel.set_ylim(0, 1)
         panel.set_xlabel("distance from the signal, pixels")
         panel.set_title(title_of_panel, fontsize="medium")
-        panel.grid(axis="y", color="0.9")
     panels[0, -1].axhline(0.5, color="0.6", lw=1, ls=":", label="a guess between the two")
     handles, labels = panels[0, -1].get_legend_handles_labels()
     figure.legend(handles, labels, **BELOW, ncols=2)
@@ -180,7 +170,7 @@ def draw_distance(
 
 
 def _panels(
-    rows: int, columns: int, *, width: float, height: float, share_y: bool = False
+    rows: int, columns: int, *, width: float, height: float, share_y: bool = False, grid: str = "y"
 ) -> tuple[Any, Any]:
     """A figure without a window, and its panels `[rows, columns]`, of a size in inches."""
     from matplotlib.figure import Figure
@@ -189,6 +179,7 @@ def _panels(
     panels = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
     for panel in panels.flat:
         panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(axis=grid, color="0.9")
     return figure, panels
 
 

@@ -1,5 +1,6 @@
 """A table in Markdown, laid out as in the paper."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,6 +18,7 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
     compared = table.is_papers(dataset)
     notes = table.notes(dataset)
     numbered = [note for note in notes if note.method]
+    shown = functools.partial(_grid, table, entries, numbered)
     split = next((run["split"] for entry in entries for run in entry.finished), "")
     parts = [f"# {table.title}: {dataset}{f', split {split}' if split else ''}"]
     if table.name == "3":
@@ -30,26 +32,27 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
             "Columns are D's learning rate in units of the recipe's; mean ± sample standard "
             "deviation (runs) of those that did not diverge.",
             "## mIoU, percent",
-            _grid(table, entries, numbered, _ours),
+            shown(_ours, runs=True),
             "## D's loss at the end, a mean over the last `log_every` steps",
-            _grid(table, entries, numbered, lambda x: spread(x.discriminator_loss, 3), runs=False),
+            shown(lambda entry: spread(entry.discriminator_loss, 3)),
             "## Runs that end healthy",
             f"Finite, and D's loss from {low} to {high}, as AdvSemiSeg's author advises: below, D "
             "has won; at log 2 = 0.69 it cannot tell real from fake.",
-            _grid(table, entries, numbered, _healthy, runs=False),
+            shown(_healthy),
         ]
     else:
+        digits = 2 if table.name == "5" else 1
         parts += [
             "mIoU in percent: mean ± sample standard deviation (runs)"
             + ("; the paper's number (ours less the paper's)." if compared else "."),
-            _grid(table, entries, numbered, lambda x: _compared(x, 2 if table.name == "5" else 1)),
+            shown(lambda entry: _compared(entry, digits), runs=True),
         ]
         if any(entry.less_baseline.count for entry in entries):
             parts += [
                 f"## Less `{table.baseline}`",
                 "Mean ± sample standard deviation (pairs) of the differences between two runs with "
                 "the same seed, labelled images and head.",
-                _grid(table, entries, numbered, lambda x: _signed(x.less_baseline), runs=False),
+                shown(lambda entry: _signed(entry.less_baseline)),
             ]
     parts += recipes(entries) + failures(entries)
     parts += [f"[{i}] {note.text}" for i, note in enumerate(numbered, 1)]
@@ -83,9 +86,8 @@ def recipes(entries: Sequence[Entry]) -> list[str]:
     cells: dict[str, list[str]] = {}
     for entry in entries:
         for run in filter(results.has_ended, entry.runs):
-            changes = ", ".join(
-                f"{field}={value}" for field, value in run.get("changes", {}).items()
-            )
+            pairs = run.get("changes", {}).items()
+            changes = ", ".join(f"{field}={value}" for field, value in pairs)
             cells.setdefault(changes, []).append(run["cell"])
     if len(cells) == 1:
         return [f"All with {changes}." for changes in cells if changes]
@@ -112,19 +114,19 @@ def _grid(
     numbered: Sequence[Note],
     show: Callable[[Entry], str],
     *,
-    runs: bool = True,
+    runs: bool = False,
 ) -> str:
     """A table of `show(entry)`; `runs` says whether to add the columns of `ABOUT`."""
     headings = [column.title for column in table.columns]
     if table.name == "stability":
-        headings = [f"{column.discriminator_lr_multiple} x" for column in table.columns]
+        headings = [f"{column.multiple} x" for column in table.columns]
     rows = []
     for row in table.rows:
         own = [entry for entry in entries if entry.row == row]
-        cells = [
-            show(entry) + _mark(numbered, entry) if table.has(row, entry.column) else NOT_RUN
-            for entry in own
-        ]
+        cells = []
+        for entry in own:
+            mark = _marks(numbered, row.method, entry.column.labels) if entry.paper else ""
+            cells.append(show(entry) + mark if table.has(row, entry.column) else NOT_RUN)
         title = f"{row.title} `{row.method}`{_marks(numbered, row.method)}"
         rows.append([title, *cells, *(about(own) if runs else [])])
     return grid(["", *headings, *(ABOUT if runs else ())], rows)
@@ -133,17 +135,12 @@ def _grid(
 def about(entries: Sequence[Entry]) -> list[str]:
     """Returns steps, mean time, hardware and weights of a row's runs: the columns of `ABOUT`."""
     minutes = [f"{entry.minutes:.1f}" for entry in entries if math.isfinite(entry.minutes)]
-
-    def unique(texts: Iterable[str]) -> str:
-        return ", ".join(dict.fromkeys(filter(None, texts)))
-
     shown = minutes[0] if len(set(minutes)) == 1 else " / ".join(minutes)
-    return [
-        unique(entry.steps for entry in entries),
-        shown,
-        unique(entry.hardware for entry in entries),
-        unique(entry.weights for entry in entries),
-    ]
+    steps, hardware, weights = (
+        ", ".join(dict.fromkeys(filter(None, (entry.about[name] for entry in entries))))
+        for name in ("steps", "hardware", "weights")
+    )
+    return [steps, shown, hardware, weights]
 
 
 def _ours(entry: Entry) -> str:
@@ -172,18 +169,18 @@ def _class_grids(table: Table, entries: Sequence[Entry], numbered: Sequence[Note
     names = class_names(entries)
     parts = []
     for column in table.columns:
-        own = [entry for entry in entries if entry.column == column]
         lines = []
-        for entry in own:
-            lines += _class_lines(entry, names, _mark(numbered, entry))
+        for entry in (entry for entry in entries if entry.column == column):
+            mark = _marks(numbered, entry.row.method, column.labels)
+            lines += _class_lines(entry, names, mark)
         parts += [f"## {column.title}", grid(["", *names, MIOU, *ABOUT], lines)]
     return parts
 
 
 def _class_lines(entry: Entry, names: Sequence[str], mark: str) -> list[list[str]]:
     """A line of our IoU, one of the paper's, and one of the difference."""
-    title = entry.row.title
-    ours = [spread(entry.classes[name], 2) if entry.finished else "" for name in names]
+    title, classes = entry.row.title, entry.classes
+    ours = [spread(classes[name], 2) if name in classes else "" for name in names]
     lines = [[title, *ours, _ours(entry), *about([entry])]]
     if entry.paper_classes:
         nothing = [""] * len(ABOUT)
@@ -197,13 +194,8 @@ def _class_lines(entry: Entry, names: Sequence[str], mark: str) -> list[list[str
     return lines
 
 
-def _mark(numbered: Sequence[Note], entry: Entry) -> str:
-    """The numbers of the notes on one of the paper's numbers, where it is shown."""
-    return _marks(numbered, entry.row.method, entry.column.labels) if entry.paper else ""
-
-
 def _marks(numbered: Sequence[Note], method: str, labels: str = "") -> str:
-    """The numbers of the notes on a method, as ` [1] [3]`."""
+    """The numbers of the notes on a method, or on one of the paper's numbers, as ` [1] [3]`."""
     about = (method, labels)
     return "".join(
         f" [{i}]" for i, note in enumerate(numbered, 1) if (note.method, note.labels) == about

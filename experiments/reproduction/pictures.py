@@ -42,10 +42,8 @@ def draw_figures(
     written = []
     for name, columns in figures.items():
         if known := _comparable(workdir, columns):
-            runs = (
-                (heading, load_run(folder, overrides={"data_dir": data_dir} if data_dir else {}))
-                for heading, folder in known.items()
-            )
+            moved = {"data_dir": data_dir} if data_dir else {}
+            runs = ((heading, load_run(folder, overrides=moved)) for heading, folder in known)
             draw_predictions(workdir / name, runs, scored_split(dataset), _spread, WIDTH)
             written.append(workdir / name)
     return written
@@ -55,21 +53,17 @@ def _heading(method: str, labels: str) -> str:
     return f"{method}, {'full' if labels == '1' else labels}"
 
 
-def _comparable(workdir: Path, columns: dict[str, Cell]) -> dict[str, Path]:
+def _comparable(workdir: Path, columns: dict[str, Cell]) -> list[tuple[str, Path]]:
     """Folders of runs, of one seed (and so the same labelled images) if all have one in common."""
-    finished = {
-        heading: results.finished(results.read_seeds(workdir, cell))
-        for heading, cell in columns.items()
-    }
-    known = {heading: runs for heading, runs in finished.items() if runs}
-    seeds = [{run["seed"] for run in runs} for runs in known.values()]
-    common = set.intersection(*seeds) if seeds else set()
-    return {
-        heading: workdir
-        / results.FOLDER
-        / next((run["cell"] for run in runs if run["seed"] in common), runs[0]["cell"])
-        for heading, runs in known.items()
-    }
+    found = []
+    for heading, cell in columns.items():
+        if runs := results.finished(results.read_seeds(workdir, cell)):
+            found.append((heading, {run["seed"]: run["cell"] for run in runs}))
+    common = set(found[0][1]).intersection(*(cells for _, cells in found)) if found else set()
+    return [
+        (heading, workdir / results.FOLDER / cells[min(common or cells)])
+        for heading, cells in found
+    ]
 
 
 def _spread(count: int) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.paper_tables import FRACTIONS
 from experiments.reproduction import distance, figures, results
 from experiments.reproduction.cells import Cell, Recipe
-from experiments.reproduction.entries import Entry, gather, write_csv, write_runs
+from experiments.reproduction.entries import gather, write_csv, write_runs
 from experiments.reproduction.markdown import write_table
 from experiments.reproduction.pictures import draw_figures
 from experiments.reproduction.scheduling import Say
@@ -57,16 +57,15 @@ def _check_recipe(
     wanted = {dataclasses.replace(cell, seed=0) for cell in cells}
     for entry in gather(workdir, table, dataset):
         cell = table.cell(dataset, entry.row, entry.column, 0)
-        now: dict[str, Any] = {"--set": recipe.changes}
+        now: list[tuple[str, str, Any]] = [("--set", "changes", recipe.changes)]
         if cell in wanted:  # the weights of other cells need not be given
-            now["--weights"] = recipe.weights_of(cell)
+            now.append(("--weights", "weights", recipe.weights_of(cell)))
         for run in filter(results.has_ended, entry.runs):
-            before = {"--set": run.get("changes"), "--weights": run.get("weights")}
-            for flag in now:
-                if before[flag] not in (None, now[flag]):
+            for flag, key, value in now:
+                if run.get(key) not in (None, value):
                     raise InputError(
-                        f"{workdir}: {run['cell']} was made with {flag} of {before[flag]}, now it "
-                        f"is {now[flag]}; choose another --workdir"
+                        f"{workdir}: {run['cell']} was made with {flag} of {run[key]}, now it is "
+                        f"{value}; choose another --workdir"
                     )
 
 
@@ -83,11 +82,20 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: 
     workdir.mkdir(parents=True, exist_ok=True)
     entries = gather(workdir, table, dataset)
     write_runs(_path(workdir, table, "_runs.csv"), entries)
+    text, picture = (_path(workdir, table, suffix) for suffix in (".md", ".png"))
     if table.name == "distance":
         distance.write_report(workdir, table.title, entries)
     else:
-        _write_scores(workdir, table, dataset, entries)
-    say(f"{_path(workdir, table, '.md')}, .csv, _runs.csv and .png")
+        with replacing(text) as beside:
+            beside.write_text(write_table(table, dataset, entries), encoding="utf-8")
+        write_csv(text.with_suffix(".csv"), dataset, entries, per_class=table.name == "3")
+    if table.name == "stability":
+        figures.draw_stability(picture, table, entries)
+    elif table.name == "3":
+        figures.draw_classes(picture, table, dataset, entries)
+    elif table.name != "distance":
+        figures.draw_scores(picture, table, dataset, entries)
+    say(f"{text}, .csv, _runs.csv and .png")
     if table.name in CLAIMS:
         return
     labels = tuple(dict.fromkeys(column.labels for column in table.columns))
@@ -101,29 +109,12 @@ def write_report(workdir: Path, table: Table, dataset: str, say: Say, data_dir: 
         say(str(path))
 
 
-def _write_scores(workdir: Path, table: Table, dataset: str, entries: Sequence[Entry]) -> None:
-    with replacing(_path(workdir, table, ".md")) as beside:
-        beside.write_text(write_table(table, dataset, entries), encoding="utf-8")
-    write_csv(_path(workdir, table, ".csv"), dataset, entries, per_class=table.name == "3")
-    picture = _path(workdir, table, ".png")
-    if table.name == "stability":
-        figures.draw_stability(picture, table, entries)
-    elif table.name == "3":
-        figures.draw_classes(picture, table, dataset, entries)
-    else:
-        figures.draw_scores(picture, table, dataset, entries)
-
-
 def _other_labels(workdir: Path, table: Table, dataset: str, labels: Sequence[str]) -> list[str]:
     """Labels of runs of the table's methods that are in none of its columns."""
-    methods = {row.method for row in table.rows}
     paths = workdir.glob(f"{results.FOLDER}/*/{results.FILE}")
-    every = filter(results.has_ended, (results.read(path.parent) or {} for path in paths))
-    found = {
-        run["labels"]
-        for run in every
-        if run.get("dataset") == dataset and run.get("method") in methods
-    }
+    runs = filter(results.has_ended, (results.read(path.parent) or {} for path in paths))
+    wanted = {(dataset, row.method) for row in table.rows}
+    found = {run["labels"] for run in runs if (run.get("dataset"), run.get("method")) in wanted}
     return sorted(found - set(labels))
 
 

@@ -1,5 +1,6 @@
 """The result of a cell, which is one file, and the mean over several seeds."""
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -12,10 +13,10 @@ from typing import Any
 from experiments.reproduction.cells import Cell
 from sassn_jax.errors import InputError
 from sassn_jax.files import replacing
+from sassn_jax.training.workdir import Workdir
 
 FILE = "result.json"
 FOLDER = "cells"
-METRICS = "metrics.jsonl"
 DISCRIMINATOR_LOSS = "loss/discriminator"
 # A rule of thumb of AdvSemiSeg's author, for a D that judges pixels. Below 0.2 D has won and
 # teaches little; a D that cannot tell real from fake has a loss of log 2 = 0.69.
@@ -80,25 +81,18 @@ def is_finished(result: dict[str, Any] | None) -> bool:
     return result is not None and "error" not in result
 
 
-def has_diverged(result: dict[str, Any]) -> bool:
-    """Returns whether a loss of the run was not finite."""
-    return result.get("error_kind") == DIVERGED
-
-
 def has_ended(result: dict[str, Any] | None) -> bool:
     """Returns whether a cell need not be run again: it has scores, or would diverge again."""
-    return result is not None and (is_finished(result) or has_diverged(result))
+    return result is not None and result.get("error_kind") in (None, DIVERGED)
 
 
 def read_seeds(workdir: Path, cell: Cell) -> list[dict[str, Any]]:
     """Returns the results of all seeds of a cell, failed ones included."""
-    found = []
-    pattern = dataclasses.replace(cell, seed=0).name.removesuffix("0") + "*"
-    for folder in sorted((workdir / FOLDER).glob(pattern)):
-        seed = folder.name[len(pattern) - 1 :]
-        if seed.isdecimal() and (result := read(folder)) is not None:
-            found.append((int(seed), result))
-    return [result for _, result in sorted(found, key=lambda pair: pair[0])]
+    prefix = dataclasses.replace(cell, seed=0).name.removesuffix("0")
+    folders = (workdir / FOLDER).glob(f"{prefix}*")
+    seeds = {folder.name.removeprefix(prefix): folder for folder in folders}
+    found = (read(seeds[seed]) for seed in sorted(filter(str.isdecimal, seeds), key=int))
+    return [result for result in found if result is not None]
 
 
 def finished(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -112,29 +106,23 @@ def last_health(workdir: Path) -> dict[str, float | None]:
     Skips lines that were cut short, as by a full disk.
     """
     values: dict[str, float | None] = {}
-    path = workdir / METRICS
-    if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            values.update({k: v for k, v in row.items() if not k.startswith("val")})
-    return values
-
-
-def is_healthy(result: dict[str, Any]) -> bool:
-    """Returns whether a run with a D ended well: finite, and D's last loss in `HEALTHY_LOSS`."""
-    if not is_finished(result):
-        return False
-    health = result["health"]
-    checked = (health[name] for name in health if name.startswith(("loss/", "gradient_norm/")))
-    low, high = HEALTHY_LOSS
-    loss = health.get(DISCRIMINATOR_LOSS)
-    return None not in checked and loss is not None and low <= loss <= high
+    path = Workdir(workdir).metrics
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.splitlines():
+        with contextlib.suppress(ValueError):
+            values |= json.loads(line)
+    return {name: value for name, value in values.items() if not name.startswith("val")}
 
 
 def count_healthy(results: Sequence[dict[str, Any]]) -> tuple[int, int]:
-    """Returns how many runs ended well, and how many finished or diverged."""
-    runs = [result for result in results if has_ended(result)]
-    return sum(map(is_healthy, runs)), len(runs)
+    """Returns how many runs with a D ended well, and how many finished or diverged.
+
+    A run ends well if all is finite and D's last loss is in `HEALTHY_LOSS`.
+    """
+    low, high = HEALTHY_LOSS
+    healthy = 0
+    for health in (result["health"] for result in finished(results)):
+        checked = [x for name, x in health.items() if name.startswith(("loss/", "gradient_norm/"))]
+        loss = health.get(DISCRIMINATOR_LOSS)
+        healthy += None not in checked and loss is not None and low <= loss <= high
+    return healthy, sum(map(has_ended, results))

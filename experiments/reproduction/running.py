@@ -24,7 +24,6 @@ from sassn_jax.training.evaluate_run import evaluate_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.training.workdir import Workdir
 
-VALIDATED = "eval_val.json"  # scores of the last step on val
 BEGUN = "begun.json"  # exists while a process runs a cell, and after it was killed
 DEATHS = 3  # processes killed in a row at the same step, after which the cell has failed
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
@@ -50,7 +49,7 @@ def run_cell(workdir: Path, cell: Cell, recipe: Recipe) -> dict[str, Any]:
     try:
         config = parse(recipe.config(cell))
         result |= {
-            "resumed_at": _latest_step(workdir),
+            "resumed_at": _latest_step(Workdir(workdir)),
             "weights": recipe.weights_of(cell),
             "eval": dataclasses.asdict(config.eval),
         }
@@ -70,12 +69,11 @@ def failure(error: Exception) -> dict[str, str]:
     return {"error": reason[:500], "error_kind": type(error).__name__}
 
 
-def _latest_step(workdir: Path) -> int:
+def _latest_step(workdir: Workdir) -> int:
     """Returns the step that an earlier call has reached."""
-    folder = Workdir(workdir)
-    if not folder.checkpoints.is_dir():
+    if not workdir.checkpoints.is_dir():
         return 0
-    with Checkpoints(folder, read_only=True) as checkpoints:
+    with Checkpoints(workdir, read_only=True) as checkpoints:
         return checkpoints.latest_step or 0
 
 
@@ -94,17 +92,16 @@ def _counting_deaths(workdir: Path, step: int, began: str) -> Iterator[None]:
             f"{workdir / BEGUN} to try again"
         )
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / BEGUN, {"step": step, "deaths": deaths, "began": began})
-    is_occupied = False
+    own = {"step": step, "deaths": deaths, "began": began}
+    write_json(workdir / BEGUN, own)
     try:
         yield
     except OccupiedError:  # the process at work there may yet be killed
-        is_occupied = True
+        own = {}
         raise
     finally:
         with contextlib.suppress(OSError):
-            is_own = (results.read(workdir, BEGUN) or {}).get("began") == began
-            if is_own and not is_occupied:  # no process that took the cell over has replaced it
+            if results.read(workdir, BEGUN) == own:  # no process that took the cell over has it
                 (workdir / BEGUN).unlink()
 
 
@@ -117,19 +114,17 @@ def _train_and_score(workdir: Path, config: Config, split: str) -> dict[str, Any
     }
     scores = evaluate_run(workdir, split, overrides=scoring)
     scores.pop("overrides")  # `eval` has them
-    validated = results.read(workdir, VALIDATED) or {}
+    validated = results.read(workdir, Workdir(workdir).scores("val").name) or {}
     return {"val_miou": validated.get("miou"), **scores}
 
 
 def _environment() -> dict[str, Any]:
     devices = jax.devices()
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {
         "device": _processor() if devices[0].platform == "cpu" else devices[0].device_kind,
         "devices": len(devices),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        "versions": {"python": platform.python_version(), **versions},
     }
 
 

@@ -29,7 +29,7 @@ LOOK_EVERY = 10.0  # seconds between looks at what other processes run
 SHOWN_WITHIN = 60.0  # seconds after which a shared folder shows what another host wrote
 
 Say = Callable[[str], None]
-Kind = tuple[str, str]  # method, head
+Kind = tuple[str, str]  # method and head: what fits a machine or does not
 
 
 def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) -> int:
@@ -62,7 +62,7 @@ def run_cells(workdir: Path, cells: Sequence[Cell], recipe: Recipe, say: Say) ->
                 f"labels {cell.labels} and {by_name[cell.name].labels} would share the folder "
                 f"{cell.name}; expected one of the two"
             )
-        _check_folder(workdir, cell, recipe)
+        _check_folder(results.folder_of(workdir, cell), cell, recipe)
     # A process that loses a claim is told by SIGINT, which `&` in a script makes it ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     call = _Call(workdir, cells, recipe, say)
@@ -140,7 +140,7 @@ class _Call:
     def _is_settled(self, cell: Cell) -> bool:
         """Whether a cell is finished, or has failed and is not tried again in this call."""
         result, before = self._result(cell), self.results_before[cell]
-        if cell in self.failed or results.has_ended(result) or self.is_finished(cell):
+        if cell in self.failed or self.is_finished(cell):
             return True
         if result is None or result == before:
             return False
@@ -154,7 +154,8 @@ class _Call:
         claim = self.claims.acquire(cell.name)
         if claim is None:
             return False
-        self.say(f"{cell.name}: {place}, {_minutes(self.began)} so far")
+        minutes = (time.monotonic() - self.began) / 60
+        self.say(f"{cell.name}: {place}, {minutes:.0f} min so far")
         try:
             with claim:
                 if self.is_finished(cell):  # another process was quicker
@@ -177,13 +178,14 @@ class _Call:
     def _run(self, cell: Cell, claim: Claim) -> None:
         folder = results.folder_of(self.workdir, cell)
         try:
-            _check_folder(self.workdir, cell, self.recipe)
+            _check_folder(folder, cell, self.recipe)
         except InputError as error:  # a process with another recipe has begun the cell meanwhile
             self.say(f"{cell.name}: {error}")
             self.failed.add(cell)
             return
         attempts = (self._result(cell) or {}).get("attempts", 0) + 1
         result = run_cell(folder, cell, self.recipe) | {"attempts": attempts}
+        kind = _kind(cell)
         claim.check()  # a new owner would write the file
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -193,16 +195,15 @@ class _Call:
         self.say(f"{cell.name}: {_outcome(result)}")
         if results.has_ended(result):
             claim.outcome = FINISHED
-            del self.in_a_row[_kind(cell)]
             self.failing.clear()
+        else:
+            self.failed.add(cell)
+        if results.has_ended(result) or result["error_kind"] == FINAL:
+            del self.in_a_row[kind]
             return
-        self.failed.add(cell)
-        if result["error_kind"] == FINAL:
-            del self.in_a_row[_kind(cell)]
-            return
-        self.failing.add(_kind(cell))
-        self.in_a_row[_kind(cell)] += 1
-        if self.in_a_row[_kind(cell)] == FAILURES_IN_A_ROW:
+        self.failing.add(kind)
+        self.in_a_row[kind] += 1
+        if self.in_a_row[kind] == FAILURES_IN_A_ROW:
             self.say(
                 f"{cell.method}: {FAILURES_IN_A_ROW} cells in a row have failed; its others are "
                 "left to other processes"
@@ -210,21 +211,17 @@ class _Call:
 
 
 def _kind(cell: Cell) -> Kind:
-    """What fits a machine or does not: all cells of a method with one head."""
     return cell.method, cell.head
 
 
-def _check_folder(workdir: Path, cell: Cell, recipe: Recipe) -> None:
+def _check_folder(folder: Path, cell: Cell, recipe: Recipe) -> None:
     try:
         config, _ = resolve(parse(recipe.config(cell)))
     except ValueError:  # the run will fail with this error, and the others can go on
         return
-    folder = results.folder_of(workdir, cell)
     Workdir(folder).check(config)
-    before, now = (
-        results.read(folder) or {},
-        json.loads(json.dumps(dataclasses.asdict(config.eval))),
-    )
+    now = json.loads(json.dumps(dataclasses.asdict(config.eval)))
+    before = results.read(folder) or {}
     if results.is_finished(before) and before.get("eval", now) != now:
         raise InputError(
             f"{folder}: was scored with eval={before['eval']}, now {now}; choose another "
@@ -238,7 +235,3 @@ def _outcome(result: dict[str, Any]) -> str:
     miou = result["miou"]
     score = "no mIoU" if miou is None else f"mIoU {100 * miou:.2f} on {result['split']}"
     return f"{score}, {result['seconds'] / 60:.1f} min"
-
-
-def _minutes(began: float) -> str:
-    return f"{(time.monotonic() - began) / 60:.0f} min"

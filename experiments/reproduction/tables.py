@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import itertools
 from collections.abc import Sequence
 
 from experiments import paper_tables as paper
@@ -23,9 +24,7 @@ class Row:
       title: as it is shown.
       method: its name in `sassn_jax.methods.METHODS`.
       head: see `Cell`.
-      fractions: of labels, that the method is run with; all if empty. A method that learns from
-        labels alone is run where the paper quotes it; one that needs unlabelled images, where
-        there are some.
+      fractions: of labels, that the method is run with; all if empty.
       paper: the paper's numbers, by labels.
     """
 
@@ -41,11 +40,11 @@ class Column:
     """A column of a table: labels, and a multiple of the recipe's learning rate of D."""
 
     labels: str
-    discriminator_lr_multiple: int = 1
+    multiple: int = 1
 
     @property
     def title(self) -> str:
-        """As a table shows it."""
+        """As a table shows the labels."""
         return "Full" if self.labels == "1" else self.labels
 
 
@@ -56,16 +55,16 @@ class Table:
     Attributes:
       name: its value of `--table`.
       title: says what it shows.
-      datasets: that it can be made of, the paper's first.
       rows: the methods.
+      datasets: that it can be made of, the paper's first.
       columns: those of the paper.
       baseline: method of the row that the others are compared with; empty if there is none.
     """
 
     name: str
     title: str
-    datasets: tuple[str, ...]
     rows: tuple[Row, ...]
+    datasets: tuple[str, ...] = ("voc", *OTHERS)
     columns: tuple[Column, ...] = tuple(map(Column, paper.FRACTIONS))
     baseline: str = ""
 
@@ -79,14 +78,10 @@ class Table:
             return self
         if self.name in CLAIMS and len(labels) > 1:
             raise InputError(f"--labels={','.join(labels)}: table {self.name} takes one fraction")
-        multiples = dict.fromkeys(column.discriminator_lr_multiple for column in self.columns)
-        return dataclasses.replace(
-            self,
-            rows=tuple(dataclasses.replace(row, fractions=()) for row in self.rows),
-            columns=tuple(
-                Column(choice, rate) for choice in dict.fromkeys(labels) for rate in multiples
-            ),
-        )
+        multiples = dict.fromkeys(column.multiple for column in self.columns)
+        rows = tuple(dataclasses.replace(row, fractions=()) for row in self.rows)
+        columns = itertools.starmap(Column, itertools.product(dict.fromkeys(labels), multiples))
+        return dataclasses.replace(self, rows=rows, columns=tuple(columns))
 
     def is_papers(self, dataset: str) -> bool:
         """Returns whether the paper has numbers to compare with."""
@@ -100,8 +95,7 @@ class Table:
 
     def cell(self, dataset: str, row: Row, column: Column, seed: int) -> Cell:
         """Returns the run of a row in a column."""
-        multiple = column.discriminator_lr_multiple
-        return Cell(dataset, row.method, column.labels, seed, row.head, multiple)
+        return Cell(dataset, row.method, column.labels, seed, row.head, column.multiple)
 
     def has(self, row: Row, column: Column) -> bool:
         """Returns whether a row is run in a column."""
@@ -126,17 +120,16 @@ def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
     Raises:
       InputError: if a pattern matches nothing.
     """
-    chosen = set()
+    names = [cell.name for cell in cells]
+    chosen: set[str] = set()
     for pattern in list(filter(None, patterns)) or ["*"]:
-        as_named = pattern.replace("/", "-")
-        matching = {cell for cell in cells if fnmatch.fnmatchcase(cell.name, as_named)}
+        matching = fnmatch.filter(names, pattern.replace("/", "-"))
         if not matching:
             raise InputError(
-                f"--cells={pattern}: matches none of the {len(cells)} cells, "
-                f"such as {cells[0].name}"
+                f"--cells={pattern}: matches none of the {len(cells)} cells, such as {names[0]}"
             )
-        chosen |= matching
-    return [cell for cell in cells if cell in chosen]
+        chosen.update(matching)
+    return [cell for cell in cells if cell.name in chosen]
 
 
 def find(name: str, dataset: str) -> tuple[Table, str]:
@@ -161,7 +154,11 @@ def _printed(scores: paper.Scores, *rows: Row) -> tuple[Row, ...]:
 
 
 def _comparison(scores: paper.Scores) -> tuple[Row, ...]:
-    """Rows of Tables I and II. The paper has CutMix only in the first, Mittal in the second."""
+    """Rows of Tables I and II. The paper has CutMix only in the first, Mittal in the second.
+
+    A method that learns from labels alone is run where the paper quotes it; one that needs
+    unlabelled images, where there are some.
+    """
     return _printed(
         scores,
         Row("FCN-8s", "fcn8s", fractions=("1",)),
@@ -181,31 +178,28 @@ def _comparison(scores: paper.Scores) -> tuple[Row, ...]:
     )
 
 
-_LIST = (
+_TABLES = (
     Table(
         "1",
         "Table I: mIoU by labels",
-        ("cityscapes", *OTHERS),
         _comparison(paper.CITYSCAPES),
+        ("cityscapes", *OTHERS),
         baseline="supervised",
     ),
     Table(
         "2",
         "Table II: mIoU by labels",
-        ("voc", *OTHERS),
         _comparison(paper.VOC),
         baseline="supervised",
     ),
     Table(
         "3",
         "Table III: IoU of each class by labels",
-        ("voc", *OTHERS),
         tuple(row for row in _comparison(paper.VOC) if row.method in paper.PER_CLASS["1"]),
     ),
     Table(
         "4",
         "Table IV: mIoU by head and labels",
-        ("voc", *OTHERS),
         _printed(paper.VOC, Row("DeepLabv2", "supervised"), Row("Ours v2", "sassn"))
         + _printed(
             paper.DEEPLABV3,
@@ -217,7 +211,6 @@ _LIST = (
     Table(
         "5",
         "Table V: mIoU by components",
-        ("voc", *OTHERS),
         _printed(
             paper.ABLATION,
             Row("none", "advsemiseg"),
@@ -229,22 +222,22 @@ _LIST = (
             Row("SA2, SN", "sa2_sn"),
             Row("SA1, SA2, SN", "sassn"),
         ),
-        (Column("1/2"), Column("1")),
+        columns=(Column("1/2"), Column("1")),
         baseline="advsemiseg",
     ),
     Table(
         "stability",
         "D's learning rate, with and without spectral normalization",
-        ("scenes",),
         (Row("AdvSemiSeg", "advsemiseg"), Row("SN", "sn")),
+        ("scenes",),
         tuple(Column(DEFAULT_LABELS, multiple) for multiple in MULTIPLES),
     ),
     Table(
         "distance",
         "Accuracy on the look-alike pair by distance from the signal",
-        ("scenes",),
         (Row("AdvSemiSeg", "advsemiseg"), Row("SA", "sa")),
+        ("scenes",),
         (Column(DEFAULT_LABELS),),
     ),
 )
-TABLES = {table.name: table for table in _LIST}
+TABLES = {table.name: table for table in _TABLES}

@@ -81,15 +81,8 @@ class Backbone(nn.Module):
             zip(stage_sizes, widths, (1, 2, 1, 1), (1, 1, 2, 4), firsts, strict=True), start=1
         ):
             for i in range(size):
-                block = Bottleneck(
-                    inputs,
-                    width,
-                    stride if i == 0 else 1,
-                    first if i == 0 else dilation,
-                    i == 0,
-                    norm,
-                    stride_in_1x1=layout == "caffe",
-                )
+                own = (stride, first, True) if i == 0 else (1, dilation, False)
+                block = Bottleneck(inputs, width, *own, norm, stride_in_1x1=layout == "caffe")
                 self.add_module(f"layer{stage}_{i}", block)
                 inputs = 4 * width
 
@@ -164,21 +157,16 @@ class Generator(nn.Module):
         for module in self.backbone.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        self.attention = tuple(attention)
-        if "layer3" in attention:
-            self.attention3 = PositionAttention(4 * widths[2], qk_reduction)
-        if "layer4" in attention:
-            self.attention4 = PositionAttention(4 * widths[3], qk_reduction)
+        self.attention3, self.attention4 = (
+            PositionAttention(4 * width, qk_reduction) if name in attention else nn.Identity()
+            for name, width in (("layer3", widths[2]), ("layer4", widths[3]))
+        )
         self.head = Head(4 * widths[3], num_classes, rates)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [B, classes, H, W] at the size of the images [B, 3, H, W]."""
-        x = self.backbone.stem_to_stage3(images)
-        if "layer3" in self.attention:
-            x = self.attention3(x)
-        x = self.backbone.stage(4, x)
-        if "layer4" in self.attention:
-            x = self.attention4(x)
+        x = self.attention3(self.backbone.stem_to_stage3(images))
+        x = self.attention4(self.backbone.stage(4, x))
         return resize(self.head(x), images.shape[2:])
 
 

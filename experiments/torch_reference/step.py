@@ -53,25 +53,18 @@ def make_players(
         if parameter.requires_grad:
             group = "pretrained" if name.startswith("backbone.") else "new"
             groups["alpha" if name.endswith(".alpha") else group].append(parameter)
-    new_rate = settings.learning_rate * settings.new_layers_factor
+    rate, decay = settings.learning_rate, settings.weight_decay
+    new_rate = rate * settings.new_layers_factor
     options: list[dict[str, Any]] = [
         {"params": groups["pretrained"]},
         {"params": groups["new"], "lr": new_rate},
         {"params": groups["alpha"], "lr": new_rate, "weight_decay": 0.0},
     ]
-    generator_optimizer = torch.optim.SGD(
-        options,
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
+    generator_optimizer = torch.optim.SGD(options, rate, settings.momentum, weight_decay=decay)
     discriminator_optimizer = None
     if discriminator is not None:
-        discriminator_optimizer = torch.optim.Adam(
-            discriminator.parameters(),
-            lr=settings.discriminator_learning_rate,
-            betas=settings.discriminator_betas,
-        )
+        rate, betas = settings.discriminator_learning_rate, settings.discriminator_betas
+        discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), rate, betas)
     return Players(generator, discriminator, generator_optimizer, discriminator_optimizer)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from configs import scenes
 from experiments.benchmarks.step import torch_obstacle
+from sassn_jax.recipes import parse
 
 pytest.importorskip("torch", reason="needs PyTorch (make parity)")
 
@@ -16,11 +17,11 @@ def comparable(method="sassn"):
 
 @pytest.mark.parametrize("method", ["supervised", "sassn"])
 def test_the_papers_methods_are_compared(method):
-    assert torch_obstacle(comparable(method), has_unlabeled=method == "sassn") is None
+    assert torch_obstacle(parse(comparable(method)), has_unlabeled=method == "sassn") is None
 
 
 def test_a_batch_without_unlabeled_images_is_not():
-    assert "unlabelled" in torch_obstacle(comparable(), has_unlabeled=False)
+    assert "unlabelled" in torch_obstacle(parse(comparable()), has_unlabeled=False)
 
 
 @pytest.mark.parametrize(
@@ -40,4 +41,4 @@ def test_a_batch_without_unlabeled_images_is_not():
 def test_what_its_side_does_not_do(field, value):
     config = comparable()
     config.update_from_flattened_dict({field: value})
-    assert "its side" in torch_obstacle(config, has_unlabeled=True)
+    assert "its side" in torch_obstacle(parse(config), has_unlabeled=True)

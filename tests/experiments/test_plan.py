@@ -16,6 +16,7 @@ from experiments.described_gpu import planning, training_step
 from experiments.described_gpu.training_step import Step
 from sassn_jax import data
 from sassn_jax.errors import InputError
+from sassn_jax.recipes import override, parse
 
 ROOT = Path(__file__).parents[2]
 GPU = described_gpu.GPUS["rtx3060"]
@@ -47,7 +48,7 @@ def step(gib: float = 1.0, **changes) -> Step:
 
 def get_config(name: str = "voc", argument: str = "method=sassn,labels=1/8", **switches):
     config = importlib.import_module(f"configs.{name}").get_config(argument)
-    return planning.override(config, {k.replace("__", "."): v for k, v in switches.items()})
+    return override(parse(config), {k.replace("__", "."): v for k, v in switches.items()})
 
 
 def test_a_step_is_bound_by_the_slowest_unit():
@@ -90,7 +91,7 @@ def test_alternatives_are_what_a_config_has_not_yet(switches, devices, expected)
 def test_every_alternative_is_a_valid_config(devices, head):
     config = get_config("voc", f"backbone={head}")
     for switches in planning.alternatives(config, devices):
-        changed = planning.override(config, switches)
+        changed = override(config, switches)
         assert planning.check(changed, devices) == changed
     assert config == get_config("voc", f"backbone={head}")
 

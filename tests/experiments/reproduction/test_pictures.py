@@ -66,7 +66,7 @@ def test_methods_are_compared_by_one_seed_where_they_share_one(tmp_path, runs):
     runs(Cell("scenes", "sn", "1/2", 2))
     cells = {method: Cell("scenes", method, "1/2", 0) for method in ("sa", "sn", "sassn")}
     found = pictures._comparable(tmp_path, cells)
-    assert {method: folder.name for method, folder in found.items()} == {
+    assert {method: folder.name for method, folder in found} == {
         "sn": "scenes_sn_1-2_seed2",
         "sassn": "scenes_sassn_1-2_seed2",
     }

@@ -49,7 +49,7 @@ def test_a_failed_cell_is_recorded_and_tried_again(tmp_path, stub, said):
     assert [result.get("error_kind") for result in found] == [
         "InputError",
         "MemoryError",
-        "ValueError",
+        "InputError",
         None,
     ]
     assert found[0]["error"] == "step 3: no such file"

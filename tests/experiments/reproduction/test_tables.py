@@ -13,7 +13,7 @@ from experiments.reproduction.cells import (
 )
 from sassn_jax import data
 from sassn_jax.errors import InputError
-from sassn_jax.training import validation
+from sassn_jax.recipes import parse
 from sassn_jax.weights import store
 from tests.experiments.reproduction.conftest import TINY
 
@@ -97,18 +97,18 @@ def test_labels_take_the_place_of_a_tables_own():
     assert len(cells) == 2 * len(table.rows)
     assert cells[0].name == "camvid_fcn8s_1-32_seed0"
     stability = tables.TABLES["stability"].with_labels(["1/4"])
-    assert [column.discriminator_lr_multiple for column in stability.columns] == [1, 3, 10, 30]
+    assert [column.multiple for column in stability.columns] == [1, 3, 10, 30]
 
 
 @pytest.mark.parametrize("dataset", CONFIGS)
 def test_configs_of_cells(dataset):
     recipe = Recipe(dataset, overrides={"num_steps": 7, "eval.scales": (0.5, 1.0)})
     plain = recipe.config(Cell(dataset, "supervised", "1/4", 2))
-    validation.validate(plain)
+    parse(plain)
     assert (plain.seed, plain.labels, plain.num_steps) == (2, "1/4", 7)
     assert plain.eval.scales == (0.5, 1.0)
     other = recipe.config(Cell(dataset, "sassn", "1", 0, "deeplabv3", discriminator_lr_multiple=10))
-    validation.validate(other)
+    parse(other)
     assert (other.model.head, other.model.spectral_norm) == ("deeplabv3", True)
     assert other.optimizer.discriminator_lr == pytest.approx(1e-3)
     rates = (12, 24, 36) if dataset in FULL_SIZE else plain.model.aspp_rates

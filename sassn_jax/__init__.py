@@ -86,12 +86,14 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, inside = _PLACES[name]
-    found = importlib.import_module(module)
-    return getattr(found, inside) if inside else found
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, inside = _PLACES[name]
+        found = importlib.import_module(module)
+        return getattr(found, inside) if inside else found
 
 
 def __dir__() -> list[str]:

@@ -244,7 +244,10 @@ class Config(Checked):
     augment: AugmentConfig = AugmentConfig()
     eval: Inference = WHOLE_IMAGES
     optimizer: OptimizerConfig = OptimizerConfig()
-    settings: tuple[Settings, ...] = ()
+    settings: Annotated[
+        tuple[Settings, ...],
+        Rule(lambda x: all(isinstance(group, Settings) for group in x), "groups of settings"),
+    ] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

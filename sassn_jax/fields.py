@@ -7,6 +7,7 @@ and what is allowed are one line.
 import dataclasses
 import difflib
 import math
+import os
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -64,7 +65,7 @@ SizeOrNothing = Annotated[
 class Checked:
     """The base of a frozen dataclass that checks its fields by their types and the rules in them.
 
-    A list becomes a tuple, and a number of NumPy one of Python.
+    A list becomes a tuple, a path text, and a number of NumPy one of Python.
 
     Raises:
       InputError: naming the first field that is wrong.
@@ -75,11 +76,7 @@ class Checked:
     def __post_init__(self) -> None:
         """Checks every field."""
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if isinstance(value, np.generic):
-                value = value.item()
-            elif isinstance(value, list):
-                value = tuple(value)
+            value = _plain(getattr(self, field.name))
             object.__setattr__(self, field.name, value)
             kind, rules = _parts(field.type)
             for rule in rules:
@@ -88,6 +85,15 @@ class Checked:
             if not (is_number if kind is float else isinstance(value, kind)):
                 expected = KINDS.get(kind, "its fields, each with a value")
                 raise InputError(f"{field.name}={value!r}: expected {expected}")
+
+
+def _plain(value: Any) -> Any:
+    """Returns a list as a tuple, a path as text, and a number of NumPy as one of Python."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_plain, value))
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _parts(hint: Any) -> tuple[type, tuple[Rule, ...]]:
@@ -106,18 +112,18 @@ def check_rule(name: str, value: Any, rule: Rule) -> None:
     """
     try:
         is_valid = rule.is_valid(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, KeyError):
         is_valid = False
     if not is_valid:
         raise InputError(f"{name}={value!r}: expected {rule.expected}")
 
 
-def make(kind: type[T], values: Mapping[str, Any], path: str = "") -> T:
+def make(kind: type[T], values: Any, path: str = "") -> T:
     """Makes a dataclass, and those inside it, from a mapping such as JSON or a `ConfigDict` holds.
 
     Args:
       kind: the dataclass. A field that has a dataclass as its type is made from a mapping, too.
-      values: by the fields' names; what is absent has its default. A list becomes a tuple.
+      values: a mapping by the fields' names; an absent field has its default.
       path: what stands before the fields' names in messages, such as `model.`.
 
     Raises:

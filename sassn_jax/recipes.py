@@ -85,13 +85,12 @@ def default_config(method: str = "sassn", **fields: Any) -> ConfigDict:
     Raises:
       InputError: if there is no such method or field.
     """
-    check_rule("method", method, one_of(METHODS))
-    settings = tuple(kind() for kind in settings_types().values())
-    config = ConfigDict(Config(method=method, settings=settings).to_dict())
-    config.update_from_flattened_dict(METHOD_FIELDS.get(method, {}))
+    config = ConfigDict(_defaults(method))
     for name, value in fields.items():
         if name not in config:
             raise unknown(name, list(config))
+        if isinstance(config[name], ConfigDict):
+            raise InputError(f"{name}: is a group; set its fields in the config that is returned")
         try:
             config[name] = value
         except (TypeError, ValueError):
@@ -103,24 +102,20 @@ def parse(config: ConfigDict | Mapping[str, Any] | Config) -> Config:
     """Returns the typed configuration.
 
     Args:
-      config: a `ConfigDict`, or a mapping such as JSON holds; absent fields have their defaults. A
-        `Config` comes back equal, checked against the methods.
+      config: a `ConfigDict`, or a mapping such as JSON holds; absent fields are as in
+        `default_config` for its method. A `Config` comes back equal, with all groups of settings.
 
     Raises:
       InputError: naming the first field that is wrong, with what it may be; or a field that does
         not exist, with the most similar one that does.
     """
-    fields = config.to_dict() if isinstance(config, ConfigDict | Config) else dict(config)
+    given = config.to_dict() if isinstance(config, ConfigDict | Config) else config
+    if not isinstance(given, Mapping):
+        raise InputError(f"config={config!r}: expected a ConfigDict or a mapping of fields")
+    fields = _overlay(_defaults(given.get("method", Config.method)), given)
     kinds = settings_types()
-    known = [field.name for field in dataclasses.fields(Config) if field.name != "settings"]
-    for name in fields:
-        if name not in (*known, *kinds):
-            raise unknown(name, [*known, *kinds])
-    groups = tuple(make(kind, fields.get(name, {}), f"{name}.") for name, kind in kinds.items())
-    typed = make(Config, {name: fields[name] for name in known if name in fields})
-    typed = dataclasses.replace(typed, settings=groups)
-    check_rule("method", typed.method, one_of(METHODS))
-    return typed
+    groups = tuple(make(kind, fields.pop(name), f"{name}.") for name, kind in kinds.items())
+    return dataclasses.replace(make(Config, fields), settings=groups)
 
 
 def override(config: Config, values: Mapping[str, Any]) -> Config:
@@ -129,25 +124,46 @@ def override(config: Config, values: Mapping[str, Any]) -> Config:
     Raises:
       InputError: if there is no such field, or it takes no such value.
     """
-    fields = config.to_dict()
+    nested: dict[str, Any] = {}
     for name, value in values.items():
         *path, last = name.split(".")
-        group: Any = fields
+        group = nested
         for part in path:
-            group = group.get(part) if isinstance(group, dict) else None
-        if not isinstance(group, dict) or last not in group:
-            raise unknown(name, list(flatten(fields)))
+            group = group.setdefault(part, {})
         group[last] = value
-    return parse(fields)
+    return parse(_overlay(parse(config).to_dict(), nested))
 
 
-def flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Returns the fields of all groups by dotted name, as `Config.to_dict` gives them."""
-    flat: dict[str, Any] = {}
-    for name, value in fields.items():
+def _defaults(method: str) -> dict[str, Any]:
+    """Returns all fields with the defaults of a method.
+
+    Raises:
+      InputError: if there is no such method.
+    """
+    check_rule("method", method, one_of(METHODS))
+    settings = tuple(kind() for kind in settings_types().values())
+    config = ConfigDict(Config(method=method, settings=settings).to_dict())
+    config.update_from_flattened_dict(METHOD_FIELDS.get(method, {}))
+    return config.to_dict()
+
+
+def _overlay(base: Mapping[str, Any], values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Returns nested fields in which some have other values.
+
+    Raises:
+      InputError: if a field does not exist, or a group of fields is given no fields.
+    """
+    result = dict(base)
+    for name, value in values.items():
+        if name not in base:
+            raise unknown(path + name, [path + known for known in base])
+        if isinstance(base[name], Mapping) != isinstance(value, Mapping):
+            is_group = isinstance(base[name], Mapping)
+            expected = "its fields, each with a value" if is_group else "a value"
+            raise InputError(f"{path}{name}={value!r}: expected {expected}")
         is_group = isinstance(value, Mapping)
-        flat |= flatten(value, f"{prefix}{name}.") if is_group else {prefix + name: value}
-    return flat
+        result[name] = _overlay(base[name], value, f"{path}{name}.") if is_group else value
+    return result
 
 
 def resolve(config: Config) -> tuple[Config, tuple[str, ...]]:
@@ -165,8 +181,11 @@ def resolve(config: Config) -> tuple[Config, tuple[str, ...]]:
     if not config.model.weights:
         return config, ()
     about = about_weights(config)
-    model = dataclasses.replace(config.model, layout=about["model"]["layout"])
-    image = make(Normalize, about["image"], "image.")
+    try:
+        model = dataclasses.replace(config.model, layout=about["model"]["layout"])
+        image = make(Normalize, about["image"], "image.")
+    except InputError as error:
+        raise InputError(f"model.weights={config.model.weights!r}: it says that {error}") from None
     before, after = dataclasses.asdict(config.image), dataclasses.asdict(image)
     changed = [f"image.{name}={after[name]!r}" for name in after if after[name] != before[name]]
     if model != config.model:

@@ -285,7 +285,7 @@ def test_features_of_a_vgg_are_not_perturbed(method):
     config = get_config("scenes", f"method={method}")
     config.model.update({"backbone": "vgg16", "head": "fcn8s", "attention": ()})
     with pytest.raises(InputError, match=f"'vgg16': expected a ResNet with method='{method}'"):
-        parse(config)
+        methods.create(parse(config), CLASSES)
 
 
 @pytest.mark.parametrize("channel_order", ["rgb", "bgr"])

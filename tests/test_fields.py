@@ -68,7 +68,7 @@ def test_made_from_json():
     [
         ({"name": "c"}, "name='c': expected one of a, b"),
         ({"inner": {"share": 2}}, "inner.share=2: expected a number from 0 to 1"),
-        ({"inner": 3}, "inner=3: expected fields, each with a value"),
+        ({"inner": 3}, "inner=3: expected its fields, each with a value"),
         ({"conut": 3}, "conut: the config has no such field; did you mean count?"),
         ({"inner": {"sharing": 3}}, "inner.sharing: the config has no such field; did you mean"),
         ({"zzz": 3}, "zzz: the config has no such field; expected one of name, count, inner"),

@@ -34,4 +34,5 @@ def main() -> None:
 
 def _usage() -> str:
     lines = [f"  {verb:15} {what}" for verb, what in VERBS.items()]
-    return "\n".join(["sassn VERB --FLAG=VALUE ...; sassn VERB --help lists the flags", "", *lines])
+    usage = "sassn VERB --FLAG=VALUE ...; sassn VERB --help lists the flags, sassn --version"
+    return "\n".join([usage, "", *lines])

@@ -93,14 +93,16 @@ def _as_flag(message: str) -> str:
     found = re.match(r"([\w.]+)=", message)
     if not found:
         return message
+    value = message[found.end() :]  # of the flag, unless a file has such a name
     if found[1] in flags.FLAGS:
-        return f"--{message}"
+        given = flags.FLAGS[found[1]].value
+        return f"--{message}" if value.startswith((repr(given), str(given))) else message
     part: Any = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
     for name in found[1].split("."):
         if not isinstance(part, ConfigDict) or name not in part:
             return message
         part = part[name]
-    return f"--config.{message}"
+    return f"--config.{message}" if value.startswith((repr(part), str(part))) else message
 
 
 def _replace_what_cannot_be_encoded() -> None:

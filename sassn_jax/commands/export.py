@@ -13,7 +13,9 @@ def run() -> None:
     workdir = command.define_path("workdir", None, "Folder of the run.", required=True)
     output = command.define_path("output", None, "File to write, .safetensors.", required=True)
     checkpoint = command.define_checkpoint()
-    command.run(lambda: _export(workdir.value, output.value, checkpoint.value))
+    command.run(
+        lambda: _export(command.required(workdir), command.required(output), checkpoint.value)
+    )
 
 
 def _export(workdir: str, output: str, checkpoint: str) -> None:

@@ -54,5 +54,14 @@ def create(config: Config, num_classes: int, ignore_label: int = 255) -> Method:
 
 
 def settings_types() -> dict[str, type[Settings]]:
-    """Returns the types of all methods' groups of fields, by the groups' names."""
-    return {kind.GROUP: kind for method in METHODS.values() for kind in method.SETTINGS}
+    """Returns the types of all methods' groups of fields, by the groups' names.
+
+    Raises:
+      ValueError: if two types have the same name, or one that a field of `Config` has.
+    """
+    types: dict[str, type[Settings]] = {}
+    for name, method in METHODS.items():
+        for kind in method.SETTINGS:
+            if types.setdefault(kind.GROUP, kind) is not kind or hasattr(Config, kind.GROUP):
+                raise ValueError(f"{name}: its group {kind.GROUP!r} exists already; rename it")
+    return types

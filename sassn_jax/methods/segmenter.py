@@ -99,11 +99,13 @@ class Segmenter:
         Raises:
           InputError: if the file cannot be read, or is of another network.
         """
-        if self.pretrained is None:
-            return ()
+        return () if self.pretrained is None else self.pretrained.parts(self.shapes(image_size))
+
+    def shapes(self, image_size: tuple[int, ...]) -> Any:
+        """Returns the shapes of G's variables; the network is traced, and nothing is computed."""
         images = jax.ShapeDtypeStruct((1, *image_size, 3), "float32")
         init = functools.partial(self.network.init, train=False)
-        return self.pretrained.parts(jax.eval_shape(init, jax.random.key(0), images))
+        return jax.eval_shape(init, jax.random.key(0), images)
 
     def take_step(
         self, objective: Objective, state: TrainState, batch: Batch

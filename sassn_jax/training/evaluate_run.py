@@ -30,6 +30,9 @@ from sassn_jax.training.setup import abstract_state
 from sassn_jax.training.workdir import Workdir
 from sassn_jax.weights import store
 
+# Fields of a loaded run: the device may be another one.
+ELSEWHERE = {"model.attention_implementation": ""}
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -128,7 +131,7 @@ def load_run(
     folder = Workdir(workdir)
     trained = folder.read_config()
     info = folder.read_classes(trained.dataset)
-    config = override(trained, {**overrides, "model.weights": ""})  # the checkpoint has them
+    config = override(trained, {**ELSEWHERE, **overrides, "model.weights": ""})
     method = methods.create(config, info.num_classes, info.ignore_label)
     with Checkpoints(folder, read_only=True) as checkpoints:
         steps = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
@@ -144,7 +147,7 @@ def load_run(
 
 def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     variables, fields, info, step = read_export(path)
-    config = override(parse(fields), overrides)
+    config = override(parse(fields), {**ELSEWHERE, **overrides, "model.weights": ""})
     method = methods.create(config, info.num_classes, info.ignore_label)
     wanted = method.inference_variables(abstract_state(method, config))
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
@@ -188,11 +191,23 @@ def evaluate_run(
     on_images: Callable[[int, int], None] = lambda done, total: None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Scores a run as `score_run` does, and writes the result as `write_scores` does.
+    """Scores a run on a split, and writes the result into its folder as `eval_SPLIT.json`.
+
+    Args:
+      workdir: of the run, or an exported file, beside which the scores are written.
+      split: a name of its dataset's splits.
+      checkpoint: `latest`, or `best` by mIoU on the validation split.
+      on_images: called with the number of images done and the number of all images.
+      overrides: other values of fields of its config, by dotted name, such as `eval.mirror`.
+
+    Returns:
+      `split`, `step`, `miou`, `pixel_accuracy`, `iou` by class name, and `overrides` if there are
+      any besides `data_dir`.
 
     Raises:
-      InputError: as `score_run`.
-      OSError: as `write_scores`.
+      InputError: if there is no such run, checkpoint or split, a value is wrong, or the dataset has
+        other classes than the run's network.
+      OSError: naming the file of the scores, where it cannot be written.
     """
     result = score_run(workdir, split, checkpoint, on_images, overrides)
     write_scores(workdir, result)
@@ -206,23 +221,7 @@ def score_run(
     on_images: Callable[[int, int], None] = lambda done, total: None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Scores a run on a split; writes nothing.
-
-    Args:
-      workdir: of the run, or an exported file.
-      split: a name of its dataset's splits.
-      checkpoint: `latest`, or `best` by mIoU on the validation split.
-      on_images: called with the number of images done and the number of all images.
-      overrides: other values of fields of its config, by dotted name, such as `eval.mirror`.
-
-    Returns:
-      `split`, `step`, `miou`, `pixel_accuracy`, `iou` by class name, and `overrides` if there are
-      any besides `data_dir`.
-
-    Raises:
-      InputError: if there is no such run, checkpoint or split, a value is wrong, or the dataset has
-        other classes than the run's network.
-    """
+    """Does what `evaluate_run` does, but writes nothing."""
     run = load_run(workdir, checkpoint, overrides)
     splits = {name: source for name, source in run.dataset.splits.items() if name != data.UNLABELED}
     if split not in splits:

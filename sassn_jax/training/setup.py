@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from sassn_jax import data, methods
 from sassn_jax.config import Config
 from sassn_jax.data import TrainTransform
+from sassn_jax.errors import UnfitError
 from sassn_jax.methods import Method, TrainState
 from sassn_jax.recipes import resolve
 from sassn_jax.training import parallel
@@ -52,6 +53,14 @@ def set_up(config: Config) -> Setup:
     mesh = parallel.make_mesh(config.batch_size, config.accumulation)
     dataset = data.load(config.dataset, config.data_dir)
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
+    if config.model.attention_implementation:
+        try:
+            method.generator.shapes(config.crop_size)
+        except NotImplementedError as error:
+            value = config.model.attention_implementation
+            raise UnfitError(
+                f"model.attention_implementation={value!r}: cannot be used here ({error})"
+            ) from None
     train = dataset.splits["train"]
     split = data.choose_labeled(train.ids, config.labels, config.seed)
     split = split._replace(fingerprint=dataset.fingerprint)

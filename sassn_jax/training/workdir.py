@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from flax import traverse_util
+
 from sassn_jax import data
 from sassn_jax.config import Config
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded, occupied, write_json
-from sassn_jax.recipes import flatten, parse
+from sassn_jax.recipes import parse
 
 SHOWN = 4  # differences that an error lists
 # Fields that say how a run is carried out and do not change its result.
@@ -139,7 +141,10 @@ class Workdir:
           InputError: if there is none, or it cannot be read.
         """
         try:
-            return parse(json.loads(self.config.read_text(encoding="utf-8")))
+            fields = json.loads(self.config.read_text(encoding="utf-8"))
+            if not isinstance(fields, dict):
+                raise InputError("expected the fields of a config")
+            return parse(fields)
         except FileNotFoundError:
             raise InputError(
                 f"{self.path}: no config.json; expected the workdir of a run"
@@ -168,5 +173,9 @@ class Workdir:
 
 def _binding(config: Config) -> dict[str, Any]:
     """The fields that a run fixes. A file of weights may stand in another folder elsewhere."""
-    fields = {k: v for k, v in flatten(config.to_dict()).items() if k not in UNBINDING}
+    fields = {
+        k: v
+        for k, v in traverse_util.flatten_dict(config.to_dict(), sep=".").items()
+        if k not in UNBINDING
+    }
     return {**fields, "model.weights": Path(config.model.weights).name}

@@ -69,3 +69,10 @@ def test_the_file_of_weights_may_stand_in_another_folder(tmp_path):
     config.model.weights = "there/b.safetensors"
     with pytest.raises(InputError, match=r"model.weights was 'a.safetensors', is 'b.safetensors'"):
         workdir.check(parse(config))
+
+
+@pytest.mark.parametrize("content", ["[]", "null", '"a"', "{", '{"loss": null}', '{"losses": {}}'])
+def test_a_damaged_config_is_named(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=r"config\.json: "):
+        Workdir(tmp_path).read_config()

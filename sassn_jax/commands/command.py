@@ -233,7 +233,7 @@ def _first_cause(error: Exception, fields: str = "sassn_jax/config.py") -> str:
         return f"--config has no field {group}{field}; see {fields}{hint}"
     text = str(error).strip()
     if "Traceback" in text:  # of a config file; the last line has the error
-        return "--config: " + re.sub(r"^\w+Error: ", "", text.splitlines()[-1])
+        return "--config: " + re.sub(r"^[\w.]+Error: ", "", text.splitlines()[-1])
     missing = re.findall(r"Flag (--\w+) must have a value other than None", text)
     if missing:
         return f"{', '.join(missing)}: not given; see --help"

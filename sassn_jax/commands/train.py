@@ -1,10 +1,11 @@
-"""Trains a network, or goes on: sassn train --config=configs/NAME.py --workdir=DIR.
+"""Trains a network, or goes on: sassn train --config=FILE.py --workdir=DIR.
 
-In a checkout, `python -m experiments.train` is the same command. After the file's name stand
-method=NAME, such as supervised or sassn (README.md lists all), and labels=FRACTION or a file of
-ids, as in --config=configs/scenes.py:method=sassn,labels=1/8. Every field of the config is a flag
-too, as in --config.optimizer.lr=1e-3 or --config.crop_size='(96, 96)'. The same command goes on
-with a run that was stopped.
+In a checkout, `python -m experiments.train` is the same command. FILE.py has a function get_config
+that returns a config, such as one of sassn_jax.default_config. Text after a colon is its argument:
+those in the checkout's configs/ take method=NAME, such as supervised or sassn (README.md lists
+all), and labels=FRACTION or a file of ids: --config=configs/scenes.py:method=sassn,labels=1/8.
+Every field of the config is a flag too, as in --config.optimizer.lr=1e-3 or
+--config.crop_size='(96, 96)'. The same command goes on with a run that was stopped.
 """
 
 import shlex

@@ -48,7 +48,7 @@ test: export OMP_NUM_THREADS = 1
 test: export XLA_FLAGS = --xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=1 \
   --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
 test: setup
-	$(RUN) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder --cov=sassn_jax --cov-report=term-missing:skip-covered --cov-fail-under=90
+	$(RUN) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder --cov=sassn_jax --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 test-slow: setup
 	$(RUN) -m pytest -m slow

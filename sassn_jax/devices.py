@@ -14,7 +14,7 @@ def check_platform() -> None:
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # AssertionError where `cuda` finds no GPU
-        platforms = jax.config.read("jax_platforms")
+        platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
         if not platforms:
             raise
         text = " ".join(str(error).split()) or "it finds no such device"

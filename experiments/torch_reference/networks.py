@@ -173,10 +173,16 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Five 4x4 convolutions of stride 2: is a pixel ground truth?"""
 
-    def __init__(self, num_classes: int, *, spectral_norm: bool = True) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        spectral_norm: bool = True,
+    ) -> None:
         super().__init__()
-        channels = (num_classes, 64, 128, 256, 512, 1)
-        for i in range(5):
+        channels = (num_classes, *widths, 1)
+        for i in range(len(channels) - 1):
             conv = nn.Conv2d(channels[i], channels[i + 1], 4, 2, padding=1)
             if spectral_norm:
                 conv = torch.nn.utils.spectral_norm(conv)

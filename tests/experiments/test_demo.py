@@ -9,7 +9,7 @@ from PIL import Image
 
 from configs import demo as demo_config
 from experiments import demo
-from tests.training.conftest import tiny_config
+from tests.training.conftest import make_networks_tiny, tiny_config
 
 
 @pytest.mark.usefixtures("fast_compile")
@@ -21,6 +21,7 @@ def test_the_table_and_the_picture(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(demo_config, "get_config", config)
     monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", {"train": 32, "val": 2, "test": 16})
+    make_networks_tiny(monkeypatch)
     monkeypatch.setattr(demo, "METHODS", ("supervised", "advsemiseg"))
     flags.FLAGS.mark_as_parsed()
     monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(tmp_path))

@@ -283,6 +283,7 @@ def test_the_attention_kernels_give_the_step_of_the_reference(state, method):
         assert_trees_close(after.collections, expected_after.collections, 1e-5)
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_deeplabv3_with_an_auxiliary_head_learns_by_both(monkeypatch):
     """The second head's loss counts half; dropout follows the step, and both halves of a batch."""
     monkeypatch.setattr("sassn_jax.models.heads.ASPP_FEATURES", 8)
@@ -329,6 +330,7 @@ def test_deeplabv3_with_an_auxiliary_head_learns_by_both(monkeypatch):
     assert np.abs(later - logits).max() > 1e-3
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_a_batch_in_pieces_is_the_batch(state, method):
     """Both players' gradients and all metrics; a piece holds images of both halves."""
     batch = jax.tree.map(lambda *x: jnp.concatenate(x), make_batch(), make_batch(seed=1))

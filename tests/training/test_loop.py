@@ -201,7 +201,7 @@ def test_a_profile_of_some_steps(workdir, capsys):
     assert list(folder.glob("*.xplane.pb"))
     trace = json.loads(gzip.decompress((folder / "perfetto_trace.json.gz").read_bytes()))
     steps = [x for x in trace["traceEvents"] if x.get("name") == "PjitFunction(step)"]
-    assert len(steps) == 1
+    assert 1 <= len(steps) <= 2  # one step, of which Python's call and C++'s have the same name
 
 
 def test_a_finished_run_is_left_alone(supervised_run):

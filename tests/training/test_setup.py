@@ -7,6 +7,7 @@ import pytest
 
 from sassn_jax import data
 from sassn_jax.errors import InputError
+from sassn_jax.recipes import parse
 from sassn_jax.training.setup import set_up
 from tests.data.sources import noise
 from tests.training.conftest import tiny_config
@@ -26,7 +27,7 @@ def test_all_images_may_go_without_their_labels(monkeypatch, unlabeled, shown):
     monkeypatch.setattr(data, "subset", subset)
     config = tiny_config("cutmix")
     config.unlabeled = unlabeled
-    setup = set_up(config)
+    setup = set_up(parse(config))
     assert sizes == [4, shown]
     assert (len(setup.split.labeled), len(setup.split.unlabeled)) == (4, 28)
 
@@ -34,9 +35,9 @@ def test_all_images_may_go_without_their_labels(monkeypatch, unlabeled, shown):
 def test_with_all_labels_too():
     config = tiny_config("cutmix")
     config.labels = "1"
-    assert set(set_up(config).batches[0]) == {"labeled"}
+    assert set(set_up(parse(config)).batches[0]) == {"labeled"}
     config.unlabeled = "all"
-    assert set(set_up(config).batches[0]) == {"labeled", "unlabeled"}
+    assert set(set_up(parse(config)).batches[0]) == {"labeled", "unlabeled"}
 
 
 @pytest.mark.parametrize(("unlabeled", "shown"), [("rest", 28 + 5), ("all", 32 + 5)])
@@ -53,7 +54,7 @@ def test_images_without_masks_are_never_labelled(monkeypatch, unlabeled, shown):
     monkeypatch.setattr(data, "train_batches", train_batches)
     config = tiny_config("cutmix")
     config.unlabeled = unlabeled
-    split = set_up(config).split
+    split = set_up(parse(config)).split
     assert len(split.labeled) == 4
     assert set(splits[data.UNLABELED].ids) < set(split.unlabeled)
     assert [len(source) for source in read] == [4, shown]
@@ -79,10 +80,10 @@ def test_a_label_that_the_dataset_has_no_class_for_is_named(monkeypatch):
 
     splits = {**whole.splits, "train": Masks()}
     monkeypatch.setattr(data, "load", lambda *_: data.Dataset(info, splits))
-    assert (set_up(tiny_config()).batches[0]["labeled"]["label"] == 200).all()
+    assert (set_up(parse(tiny_config())).batches[0]["labeled"]["label"] == 200).all()
     monkeypatch.setattr(Masks, "label", 255)
     with pytest.raises(InputError, match=r"image '.*': class id 255; expected 0 to 7 or 200"):
-        next(set_up(tiny_config()).batches)
+        next(set_up(parse(tiny_config())).batches)
 
 
 def test_batches_say_what_is_filled_where_the_method_takes_it():
@@ -96,7 +97,7 @@ def test_batches_say_what_is_filled_where_the_method_takes_it():
         config = tiny_config(method)
         config.loss.exclude_filled = exclude_filled
         config.crop_size, config.augment.scale = (64, 112), (1.0, 1.0)
-        batch = set_up(config).batches[config.loss.semi_start]
+        batch = set_up(parse(config)).batches[config.loss.semi_start]
         assert all(half.keys() == fields for half in batch.values())
     valid = batch["unlabeled"]["valid"]  # scenes are 96 pixels wide
     assert valid[..., :96].all()

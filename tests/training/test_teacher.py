@@ -11,6 +11,7 @@ from tests.training.conftest import FEW_IMAGES, tiny_config
 from .test_loop import assert_equal_bits, rows_of, train_until
 
 
+@pytest.mark.usefixtures("tiny_networks")
 def test_a_run_with_a_teacher_is_resumed_scored_and_exported(workdir, monkeypatch):
     """The whole way of the teacher, which is what predicts; on both devices."""
     monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)

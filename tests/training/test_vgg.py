@@ -90,7 +90,7 @@ def test_a_run_from_such_a_file_to_a_file_of_its_own(imported, trunk, tmp_path, 
          "model.head='fcn8s': expected one of deeplabv2, deeplabv3 on backbone='resnet101'"),
         ("dilation", "model.head", "deeplabv3",
          "model.head='deeplabv3': expected one of fcn8s, dilation8, dilation10 on "
-         "model.backbone='vgg_tiny'"),
+         "backbone='vgg_tiny'"),
         ("sassn", "model.backbone", "vgg16", "model.head='deeplabv2': expected one of fcn8s"),
         ("fcn8s", "model.attention", ("layer3",),
          r"model.attention=\('layer3',\): expected \(\) on backbone='vgg_tiny'"),

@@ -127,7 +127,8 @@ def test_defaults_to_the_papers_method_with_an_eighth_of_the_labels(name):
             ("scenes", method)
             for method in ("supervised", "advsemiseg", "fcn8s", "dilation", "mittal", "cutmix")
         ),
-        *((name, "sassn") for name in ("camvid", "scenes", "voc")),  # the others are like one of these
+        # The networks of the other configs are those of one of these.
+        *((name, "sassn") for name in ("camvid", "scenes", "voc")),
         ("scenes", "unimatch_sassn"),
     ],
 )

@@ -21,7 +21,6 @@ def main() -> None:
     verb, *arguments = sys.argv[1:] or ["help"]
     if verb in VERBS:
         sys.argv = [f"sassn {verb}", *arguments]
-        sys.path.append("")  # as `python -m` does: configs/voc.py imports configs.common
         importlib.import_module(f"{__name__}.{verb}").run()
     elif verb == "--version":
         print(importlib.metadata.version("sassn_jax"))

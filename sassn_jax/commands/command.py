@@ -202,6 +202,8 @@ def _with_config_file(argument: str) -> str:
     path = expanded(name)
     if path.suffix != ".py" or not path.is_file():
         _stop(f"{argument}: expected a file such as {_config_files()}, then :key=value,...", 2)
+    # A config may import files beside it, and configs/voc.py does so as configs.common.
+    sys.path += map(str, path.resolve().parents[:2])
     return f"{flag}={path}{colon}{rest}"
 
 

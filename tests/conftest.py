@@ -1,6 +1,7 @@
 """What all tests run under: two CPU devices, and shapes and types checked at every call."""
 
 import os
+import signal
 from pathlib import Path
 
 # In the environment, before jax is imported, so that commands run by a test find the same cache.
@@ -47,6 +48,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(UNMEASURED):
             item.add_marker(pytest.mark.no_cover)
+
+
+def pytest_configure() -> None:
+    """Hears Ctrl-C, which some tests press: a shell's `&` starts programs that ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

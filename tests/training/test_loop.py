@@ -204,6 +204,19 @@ def test_a_profile_of_some_steps(workdir, capsys):
     assert 1 <= len(steps) <= 2  # one step, of which Python's call and C++'s have the same name
 
 
+def test_a_profile_ends_where_a_run_is_stopped(workdir, monkeypatch):
+    """A profiler that still ran would fail the next profile of the process."""
+    config = tiny_config("supervised")
+    config.num_steps, config.log_every, config.checkpoint_every = 3, 1, 1
+    config.profile = (1, 2)
+    train_until(2, config, workdir, monkeypatch)
+    train_and_evaluate(config, workdir)  # from step 1, with the same steps traced
+    shutil.rmtree(workdir / "checkpoints" / "3")
+    config.profile = (0, 3)
+    assert int(train_and_evaluate(config, workdir).step) == 3  # in the middle of them: no trace
+    assert list((workdir / "plugins" / "profile").iterdir())
+
+
 def test_a_finished_run_is_left_alone(supervised_run):
     config, first, workdir = supervised_run
     rows = rows_of(workdir)

@@ -2,12 +2,14 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from sassn_jax import data
 from sassn_jax.errors import InputError
 from sassn_jax.recipes import parse
+from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.training.setup import set_up
 from tests.data.sources import noise
 from tests.training.conftest import tiny_config
@@ -102,3 +104,14 @@ def test_batches_say_what_is_filled_where_the_method_takes_it():
     valid = batch["unlabeled"]["valid"]  # scenes are 96 pixels wide
     assert valid[..., :96].all()
     assert not np.any(valid[..., 96:])
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the kernels may run here")
+def test_attention_that_cannot_run_here_is_refused_before_anything_is_written(workdir):
+    config = tiny_config("sa")
+    config.model.attention_implementation = "triton"
+    with pytest.raises(
+        InputError, match=r"model\.attention_implementation='triton': cannot be used"
+    ):
+        train_and_evaluate(config, workdir)
+    assert not workdir.exists()

@@ -32,10 +32,10 @@ from experiments.described_gpu import attention, verdicts
 from experiments.described_gpu.attention import Case, KernelReport, Outcome
 from experiments.described_gpu.verdicts import MIB
 from sassn_jax.commands import command
+from sassn_jax.devices import check_platform
 from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.terminal import make_console
-from sassn_jax.training import parallel
 from sassn_jax.training.progress import make_reporter
 
 TABLE_WIDTH = 130
@@ -172,7 +172,7 @@ def compare_on_gpu(shapes: Sequence[str]) -> dict[str, dict[str, float]]:
     Raises:
       InputError: JAX cannot use the GPU.
     """
-    parallel.check_platform()
+    check_platform()
     if jax.default_backend() != "gpu":
         raise InputError("JAX cannot use the GPU of this machine: see what nvidia-smi reports")
     return {

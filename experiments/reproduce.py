@@ -62,8 +62,8 @@ def main() -> None:
     from experiments.reproduction.cells import Recipe, parse_overrides, parse_weights
     from experiments.reproduction.results import FOLDER
     from experiments.reproduction.scheduling import run_cells
+    from sassn_jax.devices import check_platform
     from sassn_jax.errors import InputError
-    from sassn_jax.training import parallel
 
     workdir = Path(command.required(_WORKDIR))
     if workdir.exists() and not workdir.is_dir():
@@ -78,7 +78,7 @@ def main() -> None:
     )
     if not _REPORT.value:
         recipe.check(_LABELS.value, cells)
-    parallel.check_platform()  # once: otherwise each cell would fail
+    check_platform()  # once: otherwise each cell would fail
     report.check(workdir, table, dataset, None if _REPORT.value else recipe, cells)
     say = make_console(soft_wrap=True).print
     failed = 0

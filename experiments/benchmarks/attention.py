@@ -17,8 +17,8 @@ from experiments.attention_shapes import SHAPES, AttentionShape
 from experiments.benchmarks import time_in_turn
 from experiments.described_gpu.attention import forward_and_backward
 from pallas_kernels.position_attention import position_attention
+from sassn_jax.devices import check_platform
 from sassn_jax.errors import InputError
-from sassn_jax.training import parallel
 
 DTYPES = ("float32", "bfloat16", "float16")
 SDPA = "PyTorch SDPA"
@@ -50,7 +50,7 @@ def benchmark_attention(
     Raises:
       InputError: unknown name or wrong size in `shapes`; JAX has no device.
     """
-    parallel.check_platform()
+    check_platform()
     named = {name: _shape(name) for name in (SHAPES if shapes is None else shapes)}
     cases = []
     for name, shape in named.items():

@@ -14,6 +14,7 @@ from experiments.described_gpu import compiler, hlo, matmuls
 from experiments.described_gpu.gpus import Gpu
 from sassn_jax import data, methods
 from sassn_jax.config import Config
+from sassn_jax.devices import check_platform
 from sassn_jax.training import parallel
 
 
@@ -70,7 +71,7 @@ def compile_step(config: Config, gpu: Gpu, devices: int, *, unlabeled: bool) -> 
     """
     method = methods.create(config, len(data.class_names(config.dataset, config.data_dir)))
     mesh = compiler.make_mesh(gpu, devices)
-    parallel.check_platform()
+    check_platform()
     state = jax.eval_shape(method.init, jax.random.key(0), _batch(config, mesh, unlabeled=False))
     with tempfile.TemporaryDirectory() as folder:
         dump = Path(folder)

@@ -17,6 +17,7 @@ from sassn_jax.config import Config
 from sassn_jax.conversion.exporting import read_export, write_export
 from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.data.transforms import pad
+from sassn_jax.devices import check_platform
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.files import expanded, write_json
@@ -24,7 +25,6 @@ from sassn_jax.inference import Predict, Sizes, most_likely, predict_images
 from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.programs import jit_by_shape
 from sassn_jax.recipes import override, parse
-from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.setup import abstract_state
 from sassn_jax.training.workdir import Workdir
@@ -122,7 +122,7 @@ def load_run(
       InputError: if the workdir holds no run, or one without such a checkpoint; if the file is not
         an exported one; if a value is wrong.
     """
-    parallel.check_platform()
+    check_platform()
     workdir = expanded(workdir)
     if workdir.is_file():
         if checkpoint != "latest":

@@ -173,9 +173,6 @@ class Workdir:
 
 def _binding(config: Config) -> dict[str, Any]:
     """The fields that a run fixes. A file of weights may stand in another folder elsewhere."""
-    fields = {
-        k: v
-        for k, v in traverse_util.flatten_dict(config.to_dict(), sep=".").items()
-        if k not in UNBINDING
-    }
-    return {**fields, "model.weights": Path(config.model.weights).name}
+    fields = traverse_util.flatten_dict(config.to_dict(), sep=".")
+    fields["model.weights"] = Path(config.model.weights).name
+    return {name: value for name, value in fields.items() if name not in UNBINDING}

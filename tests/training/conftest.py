@@ -1,5 +1,7 @@
 """A run and a network small enough for tests."""
 
+import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -10,6 +12,8 @@ from ml_collections import ConfigDict
 
 from configs import scenes
 from sassn_jax.models.resnet import ARCHITECTURES, ResNet
+from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.training.summaries import Writer
 from tests.methods.conftest import TinyGenerator
 from tests.trees import random_variables
 
@@ -65,3 +69,53 @@ def trunk() -> dict:
     images = jnp.zeros((1, 33, 33, 3))
     variables = random_variables(ResNet(ARCHITECTURES["resnet_tiny"]), images, train=False)
     return jax.tree.map(np.asarray, variables)
+
+
+def rows_of(workdir: Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def train_until(last: int, config, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Presses Ctrl-C once the values of a step are written."""
+
+    def scalars(self, step, values, write=Writer.scalars):
+        write(self, step, values)
+        if step == last:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Writer, "scalars", scalars)
+        with pytest.raises(KeyboardInterrupt):
+            train_and_evaluate(config, workdir)
+
+
+def assert_equal_bits(a, b) -> None:
+    """Compares two trees leaf by leaf, keys of random generators by their data."""
+
+    def data(x):
+        return jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(np.asarray(data(x)), np.asarray(data(y)))
+
+
+@pytest.fixture(scope="module")
+def supervised(tmp_path_factory):
+    """A run of two supervised steps: its config, its last state and its workdir."""
+    workdir = tmp_path_factory.mktemp("supervised") / "run"
+    config = tiny_config("supervised")
+    config.num_steps = 2
+    with pytest.MonkeyPatch.context() as patch:
+        make_runs_small(patch)
+        make_networks_tiny(patch)
+        state = train_and_evaluate(config, workdir)
+    return config, state, workdir
+
+
+@pytest.fixture
+def supervised_run(supervised, workdir):
+    """The same, the config and the workdir as a copy."""
+    config, state, original = supervised
+    shutil.copytree(original, workdir)
+    return config.copy_and_resolve_references(), state, workdir

@@ -1,12 +1,9 @@
-"""What a run's config may say, and what must stay of it when the run goes on."""
+"""What a run's config may say."""
 
 import pytest
 
 from sassn_jax.errors import InputError
-from sassn_jax.files import write_json
-from sassn_jax.recipes import parse
 from sassn_jax.training.loop import train_and_evaluate
-from sassn_jax.training.workdir import Workdir
 from tests.training.conftest import tiny_config
 
 
@@ -56,23 +53,3 @@ def test_a_bad_field_is_named_and_nothing_is_written(workdir, field, value, mess
         train_and_evaluate(config, workdir)
     assert "\n" not in str(caught.value)
     assert not workdir.exists()
-
-
-def test_the_file_of_weights_may_stand_in_another_folder(tmp_path):
-    """As on the host where a run goes on."""
-    config = tiny_config()
-    config.model.weights = "here/a.safetensors"
-    workdir = Workdir(tmp_path)
-    write_json(workdir.config, parse(config).to_dict())
-    config.model.weights = "there/a.safetensors"
-    workdir.check(parse(config))
-    config.model.weights = "there/b.safetensors"
-    with pytest.raises(InputError, match=r"model.weights was 'a.safetensors', is 'b.safetensors'"):
-        workdir.check(parse(config))
-
-
-@pytest.mark.parametrize("content", ["[]", "null", '"a"', "{", '{"loss": null}', '{"losses": {}}'])
-def test_a_damaged_config_is_named(tmp_path, content):
-    (tmp_path / "config.json").write_text(content)
-    with pytest.raises(InputError, match=r"config\.json: "):
-        Workdir(tmp_path).read_config()

@@ -1,59 +1,33 @@
-import dataclasses
+"""What a run writes, and how it goes on, stops and ends."""
+
 import gzip
 import json
 import re
 import shutil
-from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sassn_jax import data
 from sassn_jax.data import scenes
-from sassn_jax.errors import InputError, OccupiedError, TrainingError
+from sassn_jax.errors import TrainingError
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.models.generator import Generator
-from sassn_jax.training.evaluate_run import evaluate_run, load_run
+from sassn_jax.training.evaluate_run import load_run
 from sassn_jax.training.loop import train_and_evaluate
-from sassn_jax.training.summaries import Writer
-from sassn_jax.training.workdir import Workdir
 from tests.compiling import few_optimizations
-from tests.training.conftest import make_networks_tiny, make_runs_small, tiny_config
+from tests.training.conftest import (
+    assert_equal_bits,
+    make_networks_tiny,
+    make_runs_small,
+    rows_of,
+    tiny_config,
+    train_until,
+)
 
 # What a loop does is the same for any network; `whole` is a run of the paper's generator.
 pytestmark = pytest.mark.usefixtures("small_runs", "tiny_networks")
-
-
-def rows_of(workdir: Path) -> list[dict]:
-    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-
-
-def train_until(last: int, config, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Presses Ctrl-C once the values of a step are written."""
-
-    def scalars(self, step, values, write=Writer.scalars):
-        write(self, step, values)
-        if step == last:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Writer, "scalars", scalars)
-        with pytest.raises(KeyboardInterrupt):
-            train_and_evaluate(config, workdir)
-
-
-def assert_equal_bits(a, b) -> None:
-    """Compares two trees leaf by leaf, keys of random generators by their data."""
-
-    def data(x):
-        return jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(np.asarray(data(x)), np.asarray(data(y)))
 
 
 @pytest.fixture(scope="module")
@@ -74,27 +48,6 @@ def undisturbed(tmp_path_factory):
         make_runs_small(patch)
         make_networks_tiny(patch)
         return train_and_evaluate(tiny_config(), tmp_path_factory.mktemp("undisturbed") / "run")
-
-
-@pytest.fixture(scope="module")
-def supervised(tmp_path_factory):
-    """A run of two supervised steps: its config, its last state and its workdir."""
-    workdir = tmp_path_factory.mktemp("supervised") / "run"
-    config = tiny_config("supervised")
-    config.num_steps = 2
-    with pytest.MonkeyPatch.context() as patch:
-        make_runs_small(patch)
-        make_networks_tiny(patch)
-        state = train_and_evaluate(config, workdir)
-    return config, state, workdir
-
-
-@pytest.fixture
-def supervised_run(supervised, workdir):
-    """The same, the config and the workdir as a copy."""
-    config, state, original = supervised
-    shutil.copytree(original, workdir)
-    return config.copy_and_resolve_references(), state, workdir
 
 
 def test_a_run_leaves_what_its_docstring_says(whole):
@@ -244,62 +197,6 @@ def test_best_checkpoint_is_kept(workdir, monkeypatch):
     assert kept == [2, 6, 8]
 
 
-def test_evaluation_of_a_run_matches_its_own(supervised_run):
-    _, state, workdir = supervised_run
-    written = json.loads((workdir / "eval_val.json").read_text())
-    assert evaluate_run(workdir, "val") == written
-    test = evaluate_run(workdir, "test")
-    assert json.loads((workdir / "eval_test.json").read_text()) == test
-    assert_equal_bits(load_run(workdir).state, state)
-
-
-def test_a_run_is_scored_in_other_ways_on_request(workdir):
-    config = tiny_config("supervised")
-    config.num_steps, config.eval_batch_size = 2, 5
-    config.eval.window, config.eval.stride, config.eval.mirror = (64, 64), (32, 32), True
-    train_and_evaluate(config, workdir)
-    by_windows = json.loads((workdir / "eval_val.json").read_text())
-    assert evaluate_run(workdir) == by_windows
-    plain = {"eval.window": (), "eval.stride": (), "eval.mirror": False}
-    whole = evaluate_run(workdir, overrides=plain)
-    assert whole.pop("overrides") == plain
-    assert whole["miou"] != by_windows["miou"]
-    # How it is scored is no part of what a run is: it goes on.
-    config.eval.update({"window": (), "stride": (), "mirror": False, "scales": (0.5, 1.0)})
-    train_and_evaluate(config, workdir)
-
-
-def test_a_run_is_only_scored_and_gone_on_with_on_the_classes_that_it_began_with(
-    supervised_run, monkeypatch
-):
-    config, _, workdir = supervised_run
-    written = json.loads((workdir / "classes.json").read_text())
-    assert written["names"] == list(scenes.CLASS_NAMES)
-    assert (written["palette"], written["ignore_label"]) == (scenes.PALETTE.tolist(), 255)
-
-    # As many classes, and one more; the same number is not noticed by the network's shapes.
-    for names in (scenes.CLASS_NAMES[::-1], (*scenes.CLASS_NAMES, "dog")):
-        with monkeypatch.context() as patch:
-            patch.setattr("sassn_jax.data.scenes.CLASS_NAMES", names)
-            patch.setattr("sassn_jax.data.scenes.PALETTE", np.zeros((len(names), 3), np.uint8))
-            with pytest.raises(InputError, match=r"dataset='scenes': expected the classes that"):
-                evaluate_run(workdir)
-            with pytest.raises(InputError, match=r"classes\.json: the run began with other class"):
-                train_and_evaluate(config, workdir)
-    score = evaluate_run(workdir)
-    train_and_evaluate(config, workdir)
-    assert json.loads((workdir / "classes.json").read_text()) == written
-    assert evaluate_run(workdir) == score
-
-
-def test_a_wrong_way_to_score_is_named(supervised):
-    workdir = supervised[2]
-    for window, stride in [((8, 8), ()), ((8, 8), (8, 9)), ((8, 8), (0, 1)), ((), (8, 8))]:
-        with pytest.raises(InputError, match=r"eval.stride=.*at most that of the window") as caught:
-            evaluate_run(workdir, overrides={"eval.window": window, "eval.stride": stride})
-        assert "\n" not in str(caught.value)
-
-
 def test_a_loss_that_is_not_finite_stops_the_run(workdir):
     config = tiny_config("supervised")
     config.optimizer.name = "sgd"
@@ -307,35 +204,6 @@ def test_a_loss_that_is_not_finite_stops_the_run(workdir):
     with pytest.raises(TrainingError, match=r"step \d+: .* is (nan|inf); .*optimizer.lr"):
         train_and_evaluate(config, workdir)
     assert not (workdir / "eval_val.json").exists()
-
-
-def test_workdir_of_another_config_is_refused(supervised_run):
-    config, _, workdir = supervised_run
-    config.optimizer.lr = 0.5
-    with pytest.raises(InputError, match=r"another config \(optimizer.lr was 0.003, is 0.5\)"):
-        train_and_evaluate(config, workdir)
-
-
-def test_a_run_does_not_go_on_with_other_labels(workdir, tmp_path):
-    ids = tmp_path / "ids.txt"
-    config = tiny_config("supervised")
-    config.num_steps = 1
-    config.labels = str(ids)
-    ids.write_text("train_0001\ntrain_0002\n")
-    train_and_evaluate(config, workdir)
-    before = (workdir / "split.json").read_text()
-    ids.write_text("train_0003\ntrain_0002\n")
-    with pytest.raises(InputError, match=r"split.json: the run began with other labelled or"):
-        train_and_evaluate(config, workdir)
-    assert (workdir / "split.json").read_text() == before
-
-
-def test_a_run_does_not_go_on_with_other_masks(supervised_run, monkeypatch):
-    config, _, workdir = supervised_run
-    changed = dataclasses.replace(data.load("scenes"), fingerprint="of other masks")
-    monkeypatch.setattr(data, "load", lambda *_: changed)
-    with pytest.raises(InputError, match=r"split.json: the run began with .* or with other masks"):
-        train_and_evaluate(config, workdir)
 
 
 @pytest.mark.usefixtures("fast_compile")
@@ -370,32 +238,3 @@ def test_a_gradient_that_is_not_finite_is_not_saved(workdir, monkeypatch):
     with pytest.raises(TrainingError, match="step 3: gradient_norm/generator is inf"):
         train_and_evaluate(config, workdir)
     assert load_run(workdir).step == 2
-
-
-def test_evaluating_what_is_not_there(supervised, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"no config.json; expected the workdir of a run"):
-        evaluate_run(tmp_path)
-    workdir = supervised[2]
-    with pytest.raises(InputError, match="split='tset': expected one of train, val, test"):
-        evaluate_run(workdir, "tset")
-    whole = data.load("scenes")
-    splits = {**whole.splits, data.UNLABELED: whole.splits["train"]}
-    with monkeypatch.context() as patch:
-        patch.setattr(data, "load", lambda *_: data.Dataset(whole.info, splits))
-        with pytest.raises(InputError, match="split='unlabeled': expected one of train, val, test"):
-            evaluate_run(workdir, "unlabeled")
-    with pytest.raises(InputError, match="checkpoint='worst': expected one of latest, best"):
-        evaluate_run(workdir, checkpoint="worst")
-
-
-def test_two_runs_do_not_share_a_workdir(tmp_path):
-    workdir = tmp_path / "run"
-    workdir.mkdir()
-    with (
-        Workdir(workdir).occupied(),
-        pytest.raises(OccupiedError, match=r"run: another process is training there; wait"),
-    ):
-        train_and_evaluate(tiny_config(), workdir)
-    assert list(workdir.iterdir()) == []
-    with Workdir(workdir).occupied():  # as soon as the other is gone
-        pass

@@ -8,7 +8,7 @@ from sassn_jax.training.evaluate_run import evaluate_run, export_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import FEW_IMAGES, tiny_config
 
-from .test_loop import assert_equal_bits, rows_of, train_until
+from .conftest import assert_equal_bits, rows_of, train_until
 
 
 @pytest.mark.usefixtures("tiny_networks")

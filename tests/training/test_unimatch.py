@@ -9,8 +9,7 @@ import pytest
 
 from sassn_jax.training.evaluate_run import evaluate_run, export_run
 from sassn_jax.training.loop import train_and_evaluate
-from tests.training.conftest import tiny_config
-from tests.training.test_loop import assert_equal_bits, rows_of
+from tests.training.conftest import assert_equal_bits, rows_of, tiny_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_runs")]
 

@@ -7,17 +7,15 @@ occurs in each split, and warns of likely mistakes: classes that occur nowhere, 
 begin at 1, masks in which every pixel is ignored.
 """
 
-import itertools
 import sys
 from pathlib import Path
 
 from absl import flags
-from rich import box
-from rich.table import Table
 
 from sassn_jax import data
 from sassn_jax.commands import command
-from sassn_jax.data import IGNORE_LABEL, records
+from sassn_jax.commands.tables import class_table
+from sassn_jax.data import records
 from sassn_jax.data.statistics import find_oddities
 from sassn_jax.terminal import make_console
 
@@ -47,26 +45,8 @@ def _prepare(name: str, source: str, data_dir: str) -> None:
         f"{dataset.info.num_classes} classes, images: {counts}"
     )
     description = records.read_description(name, data_dir)
-    make_console().print(_table(description))
+    make_console().print(class_table(description.class_names, description.counts))
     for note in description.notes:
         print(f"note: {note}")
     for oddity in find_oddities(description.class_names, description.counts):
         print(f"prepare: warning: {oddity}", file=sys.stderr)
-
-
-def _table(description: records.Description) -> Table:
-    """For each class, its share of the pixels of each split and how many masks it is in."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("id", justify="right")
-    table.add_column("class", overflow="fold")
-    for split in description.counts:
-        table.add_column(f"{split}\npixels", justify="right")
-        table.add_column("\nmasks", justify="right")
-    counts = description.counts.values()
-    for i, class_name in enumerate(description.class_names):
-        cells = ((f"{c.share(c.pixels[i]):.2%}", str(c.images_with[i])) for c in counts)
-        table.add_row(str(i), class_name, *itertools.chain(*cells))
-    table.add_section()
-    cells = ((f"{c.share(c.ignored):.2%}", "") for c in counts)
-    table.add_row(str(IGNORE_LABEL), "(ignored)", *itertools.chain(*cells))
-    return table

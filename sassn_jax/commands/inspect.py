@@ -1,4 +1,4 @@
-"""Looks at a dataset before a run: sassn inspect --config=FILE.py [--output=DIR].
+"""Looks at a dataset before a run: sassn inspect --config=FILE.py.
 
     sassn inspect --config=configs/camvid.py:labels=1/8 --config.data_dir=DATA --output=DIR
 
@@ -7,9 +7,9 @@ and prints the numbers and sizes of the images, the share of each class in each 
 usually a mistake: classes that are missing, masks with a single class, images of two splits that
 look the same, files that cannot be read. It goes on after such a file, and ends with exit code 1.
 
---output writes the same as DIR/inspect.json, and a picture of up to 24 images with their masks as
-DIR/inspect.png. Images that look the same are found by the package imagehash: pip install
-'sassn_jax[inspect]'.
+--source=FOLDER looks at the files that are to be prepared. --output writes the numbers as
+DIR/inspect.json, and a picture of up to 24 images with their masks as DIR/inspect.png. Images that
+look the same are found by the package imagehash: pip install 'sassn_jax[inspect]'.
 """
 
 import sys
@@ -27,6 +27,8 @@ from sassn_jax.commands.tables import class_table
 from sassn_jax.data.contact_sheet import draw_sheet
 from sassn_jax.data.duplicates import is_available
 from sassn_jax.data.inspection import LABELED_PART, Inspection, inspect, spread
+from sassn_jax.data.layout_source import read_unprepared
+from sassn_jax.errors import check_name
 from sassn_jax.files import replacing, write_json
 from sassn_jax.terminal import make_console
 
@@ -38,37 +40,50 @@ def run() -> None:
     config = config_flags.DEFINE_config_file(
         "config", None, "Config file, such as configs/camvid.py:method=sassn,labels=1/8."
     )
+    source = command.define_path(
+        "source", None, "Folder of the dataset as published, to look at it before sassn prepare."
+    )
     output = command.define_path(
         "output", None, "Folder for inspect.json and inspect.png; made if it is not there."
     )
     flags.mark_flag_as_required("config")
-    command.run(lambda: _inspect(config.value, output.value))
+    command.run(lambda: _inspect(config.value, source.value, output.value))
 
 
-def _inspect(given: ConfigDict, output: str | None) -> None:
+def _inspect(given: ConfigDict, source: str | None, output: str | None) -> None:
     """Inspects the dataset of a config, prints the result, and writes it."""
     from sassn_jax import recipes  # after the flags: JAX takes seconds
 
     config = recipes.parse(given)
-    dataset = data.load(config.dataset, config.data_dir)
+    dataset, notes = _load(config.dataset, config.data_dir, source)
     labeled = data.choose_labeled(dataset.splits["train"].ids, config.labels, config.seed).labeled
     with command.progress(f"inspecting {config.dataset}") as show:
         found = inspect(dataset, labeled, duplicates=is_available(), progress=show)
+    _print(config.dataset, found, notes)
     if output:
+        about = {"dataset": config.dataset, "labels": config.labels, "seed": config.seed}
         folder = Path(output)
         folder.mkdir(parents=True, exist_ok=True)
-        about = {"dataset": config.dataset, "labels": config.labels, "seed": config.seed}
-        write_json(folder / "inspect.json", {**about, **found.describe()})
-        with replacing(folder / "inspect.png") as beside:
+        numbers, picture = folder / "inspect.json", folder / "inspect.png"
+        write_json(numbers, {**about, "notes": list(notes), **found.describe()})
+        with replacing(picture) as beside:
             draw_sheet(dataset, found).save(beside, format="png")
-    _print(config.dataset, found)
-    if output:
-        print(f"written: {folder / 'inspect.json'}, {folder / 'inspect.png'}")
+        print(f"written: {numbers}, {picture}")
     if found.unreadable:
         sys.exit(1)
 
 
-def _print(name: str, found: Inspection) -> None:
+def _load(name: str, data_dir: str, source: str | None) -> tuple[data.Dataset, tuple[str, ...]]:
+    """Returns a dataset, prepared or from its source, and notes on how its masks are read."""
+    if not source:
+        return data.load(name, data_dir), ()
+    check_name("dataset", name, data.PREPARED, " with --source")
+    with command.progress(f"looking at the masks of {name}") as show:
+        layout = data.PREPARED[name].read_layout(source).examined(show)
+    return read_unprepared(name, layout, data.PREPARED[name].colors), layout.notes
+
+
+def _print(name: str, found: Inspection, notes: Sequence[str]) -> None:
     console = make_console()
     console.print(f"{name}, {len(found.class_names)} classes", soft_wrap=True)
     console.print(_image_table(found))
@@ -77,6 +92,8 @@ def _print(name: str, found: Inspection) -> None:
         del counts["train"]
     if counts:
         console.print(class_table(found.class_names, counts))
+    for note in notes:
+        print(f"note: {note}")
     if found.near_duplicates is None:
         print("images that look the same were not looked for: pip install 'sassn_jax[inspect]'")
     _warn(found.oddities)

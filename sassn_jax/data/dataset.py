@@ -102,6 +102,14 @@ def voc_color(number: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def make_palette(
+    class_names: Sequence[str], colors: Mapping[str, tuple[int, int, int]]
+) -> UInt8[np.ndarray, "C 3"]:
+    """Returns the colours of classes. Those that `colors` does not name get one of PASCAL VOC."""
+    palette = [colors.get(name, voc_color(i + 1)) for i, name in enumerate(class_names)]
+    return np.array(palette, np.uint8)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A dataset: its classes, and a source for each split.

@@ -13,10 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from sassn_jax.data.checked_parts import CheckedParts
-from sassn_jax.data.dataset import UNLABELED, Dataset, DatasetInfo, voc_color
+from sassn_jax.data.dataset import UNLABELED, Dataset, DatasetInfo, make_palette
 from sassn_jax.data.layout import SOURCE, Layout, Progress
 from sassn_jax.data.record_source import RecordSource, damaged, open_builder, quiet
 from sassn_jax.data.statistics import LabelCounts
@@ -101,9 +99,8 @@ def load(
         )
     description = read_description(name, data_dir)
     classes = description.class_names
-    palette = np.array([colors.get(c, voc_color(i + 1)) for i, c in enumerate(classes)], np.uint8)
     return Dataset(
-        DatasetInfo(name, classes, palette),
+        DatasetInfo(name, classes, make_palette(classes, colors)),
         {
             split: RecordSource(name, os.fspath(data_dir), split, ids)
             for split, ids in description.ids.items()

@@ -93,6 +93,21 @@ def test_a_damaged_image_is_named_and_the_rest_goes_on(data_dir):
     assert not list(data_dir.glob("**/inspect*"))
 
 
+def test_files_that_are_not_prepared_are_inspected_too(data_dir):
+    source = data_dir.parent / "source"
+    path = source / "labels" / "val_0.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    (source / "images" / "train_0.png").write_bytes(b"")
+    done = inspect(f"--source={source}", config="camvid.py:labels=1/2")
+    assert done.returncode == 1
+    broken = [line for line in done.stderr.splitlines() if "cannot be read" in line]
+    assert [str(source / "images" / "train_0.png") in broken[0], str(path) in broken[1]] == [1, 1]
+    assert len(broken) == 2
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["train", "3", "30", "20"] in rows
+    assert ["val", "1", "30", "20"] in rows
+
+
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     done = inspect(f"--config.data_dir={tmp_path}", f"--output={tmp_path / 'look'}")
     assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")

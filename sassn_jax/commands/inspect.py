@@ -99,7 +99,8 @@ def _print(name: str, found: Inspection, notes: Sequence[str]) -> None:
     _warn(found.oddities)
     _warn(
         [
-            f"{x.split} {x.id!r} looks like {x.other_split} {x.other_id!r}"
+            f"{x.split} {x.id!r} looks like {x.other_split} {x.other_id!r} (hashes differ in "
+            f"{x.distance} of 64 bits)"
             for x in found.near_duplicates or ()
         ]
     )

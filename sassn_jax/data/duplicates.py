@@ -14,7 +14,7 @@ from PIL import Image
 # scenes, 60 images of CamVid). The images of two splits differ in at least 12 bits (scenes) and 10
 # bits (CamVid, whose splits are of different videos).
 NEAR = 6
-_BLOCK = 1024  # images of one split that are compared with all of another at once, to save memory
+_BLOCK = 256  # images of one split that are compared with all of another at once, to save memory
 
 
 class NearDuplicate(NamedTuple):

@@ -138,7 +138,7 @@ class Inspection:
             "splits": {name: part.describe(self.class_names) for name, part in self.parts.items()},
             "oddities": list(self.oddities),
             "odd_masks": [x._asdict() for x in self.odd_masks],
-            "near": NEAR,
+            "near_duplicate_bits": NEAR,
             "near_duplicates": None if duplicates is None else [x._asdict() for x in duplicates],
             "unreadable": [x._asdict() for x in self.unreadable],
         }

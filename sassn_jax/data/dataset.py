@@ -105,7 +105,11 @@ def voc_color(number: int) -> tuple[int, int, int]:
 def make_palette(
     class_names: Sequence[str], colors: Mapping[str, tuple[int, int, int]]
 ) -> UInt8[np.ndarray, "C 3"]:
-    """Returns the colours of classes. Those that `colors` does not name get one of PASCAL VOC."""
+    """Returns the colours of classes. Those that `colors` does not name get one of PASCAL VOC.
+
+    A class `background` is black, as there.
+    """
+    colors = {"background": voc_color(0), **colors}
     palette = [colors.get(name, voc_color(i + 1)) for i, name in enumerate(class_names)]
     return np.array(palette, np.uint8)
 

@@ -32,7 +32,7 @@ from sassn_jax.errors import check_name
 from sassn_jax.files import replacing, write_json
 from sassn_jax.terminal import make_console
 
-SHOWN = 10  # lines about single images that are printed of a kind
+SHOWN = 10  # lines of a kind about single images that are printed, unless the images are broken
 
 
 def run() -> None:
@@ -96,16 +96,19 @@ def _print(name: str, found: Inspection, notes: Sequence[str]) -> None:
         print(f"note: {note}")
     if found.near_duplicates is None:
         print("images that look the same were not looked for: pip install 'sassn_jax[inspect]'")
-    _warn(found.oddities)
-    _warn(
-        [
-            f"{x.split} {x.id!r} looks like {x.other_split} {x.other_id!r} (hashes differ in "
-            f"{x.distance} of 64 bits)"
-            for x in found.near_duplicates or ()
-        ]
-    )
-    _warn([f"mask of {x.split} {x.id!r}: {x.text}" for x in found.odd_masks])
-    _warn([f"{x.split} {x.id!r} cannot be read: {x.text}" for x in found.unreadable])
+    alike = [
+        f"{x.split} {x.id!r} looks like {x.other_split} {x.other_id!r} (hashes differ in "
+        f"{x.distance} of 64 bits)"
+        for x in found.near_duplicates or ()
+    ]
+    odd_masks = [f"mask of {x.split} {x.id!r}: {x.text}" for x in found.odd_masks]
+    for line in (
+        *found.oddities,
+        *_first(alike),
+        *_first(odd_masks),
+        *(f"{x.split} {x.id!r} cannot be read: {x.text}" for x in found.unreadable),
+    ):
+        print(f"inspect: warning: {line}", file=sys.stderr)
 
 
 def _image_table(found: Inspection) -> Table:
@@ -128,12 +131,8 @@ def _format(lengths: dict[str, float] | None) -> str:
     return smallest if smallest == largest else f"{smallest} to {largest}, median {median}"
 
 
-def _warn(lines: Sequence[str]) -> None:
-    """Prints the first `SHOWN` of some lines on standard error."""
-    for line in lines[:SHOWN]:
-        print(f"inspect: warning: {line}", file=sys.stderr)
-    if len(lines) > SHOWN:
-        print(
-            f"inspect: warning: and {len(lines) - SHOWN} more such images; --output=DIR writes all",
-            file=sys.stderr,
-        )
+def _first(lines: Sequence[str]) -> list[str]:
+    """Returns the first `SHOWN` lines about single images, and a line that counts the others."""
+    others = len(lines) - SHOWN
+    more = [f"and {others} more such images; --output=DIR writes all"] if others > 0 else []
+    return [*lines[:SHOWN], *more]

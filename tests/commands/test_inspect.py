@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from sassn_jax import data
+from sassn_jax.commands import inspect as command
 from sassn_jax.data.duplicates import is_available
+from sassn_jax.data.inspection import Inspection, Named, Part
 
 ROOT = Path(__file__).parents[2]
 SPLITS = {"train": 4, "val": 2, "test": 1}
@@ -116,3 +118,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
         f"inspect: --config.data_dir='{tmp_path}': holds no prepared camvid"
     )
     assert not (tmp_path / "look").exists()
+
+
+def test_the_first_of_many_warnings_are_printed_but_all_broken_files(capsys):
+    many = tuple(Named("train", f"image_{i}", "every pixel is ignored") for i in range(13))
+    found = Inspection(("sky",), {"train": Part("train", None)}, many, None, many)
+    command._print("folder", found, ("255 is a class",))
+    printed = capsys.readouterr()
+    assert "note: 255 is a class\n" in printed.out
+    assert "were not looked for: pip install 'sassn_jax[inspect]'\n" in printed.out
+    lines = printed.err.splitlines()
+    assert sum("mask of train" in line for line in lines) == 10
+    assert "inspect: warning: and 3 more such images; --output=DIR writes all" in lines
+    assert sum("cannot be read" in line for line in lines) == 13

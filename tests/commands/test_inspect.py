@@ -106,6 +106,7 @@ def test_files_that_are_not_prepared_are_inspected_too(data_dir):
     broken = [line for line in done.stderr.splitlines() if "cannot be read" in line]
     assert [str(source / "images" / "train_0.png") in broken[0], str(path) in broken[1]] == [1, 1]
     assert len(broken) == 2
+    assert broken[1].endswith("cannot be read as a mask (damaged: it is cut short)")
     rows = [line.split() for line in done.stdout.splitlines()]
     assert ["train", "3", "30", "20"] in rows
     assert ["val", "1", "30", "20"] in rows

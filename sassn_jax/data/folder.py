@@ -1,11 +1,12 @@
 """A user's own images and masks, in a plain folder.
 
-classes.txt                    class names, one per line, in order of class id
+classes.txt                    class names, one per line, in order of class id; see `class_list`
 train.txt, val.txt             ids of images with masks, one per line
 test.txt                       optional: the same, of test images
 unlabeled.txt                  optional: ids of training images without masks
-images/ID.jpg or ID.png        RGB
+images/ID.jpg or ID.png        see `images.photo_pixels`
 labels/ID.png                  class ids, see `masks.read_label`; 255 = ignore
+labels/*.json                  or shapes by LabelMe or COCO, see `annotations`
 
 With two classes and masks of 0 and 255 alone, 255 is the second class.
 """
@@ -15,16 +16,18 @@ import functools
 import glob
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED
-from sassn_jax.data.images import encode_png, read_image
+from sassn_jax.data.annotations import Annotation, find_annotations
+from sassn_jax.data.class_list import read_class_list
+from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED, check_class_ids
+from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
 from sassn_jax.data.lists import name_several, read_list
-from sassn_jax.data.masks import read_label, read_pair
+from sassn_jax.data.masks import Color, as_shown, read_label
 from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath, expanded
 
@@ -42,13 +45,17 @@ class FolderLayout(Layout):
     class_names: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
     has_foreground: bool = False
+    colors: tuple[Color, ...] = ()
+    annotations: Mapping[str, Annotation] = field(default_factory=dict)
+    photo_notes: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Says so if 255 is read as the second class."""
+        """Says how images are changed, and if 255 is read as the second class."""
         if not self.has_foreground:
-            return ()
+            return self.photo_notes
         return (
+            *self.photo_notes,
             f"the masks hold 0 and {IGNORE_LABEL} alone: {IGNORE_LABEL} is read as class 1, "
             f"{self.class_names[1]!r}, and no pixel is ignored",
         )
@@ -60,18 +67,27 @@ class FolderLayout(Layout):
             image_path = image_path.with_suffix(".png")
         if split == UNLABELED:
             return image_path, image_path
+        if id_ in self.annotations:
+            return image_path, self.annotations[id_].path
         return image_path, self.root / "labels" / f"{id_}.png"
 
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
         """Reads an image and its mask; without a mask, all pixels are ignored."""
         image_path, label_path = self.paths(split, id_)
+        photo = read_photo(image_path)
         if split == UNLABELED:
-            image_file, image = read_image(image_path)
-            return image_file, encode_png(np.full(image.shape[:2], IGNORE_LABEL, np.uint8))
-        image_file, label_file, label = read_pair(image_path, label_path, len(self.class_names))
+            return photo.content, encode_png(
+                np.full(photo.pixels.shape[:2], IGNORE_LABEL, np.uint8)
+            )
+        if id_ in self.annotations:
+            label = self.annotations[id_].draw(self.class_names, photo)
+            return photo.content, encode_png(label)
+        label_file, stored = read_label(label_path, self.colors)
+        label = as_shown(label_path, stored, photo)
+        check_class_ids(label, label_path, len(self.class_names))
         if self.has_foreground:
-            label_file = encode_png((label == IGNORE_LABEL).astype(np.uint8))
-        return image_file, label_file
+            label = (label == IGNORE_LABEL).astype(np.uint8)
+        return photo.content, label_file if label is stored else encode_png(label)
 
     def examined(self, progress: Progress) -> "FolderLayout":
         """Sets `has_foreground` if the masks hold 0 and 255 and no other value.
@@ -83,31 +99,34 @@ class FolderLayout(Layout):
         Raises:
           InputError: if the masks hold 0 and 255 alone, but there are not two classes.
         """
+        images = (self.paths(split, id_)[0] for split, ids in self.splits.items() for id_ in ids)
+        layout = dataclasses.replace(self, photo_notes=photo_notes(images))
         paths = [
-            self.paths(split, id_)[1]
-            for split, ids in self.splits.items()
+            layout.paths(split, id_)[1]
+            for split, ids in layout.splits.items()
             if split != UNLABELED
             for id_ in ids
+            if id_ not in layout.annotations
         ]
         seen: set[int] = set()
         for done, path in enumerate(paths, start=1):
             try:
-                _, label = read_label(path)
+                _, label = read_label(path, layout.colors)
             except InputError:
                 continue  # `read` reports it
             seen |= set(np.flatnonzero(np.bincount(label.ravel())).tolist())
             if seen - {0, IGNORE_LABEL}:
-                return self
+                return layout
             progress(done, len(paths))
         if seen != {0, IGNORE_LABEL}:
-            return self
-        if len(self.class_names) != 2:
+            return layout
+        if len(layout.class_names) != 2:
             raise InputError(
                 f"{self.root / 'labels'}: all masks hold 0 and {IGNORE_LABEL} alone, but "
                 f"classes.txt has {len(self.class_names)} names; expected two (such as background "
                 f"and what {IGNORE_LABEL} shows), or masks of class ids"
             )
-        return dataclasses.replace(self, has_foreground=True)
+        return dataclasses.replace(layout, has_foreground=True)
 
 
 def read_layout(root: StrPath, *, tested: bool = False) -> FolderLayout:
@@ -120,9 +139,7 @@ def read_layout(root: StrPath, *, tested: bool = False) -> FolderLayout:
     root = expanded(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected one with images/, labels/, classes.txt")
-    names = read_list(root / "classes.txt", "class names")
-    if len(names) > IGNORE_LABEL:
-        raise InputError(f"{root / 'classes.txt'}: {len(names)} classes; at most {IGNORE_LABEL}")
+    names, colors = read_class_list(root / "classes.txt")
     needed = ("train", "val", "test") if tested else ("train", "val")
     clean = functools.partial(_plain_id, root / "images")
     splits = {
@@ -136,11 +153,18 @@ def read_layout(root: StrPath, *, tested: bool = False) -> FolderLayout:
                 f"{root / one}.txt: {twice[0]!r} is in {other}.txt too{name_several(twice)}; "
                 "expected each image in one list only"
             )
+    ids_with_masks = {id_ for split, ids in splits.items() if split != UNLABELED for id_ in ids}
+    annotations = {
+        id_: annotation
+        for id_, annotation in find_annotations(root / "labels", ids_with_masks).items()
+        if not (root / "labels" / f"{id_}.png").is_file()
+    }
     for split, ids in splits.items():
         _check_files(root, split, ids, "images", IMAGE_SUFFIXES)
         if split != UNLABELED:
-            _check_files(root, split, ids, "labels", (".png",))
-    return FolderLayout(root, names, splits)
+            drawn = tuple(id_ for id_ in ids if id_ not in annotations)
+            _check_files(root, split, drawn, "labels", (".png",))
+    return FolderLayout(root, names, splits, colors=colors, annotations=annotations)
 
 
 def _plain_id(folder: Path, id_: str) -> str:

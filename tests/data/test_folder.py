@@ -158,18 +158,28 @@ def test_a_jpeg_is_no_mask(source, tmp_path):
         data.prepare("folder", source, tmp_path / "data")
 
 
-def test_a_mask_that_is_drawn_on_a_turned_photo_names_exif(source, tmp_path):
+def test_a_photo_that_is_stored_turned_is_prepared_as_it_is_shown(source, tmp_path):
+    """Its mask may have been drawn on what is shown, or on the stored pixels."""
     image_path, label_path = source / "images" / "val_0.jpg", source / "labels" / "val_0.png"
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = 6  # shown after a quarter turn to the right
     with Image.open(image_path) as image:
         image.save(image_path, exif=exif)
-    data.prepare("folder", source, tmp_path / "data")  # the mask fits the stored pixels
-    with Image.open(label_path) as label:
-        label.transpose(Image.Transpose.ROTATE_270).save(label_path)
-    with pytest.raises(
-        InputError, match="the image has the EXIF orientation 6 and is shown turned"
-    ):
+    with Image.open(image_path) as image, Image.open(label_path) as label:
+        shown = [np.rot90(np.asarray(stored), -1) for stored in (image, label)]
+    for name in ("stored", "shown"):
+        data.prepare("folder", source, tmp_path / name)
+        val = data.load("folder", tmp_path / name).splits["val"]
+        example = val[list(val.ids).index("val_0")]
+        np.testing.assert_array_equal(example["image"], shown[0])
+        np.testing.assert_array_equal(example["label"], shown[1])
+        Image.fromarray(shown[1]).save(label_path)
+    notes = records.read_description("folder", tmp_path / "shown").notes
+    assert notes == (
+        "images with an EXIF orientation: they are turned as it says (1, such as val_0.jpg)",
+    )
+    Image.fromarray(shown[1][1:]).save(label_path)
+    with pytest.raises(InputError, match="as its EXIF orientation 6 shows it"):
         data.prepare("folder", source, tmp_path / "other")
 
 

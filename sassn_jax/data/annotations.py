@@ -231,7 +231,7 @@ def _blank(class_names: Sequence[str], size: tuple[int, int]) -> UInt8[np.ndarra
     return np.full(size, 0 if class_names[0].lower() in _BACKGROUND else IGNORE_LABEL, np.uint8)
 
 
-def _class_id(path: Path, name: str, class_names: Sequence[str]) -> int:
+def _class_id(path: Path, name: Any, class_names: Sequence[str]) -> int:
     if name in class_names:
         return class_names.index(name)
     if name in _IGNORED:

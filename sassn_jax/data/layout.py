@@ -18,10 +18,13 @@ class Layout(abc.ABC):
     Attributes:
       class_names: in order of class id.
       splits: ids of the images of each split.
+      stamps: a hash of the names, sizes and times of all files, if the dataset is to be prepared
+        anew when they change; empty if that is an error.
     """
 
     class_names: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
+    stamps: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -35,12 +35,16 @@ def prepare(
     """
     data_dir = expanded(data_dir)
     if _is_prepared(name, data_dir):
-        if read_description(name, data_dir).source != layout.describe():
+        before = read_description(name, data_dir)
+        if layout.stamps and before.stamps == layout.stamps:
+            return False
+        if not layout.stamps and before.source == layout.describe():
+            return False
+        if not layout.stamps:
             raise InputError(
                 f"data_dir={str(data_dir)!r}: holds {name} from a source with other classes, "
                 f"images or masks; choose another data_dir, or remove {data_dir / name}"
             )
-        return False
     is_utf8 = str(data_dir).encode(errors="ignore").decode() == str(data_dir)
     check(is_utf8, "data_dir", str(data_dir), "a name in UTF-8, as ArrayRecord writes no other")
     layout = layout.examined(progress)
@@ -49,13 +53,20 @@ def prepare(
     # Parts that were checked for other classes, or under other decisions, are not used.
     reading = json.dumps([*layout.class_names, *layout.notes])
     parts = CheckedParts(data_dir / f".{name}_checked", reading)
-    builder = open_builder(
-        name, data_dir, layout=layout, parts=parts, progress=lambda: progress(next(done), total)
-    )
-    folder = Path(builder.data_path).parent
+    path = Path(open_builder(name, data_dir).data_path)
+    folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with occupied(folder, "preparing it", "data_dir"):
+            if path.exists():  # from files that have changed
+                shutil.rmtree(path)
+            builder = open_builder(
+                name,
+                data_dir,
+                layout=layout,
+                parts=parts,
+                progress=lambda: progress(next(done), total),
+            )
             _write(builder, parts)
     finally:
         # After a failure TFDS removes its files, but not these folders.
@@ -121,6 +132,7 @@ class Description(NamedTuple):
       counts: of the masks of each split that has masks.
       notes: see `Layout.notes`.
       source: see `Layout.describe`.
+      stamps: see `Layout`.
     """
 
     class_names: tuple[str, ...]
@@ -128,6 +140,7 @@ class Description(NamedTuple):
     counts: dict[str, LabelCounts]
     notes: tuple[str, ...]
     source: dict[str, Any]
+    stamps: str
 
     @property
     def fingerprint(self) -> str:
@@ -160,6 +173,7 @@ def read_description(name: str, data_dir: StrPath) -> Description:
             counts,
             tuple(metadata["notes"]),
             {name: metadata[name] for name in SOURCE},
+            metadata["stamps"],
         )
     except Exception as error:  # JSON is damaged, or fields are missing
         raise InputError(damaged(Path(builder.data_path) / "metadata.json", error)) from None

@@ -11,6 +11,7 @@ from sassn_jax.errors import InputError
 
 IGNORE_LABEL = 255
 _STRETCHED = 20  # ids that lie as far apart as this are grey values for the eye
+Color = tuple[int, int, int]  # RGB, 0-255
 UNLABELED = "unlabeled"  # name of the split of training images without masks
 
 

@@ -32,7 +32,7 @@ from PIL import Image
 from sassn_jax.data.annotations import Annotation, find_annotations
 from sassn_jax.data.checked_parts import stamp
 from sassn_jax.data.class_list import read_class_list
-from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED, check_class_ids
+from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED, Color, check_class_ids
 from sassn_jax.data.folder_files import (
     files_below,
     find_images,
@@ -43,7 +43,7 @@ from sassn_jax.data.folder_files import (
 from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
 from sassn_jax.data.lists import is_of_system, name_several, read_list
-from sassn_jax.data.masks import Color, as_shown, decode_label, read_label
+from sassn_jax.data.masks import as_shown, decode_label, read_label
 from sassn_jax.data.splits import id_of_line
 from sassn_jax.data.validation import choose_validation
 from sassn_jax.errors import InputError
@@ -65,7 +65,7 @@ class FolderLayout(Layout):
       stamps: see `Layout`.
       said: notes on what was found.
       has_foreground: whether 255 is the second class in all masks, so that no pixel is ignored.
-      colors: of the classes in masks, if classes.txt has them.
+      colors: of the classes by name, in masks and in pictures, if classes.txt has them.
       annotations: what the mask of an id is drawn from, if its file is no PNG.
     """
 
@@ -77,7 +77,7 @@ class FolderLayout(Layout):
     stamps: str = ""
     said: tuple[str, ...] = ()
     has_foreground: bool = False
-    colors: tuple[Color, ...] = ()
+    colors: Mapping[str, Color] = field(default_factory=dict)
     annotations: Mapping[str, Annotation] = field(default_factory=dict)
 
     @property
@@ -104,7 +104,7 @@ class FolderLayout(Layout):
             return photo.content, encode_png(ignored)
         if id_ in self.annotations:
             return photo.content, encode_png(self.annotations[id_].draw(self.class_names, photo))
-        label_file, stored = read_label(label_path, self.colors)
+        label_file, stored = read_label(label_path, tuple(self.colors.values()))
         label = as_shown(label_path, stored, photo)
         check_class_ids(label, label_path, len(self.class_names))
         if self.has_foreground:
@@ -195,7 +195,7 @@ class FolderLayout(Layout):
         seen: set[int] = set()
         for done, path in enumerate(paths, start=1):
             try:
-                _, label = read_label(path, self.colors)
+                _, label = read_label(path, tuple(self.colors.values()))
             except InputError:
                 continue  # `read` reports it
             seen |= set(np.flatnonzero(np.bincount(label.ravel())).tolist())
@@ -272,7 +272,7 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
         problems.append(f"{root / 'images'}: holds no image")
     annotations: dict[str, Annotation] = {}
     names: tuple[str, ...] = ()
-    colors: tuple[Color, ...] = ()
+    colors: dict[str, Color] = {}
     lists: dict[str, tuple[str, ...]] = {}
     for name in ("classes", *LISTS):
         path = root / f"{name}.txt"

@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sassn_jax.data import png
-from sassn_jax.data.dataset import IGNORE_LABEL, check_class_ids
+from sassn_jax.data.dataset import IGNORE_LABEL, Color, check_class_ids
 from sassn_jax.data.images import (
     Photo,
     decode,
@@ -30,8 +30,6 @@ _JPEG = b"\xff\xd8\xff"  # the beginning of every JPEG file
 _SHOWN_ON_THEIR_SIDE = (5, 6, 7, 8)
 _PLACES = np.array([65536, 256, 1], np.uint32)  # a colour as one number
 _FEW = 5  # more colours than this in one mask, all of no class, do not come from missing lines
-
-Color = tuple[int, int, int]  # RGB, 0-255
 
 
 def read_label(

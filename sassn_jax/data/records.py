@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sassn_jax.data.checked_parts import CheckedParts
-from sassn_jax.data.dataset import UNLABELED, Dataset, DatasetInfo, voc_color
+from sassn_jax.data.dataset import UNLABELED, Color, Dataset, DatasetInfo, voc_color
 from sassn_jax.data.layout import SOURCE, Layout, Progress
 from sassn_jax.data.record_source import RecordSource, damaged, open_builder, quiet
 from sassn_jax.data.statistics import LabelCounts
@@ -51,7 +51,7 @@ def prepare(
     total = sum(map(len, layout.splits.values()))
     done = iter(range(1, total + 1))
     # Parts that were checked for other classes, or under other decisions, are not used.
-    reading = json.dumps([*layout.class_names, *layout.notes])
+    reading = json.dumps([*layout.class_names, *layout.notes, dict(layout.colors)])
     parts = CheckedParts(data_dir / f".{name}_checked", reading)
     path = Path(open_builder(name, data_dir).data_path)
     folder = path.parent
@@ -84,10 +84,10 @@ def _is_prepared(name: str, data_dir: Path) -> bool:
     return path.exists()
 
 
-def load(
-    name: str, data_dir: StrPath | None, colors: Mapping[str, tuple[int, int, int]]
-) -> Dataset:
-    """Loads a dataset that `prepare` wrote. Classes not in `colors` get a colour of PASCAL VOC.
+def load(name: str, data_dir: StrPath | None, colors: Mapping[str, Color]) -> Dataset:
+    """Loads a dataset that `prepare` wrote.
+
+    Classes have the colours of its source, then those of `colors`, then those of PASCAL VOC.
 
     Raises:
       InputError: if the dataset has not been prepared, or a file of it is missing or damaged.
@@ -112,6 +112,7 @@ def load(
         )
     description = read_description(name, data_dir)
     classes = description.class_names
+    colors = {**colors, **description.colors}
     palette = np.array([colors.get(c, voc_color(i + 1)) for i, c in enumerate(classes)], np.uint8)
     return Dataset(
         DatasetInfo(name, classes, palette),
@@ -131,6 +132,7 @@ class Description(NamedTuple):
       ids: of the images of each split, in the order of the records.
       counts: of the masks of each split that has masks.
       notes: see `Layout.notes`.
+      colors: see `Layout`.
       source: see `Layout.describe`.
       stamps: see `Layout`.
     """
@@ -139,6 +141,7 @@ class Description(NamedTuple):
     ids: dict[str, tuple[str, ...]]
     counts: dict[str, LabelCounts]
     notes: tuple[str, ...]
+    colors: dict[str, Color]
     source: dict[str, Any]
     stamps: str
 
@@ -172,6 +175,7 @@ def read_description(name: str, data_dir: StrPath) -> Description:
             {split: tuple(ids) for split, ids in metadata["ids"].items()},
             counts,
             tuple(metadata["notes"]),
+            {name: (red, green, blue) for name, (red, green, blue) in metadata["colors"].items()},
             {name: metadata[name] for name in SOURCE},
             metadata["stamps"],
         )

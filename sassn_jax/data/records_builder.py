@@ -75,6 +75,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
                 **layout.describe(),
                 "notes": list(layout.notes),
                 "counts": self._counts,
+                "colors": dict(layout.colors),
                 "stamps": layout.stamps,
             }
         )

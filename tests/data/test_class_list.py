@@ -19,7 +19,7 @@ from sassn_jax.errors import InputError
 def test_lines_are_names_or_names_and_colours(tmp_path, text, names, colors):
     path = tmp_path / "classes.txt"
     path.write_text(text, encoding="utf-8", newline="")
-    assert read_class_list(path) == (names, colors)
+    assert read_class_list(path) == (names, dict(zip(names, colors, strict=False)))
 
 
 @pytest.mark.parametrize(

@@ -371,3 +371,20 @@ def test_several_folders_stand_in_one_data_dir(source, tmp_path):
         assert data.load("folder", place, named).info.class_names == ("a", "b", "c")
     with pytest.raises(InputError, match=r"holds several folders; expected .*other .2., .*source"):
         data.load("folder", tmp_path / "data")
+
+
+def test_masks_in_the_colours_of_classes(source, tmp_path):
+    """The colours are those of the classes in pictures too."""
+    before = labels_of(source, tmp_path / "ids")
+    colors = np.array([(9, 8, 7), (200, 0, 0), (0, 0, 200)], np.uint8)
+    lines = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(CLASSES, colors, strict=True)]
+    (source / "classes.txt").write_text("\n".join(lines))
+    for path in (source / "labels").iterdir():
+        with Image.open(path) as image:
+            label = np.asarray(image)
+        Image.fromarray(colors[label % 3]).save(path)  # no pixel is ignored
+    for ids, of_colors in zip(before, labels_of(source, tmp_path / "colors"), strict=True):
+        np.testing.assert_array_equal(of_colors, ids % 3)
+    info = data.load("folder", tmp_path / "colors").info
+    assert info.class_names == CLASSES
+    np.testing.assert_array_equal(info.palette, colors)

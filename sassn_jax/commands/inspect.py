@@ -7,7 +7,7 @@ and prints the numbers and sizes of the images, the share of each class in each 
 usually a mistake: classes that are missing, masks with a single class, images of two splits that
 look the same, files that cannot be read. It goes on after such a file, and ends with exit code 1.
 
---source=FOLDER looks at the files that are to be prepared. --output writes the numbers as
+--config.source=FOLDER looks at files that have not been prepared. --output writes the numbers as
 DIR/inspect.json, and a picture of up to 24 images with their masks as DIR/inspect.png. Images that
 look the same are found by the package imagehash: pip install 'sassn_jax[inspect]'.
 """
@@ -29,7 +29,7 @@ from sassn_jax.data.duplicates import is_available
 from sassn_jax.data.inspection import LABELED_PART, Inspection, inspect, spread
 from sassn_jax.data.layout_source import read_unprepared
 from sassn_jax.errors import check_name
-from sassn_jax.files import replacing, write_json
+from sassn_jax.files import expanded, replacing, write_json
 from sassn_jax.terminal import make_console
 
 SHOWN = 10  # lines of a kind about single images that are printed, unless the images are broken
@@ -40,22 +40,19 @@ def run() -> None:
     config = config_flags.DEFINE_config_file(
         "config", None, "Config file, such as configs/camvid.py:method=sassn,labels=1/8."
     )
-    source = command.define_path(
-        "source", None, "Folder of the dataset as published, to look at it before sassn prepare."
-    )
     output = command.define_path(
         "output", None, "Folder for inspect.json and inspect.png; made if it is not there."
     )
     flags.mark_flag_as_required("config")
-    command.run(lambda: _inspect(config.value, source.value, output.value))
+    command.run(lambda: _inspect(config.value, output.value))
 
 
-def _inspect(given: ConfigDict, source: str | None, output: str | None) -> None:
+def _inspect(given: ConfigDict, output: str | None) -> None:
     """Inspects the dataset of a config, prints the result, and writes it."""
     from sassn_jax import recipes  # after the flags: JAX takes seconds
 
     config = recipes.parse(given)
-    dataset, notes = _load(config.dataset, config.data_dir, source)
+    dataset, notes = _load(config.dataset, config.data_dir, config.source)
     labeled = data.choose_labeled(dataset.splits["train"].ids, config.labels, config.seed).labeled
     with command.progress(f"inspecting {config.dataset}") as show:
         found = inspect(dataset, labeled, duplicates=is_available(), progress=show)
@@ -73,14 +70,15 @@ def _inspect(given: ConfigDict, source: str | None, output: str | None) -> None:
         sys.exit(1)
 
 
-def _load(name: str, data_dir: str, source: str | None) -> tuple[data.Dataset, tuple[str, ...]]:
+def _load(name: str, data_dir: str, source: str) -> tuple[data.Dataset, tuple[str, ...]]:
     """Returns a dataset, prepared or from its source, and notes on how its masks are read."""
-    if not source:
-        return data.load(name, data_dir), ()
-    check_name("dataset", name, data.PREPARED, " with --source")
+    if not source or not expanded(source).exists():
+        return data.load(name, data_dir, source), ()
+    check_name("dataset", name, data.PREPARED, " with a source")
     with command.progress(f"looking at the masks of {name}") as show:
         layout = data.PREPARED[name].read_layout(source).examined(show)
-    return read_unprepared(name, layout, data.PREPARED[name].colors), layout.notes
+    colors = {**data.PREPARED[name].colors, **layout.colors}
+    return read_unprepared(name, layout, colors), layout.notes
 
 
 def _print(name: str, found: Inspection, notes: Sequence[str]) -> None:

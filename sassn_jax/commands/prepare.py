@@ -15,7 +15,7 @@ from absl import flags
 from sassn_jax import data
 from sassn_jax.commands import command
 from sassn_jax.commands.tables import class_table
-from sassn_jax.data import records
+from sassn_jax.data import folder, records
 from sassn_jax.data.statistics import find_oddities
 from sassn_jax.terminal import make_console
 
@@ -37,16 +37,25 @@ def _prepare(name: str, source: str, data_dir: str) -> None:
     """Prepares a dataset, and prints what it holds."""
     with command.progress(f"preparing {name}") as show:
         wrote = data.prepare(name, source, data_dir, show)
-    dataset = data.load(name, data_dir)
+    place = str(folder.place(source, data_dir)) if name == "folder" else data_dir
+    before = f"had been prepared already (remove {Path(place) / name} to do so again):"
+    show_prepared(name, place, "prepared" if wrote else before)
+
+
+def show_prepared(name: str, data_dir: str, what: str = "prepared") -> None:
+    """Prints what a prepared dataset holds, and on standard error what looks wrong in it.
+
+    Args:
+      name: of the dataset.
+      data_dir: the folder in which the dataset `name` was prepared.
+      what: has been done with it, for the first line.
+    """
+    dataset = data.load(name, data_dir)  # which checks that all of it can be read
     counts = ", ".join(f"{len(images)} {split}" for split, images in dataset.splits.items())
-    before = f"had been prepared already (remove {Path(data_dir) / name} to do so again):"
-    print(
-        f"{data_dir}: {'prepared' if wrote else before} {dataset.info.name}, "
-        f"{dataset.info.num_classes} classes, images: {counts}"
-    )
+    print(f"{data_dir}: {what} {name}, {dataset.info.num_classes} classes, images: {counts}")
     description = records.read_description(name, data_dir)
     make_console().print(class_table(description.class_names, description.counts))
     for note in description.notes:
         print(f"note: {note}")
     for oddity in find_oddities(description.class_names, description.counts):
-        print(f"prepare: warning: {oddity}", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).stem}: warning: {oddity}", file=sys.stderr)

@@ -25,7 +25,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
     by TensorFlow. And shards are given one by one, since TFDS sorts splits of more than 1 GB by it.
     """
 
-    VERSION = tfds.core.Version("3.0.0")  # masks have 8 bits, and their classes are counted
+    VERSION = tfds.core.Version("4.0.0")  # the times of the source's files are stored
     # Nothing is downloaded. Without this line TFDS needs a further package to look for checksums.
     url_infos = None
 
@@ -71,7 +71,13 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         # TFDS writes the metadata last, when all masks have been counted.
         self._counts = {split: empty for split in layout.splits if split != UNLABELED}
         self.info.metadata.update(
-            {**layout.describe(), "notes": list(layout.notes), "counts": self._counts}
+            {
+                **layout.describe(),
+                "notes": list(layout.notes),
+                "counts": self._counts,
+                "colors": dict(layout.colors),
+                "stamps": layout.stamps,
+            }
         )
         return {
             split: [

@@ -25,6 +25,7 @@ UNBINDING = (
     "eval_batch_size",
     "profile",
     "data_dir",
+    "source",
     "eval.pad_to",
     "eval.window",
     "eval.stride",

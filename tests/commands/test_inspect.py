@@ -101,7 +101,7 @@ def test_files_that_are_not_prepared_are_inspected_too(data_dir):
     path = source / "labels" / "val_0.png"
     path.write_bytes(path.read_bytes()[:-40])
     (source / "images" / "train_0.png").write_bytes(b"")
-    done = inspect(f"--source={source}", config="camvid.py:labels=1/2")
+    done = inspect(f"--config.source={source}", config="camvid.py:labels=1/2")
     assert done.returncode == 1
     broken = [line for line in done.stderr.splitlines() if "cannot be read" in line]
     assert [str(source / "images" / "train_0.png") in broken[0], str(path) in broken[1]] == [1, 1]

@@ -26,9 +26,17 @@ def run() -> None:
     source = command.define_path(
         "source", None, "Folder of the dataset as published; docs/datasets.md says what it holds."
     )
-    data_dir = command.define_path("data_dir", None, "Folder for prepared datasets.")
+    data_dir = command.define_path(
+        "data_dir",
+        None,
+        "Folder for prepared datasets. Not needed for --dataset=folder.",
+    )
     command.run(
-        lambda: _prepare(*(command.required(flag) for flag in (dataset, source, data_dir))),
+        lambda: _prepare(
+            command.required(dataset),
+            command.required(source),
+            data_dir.value or "" if dataset.value == "folder" else command.required(data_dir),
+        ),
         "run it again, and what it had checked is not checked again",
     )
 

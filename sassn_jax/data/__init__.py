@@ -22,6 +22,7 @@ from sassn_jax.data.layout import Layout, Progress
 from sassn_jax.data.lists import write_lists
 from sassn_jax.data.pipeline import BatchIterator, train_batches
 from sassn_jax.data.splits import Split, choose_labeled, read_split, write_split
+from sassn_jax.data.survey import Survey, survey
 from sassn_jax.data.transforms import Normalize, TrainTransform
 from sassn_jax.errors import check, check_name
 from sassn_jax.files import StrPath, expanded
@@ -64,6 +65,7 @@ __all__ = [
     "Normalize",
     "Source",
     "Split",
+    "Survey",
     "TrainTransform",
     "batch_spec",
     "choose_labeled",
@@ -75,6 +77,7 @@ __all__ = [
     "read_classes",
     "read_split",
     "subset",
+    "survey",
     "train_batches",
     "write_classes",
     "write_lists",

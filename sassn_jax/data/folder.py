@@ -38,7 +38,6 @@ from sassn_jax.data.folder_files import (
     find_images,
     find_masks,
     missing_files,
-    refuse,
 )
 from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
@@ -46,7 +45,7 @@ from sassn_jax.data.lists import is_of_system, name_several, read_list
 from sassn_jax.data.masks import as_shown, decode_label, read_label
 from sassn_jax.data.splits import id_of_line
 from sassn_jax.data.validation import choose_validation
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, all_problems
 from sassn_jax.files import StrPath, expanded
 
 LISTS = ("train", "val", "test", UNLABELED)  # NAME.txt lists the ids of a split
@@ -158,8 +157,8 @@ class FolderLayout(Layout):
             )
         val = choose_validation({id_: occurring[id_] for id_ in masked})
         said = (
-            f"no val.txt: {len(val)} of the {len(masked)} images with masks were chosen for "
-            "validation, so that they show as many classes as they can"
+            f"no val.txt: images with masks that are taken for validation: {len(val)} of "
+            f"{len(masked)}, chosen to show as many classes as they can"
         )
         splits = {"train": tuple(id_ for id_ in masked if id_ not in val), "val": val}
         splits |= {split: ids for split, ids in self.splits.items() if split != "train"}
@@ -266,7 +265,7 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
         )
     problems: list[str] = []
     images = find_images(root / "images", problems)
-    strays: list[str] = []
+    strays: list[str] = []  # a published dataset may hold more than its lists
     masks = find_masks(root / "labels", images, strays)
     if not images:
         problems.append(f"{root / 'images'}: holds no image")
@@ -302,7 +301,9 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
                 f"{root / one}.txt: {twice[0]!r} is in {other}.txt too{name_several(twice)}; "
                 "expected each image in one list only"
             )
-    refuse(problems if published else problems + strays)
+    problems += [] if published else strays
+    if problems:
+        raise all_problems(problems)
     if published:
         return FolderLayout(root, names, lists, images, masks)
     splits, said = _splits(lists, images, masks)

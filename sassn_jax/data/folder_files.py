@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from sassn_jax.data.lists import is_of_system, name_several
-from sassn_jax.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")  # in any case
 LABEL_SUFFIXES = (".png",)
@@ -68,16 +67,6 @@ def find_masks(folder: Path, images: Collection[str], problems: list[str]) -> di
 def id_of(folder: Path, path: Path) -> str:
     """Returns the id of a file below a folder."""
     return path.relative_to(folder).with_suffix("").as_posix()
-
-
-def refuse(problems: list[str]) -> None:
-    """Raises one error for all problems, if there are any; its details list them."""
-    if len(problems) > 1:
-        raise InputError(
-            f"{problems[0]} (the first of {len(problems)} problems, which stand above)", problems
-        )
-    if problems:
-        raise InputError(problems[0])
 
 
 def _by_id(folder: Path, suffixes: Collection[str], problems: list[str]) -> dict[str, Path]:

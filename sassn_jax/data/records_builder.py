@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from sassn_jax.data.checked_parts import CheckedParts
+from sassn_jax.data.checked_parts import CheckedParts, Files
 from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.images import orientation
 from sassn_jax.data.layout import Layout
 from sassn_jax.data.masks import decode_label
 from sassn_jax.data.statistics import LabelCounts
+from sassn_jax.errors import InputError, all_problems
 
 SHARD_LENGTH = 128  # images that are checked and written together; TFDS holds them in memory
 
@@ -79,29 +80,43 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
                 "stamps": layout.stamps,
             }
         )
-        return {
-            split: [
-                functools.partial(self._examples, layout, parts, split, ids[i : i + SHARD_LENGTH])
-                for i in range(0, len(ids), SHARD_LENGTH)
-            ]
+        shards: dict[str, list[Sequence[str]]] = {
+            split: [ids[i : i + SHARD_LENGTH] for i in range(0, len(ids), SHARD_LENGTH)]
             for split, ids in layout.splits.items()
+        }
+        self._unread = [(split, ids) for split, of_split in shards.items() for ids in of_split]
+        read = functools.partial(self._examples, layout, parts)
+        return {
+            split: [functools.partial(read, split, ids) for ids in of_split]
+            for split, of_split in shards.items()
         }
 
     def _examples(
         self, layout: Layout, parts: CheckedParts, split: str, ids: Sequence[str]
     ) -> Iterator:
         self.is_reading = True
-        files = parts.read(
-            ids,
-            functools.partial(layout.paths, split),
-            functools.partial(layout.read, split),
-            self._progress,
-        )
+        files = self._read(layout, parts, split, ids)
         self.is_reading = False
         for id_, (image, label) in zip(ids, files, strict=True):
             if split != UNLABELED:
                 self._count(split, image, label)
             yield id_, {"id": id_, "image": image, "label": label}
+
+    def _read(
+        self, layout: Layout, parts: CheckedParts, split: str, ids: Sequence[str]
+    ) -> list[Files]:
+        """Reads a shard. If a file is wrong, reads all others too and names all that are wrong."""
+        self._unread.remove((split, ids))
+        wrong: list[str] = []
+        for one, its_ids in ((split, ids), *self._unread):
+            paths, read = functools.partial(layout.paths, one), functools.partial(layout.read, one)
+            try:
+                files = parts.read(its_ids, paths, read, self._progress)
+            except InputError as error:
+                wrong += error.details or [str(error)]
+            if not wrong:
+                return files
+        raise all_problems(wrong)
 
     def _count(self, split: str, image: bytes, label: bytes) -> None:
         """Adds a mask to the counts of its split."""

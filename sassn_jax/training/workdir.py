@@ -65,6 +65,11 @@ class Workdir:
         return self.path / "classes.json"
 
     @property
+    def lists(self) -> Path:
+        """The ids of each split of one's own images, as lists for the folder of the images."""
+        return self.path / "lists"
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
         return self.path / "checkpoints"

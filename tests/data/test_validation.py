@@ -23,16 +23,32 @@ def test_one_image_is_too_few():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_as_many_classes_are_in_val_as_one_image_can_show(seed):
-    """With one image to choose, every choice can be tried."""
+def test_a_third_at_most_shows_no_fewer_classes_than_any_two_images_could(seed):
+    """All choices of one and of two images are tried. A greedy choice may miss the best of two."""
     rng = np.random.default_rng(seed)
-    classes = {str(i): set(rng.choice(5, rng.integers(1, 4), False).tolist()) for i in range(7)}
-    counts = [sum(i in own for own in classes.values()) for i in range(5)]
-    allowed = {id_ for id_, own in classes.items() if all(counts[i] > 1 for i in own)}
-    (chosen,) = choose_validation(classes)
-    most = max(len(classes[id_]) for id_ in allowed or classes)
-    assert len(classes[chosen]) == most
-    assert chosen in (allowed or classes)
+    classes = {str(i): set(rng.choice(5, rng.integers(1, 4), False).tolist()) for i in range(8)}
+
+    def shown(ids):
+        return set(itertools.chain(*(classes[id_] for id_ in ids)))
+
+    def is_allowed(ids):
+        return shown(set(classes) - set(ids)) == shown(classes)
+
+    chosen = choose_validation(classes)
+    assert 1 <= len(chosen) <= 2
+    assert is_allowed(chosen)
+    one, two = (
+        max(len(shown(ids)) for ids in itertools.combinations(classes, n) if is_allowed(ids))
+        for n in (1, 2)
+    )
+    assert len(shown(chosen)) >= max(one, two - 1)
+
+
+def test_no_more_than_a_fifth_is_chosen_where_that_shows_all_classes():
+    classes = {str(i): {0, 1, 2} if i % 2 else {i % 3} for i in range(20)}
+    assert len(choose_validation(classes)) == 4
+    classes = {str(i): {i % 10} for i in range(20)}  # a third, 6 images, show 6 of 10 classes
+    assert len(choose_validation(classes)) == 6
 
 
 def test_a_class_of_few_images_is_in_both_splits_and_one_of_one_image_is_trained_on():

@@ -181,7 +181,10 @@ class Config(Checked):
       method: a name in `sassn_jax.methods.METHODS`. It chooses what is learned. The networks and
         weights that go with such a name, as attention with `sassn`, are set by `default_config`.
       dataset: a name that `sassn_jax.data.load` knows.
-      data_dir: the folder that `sassn prepare` put it into; generated data need none.
+      source: a folder of your own images and masks, with `dataset="folder"`. It is prepared in
+        `data_dir` before the run, and again when its files have changed. Empty if it is prepared.
+      data_dir: the folder that `sassn prepare` put it into; generated data need none. Empty with
+        `source`: the folder `.sassn` in it.
       labels: the share of the training images whose masks are used, such as `1/8`; or a file of
         their ids.
       unlabeled: images that are used without their masks: the `rest`, or `all` of them.
@@ -207,6 +210,7 @@ class Config(Checked):
 
     method: str = "sassn"
     dataset: str = ""
+    source: str = ""
     data_dir: str = ""
     labels: str = "1/8"
     unlabeled: Annotated[str, one_of(("rest", "all"))] = "rest"

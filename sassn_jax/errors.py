@@ -31,6 +31,19 @@ class TrainingError(RuntimeError):
     """A run cannot continue. The message gives the reason in one line."""
 
 
+def all_problems(problems: Sequence[str]) -> InputError:
+    """Returns one error for some problems, a line each; its details list them if they are several.
+
+    Args:
+      problems: at least one.
+    """
+    if len(problems) == 1:
+        return InputError(problems[0])
+    return InputError(
+        f"{problems[0]} (the first of {len(problems)} problems, which stand above)", problems
+    )
+
+
 def check(condition: bool, field: str, value: object, expected: str) -> None:
     """Checks the value of an argument or a config field.
 

@@ -32,8 +32,8 @@ class Inference(Checked):
         bottom and at the right (AdvSemiSeg: 505x505 for VOC 2012). Empty: no padding.
       window: height and width of the windows that slide over an image. An image smaller than a
         window is padded to it. Empty: the whole image at once.
-      stride: distance between windows, down and across; empty without windows. The last window of
-        a row or column ends at the edge of the image.
+      stride: distance between windows, down and across; if empty, two thirds of a window. The last
+        window of a row or column ends at the edge of the image.
       scales: factors by which an image is scaled, as in training. They also scale `pad_to`, but
         not `window`.
       mirror: whether each view is also predicted mirrored left to right.
@@ -53,6 +53,8 @@ class Inference(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.stride:
+            object.__setattr__(self, "stride", tuple(max(1, 2 * x // 3) for x in self.window))
         stride = Rule(
             lambda x: (
                 len(x) == len(self.window)

@@ -69,7 +69,9 @@ def compile_step(config: Config, gpu: Gpu, devices: int, *, unlabeled: bool) -> 
       InputError: the compiler is not installed; the dataset is unknown, or is the user's own and is
         not prepared.
     """
-    method = methods.create(config, len(data.class_names(config.dataset, config.data_dir)))
+    method = methods.create(
+        config, len(data.class_names(config.dataset, config.data_dir, config.source))
+    )
     mesh = compiler.make_mesh(gpu, devices)
     check_platform()
     state = jax.eval_shape(method.init, jax.random.key(0), _batch(config, mesh, unlabeled=False))

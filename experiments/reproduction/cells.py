@@ -109,7 +109,7 @@ class Recipe:
         """
         config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
         parse(config)
-        splits = data.load(config.dataset, config.data_dir).splits
+        splits = data.load(config.dataset, config.data_dir, config.source).splits
         for choice in labels:
             data.choose_labeled(splits["train"].ids, choice, 0)
         if (split := scored_split(self.dataset)) not in splits:

@@ -10,6 +10,7 @@ VERBS = {
     "export": "writes a run's network to one file",
     "import_weights": "turns other people's weights into a file that training can start from",
     "prepare": "prepares a dataset, once, so that training can read it",
+    "inspect": "looks at a dataset before a run: its numbers, a picture, likely mistakes",
 }
 
 

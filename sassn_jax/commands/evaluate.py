@@ -5,7 +5,7 @@ that `sassn export` wrote.
 
 The run is scored as its config says, unless these flags give other values: --config.eval.pad_to,
 --config.eval.window, --config.eval.stride, --config.eval.scales, --config.eval.mirror,
---config.eval_batch_size, --config.dataset and --config.data_dir.
+--config.eval_batch_size, --config.dataset, --config.data_dir and --config.source.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ def run() -> None:
     from sassn_jax.recipes import default_config  # imports JAX, as the other commands do later
 
     defaults = default_config()
-    fields = ("eval", "eval_batch_size", "dataset", "data_dir")
+    fields = ("eval", "eval_batch_size", "dataset", "data_dir", "source")
     config = command.define_config(ConfigDict({name: defaults[name] for name in fields}))
     workdir = command.define_path(
         "workdir", None, "Folder of the run, or a file of sassn export.", required=True

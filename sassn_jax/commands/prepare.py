@@ -7,17 +7,15 @@ occurs in each split, and warns of likely mistakes: classes that occur nowhere, 
 begin at 1, masks in which every pixel is ignored.
 """
 
-import itertools
 import sys
 from pathlib import Path
 
 from absl import flags
-from rich import box
-from rich.table import Table
 
 from sassn_jax import data
 from sassn_jax.commands import command
-from sassn_jax.data import IGNORE_LABEL, records
+from sassn_jax.commands.tables import class_table
+from sassn_jax.data import folder, records
 from sassn_jax.data.statistics import find_oddities
 from sassn_jax.terminal import make_console
 
@@ -28,9 +26,17 @@ def run() -> None:
     source = command.define_path(
         "source", None, "Folder of the dataset as published; docs/datasets.md says what it holds."
     )
-    data_dir = command.define_path("data_dir", None, "Folder for prepared datasets.")
+    data_dir = command.define_path(
+        "data_dir",
+        None,
+        "Folder for prepared datasets. Not needed for --dataset=folder.",
+    )
     command.run(
-        lambda: _prepare(*(command.required(flag) for flag in (dataset, source, data_dir))),
+        lambda: _prepare(
+            command.required(dataset),
+            command.required(source),
+            data_dir.value or "" if dataset.value == "folder" else command.required(data_dir),
+        ),
         "run it again, and what it had checked is not checked again",
     )
 
@@ -39,34 +45,25 @@ def _prepare(name: str, source: str, data_dir: str) -> None:
     """Prepares a dataset, and prints what it holds."""
     with command.progress(f"preparing {name}") as show:
         wrote = data.prepare(name, source, data_dir, show)
-    dataset = data.load(name, data_dir)
+    place = str(folder.place(source, data_dir)) if name == "folder" else data_dir
+    before = f"had been prepared already (remove {Path(place) / name} to do so again):"
+    show_prepared(name, place, "prepared" if wrote else before)
+
+
+def show_prepared(name: str, data_dir: str, what: str = "prepared") -> None:
+    """Prints what a prepared dataset holds, and on standard error what looks wrong in it.
+
+    Args:
+      name: of the dataset.
+      data_dir: the folder in which the dataset `name` was prepared.
+      what: has been done with it, for the first line.
+    """
+    dataset = data.load(name, data_dir)  # which checks that all of it can be read
     counts = ", ".join(f"{len(images)} {split}" for split, images in dataset.splits.items())
-    before = f"had been prepared already (remove {Path(data_dir) / name} to do so again):"
-    print(
-        f"{data_dir}: {'prepared' if wrote else before} {dataset.info.name}, "
-        f"{dataset.info.num_classes} classes, images: {counts}"
-    )
+    print(f"{data_dir}: {what} {name}, {dataset.info.num_classes} classes, images: {counts}")
     description = records.read_description(name, data_dir)
-    make_console().print(_table(description))
+    make_console().print(class_table(description.class_names, description.counts))
     for note in description.notes:
         print(f"note: {note}")
     for oddity in find_oddities(description.class_names, description.counts):
-        print(f"prepare: warning: {oddity}", file=sys.stderr)
-
-
-def _table(description: records.Description) -> Table:
-    """For each class, its share of the pixels of each split and how many masks it is in."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("id", justify="right")
-    table.add_column("class", overflow="fold")
-    for split in description.counts:
-        table.add_column(f"{split}\npixels", justify="right")
-        table.add_column("\nmasks", justify="right")
-    counts = description.counts.values()
-    for i, class_name in enumerate(description.class_names):
-        cells = ((f"{c.share(c.pixels[i]):.2%}", str(c.images_with[i])) for c in counts)
-        table.add_row(str(i), class_name, *itertools.chain(*cells))
-    table.add_section()
-    cells = ((f"{c.share(c.ignored):.2%}", "") for c in counts)
-    table.add_row(str(IGNORE_LABEL), "(ignored)", *itertools.chain(*cells))
-    return table
+        print(f"{Path(sys.argv[0]).stem}: warning: {oddity}", file=sys.stderr)

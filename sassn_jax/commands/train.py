@@ -3,7 +3,8 @@
 In a checkout, `python -m experiments.train` is the same command. FILE.py has a function get_config
 that returns a config, such as one of sassn_jax.default_config. Text after a colon is its argument:
 those in the checkout's configs/ take method=NAME, such as supervised or sassn (README.md lists
-all), and labels=FRACTION or a file of ids: --config=configs/scenes.py:method=sassn,labels=1/8.
+all), and labels=FRACTION or a file of ids: --config=configs/scenes.py:method=sassn,labels=1/8. For
+a folder of your own images/ and labels/: --config=configs/folder.py:path=FOLDER,method=sassn.
 Every field of the config is a flag too, as in --config.optimizer.lr=1e-3 or
 --config.crop_size='(96, 96)'. The same command goes on with a run that was stopped.
 """
@@ -14,6 +15,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from sassn_jax.commands import command
+from sassn_jax.files import expanded
 
 
 def run() -> None:
@@ -29,8 +31,24 @@ def run() -> None:
 
 
 def _train(config: ConfigDict, workdir: str) -> None:
-    from sassn_jax.training.loop import train_and_evaluate  # after the flags: JAX takes seconds
+    from sassn_jax.recipes import parse  # after the flags: JAX takes seconds
+    from sassn_jax.training.loop import train_and_evaluate
 
+    typed = parse(config)
+    if typed.source and expanded(typed.source).exists():
+        _prepare(typed.dataset, typed.source, typed.data_dir)
     train_and_evaluate(config, workdir)
     print(f"score it: sassn evaluate --workdir={shlex.quote(workdir)}")
     print(f"curves and pictures: tensorboard --logdir={shlex.quote(workdir)}")
+
+
+def _prepare(name: str, source: str, data_dir: str) -> None:
+    """Prepares one's own images where they have changed, and prints what they hold."""
+    from sassn_jax import data
+    from sassn_jax.commands.prepare import show_prepared
+    from sassn_jax.data import folder
+
+    with command.progress(f"preparing {source}") as show:
+        wrote = data.prepare(name, source, data_dir, show)
+    if wrote:
+        show_prepared(name, str(folder.place(source, data_dir)))

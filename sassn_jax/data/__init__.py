@@ -1,6 +1,7 @@
 """Datasets, labelled and unlabelled splits, transforms and training batches."""
 
 import functools
+import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -18,11 +19,13 @@ from sassn_jax.data.dataset import (
     subset,
 )
 from sassn_jax.data.layout import Layout, Progress
+from sassn_jax.data.lists import write_lists
 from sassn_jax.data.pipeline import BatchIterator, train_batches
 from sassn_jax.data.splits import Split, choose_labeled, read_split, write_split
+from sassn_jax.data.survey import Survey, survey
 from sassn_jax.data.transforms import Normalize, TrainTransform
-from sassn_jax.errors import check_name
-from sassn_jax.files import StrPath
+from sassn_jax.errors import check, check_name
+from sassn_jax.files import StrPath, expanded
 
 
 class Published(NamedTuple):
@@ -39,7 +42,7 @@ class Published(NamedTuple):
 
 # The datasets that `prepare` takes. `scenes` is generated, and needs no preparation.
 PREPARED: dict[str, Published] = {
-    "camvid": Published(functools.partial(folder.read_layout, tested=True), camvid.COLORS),
+    "camvid": Published(functools.partial(folder.read_layout, published=True), camvid.COLORS),
     "folder": Published(folder.read_layout, {}),
     "voc2012_aug": Published(voc2012_aug.read_layout, voc2012_aug.COLORS),
     **{
@@ -62,6 +65,7 @@ __all__ = [
     "Normalize",
     "Source",
     "Split",
+    "Survey",
     "TrainTransform",
     "batch_spec",
     "choose_labeled",
@@ -73,23 +77,30 @@ __all__ = [
     "read_classes",
     "read_split",
     "subset",
+    "survey",
     "train_batches",
     "write_classes",
+    "write_lists",
     "write_split",
 ]
 
 
 def prepare(
-    dataset: str, source: StrPath, data_dir: StrPath, progress: Progress = lambda done, total: None
+    dataset: str,
+    source: StrPath,
+    data_dir: StrPath | None,
+    progress: Progress = lambda done, total: None,
 ) -> bool:
     """Checks the images and masks of a dataset and writes them as records, whole or not at all.
 
-    While it is being written, a dataset takes twice its space.
+    While it is being written, a dataset takes twice its space. A `folder` is prepared again when
+    its files have other names, sizes or times than before.
 
     Args:
       dataset: one of `PREPARED`.
       source: folder of the publisher's files; the dataset's module says what it must hold.
-      data_dir: folder of prepared datasets; created if it does not exist.
+      data_dir: folder of prepared datasets; created if it does not exist. See `folder.place` for
+        where in it a `folder` is prepared.
       progress: called with the number of images written, and of all.
 
     Returns:
@@ -101,35 +112,55 @@ def prepare(
       OSError: if `data_dir` cannot be written.
     """
     check_name("dataset", dataset, PREPARED, " (scenes needs no preparation)")
-    return records.prepare(dataset, PREPARED[dataset].read_layout(source), data_dir, progress)
+    if dataset == "folder":
+        data_dir = folder.place(source, data_dir)
+    assert data_dir, f"{data_dir=}: expected a folder"
+    layout = PREPARED[dataset].read_layout(source)
+    wrote = records.prepare(dataset, layout, data_dir, progress)
+    if wrote and dataset == "folder":
+        ids = records.read_description(dataset, data_dir).ids
+        write_lists(expanded(data_dir) / "lists", ids)
+    return wrote
 
 
-def load(dataset: str, data_dir: StrPath | None = None) -> Dataset:
+def load(dataset: str, data_dir: StrPath | None = None, source: StrPath = "") -> Dataset:
     """Loads a dataset.
 
     Args:
       dataset: `scenes` or one of `PREPARED`.
       data_dir: where `prepare` wrote the dataset; not used for `scenes`.
+      source: for `folder` only: the folder of images and masks. It is prepared first if it has not
+        been, or has changed. If it is not there, what was prepared from it is loaded.
 
     Raises:
-      InputError: if there is no such dataset, or it has not been prepared.
+      InputError: if there is no such dataset, or it has not been prepared; for `source` as
+        `prepare`.
     """
     check_name("dataset", dataset, (*PREPARED, "scenes"))
+    expected = "'', since dataset='folder' alone takes one"
+    check(not source or dataset == "folder", "source", os.fspath(source), expected)
     if dataset == "scenes":
         return scenes.load()
+    if dataset == "folder":
+        if source and (not data_dir or expanded(source).exists()):
+            prepare(dataset, source, data_dir)
+        data_dir = folder.place(source, data_dir)
     return records.load(dataset, data_dir, PREPARED[dataset].colors)
 
 
-def class_names(dataset: str, data_dir: StrPath | None = None) -> tuple[str, ...]:
+def class_names(
+    dataset: str, data_dir: StrPath | None = None, source: StrPath = ""
+) -> tuple[str, ...]:
     """Returns the names of a dataset's classes, in order of class id.
 
     Args:
       dataset: as for `load`.
       data_dir: as for `load`; needed for `folder` only.
+      source: as for `load`.
 
     Raises:
       InputError: if there is no such dataset, or `folder` has not been prepared.
     """
     if dataset in PREPARED and PREPARED[dataset].colors:
         return tuple(PREPARED[dataset].colors)
-    return load(dataset, data_dir).info.class_names
+    return load(dataset, data_dir, source).info.class_names

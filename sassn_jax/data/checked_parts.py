@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from sassn_jax.errors import InputError, all_problems
 from sassn_jax.files import replacing
 
 Files = tuple[bytes, bytes]  # the contents of an image file and a mask file
@@ -41,6 +42,9 @@ class CheckedParts:
 
         Otherwise `check` reads them from the files `sources(id)`, and the part is written.
         `on_image` is called after each image.
+
+        Raises:
+          InputError: for all images for which `check` raises one, see `all_problems`.
         """
         stamps = [self.reading, *([id_, *map(stamp, sources(id_))] for id_ in ids)]
         digest = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
@@ -50,9 +54,15 @@ class CheckedParts:
                 on_image()
             return found
         files: list[Files] = []
+        wrong: list[str] = []
         for id_ in ids:
-            files.append(check(id_))
+            try:
+                files.append(check(id_))
+            except InputError as error:
+                wrong.append(str(error))
             on_image()
+        if wrong:
+            raise all_problems(wrong)
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside, zipfile.ZipFile(beside, "w") as part:
             for id_, (image, mask) in zip(ids, files, strict=True):

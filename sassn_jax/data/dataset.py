@@ -10,6 +10,8 @@ from jaxtyping import Integer, UInt8
 from sassn_jax.errors import InputError
 
 IGNORE_LABEL = 255
+_STRETCHED = 20  # ids that lie as far apart as this are grey values for the eye
+Color = tuple[int, int, int]  # RGB, 0-255
 UNLABELED = "unlabeled"  # name of the split of training images without masks
 
 
@@ -81,16 +83,31 @@ def check_class_ids(
     """
     wrong = label[((label < 0) | (label >= num_classes)) & (label != ignore_label)]
     if wrong.size:
-        ids = label[label != ignore_label]
-        remedy = "correct the mask or the classes"
-        if ids.min() == 1 and ids.max() == num_classes:
-            remedy = "the ids seem to begin at 1, so subtract 1 from each"
-        elif (label == 0).any() and ids.size < label.size and len(np.unique(wrong)) > 2:
-            remedy = "the edges seem to be smoothed between classes: export the mask without that"
+        remedy = _likeliest_cause(label, np.unique(wrong), num_classes, ignore_label)
         raise InputError(
             f"{name}: class id {wrong[0]}; expected 0 to {num_classes - 1} or {ignore_label} "
             f"(ignore); {remedy} ({wrong.size} of {label.size} pixels)"
         )
+
+
+def _likeliest_cause(
+    label: Integer[np.ndarray, "H W"],
+    wrong: Integer[np.ndarray, " N"],
+    num_classes: int,
+    ignore_label: int,
+) -> str:
+    """Returns what to do about the `wrong` values of a mask, by what usually causes such values."""
+    values = np.unique(label)
+    ids = values[values != ignore_label]
+    if ids[0] == 1 and ids[-1] == num_classes:
+        return "the ids seem to begin at 1, so subtract 1 from each"
+    if 2 < len(values) <= num_classes and np.diff(values).min() >= _STRETCHED:
+        return "the ids seem to be spread over the grey values: export the ids themselves"
+    if len(wrong) > 2 and wrong[-1] - wrong[0] >= len(wrong):
+        return "the edges seem to be smoothed between classes: export the mask without that"
+    if len(wrong) > 1 and wrong[0] == num_classes:
+        return "the list of classes seems to be too short"
+    return "correct the mask or the classes"
 
 
 def voc_color(number: int) -> tuple[int, int, int]:
@@ -100,6 +117,18 @@ def voc_color(number: int) -> tuple[int, int, int]:
         for channel in range(3)
     )
     return red, green, blue
+
+
+def make_palette(
+    class_names: Sequence[str], colors: Mapping[str, Color]
+) -> UInt8[np.ndarray, "C 3"]:
+    """Returns the colours of classes. Those that `colors` does not name get one of PASCAL VOC.
+
+    A class `background` is black, as there.
+    """
+    colors = {"background": voc_color(0), **colors}
+    palette = [colors.get(name, voc_color(i + 1)) for i, name in enumerate(class_names)]
+    return np.array(palette, np.uint8)
 
 
 @dataclass(frozen=True)

@@ -1,79 +1,180 @@
 """A user's own images and masks, in a plain folder.
 
-classes.txt                    class names, one per line, in order of class id
-train.txt, val.txt             ids of images with masks, one per line
-test.txt                       optional: the same, of test images
-unlabeled.txt                  optional: ids of training images without masks
-images/ID.jpg or ID.png        RGB
-labels/ID.png                  class ids, see `masks.read_label`; 255 = ignore
+images/                        photos of any names, in folders too; endings: `IMAGE_SUFFIXES`
+labels/                        masks: class ids, see `masks.read_label`; 255 = ignore. Or shapes by
+                               LabelMe or COCO, see `annotations`
+classes.txt                    optional: class names, one per line, in order of class id; with
+                               colours if masks are in colours, see `class_list`
+train.txt, val.txt, test.txt   optional: ids or paths of images, one per line
+unlabeled.txt                  optional: the same, of images whose masks are not used
+
+An image's id is its path below images/ without the ending. Its mask has the same id below labels/.
+An image without a mask is unlabelled, but in val.txt and test.txt each needs one. Without
+train.txt, all images that no other list has are training images. Without val.txt,
+`choose_validation` takes some of the training images that have masks.
 
 With two classes and masks of 0 and 255 alone, 255 is the second class.
 """
 
 import dataclasses
 import functools
-import glob
+import hashlib
+import io
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED
-from sassn_jax.data.images import encode_png, read_image
+from sassn_jax.data.annotations import Annotation, find_annotations
+from sassn_jax.data.checked_parts import stamp
+from sassn_jax.data.class_list import read_class_list
+from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED, Color, check_class_ids
+from sassn_jax.data.folder_files import (
+    files_below,
+    find_images,
+    find_masks,
+    missing_files,
+)
+from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
-from sassn_jax.data.lists import name_several, read_list
-from sassn_jax.data.masks import read_label, read_pair
-from sassn_jax.errors import InputError
+from sassn_jax.data.lists import is_of_system, name_several, read_list
+from sassn_jax.data.masks import as_shown, decode_label, read_label
+from sassn_jax.data.splits import id_of_line
+from sassn_jax.data.validation import choose_validation
+from sassn_jax.errors import InputError, all_problems
 from sassn_jax.files import StrPath, expanded
 
-IMAGE_SUFFIXES = (".jpg", ".png")
+LISTS = ("train", "val", "test", UNLABELED)  # NAME.txt lists the ids of a split
 
 
 @dataclass(frozen=True)
 class FolderLayout(Layout):
-    """The images and masks in the folder `root`.
+    """The images and masks in a folder.
 
-    If it `has_foreground`, 255 is the second class in all masks, and no pixel is ignored.
+    Attributes:
+      root: the folder.
+      class_names: in order of class id. Empty without classes.txt, until `examined`.
+      splits: ids of the images of each split. Without val.txt there is no `val` until `examined`.
+      images: the image files by id.
+      masks: the mask files by id.
+      stamps: see `Layout`.
+      said: notes on what was found.
+      has_foreground: whether 255 is the second class in all masks, so that no pixel is ignored.
+      colors: of the classes by name, in masks and in pictures, if classes.txt has them.
+      annotations: what the mask of an id is drawn from, if its file is no PNG.
     """
 
     root: Path
     class_names: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
+    images: Mapping[str, Path]
+    masks: Mapping[str, Path]
+    stamps: str = ""
+    said: tuple[str, ...] = ()
     has_foreground: bool = False
+    colors: Mapping[str, Color] = field(default_factory=dict)
+    annotations: Mapping[str, Annotation] = field(default_factory=dict)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Says so if 255 is read as the second class."""
+        """Says how classes and splits were made up, and whether 255 is the second class."""
         if not self.has_foreground:
-            return ()
+            return self.said
         return (
+            *self.said,
             f"the masks hold 0 and {IGNORE_LABEL} alone: {IGNORE_LABEL} is read as class 1, "
             f"{self.class_names[1]!r}, and no pixel is ignored",
         )
 
     def paths(self, split: str, id_: str) -> tuple[Path, Path]:
         """Returns the files of an image and its mask; twice the image if it has no mask."""
-        image_path = self.root / "images" / f"{id_}.jpg"
-        if not image_path.exists() and image_path.with_suffix(".png").exists():
-            image_path = image_path.with_suffix(".png")
-        if split == UNLABELED:
-            return image_path, image_path
-        return image_path, self.root / "labels" / f"{id_}.png"
+        return self.images[id_], (self.images if split == UNLABELED else self.masks)[id_]
 
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
         """Reads an image and its mask; without a mask, all pixels are ignored."""
         image_path, label_path = self.paths(split, id_)
+        photo = read_photo(image_path)
         if split == UNLABELED:
-            image_file, image = read_image(image_path)
-            return image_file, encode_png(np.full(image.shape[:2], IGNORE_LABEL, np.uint8))
-        image_file, label_file, label = read_pair(image_path, label_path, len(self.class_names))
+            ignored = np.full(photo.pixels.shape[:2], IGNORE_LABEL, np.uint8)
+            return photo.content, encode_png(ignored)
+        if id_ in self.annotations:
+            return photo.content, encode_png(self.annotations[id_].draw(self.class_names, photo))
+        label_file, stored = read_label(label_path, tuple(self.colors.values()))
+        label = as_shown(label_path, stored, photo)
+        check_class_ids(label, label_path, len(self.class_names))
         if self.has_foreground:
-            label_file = encode_png((label == IGNORE_LABEL).astype(np.uint8))
-        return image_file, label_file
+            label = (label == IGNORE_LABEL).astype(np.uint8)
+        return photo.content, label_file if label is stored else encode_png(label)
 
     def examined(self, progress: Progress) -> "FolderLayout":
+        """Looks at the masks, and gives class names and validation images where no file does.
+
+        Raises:
+          InputError: if the masks hold 0 and 255 alone, but there are not two names of classes; if
+            they hold no class; or if there are too few of them to leave some for validation.
+        """
+        ids = itertools.chain(*self.splits.values())
+        said = (*self.said, *photo_notes(self.images[id_] for id_ in ids))
+        layout = dataclasses.replace(self, said=said)._with_foreground(progress)
+        if self.class_names and "val" in self.splits:
+            return layout
+        anything = dataclasses.replace(layout, class_names=("",) * IGNORE_LABEL)
+        occurring = {
+            id_: anything._occurring(split, id_)
+            for split, ids in self.splits.items()
+            if split != UNLABELED
+            for id_ in ids
+        }
+        return layout._with_names(occurring)._with_validation(occurring)
+
+    def _with_names(self, occurring: Mapping[str, Collection[int]]) -> "FolderLayout":
+        """Names the classes by their ids if there is no classes.txt."""
+        if self.class_names:
+            return self
+        last = max(itertools.chain(*occurring.values()), default=None)
+        if last is None:
+            raise InputError(
+                f"{self.root / 'classes.txt'}: no such file, and no mask in labels/ shows a class; "
+                "expected class names, one per line"
+            )
+        names = tuple(f"class_{i}" for i in range(last + 1))
+        said = f"no classes.txt: the ids in the masks, 0 to {last}, are named class_0 and so on"
+        return dataclasses.replace(self, class_names=names, said=(*self.said, said))
+
+    def _with_validation(self, occurring: Mapping[str, Collection[int]]) -> "FolderLayout":
+        """Takes validation images from the training images with masks if there is no val.txt."""
+        if "val" in self.splits:
+            return self
+        masked = self.splits["train"]
+        if len(masked) < 2:
+            raise InputError(
+                f"{self.root / 'labels'}: a single training image has a mask; expected at least "
+                "two, one to train on and one to validate on"
+            )
+        val = choose_validation({id_: occurring[id_] for id_ in masked})
+        said = (
+            f"no val.txt: images with masks that are taken for validation: {len(val)} of "
+            f"{len(masked)}, chosen to show as many classes as they can"
+        )
+        splits = {"train": tuple(id_ for id_ in masked if id_ not in val), "val": val}
+        splits |= {split: ids for split, ids in self.splits.items() if split != "train"}
+        return dataclasses.replace(self, splits=splits, said=(*self.said, said))
+
+    def _occurring(self, split: str, id_: str) -> frozenset[int]:
+        """Returns the class ids in a mask; none if it cannot be read, which `prepare` reports."""
+        try:
+            _, content = self.read(split, id_)
+        except InputError:
+            return frozenset()
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            counts = np.bincount(decode_label(image).ravel())
+        return frozenset(np.flatnonzero(counts).tolist()) - {IGNORE_LABEL}
+
+    def _with_foreground(self, progress: Progress) -> "FolderLayout":
         """Sets `has_foreground` if the masks hold 0 and 255 and no other value.
 
         Most programs that draw masks of two classes write 0 and 255. If 255 meant ignored pixels
@@ -88,11 +189,12 @@ class FolderLayout(Layout):
             for split, ids in self.splits.items()
             if split != UNLABELED
             for id_ in ids
+            if id_ not in self.annotations
         ]
         seen: set[int] = set()
         for done, path in enumerate(paths, start=1):
             try:
-                _, label = read_label(path)
+                _, label = read_label(path, tuple(self.colors.values()))
             except InputError:
                 continue  # `read` reports it
             seen |= set(np.flatnonzero(np.bincount(label.ravel())).tolist())
@@ -102,76 +204,158 @@ class FolderLayout(Layout):
         if seen != {0, IGNORE_LABEL}:
             return self
         if len(self.class_names) != 2:
+            number = len(self.class_names)
+            listed = f"classes.txt has {number} names" if number else "there is no classes.txt"
             raise InputError(
-                f"{self.root / 'labels'}: all masks hold 0 and {IGNORE_LABEL} alone, but "
-                f"classes.txt has {len(self.class_names)} names; expected two (such as background "
-                f"and what {IGNORE_LABEL} shows), or masks of class ids"
+                f"{self.root / 'labels'}: all masks hold 0 and {IGNORE_LABEL} alone, but {listed}; "
+                "expected one with two names (such as background and what "
+                f"{IGNORE_LABEL} shows), or masks of class ids"
             )
         return dataclasses.replace(self, has_foreground=True)
 
 
-def read_layout(root: StrPath, *, tested: bool = False) -> FolderLayout:
-    """Reads the lists of a folder and checks that their files exist; `tested` requires `test.txt`.
+def place(source: StrPath, data_dir: StrPath | None) -> Path:
+    """Returns where a folder of images and masks is prepared.
+
+    Args:
+      source: the folder; empty for the one that is prepared in `data_dir`.
+      data_dir: folder of prepared datasets. Each source has a folder of its own name in it. Empty:
+        the folder `.sassn` of the source.
 
     Raises:
-      InputError: if the folder, a list or a file is missing, if a list is empty, or if an id occurs
-        twice, in one list or in two.
+      InputError: if both are empty, or `source` is and several folders are prepared in `data_dir`.
+    """
+    if source:
+        path = expanded(source).resolve()
+        return expanded(data_dir) / path.name if data_dir else path / ".sassn"
+    if not data_dir:
+        raise InputError(
+            "source='': expected a folder of images and masks, or in data_dir the folder in which "
+            "sassn prepare --dataset=folder --source=FOLDER --data_dir=FOLDER has prepared one"
+        )
+    data_dir = expanded(data_dir)
+    prepared = sorted({path.parent.parent for path in data_dir.glob("*/folder/[0-9]*")})
+    if any(data_dir.glob("folder/[0-9]*")) or not prepared:
+        return data_dir
+    if len(prepared) > 1:
+        names = ", ".join(str(path) for path in prepared)
+        raise InputError(f"data_dir={str(data_dir)!r}: holds several folders; expected {names}")
+    return prepared[0]
+
+
+def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
+    """Finds the images and masks of a folder and reads its lists.
+
+    Args:
+      root: the folder.
+      published: whether all files but unlabeled.txt must be there, and a mask for each image in the
+        other lists, as in a dataset that is published in this form.
+
+    Raises:
+      InputError: if the folder or its images are missing, for an id that is in a list twice or in
+        two lists, for names in a list that no image has, for masks that fit no image, and for
+        images of the same id. It names all of these at once.
     """
     root = expanded(root)
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; expected one with images/, labels/, classes.txt")
-    names = read_list(root / "classes.txt", "class names")
-    if len(names) > IGNORE_LABEL:
-        raise InputError(f"{root / 'classes.txt'}: {len(names)} classes; at most {IGNORE_LABEL}")
-    needed = ("train", "val", "test") if tested else ("train", "val")
-    clean = functools.partial(_plain_id, root / "images")
-    splits = {
-        split: read_list(root / f"{split}.txt", "image ids", clean)
-        for split in ("train", "val", "test", UNLABELED)
-        if split in needed or (root / f"{split}.txt").exists()
-    }
-    for one, other in itertools.combinations(splits, 2):
-        if twice := sorted(set(splits[one]) & set(splits[other])):
-            raise InputError(
+    if not (root / "images").is_dir():
+        what = "no such folder" if not root.is_dir() else "holds no folder images"
+        raise InputError(
+            f"{root}: {what}; expected one with images/ and labels/, and as you like classes.txt, "
+            "train.txt, val.txt, test.txt, unlabeled.txt"
+        )
+    problems: list[str] = []
+    images = find_images(root / "images", problems)
+    strays: list[str] = []  # a published dataset may hold more than its lists
+    masks = find_masks(root / "labels", images, strays)
+    if not images:
+        problems.append(f"{root / 'images'}: holds no image")
+    annotations: dict[str, Annotation] = {}
+    names: tuple[str, ...] = ()
+    colors: dict[str, Color] = {}
+    lists: dict[str, tuple[str, ...]] = {}
+    for name in ("classes", *LISTS):
+        path = root / f"{name}.txt"
+        if path.exists() or (published and name != UNLABELED):
+            try:
+                if name == "classes":
+                    names, colors = read_class_list(path)
+                else:
+                    lists[name] = read_list(path, "image ids", functools.partial(_clean, images))
+            except InputError as error:
+                problems.append(str(error))
+    if not published:
+        try:
+            drawn = find_annotations(root / "labels", images)
+            annotations = {id_: one for id_, one in drawn.items() if id_ not in masks}
+            masks |= {id_: one.path for id_, one in annotations.items()}
+        except InputError as error:
+            problems.append(str(error))
+    for split, ids in lists.items():
+        problems += missing_files(root, split, ids, "images", images)
+        if split in ("val", "test") or (published and split == "train"):
+            known = [id_ for id_ in ids if id_ in images]
+            problems += missing_files(root, split, known, "labels", masks)
+    for one, other in itertools.combinations(lists, 2):
+        if twice := sorted(set(lists[one]) & set(lists[other])):
+            problems.append(
                 f"{root / one}.txt: {twice[0]!r} is in {other}.txt too{name_several(twice)}; "
                 "expected each image in one list only"
             )
-    for split, ids in splits.items():
-        _check_files(root, split, ids, "images", IMAGE_SUFFIXES)
-        if split != UNLABELED:
-            _check_files(root, split, ids, "labels", (".png",))
-    return FolderLayout(root, names, splits)
-
-
-def _plain_id(folder: Path, id_: str) -> str:
-    """Returns an id with single slashes, also if the list was written on Windows."""
-    if not any((folder / f"{id_}{suffix}").is_file() for suffix in IMAGE_SUFFIXES):
-        id_ = id_.replace("\\", "/")
-    return str(PurePosixPath(id_))
-
-
-def _check_files(
-    root: Path, split: str, ids: tuple[str, ...], folder: str, suffixes: tuple[str, ...]
-) -> None:
-    """Checks that each id of a list has a file with one of the suffixes in a folder."""
-    missing = [
-        id_ for id_ in ids if not any((root / folder / f"{id_}{end}").is_file() for end in suffixes)
-    ]
-    if not missing:
-        return
-    id_ = min(missing)
-    named = root / folder / id_
-    first, *others = (f"{named}{end}" for end in suffixes)
-    nor = "".join(f", nor {Path(other).name}" for other in others)
-    hint = ""
-    if folder == "labels":
-        hint = f"; draw the mask, or move the id to {UNLABELED}.txt"
-    if named.is_file():
-        hint = f"; expected ids without {named.suffix}"
-    elif near := sorted(named.parent.glob(f"{glob.escape(named.name)}.*")):
-        hint = f"; rename or convert {near[0].name}"
-        if folder == "labels" and near[0].suffix.lower() in (".jpg", ".jpeg"):
-            hint = f"; {near[0].name} is no mask: JPEG changes class ids, so export it as PNG"
-    raise InputError(
-        f"{first}: no such file{nor}, but {id_!r} is in {split}.txt{name_several(missing)}{hint}"
+    problems += [] if published else strays
+    if problems:
+        raise all_problems(problems)
+    if published:
+        return FolderLayout(root, names, lists, images, masks)
+    splits, said = _splits(lists, images, masks)
+    if not splits["train"]:
+        raise InputError(
+            f"{root / 'labels'}: no training image has a mask there; expected a PNG file of class "
+            "ids for some of them, with the name of the image"
+        )
+    return FolderLayout(
+        root,
+        names,
+        splits,
+        images,
+        masks,
+        _stamps(root),
+        said,
+        colors=colors,
+        annotations=annotations,
     )
+
+
+def _splits(
+    lists: Mapping[str, tuple[str, ...]], images: Mapping[str, Path], masks: Mapping[str, Path]
+) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
+    """Returns the ids of each split, and a note if images are not used."""
+    listed = set(itertools.chain(*lists.values()))
+    others = tuple(id_ for id_ in images if id_ not in listed)
+    train = lists.get("train", others)
+    plain = [id_ for id_ in train if id_ not in masks]
+    plain += lists.get(UNLABELED, ())
+    said: tuple[str, ...] = ()
+    if "train" in lists:
+        plain += [id_ for id_ in others if id_ not in masks]
+        if unused := [id_ for id_ in others if id_ in masks]:
+            said = (
+                f"images/{unused[0]} has a mask but is in no list, so it is not used"
+                f"{name_several(unused)}",
+            )
+    splits = {"train": tuple(id_ for id_ in train if id_ in masks)}
+    splits |= {split: lists[split] for split in ("val", "test") if split in lists}
+    return splits | ({UNLABELED: tuple(plain)} if plain else {}), said
+
+
+def _clean(images: Mapping[str, Path], line: str) -> str:
+    """Returns the id of the image that a line names; the line if there is no such image."""
+    return id_of_line(line, images) or line
+
+
+def _stamps(root: Path) -> str:
+    """Returns a hash of the names, sizes and times of all files that a layout may depend on."""
+    files = [path for path in root.iterdir() if path.is_file() and not is_of_system(path.name)]
+    for folder in ("images", "labels"):
+        files += files_below(root / folder)
+    stamps = sorted((str(path.relative_to(root)), *stamp(path)[1:]) for path in files)
+    return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()

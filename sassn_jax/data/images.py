@@ -1,9 +1,14 @@
-"""Images from users, checked as they are read."""
+"""Images from users, checked as they are read.
+
+`read_image` is for published datasets: the pixels as they are stored. `read_photo` is for people's
+own folders: whatever kind of file it is, the pixels as a viewer shows them.
+"""
 
 import io
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
 from typing import TypeVar
@@ -18,6 +23,108 @@ T = TypeVar("T")
 
 # By the end of a file's name. Pillow may try no other format: its reader of EPS runs programs.
 _FORMATS = {".jpg": "JPEG", ".png": "PNG"}
+_PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+# How to turn stored pixels so that they are shown upright, by the EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An image of a user, as a viewer shows it.
+
+    Attributes:
+      content: of a JPEG or PNG file of these pixels, whose EXIF orientation is 1.
+      pixels: RGB.
+      turn: the EXIF orientation of the user's file, which has been applied; see `orientation`.
+    """
+
+    content: bytes
+    pixels: UInt8[np.ndarray, "H W 3"]
+    turn: int
+
+
+def read_photo(path: Traversable) -> Photo:
+    """Reads an image of any kind that `photo_pixels` knows: JPEG, PNG, WebP, TIFF or BMP.
+
+    The ending of the file's name need not be that of its format. Of several pages or frames it is
+    the first. What a reader of JPEG and PNG files would show otherwise is encoded anew as PNG.
+
+    Raises:
+      InputError: if the file is missing, empty, damaged or of another format.
+    """
+    content = read_bytes(path)
+
+    def read(image: Image.Image) -> Photo:
+        turn, mode = _orientation(image), image.mode
+        is_plain = image.format in ("JPEG", "MPO", "PNG") and mode in ("RGB", "L") and turn == 1
+        is_plain = is_plain and not image.has_transparency_data
+        pixels = photo_pixels(image)
+        return Photo(content if is_plain else encode_png(pixels), pixels, turn)
+
+    return decode(path, content, read, formats=_PHOTO_FORMATS)
+
+
+def photo_pixels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+    """Returns the pixels of an image as a viewer shows them: turned by EXIF, RGB of 8 bits.
+
+    | mode of the image in Pillow                | what is returned                                |
+    |--------------------------------------------|-------------------------------------------------|
+    | grey, palette, CMYK, 1 bit                 | RGB, as Pillow converts it                      |
+    | RGBA, grey with alpha, transparent colours | the image on white                              |
+    | grey of 16 or 32 bits or of floats         | its smallest value as 0, its largest as 255     |
+    | colours of 16 bits                         | the upper 8 bits, the only ones that Pillow has |
+
+    Raises:
+      ValueError: if a value of a float image is not finite, or Pillow cannot convert the colours.
+    """
+    image.load()  # turns a TIFF, and takes the orientation out of it
+    turn = _orientation(image)
+    if _is_deep(image.mode):
+        return turned(np.repeat(_stretched(np.asarray(image))[..., None], 3, axis=-1), turn)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return turned(np.asarray(image.convert("RGB")), turn)
+
+
+def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
+    """Turns uint8 pixels, `[H, W]` or `[H, W, 3]`, as the EXIF orientation `turn` asks for."""
+    if turn == 1:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).transpose(_TURNS[turn]))
+
+
+def photo_notes(paths: Iterable[Traversable]) -> tuple[str, ...]:
+    """Returns one line for each way in which `read_photo` changes some of the images.
+
+    Only the beginning of each file is read. Files that cannot be read are passed over.
+    """
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        try:
+            with path.open("rb") as file, Image.open(file, formats=_PHOTO_FORMATS) as image:
+                kinds = {
+                    "transparent pixels: they are read on white": image.has_transparency_data,
+                    "grey values of more than 8 bits: in each, its smallest value is read as 0 and "
+                    "its largest as 255": _is_deep(image.mode),
+                    "an EXIF orientation: they are turned as it says": _orientation(image) != 1,
+                }
+        except Exception:  # `read_photo` names the file
+            continue
+        for kind in (kind for kind, is_so in kinds.items() if is_so):
+            found.setdefault(kind, []).append(path.name)
+    return tuple(
+        f"images with {kind} ({len(names)}, such as {names[0]})"
+        for kind, names in sorted(found.items())
+    )
 
 
 def read_image(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W 3"]]:
@@ -43,10 +150,9 @@ def orientation(content: bytes) -> int:
     """
     try:
         with Image.open(io.BytesIO(content), formats=list(_FORMATS.values())) as image:
-            value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # damaged EXIF data fail in many ways, and pixels are readable without them
+            return _orientation(image)
+    except Exception:  # damaged files fail in many ways; who reads the pixels names the file
         return 1
-    return value if value in range(1, 9) else 1
 
 
 def read_bytes(path: Traversable) -> bytes:
@@ -86,21 +192,32 @@ def decode_image(image: Image.Image) -> np.ndarray:
 
 
 def decode(
-    path: Traversable, content: bytes, read: Callable[[Image.Image], T], what: str = "an image"
+    path: Traversable,
+    content: bytes,
+    read: Callable[[Image.Image], T],
+    what: str = "an image",
+    formats: tuple[str, ...] = (),
 ) -> T:
     """Opens the content of an image file and returns what `read` makes of it.
 
+    Args:
+      path: of the file, for messages.
+      content: of the file.
+      read: is given the opened image. It may raise a ValueError.
+      what: the file should hold, for messages.
+      formats: that are allowed; without them, the one of the file's name.
+
     Raises:
-      InputError: if the file is damaged, if its format is not that of its name, or if `read` raises
-        a ValueError. `what` says in the message what the file should hold.
+      InputError: if the file is damaged or has another format, or if `read` raises an error.
     """
-    format_ = _FORMATS[PurePath(path.name).suffix]
+    formats = formats or (_FORMATS[PurePath(path.name).suffix.lower()],)
     try:
-        with Image.open(io.BytesIO(content), formats=[format_]) as image:
+        with Image.open(io.BytesIO(content), formats=formats) as image:
             return read(image)
     except UnidentifiedImageError:  # its text has an address in memory
-        reason = f"not a {format_} file"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # damage
+        named = " or ".join(filter(None, [", ".join(formats[:-1]), formats[-1]]))
+        reason = f"not a {named} file" if content else "the file is empty"
+    except Exception as error:  # damaged files fail in many ways
         reason = one_line(error)
     raise InputError(f"{path}: cannot be read as {what} ({reason})")
 
@@ -108,5 +225,29 @@ def decode(
 def encode_png(pixels: UInt8[np.ndarray, "H W"] | UInt8[np.ndarray, "H W 3"]) -> bytes:
     """Returns an image or a mask as the content of a PNG file."""
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+    # Photos hardly shrink at a higher level, which takes six times as long.
+    Image.fromarray(pixels).save(file, "PNG", compress_level=6 if pixels.ndim == 2 else 3)
     return file.getvalue()
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation, 1 to 8, of an opened image."""
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF data fail in many ways, and pixels are readable without them
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def _is_deep(mode: str) -> bool:
+    """Whether an image of this mode in Pillow has one channel of more than 8 bits."""
+    return mode[0] in "IF"
+
+
+def _stretched(values: np.ndarray) -> UInt8[np.ndarray, "H W"]:
+    """Returns values of any range as 0 to 255; all 0 if they are all the same."""
+    values = values.astype(np.float64)
+    low, high = values.min(), values.max()
+    if not np.isfinite(high - low):
+        raise ValueError("has values that are not finite")
+    return np.rint((values - low) * (255 / ((high - low) or 1))).astype(np.uint8)

@@ -4,9 +4,11 @@ import abc
 import hashlib
 from collections.abc import Callable, Mapping
 from importlib.resources.abc import Traversable
+from types import MappingProxyType
 from typing import Any
 
 from sassn_jax.data.checked_parts import stamp
+from sassn_jax.data.dataset import Color
 
 Progress = Callable[[int, int], None]  # is called with the number of images done, and of all
 SOURCE = ("class_names", "ids", "files")  # the keys of `Layout.describe`
@@ -18,10 +20,15 @@ class Layout(abc.ABC):
     Attributes:
       class_names: in order of class id.
       splits: ids of the images of each split.
+      colors: of the classes by name, if the source gives them; for pictures.
+      stamps: a hash of the names, sizes and times of all files, if the dataset is to be prepared
+        anew when they change; empty if that is an error.
     """
 
     class_names: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
+    colors: Mapping[str, Color] = MappingProxyType({})
+    stamps: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
 """Lists of image ids, and the folders that hold the files of those ids."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from sassn_jax.errors import InputError
-from sassn_jax.files import read_lines
+from sassn_jax.files import read_lines, replacing
 
 # What macOS and Windows leave in folders, besides names that begin with a dot.
 _OF_SYSTEMS = {"Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX"}
@@ -33,6 +33,14 @@ def read_list(
             raise InputError(f"{path}: {entry!r} occurs twice; expected each of the {what} once")
         seen[entry] = None
     return tuple(seen)
+
+
+def write_lists(folder: Path, splits: Mapping[str, Iterable[str]]) -> None:
+    """Writes the ids of each split as `SPLIT.txt` into a folder, one per line, for people."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, ids in splits.items():
+        with replacing(folder / f"{split}.txt") as beside:
+            beside.write_text("".join(f"{id_}\n" for id_ in ids), encoding="utf-8")
 
 
 def check_folder(

@@ -1,7 +1,7 @@
 """Masks from users: PNG files of class ids, checked as they are read."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
 
 import numpy as np
@@ -9,19 +9,36 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sassn_jax.data import png
-from sassn_jax.data.dataset import IGNORE_LABEL, check_class_ids
-from sassn_jax.data.images import decode, encode_png, orientation, read_bytes, read_image, size
+from sassn_jax.data.dataset import IGNORE_LABEL, Color, check_class_ids
+from sassn_jax.data.images import (
+    Photo,
+    decode,
+    encode_png,
+    orientation,
+    read_bytes,
+    read_image,
+    size,
+    turned,
+)
 from sassn_jax.errors import InputError
 
 # Pillow widens grey values to 8 bits; the factor by the bits in the file.
 _WIDENED = {2: 85, 4: 17, 8: 1}
 _OPAQUE = 255
+_JPEG = b"\xff\xd8\xff"  # the beginning of every JPEG file
 # EXIF orientations that exchange height and width.
 _SHOWN_ON_THEIR_SIDE = (5, 6, 7, 8)
+_PLACES = np.array([65536, 256, 1], np.uint32)  # a colour as one number
+_FEW = 5  # more colours than this in one mask, all of no class, do not come from missing lines
 
 
-def read_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
+def read_label(
+    path: Traversable, colors: Sequence[Color] = ()
+) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
     """Reads a `.png` mask. Its class ids are the numbers that are stored in the file.
+
+    If the classes have `colors`, in order of class id, a mask of RGB, RGBA or with a palette is
+    read by them, provided that all its colours are among them.
 
     | pixels in the file              | mode in Pillow  | what is read                             |
     |---------------------------------|-----------------|------------------------------------------|
@@ -36,7 +53,8 @@ def read_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
     | grey with alpha, RGB(A), 16 bits| `RGBA`, `RGB`   | refused: Pillow drops the lower 8 bits   |
 
     Transparent pixels are refused because programs often leave arbitrary values in them. A
-    transparent colour of a palette (the chunk tRNS, which GIMP writes) has no effect.
+    transparent colour of a palette (the chunk tRNS, which GIMP writes) has no effect. A mask with
+    an EXIF orientation is turned as it says.
 
     Returns:
       The mask as a PNG file that every reader reads alike: 8-bit grey, or with a palette. And its
@@ -46,7 +64,15 @@ def read_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
       InputError: if the file is missing or damaged, or is refused by the table.
     """
     content = read_bytes(path)
-    label, is_plain = decode(path, content, functools.partial(_class_ids, content), "a mask")
+    if content.startswith(_JPEG):
+        raise InputError(
+            f"{path}: cannot be read as a mask (a JPEG file: JPEG changes class ids, most of all "
+            "at edges, so export the mask as PNG)"
+        )
+    read = functools.partial(_class_ids, content, colors)
+    label, is_plain = decode(path, content, read, "a mask")
+    if (turn := orientation(content)) != 1:
+        label, is_plain = turned(label, turn), False
     return content if is_plain else encode_png(label), label
 
 
@@ -74,7 +100,7 @@ def read_pair(
     """
     image_file, image = read_image(image_path)
     label_file, label = read(label_path)
-    check_label(label_path, label, image, num_ids, orientation(image_file))
+    check_label(label_path, label, image, num_ids)
     return image_file, label_file, label
 
 
@@ -83,28 +109,58 @@ def check_label(
     label: UInt8[np.ndarray, "H W"],
     image: UInt8[np.ndarray, "h w 3"],
     num_ids: int,
-    turn: int = 1,
 ) -> None:
     """Checks that a mask has the size of its image, and only the ids 0 to `num_ids - 1` and 255.
 
     Raises:
-      InputError: names the mask's file `path`. If the mask has the size of the image as it is shown
-        by its EXIF orientation `turn`, the message says so.
+      InputError: names the mask's file `path`.
     """
     if image.shape[:2] != label.shape:
-        expected = "expected the same width x height"
-        if turn in _SHOWN_ON_THEIR_SIDE and image.shape[1::-1] == label.shape:
-            expected = (
-                f"the image has the EXIF orientation {turn} and is shown turned: save the image "
-                "turned, or draw the mask on the stored pixels"
-            )
         raise InputError(
-            f"{path}: {size(label)} pixels, but its image has {size(image)}; {expected}"
+            f"{path}: {size(label)} pixels, but its image has {size(image)}; expected the same "
+            "width x height"
         )
     check_class_ids(label, path, num_ids)
 
 
-def _class_ids(content: bytes, image: Image.Image) -> tuple[np.ndarray, bool]:
+def as_shown(
+    path: Traversable, label: UInt8[np.ndarray, "h w"], photo: Photo
+) -> UInt8[np.ndarray, "H W"]:
+    """Returns a mask turned so that it lies on its photo, which has been turned by EXIF.
+
+    A mask of the size in which the photo is shown is taken as drawn on what is shown. This holds
+    for all photos that are shown upside down or mirrored, since their two sizes are equal. A mask
+    that has only the size of the stored pixels is turned as the photo was.
+
+    Raises:
+      InputError: names the mask's file `path`, if it has neither size.
+    """
+    check_size(path, label.shape, photo)
+    return label if label.shape == photo.pixels.shape[:2] else turned(label, photo.turn)
+
+
+def check_size(path: Traversable, shape: tuple[int, ...], photo: Photo) -> None:
+    """Checks that a mask of a height and width can be that of a photo; see `as_shown`.
+
+    Raises:
+      InputError: names the mask's file `path`.
+    """
+    height, width = photo.pixels.shape[:2]
+    is_on_its_side = photo.turn in _SHOWN_ON_THEIR_SIDE
+    if shape == (height, width) or (is_on_its_side and shape == (width, height)):
+        return
+    of_image, expected = f"{width}x{height}", "expected the same width x height"
+    if is_on_its_side:
+        of_image += f" as its EXIF orientation {photo.turn} shows it, {height}x{width} as stored"
+        expected = "expected one of these sizes"
+    raise InputError(
+        f"{path}: {shape[1]}x{shape[0]} pixels, but its image has {of_image}; {expected}"
+    )
+
+
+def _class_ids(
+    content: bytes, colors: Sequence[Color], image: Image.Image
+) -> tuple[np.ndarray, bool]:
     """Returns the class ids of a PNG file, and whether every reader would read the same ids.
 
     Raises:
@@ -122,13 +178,45 @@ def _class_ids(content: bytes, image: Image.Image) -> tuple[np.ndarray, bool]:
         if (pixels[..., -1] != _OPAQUE).any():
             raise ValueError("has transparent pixels; expected one channel of class ids")
         pixels = pixels[..., :-1]
+    if colors and image.mode in ("RGB", "RGBA", "P"):
+        shown = pixels if image.mode != "P" else np.asarray(image.convert("RGB"))
+        label, unknown = _of_colors(shown, colors)
+        if not unknown.size:
+            return label, False
+        if image.mode != "P" and (pixels != pixels[..., :1]).any():
+            raise ValueError(_strange_colors(unknown, label.size))
     if pixels.ndim == 3:
-        if (colors := pixels[(pixels != pixels[..., :1]).any(-1)]).size:
+        if (strange := pixels[(pixels != pixels[..., :1]).any(-1)]).size:
             raise ValueError(
-                f"has colours, such as {tuple(colors[0].tolist())}; expected class ids in one "
-                "channel, or a palette"
+                f"has colours, such as {tuple(strange[0].tolist())}; expected class ids in one "
+                "channel, a palette, or the colours in classes.txt as lines NAME RED GREEN BLUE"
             )
         return np.ascontiguousarray(pixels[..., 0]), False
     if image.mode == "L":
         return pixels // _WIDENED[depth], depth == 8
     return pixels.astype(np.uint8), image.mode == "P"  # or "1"
+
+
+def _of_colors(
+    pixels: UInt8[np.ndarray, "H W 3"], colors: Sequence[Color]
+) -> tuple[UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "N 3"]]:
+    """Returns the class id of each pixel's colour, and the pixels of other colours."""
+    numbers = pixels.astype(np.uint32) @ _PLACES
+    listed = np.array(colors, np.uint32) @ _PLACES
+    order = np.argsort(listed)
+    nearest = np.searchsorted(listed, numbers, sorter=order).clip(max=len(colors) - 1)
+    label = order[nearest].astype(np.uint8)
+    return label, pixels[listed[label] != numbers]
+
+
+def _strange_colors(pixels: UInt8[np.ndarray, "N 3"], total: int) -> str:
+    """Returns the message for the pixels of a mask, of `total`, whose colours are of no class."""
+    found, counts = np.unique(pixels, axis=0, return_counts=True)
+    color = " ".join(map(str, found[counts.argmax()].tolist()))
+    remedy = "add its class there, or correct the mask"
+    if len(found) > _FEW:
+        remedy = "the edges seem to be smoothed between classes: export the mask without that"
+    return (
+        f"{len(pixels)} of {total} pixels have {len(found)} colours that classes.txt lacks, most "
+        f"often {color}; {remedy}"
+    )

@@ -49,7 +49,9 @@ def check_whole(content: bytes) -> None:
         if kinds[:1] != [b"IHDR"] or kinds.count(b"IHDR") != 1:
             raise ValueError("damaged: it does not begin with its only header, IHDR")
         is_whole = pixels.eof and unpacked >= _size(*struct.unpack_from(">IIBB2xB", content, 16))
-    except (KeyError, struct.error, zlib.error) as error:
+    except struct.error:
+        raise ValueError("damaged: it is cut short") from None
+    except (KeyError, zlib.error) as error:
         raise ValueError(f"damaged: {error}") from None
     if not is_whole:
         raise ValueError("damaged: pixels are missing at its end")

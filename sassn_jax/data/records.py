@@ -13,10 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from sassn_jax.data.checked_parts import CheckedParts
-from sassn_jax.data.dataset import UNLABELED, Dataset, DatasetInfo, voc_color
+from sassn_jax.data.dataset import UNLABELED, Color, Dataset, DatasetInfo, make_palette
 from sassn_jax.data.layout import SOURCE, Layout, Progress
 from sassn_jax.data.record_source import RecordSource, damaged, open_builder, quiet
 from sassn_jax.data.statistics import LabelCounts
@@ -35,27 +33,38 @@ def prepare(
     """
     data_dir = expanded(data_dir)
     if _is_prepared(name, data_dir):
-        if read_description(name, data_dir).source != layout.describe():
+        before = read_description(name, data_dir)
+        if layout.stamps and before.stamps == layout.stamps:
+            return False
+        if not layout.stamps and before.source == layout.describe():
+            return False
+        if not layout.stamps:
             raise InputError(
                 f"data_dir={str(data_dir)!r}: holds {name} from a source with other classes, "
                 f"images or masks; choose another data_dir, or remove {data_dir / name}"
             )
-        return False
     is_utf8 = str(data_dir).encode(errors="ignore").decode() == str(data_dir)
     check(is_utf8, "data_dir", str(data_dir), "a name in UTF-8, as ArrayRecord writes no other")
     layout = layout.examined(progress)
     total = sum(map(len, layout.splits.values()))
     done = iter(range(1, total + 1))
     # Parts that were checked for other classes, or under other decisions, are not used.
-    reading = json.dumps([*layout.class_names, *layout.notes])
+    reading = json.dumps([*layout.class_names, *layout.notes, dict(layout.colors)])
     parts = CheckedParts(data_dir / f".{name}_checked", reading)
-    builder = open_builder(
-        name, data_dir, layout=layout, parts=parts, progress=lambda: progress(next(done), total)
-    )
-    folder = Path(builder.data_path).parent
+    path = Path(open_builder(name, data_dir).data_path)
+    folder = path.parent
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with occupied(folder, "preparing it", "data_dir"):
+            if path.exists():  # from files that have changed
+                shutil.rmtree(path)
+            builder = open_builder(
+                name,
+                data_dir,
+                layout=layout,
+                parts=parts,
+                progress=lambda: progress(next(done), total),
+            )
             _write(builder, parts)
     finally:
         # After a failure TFDS removes its files, but not these folders.
@@ -73,10 +82,10 @@ def _is_prepared(name: str, data_dir: Path) -> bool:
     return path.exists()
 
 
-def load(
-    name: str, data_dir: StrPath | None, colors: Mapping[str, tuple[int, int, int]]
-) -> Dataset:
-    """Loads a dataset that `prepare` wrote. Classes not in `colors` get a colour of PASCAL VOC.
+def load(name: str, data_dir: StrPath | None, colors: Mapping[str, Color]) -> Dataset:
+    """Loads a dataset that `prepare` wrote.
+
+    Classes have the colours of its source, then those of `colors`, then those of PASCAL VOC.
 
     Raises:
       InputError: if the dataset has not been prepared, or a file of it is missing or damaged.
@@ -101,7 +110,7 @@ def load(
         )
     description = read_description(name, data_dir)
     classes = description.class_names
-    palette = np.array([colors.get(c, voc_color(i + 1)) for i, c in enumerate(classes)], np.uint8)
+    palette = make_palette(classes, {**colors, **description.colors})
     return Dataset(
         DatasetInfo(name, classes, palette),
         {
@@ -120,14 +129,18 @@ class Description(NamedTuple):
       ids: of the images of each split, in the order of the records.
       counts: of the masks of each split that has masks.
       notes: see `Layout.notes`.
+      colors: see `Layout`.
       source: see `Layout.describe`.
+      stamps: see `Layout`.
     """
 
     class_names: tuple[str, ...]
     ids: dict[str, tuple[str, ...]]
     counts: dict[str, LabelCounts]
     notes: tuple[str, ...]
+    colors: dict[str, Color]
     source: dict[str, Any]
+    stamps: str
 
     @property
     def fingerprint(self) -> str:
@@ -159,7 +172,9 @@ def read_description(name: str, data_dir: StrPath) -> Description:
             {split: tuple(ids) for split, ids in metadata["ids"].items()},
             counts,
             tuple(metadata["notes"]),
+            {name: (red, green, blue) for name, (red, green, blue) in metadata["colors"].items()},
             {name: metadata[name] for name in SOURCE},
+            metadata["stamps"],
         )
     except Exception as error:  # JSON is damaged, or fields are missing
         raise InputError(damaged(Path(builder.data_path) / "metadata.json", error)) from None

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from sassn_jax.data.checked_parts import CheckedParts
+from sassn_jax.data.checked_parts import CheckedParts, Files
 from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.images import orientation
 from sassn_jax.data.layout import Layout
 from sassn_jax.data.masks import decode_label
 from sassn_jax.data.statistics import LabelCounts
+from sassn_jax.errors import InputError, all_problems
 
 SHARD_LENGTH = 128  # images that are checked and written together; TFDS holds them in memory
 
@@ -25,7 +26,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
     by TensorFlow. And shards are given one by one, since TFDS sorts splits of more than 1 GB by it.
     """
 
-    VERSION = tfds.core.Version("3.0.0")  # masks have 8 bits, and their classes are counted
+    VERSION = tfds.core.Version("4.0.0")  # the times of the source's files are stored
     # Nothing is downloaded. Without this line TFDS needs a further package to look for checksums.
     url_infos = None
 
@@ -71,31 +72,51 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
         # TFDS writes the metadata last, when all masks have been counted.
         self._counts = {split: empty for split in layout.splits if split != UNLABELED}
         self.info.metadata.update(
-            {**layout.describe(), "notes": list(layout.notes), "counts": self._counts}
+            {
+                **layout.describe(),
+                "notes": list(layout.notes),
+                "counts": self._counts,
+                "colors": dict(layout.colors),
+                "stamps": layout.stamps,
+            }
         )
-        return {
-            split: [
-                functools.partial(self._examples, layout, parts, split, ids[i : i + SHARD_LENGTH])
-                for i in range(0, len(ids), SHARD_LENGTH)
-            ]
+        shards: dict[str, list[Sequence[str]]] = {
+            split: [ids[i : i + SHARD_LENGTH] for i in range(0, len(ids), SHARD_LENGTH)]
             for split, ids in layout.splits.items()
+        }
+        self._unread = [(split, ids) for split, of_split in shards.items() for ids in of_split]
+        read = functools.partial(self._examples, layout, parts)
+        return {
+            split: [functools.partial(read, split, ids) for ids in of_split]
+            for split, of_split in shards.items()
         }
 
     def _examples(
         self, layout: Layout, parts: CheckedParts, split: str, ids: Sequence[str]
     ) -> Iterator:
         self.is_reading = True
-        files = parts.read(
-            ids,
-            functools.partial(layout.paths, split),
-            functools.partial(layout.read, split),
-            self._progress,
-        )
+        files = self._read(layout, parts, split, ids)
         self.is_reading = False
         for id_, (image, label) in zip(ids, files, strict=True):
             if split != UNLABELED:
                 self._count(split, image, label)
             yield id_, {"id": id_, "image": image, "label": label}
+
+    def _read(
+        self, layout: Layout, parts: CheckedParts, split: str, ids: Sequence[str]
+    ) -> list[Files]:
+        """Reads a shard. If a file is wrong, reads all others too and names all that are wrong."""
+        self._unread.remove((split, ids))
+        wrong: list[str] = []
+        for one, its_ids in ((split, ids), *self._unread):
+            paths, read = functools.partial(layout.paths, one), functools.partial(layout.read, one)
+            try:
+                files = parts.read(its_ids, paths, read, self._progress)
+            except InputError as error:
+                wrong += error.details or [str(error)]
+            if not wrong:
+                return files
+        raise all_problems(wrong)
 
     def _count(self, split: str, image: bytes, label: bytes) -> None:
         """Adds a mask to the counts of its split."""

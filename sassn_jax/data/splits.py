@@ -57,13 +57,14 @@ def choose_labeled(ids: Sequence[str], labels: str, seed: int) -> Split:
         labeled = frozenset(_read_ids(expanded(labels), ids))
     else:
         count = max(1, math.floor(len(ids) * fraction))
-        labeled = frozenset(sorted(ids, key=lambda id_: _draw(seed, id_))[:count])
+        labeled = frozenset(sorted(ids, key=lambda id_: draw(seed, id_))[:count])
     return Split(
         tuple(id_ for id_ in ids if id_ in labeled), tuple(id_ for id_ in ids if id_ not in labeled)
     )
 
 
-def _draw(seed: int, id_: str) -> bytes:
+def draw(seed: int, id_: str) -> bytes:
+    """Returns what images are sorted by to draw some of them."""
     # A hash, because the streams of NumPy's generators may change between releases.
     return hashlib.sha256(f"{seed}:{id_}".encode()).digest()
 
@@ -87,7 +88,7 @@ def _read_ids(path: Path, known: Sequence[str]) -> tuple[str, ...]:
     allowed = frozenset(known)
 
     def to_id(line: str) -> str:
-        if (id_ := line if line in allowed else _id_of_files(line, allowed)) is None:
+        if (id_ := id_of_line(line, allowed)) is None:
             raise InputError(
                 f"{path}: {line!r} is not one of the {len(known)} training images "
                 f"(such as {known[0]!r})"
@@ -95,6 +96,15 @@ def _read_ids(path: Path, known: Sequence[str]) -> tuple[str, ...]:
         return id_
 
     return read_list(path, "image ids", to_id)
+
+
+def id_of_line(line: str, allowed: Collection[str]) -> str | None:
+    """Returns the id of the image that a line of a list names, by its id or its path.
+
+    A line may also hold the paths of the image and its mask. Returns None for a line that names no
+    image, or can be read in several ways.
+    """
+    return line if line in allowed else _id_of_files(line, allowed)
 
 
 def _id_of_files(line: str, allowed: Collection[str]) -> str | None:

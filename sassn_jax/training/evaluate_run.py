@@ -61,7 +61,7 @@ class Run:
         Raises:
           InputError: if it has not been prepared, or its classes are not those of the network.
         """
-        dataset = data.load(self.config.dataset, self.config.data_dir)
+        dataset = data.load(self.config.dataset, self.config.data_dir, self.config.source)
         theirs, ours = dataset.info.class_names, self.info.class_names
         if theirs != ours:
             differing = next(
@@ -202,7 +202,7 @@ def evaluate_run(
 
     Returns:
       `split`, `step`, `miou`, `pixel_accuracy`, `iou` by class name, and `overrides` if there are
-      any besides `data_dir`.
+      any besides `data_dir` and `source`.
 
     Raises:
       InputError: if there is no such run, checkpoint or split, a value is wrong, or the dataset has
@@ -243,8 +243,9 @@ def score_run(
         inference=run.config.eval,
         on_batch=count,
     )
-    # A folder of this machine changes no score, and is nobody else's concern.
-    showing = {name: value for name, value in overrides.items() if name != "data_dir"}
+    # Folders of this machine change no score, and are nobody else's concern.
+    places = ("data_dir", "source")
+    showing = {name: value for name, value in overrides.items() if name not in places}
     return {
         "split": split,
         "step": run.step,

@@ -21,6 +21,7 @@ from sassn_jax.programs import jit_by_shape
 from sassn_jax.recipes import parse
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.introduction import introduce
 from sassn_jax.training.progress import Reporter, make_reporter
 from sassn_jax.training.setup import Setup, set_up
 from sassn_jax.training.summaries import Writer, picture_row, tile
@@ -51,9 +52,10 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
       The state after `config.num_steps` steps.
 
     Raises:
-      InputError: if something that the user gave is wrong. Nothing has been written then, with two
-        exceptions that show later: a folder from which no checkpoint can be read back (before the
-        first step), and a label that no class has (when its image is first read).
+      InputError: if something that the user gave is wrong. Nothing has been written then but
+        records of own images, with two exceptions that show later: a folder from which no
+        checkpoint can be read back (before the first step), and a label that no class has (when its
+        image is first read).
       TrainingError: if a loss is not finite.
     """
     folder = Workdir.at(workdir)
@@ -70,6 +72,9 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
         contextlib.closing(setup.batches),
     ):
         folder.begin(config, setup.split, setup.dataset.info)
+        if config.dataset == "folder":
+            ids = {split: source.ids for split, source in setup.dataset.splits.items()}
+            data.write_lists(folder.lists, ids)
         latest = checkpoints.latest_step
         start = latest or 0
         rest = f"from step {start} to {config.num_steps}"
@@ -80,6 +85,8 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
             f"{len(setup.split.unlabeled)} not; "
             f"{rest} on {parallel.describe(setup.mesh)}; {folder.path}"
         )
+        for line in introduce(setup):
+            reporter.say(line)
         first_unlabeled = setup.method.unlabeled_from or 0
         if first_unlabeled >= config.num_steps:
             reporter.say(

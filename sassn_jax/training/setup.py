@@ -44,14 +44,14 @@ class Setup:
 
 
 def set_up(config: Config) -> Setup:
-    """Builds what a config describes; reads, but writes nothing.
+    """Builds what a config describes; writes nothing but a folder's images as records.
 
     Raises:
       InputError: if something that the user gave is wrong.
     """
     config, changed = resolve(config)
     mesh = parallel.make_mesh(config.batch_size, config.accumulation)
-    dataset = data.load(config.dataset, config.data_dir)
+    dataset = data.load(config.dataset, config.data_dir, config.source)
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
     if config.model.attention_implementation:
         try:

@@ -25,6 +25,7 @@ UNBINDING = (
     "eval_batch_size",
     "profile",
     "data_dir",
+    "source",
     "eval.pad_to",
     "eval.window",
     "eval.stride",
@@ -62,6 +63,11 @@ class Workdir:
     def classes(self) -> Path:
         """Names and colours of the dataset's classes."""
         return self.path / "classes.json"
+
+    @property
+    def lists(self) -> Path:
+        """The ids of each split of one's own images, as lists for the folder of the images."""
+        return self.path / "lists"
 
     @property
     def checkpoints(self) -> Path:

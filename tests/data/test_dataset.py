@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from sassn_jax import data
+from sassn_jax.data.dataset import make_palette
 from sassn_jax.errors import InputError
 from tests.data.sources import numbered
 
@@ -60,6 +61,13 @@ def test_num_classes_leaves_out_the_ignore_label():
     info = data.DatasetInfo("two", ("a", "b"), np.zeros((2, 3), np.uint8))
     assert info.num_classes == 2
     assert info.ignore_label == data.IGNORE_LABEL == 255
+
+
+def test_classes_without_a_colour_get_one_of_voc_and_a_background_is_black():
+    palette = make_palette(("background", "sky", "car", "dog"), {"sky": (1, 2, 3)})
+    assert palette.dtype == np.uint8
+    assert palette.tolist() == [[0, 0, 0], [1, 2, 3], [128, 128, 0], [0, 0, 128]]
+    assert make_palette(("background",), {"background": (9, 9, 9)}).tolist() == [[9, 9, 9]]
 
 
 def test_importing_the_package_loads_no_tensorflow_torch_or_tfds():

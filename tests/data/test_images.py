@@ -32,7 +32,7 @@ def encode(format_, pixels=PIXELS, **options):
         ("e.png", EPS, "not a PNG file"),
         ("t.png", encode("TIFF"), "not a PNG file"),
         ("p.jpg", encode("PNG"), "not a JPEG file"),
-        ("empty.png", b"", "not a PNG file"),
+        ("empty.png", b"", "the file is empty"),
         ("wide.png", encode("PNG", PIXELS[..., 0].astype(np.uint16) * 257), "expected channels of"),
     ],
 )

@@ -57,11 +57,11 @@ def ids(largest: int) -> np.ndarray:
     return label
 
 
-def read(tmp_path, content: bytes) -> np.ndarray:
+def read(tmp_path, content: bytes, colors=()) -> np.ndarray:
     """Reads a mask and checks that the returned file has the same pixels."""
     path = tmp_path / "mask.png"
     path.write_bytes(content)
-    kept, label = read_label(path)
+    kept, label = read_label(path, colors)
     with Image.open(io.BytesIO(kept)) as image:
         np.testing.assert_array_equal(decode_label(image), label)
     assert label.dtype == np.uint8
@@ -187,9 +187,16 @@ def test_a_mask_is_a_png(tmp_path):
         read(tmp_path, file.getvalue())
 
 
-def check(label, size=(4, 6), num_ids=3, orientation=1):
+def test_a_jpeg_by_another_name_is_told_apart(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray(ids(3).astype(np.uint8)).save(file, "JPEG")
+    with pytest.raises(InputError, match=r"a JPEG file: JPEG changes class ids, .* export .* PNG"):
+        read(tmp_path, file.getvalue())
+
+
+def check(label, size=(4, 6), num_ids=3):
     image = np.zeros((*size, 3), np.uint8)
-    check_label(Path("masks/m.png"), np.asarray(label, np.uint8), image, num_ids, orientation)
+    check_label(Path("masks/m.png"), np.asarray(label, np.uint8), image, num_ids)
 
 
 def test_ids_that_begin_at_one_are_said_to():
@@ -216,11 +223,73 @@ def test_smoothed_edges_are_named():
         check(label, num_ids=2)
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_mask_of_a_photo_that_is_shown_turned(orientation):
-    check(np.zeros((4, 6)), orientation=orientation)
-    with pytest.raises(InputError, match="4x6 pixels, but its image has 6x4; ") as error:
-        check(np.zeros((6, 4)), orientation=orientation)
-    assert (f"EXIF orientation {orientation}" in str(error.value)) == (orientation >= 5)
-    with pytest.raises(InputError, match="expected the same width x height"):
-        check(np.zeros((6, 5)), orientation=orientation)
+@pytest.mark.parametrize(
+    ("values", "cause"),
+    [
+        ([1, 2, 3], "the ids seem to begin at 1, so subtract 1 from each"),
+        ([0, 127, 254], "the ids seem to be spread over the grey values: export the ids"),
+        ([0, 128, 255], "the ids seem to be spread over the grey values: export the ids"),
+        ([0, 31, 96, 160, 255], "the edges seem to be smoothed between classes"),
+        ([0, 1, 2, 3, 4], "the list of classes seems to be too short"),
+        ([0, 1, 77], "correct the mask or the classes"),
+    ],
+)
+def test_the_likeliest_cause_of_wrong_ids_is_named(values, cause):
+    label = np.resize(np.array(values, np.uint8), (4, 6))
+    wrong = int(((label > 2) & (label < 255)).sum())
+    with pytest.raises(InputError, match=rf"m.png: class id \d+; .*{cause}.* \({wrong} of 24 pix"):
+        check(label)
+
+
+def test_a_mask_has_the_size_of_its_image():
+    with pytest.raises(InputError, match=r"6x5 pixels, but its image has 6x4; expected the same"):
+        check(np.zeros((5, 6)))
+
+
+COLORS = ((0, 0, 0), (128, 0, 0), (0, 128, 0), (255, 255, 255))
+
+
+def colored(label: np.ndarray) -> np.ndarray:
+    return np.array(COLORS, np.uint8)[label]
+
+
+@pytest.mark.parametrize("color_type", [RGB, RGBA])
+@pytest.mark.parametrize("largest", [0, 3])
+def test_colours_of_classes_are_read(tmp_path, color_type, largest):
+    label = ids(largest)
+    channels = np.dstack([colored(label), np.full(label.shape, 255)])[
+        ..., : 3 + (color_type == RGBA)
+    ]
+    np.testing.assert_array_equal(read(tmp_path, png(channels, color_type, 8), COLORS), label)
+
+
+def test_a_palette_is_read_by_its_colours_if_all_are_of_classes(tmp_path):
+    """A program that reduces the colours numbers them as it likes."""
+    label = ids(3)
+    file = io.BytesIO()
+    Image.fromarray(colored(label)).quantize(4).save(file, "PNG")
+    with Image.open(file) as image:
+        assert (np.asarray(image) != label).any()
+    np.testing.assert_array_equal(read(tmp_path, file.getvalue(), COLORS), label)
+    others = png(label, PALETTE, 8)  # of random colours
+    np.testing.assert_array_equal(read(tmp_path, others, COLORS), label)
+
+
+def test_grey_masks_hold_ids_whatever_the_colours(tmp_path):
+    label = ids(3)
+    np.testing.assert_array_equal(read(tmp_path, png(label, GREY, 8), COLORS), label)
+    equal = np.stack([label] * 3, -1)
+    np.testing.assert_array_equal(read(tmp_path, png(equal, RGB, 8), COLORS), label)
+
+
+def test_colours_of_no_class_are_counted(tmp_path):
+    channels = colored(ids(3))
+    channels[1, :3] = 7, 8, 9
+    with pytest.raises(InputError) as error:
+        read(tmp_path, png(channels, RGB, 8), COLORS)
+    assert "(3 of 35 pixels have 1 colours that classes.txt lacks, most often 7 8 9; add" in str(
+        error.value
+    )
+    channels[2] += np.arange(1, 8, dtype=np.uint8)[:, None]
+    with pytest.raises(InputError, match="the edges seem to be smoothed between classes"):
+        read(tmp_path, png(channels, RGB, 8), COLORS)

@@ -292,7 +292,17 @@ def test_benchmark_of_an_unknown_attention(flag, message):
 
 @pytest.mark.parametrize(
     "verb",
-    ["train", "evaluate", "prepare", "benchmark", "demo", "import_weights", "export", "reproduce"],
+    [
+        "train",
+        "evaluate",
+        "prepare",
+        "inspect",
+        "benchmark",
+        "demo",
+        "import_weights",
+        "export",
+        "reproduce",
+    ],
 )
 def test_help_says_how_a_command_is_called(verb):
     result = run(verb, "--help")

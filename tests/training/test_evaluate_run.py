@@ -65,7 +65,7 @@ def test_a_run_is_only_scored_and_gone_on_with_on_the_classes_that_it_began_with
 
 def test_a_wrong_way_to_score_is_named(supervised):
     workdir = supervised[2]
-    for window, stride in [((8, 8), ()), ((8, 8), (8, 9)), ((8, 8), (0, 1)), ((), (8, 8))]:
+    for window, stride in [((8, 8), (9, 8)), ((8, 8), (8, 9)), ((8, 8), (0, 1)), ((), (8, 8))]:
         with pytest.raises(InputError, match=r"eval.stride=.*at most that of the window") as caught:
             evaluate_run(workdir, overrides={"eval.window": window, "eval.stride": stride})
         assert "\n" not in str(caught.value)

@@ -1,0 +1,251 @@
+"""Shapes that people draw on images in LabelMe, CVAT and other tools, as masks of class ids.
+
+labels/ID.json       LabelMe's file of one image
+labels/ANY.json      COCO's file of many images: polygons, and RLE of both kinds
+
+Pixels in no shape are of class 0 if that is called background, and are ignored if it is not. Shapes
+with the label `ignore` or `__ignore__` are ignored too.
+"""
+
+import base64
+import io
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw
+
+from sassn_jax.data.dataset import IGNORE_LABEL
+from sassn_jax.data.images import Photo
+from sassn_jax.data.lists import is_of_system
+from sassn_jax.data.masks import as_shown, check_size
+from sassn_jax.errors import InputError, one_line
+
+_IGNORED = ("ignore", "__ignore__")
+_BACKGROUND = ("background", "_background_")  # as classes.txt and LabelMe call it
+
+
+@dataclass(frozen=True)
+class LabelMe:
+    """LabelMe's file of one image. Later shapes are drawn over earlier ones."""
+
+    path: Path
+
+    def draw(self, class_names: Sequence[str], photo: Photo) -> UInt8[np.ndarray, "H W"]:
+        """Draws polygons, rectangles, circles and masks as LabelMe itself draws them.
+
+        Returns:
+          The mask of the photo as it is shown.
+
+        Raises:
+          InputError: names the file, if it is damaged, has another size than the photo, a label
+            that is no class, or a shape that cannot be drawn.
+        """
+        content = _read_json(self.path)
+        try:
+            height, width = photo.pixels.shape[:2]
+            size = content.get("imageHeight") or height, content.get("imageWidth") or width
+            check_size(self.path, size, photo)
+            label = _blank(class_names, size)
+            canvas = Image.fromarray(label)
+            for shape in content["shapes"]:
+                class_id = _class_id(self.path, shape["label"], class_names)
+                _draw_shape(canvas, shape, class_id)
+        except InputError:
+            raise
+        except Exception as error:  # any value may be of any type
+            reason = f"{type(error).__name__}: {one_line(error)}"
+            raise InputError(
+                f"{self.path}: cannot be read as a file of LabelMe ({reason})"
+            ) from None
+        return as_shown(self.path, np.asarray(canvas), photo)
+
+
+@dataclass(frozen=True)
+class CocoImage:
+    """An image in a file of COCO. Shapes of fewer pixels are drawn over those of more.
+
+    Attributes:
+      path: the file.
+      size: height and width that the file states.
+      shapes: id, category and segmentation of each annotation.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    shapes: tuple[tuple[Any, str, Any], ...]
+
+    def draw(self, class_names: Sequence[str], photo: Photo) -> UInt8[np.ndarray, "H W"]:
+        """Draws the shapes by pycocotools; of two with as many pixels, the later is on top.
+
+        Returns and raises: as `LabelMe.draw`; an InputError too if pycocotools is not installed.
+        """
+        try:
+            from pycocotools import mask as coco  # an extra
+        except ImportError:
+            raise InputError(
+                f"{self.path}: pycocotools, which reads this file, is not installed; "
+                "pip install 'sassn_jax[coco]'"
+            ) from None
+        check_size(self.path, self.size, photo)
+        label = _blank(class_names, self.size)
+        drawn = []
+        for id_, category, segmentation in self.shapes:
+            class_id = _class_id(self.path, category, class_names)
+            try:
+                encoded = _run_lengths(segmentation, self.size)
+                drawn.append((int(coco.area(encoded)), class_id, encoded))
+            except Exception as error:  # any value may be of any type
+                raise InputError(
+                    f"{self.path}: annotation {id_}: cannot be drawn ({one_line(error)})"
+                ) from None
+        for _, class_id, encoded in sorted(drawn, key=lambda shape: -shape[0]):
+            label[coco.decode(encoded) > 0] = class_id
+        return as_shown(self.path, label, photo)
+
+
+Annotation = LabelMe | CocoImage
+
+
+def find_annotations(folder: Path, images: Collection[str]) -> dict[str, Annotation]:
+    """Finds the annotations of images in the `.json` files below a folder.
+
+    A file with the id of an image, such as `ID.json`, is LabelMe's. Every other file is COCO's. If
+    an image is in both, LabelMe's is taken. An image that COCO lists without any annotation is
+    left out, because tools list images that nobody has looked at, too.
+
+    Args:
+      folder: need not exist.
+      images: their ids, which are paths below another folder, without the ending.
+
+    Raises:
+      InputError: if a file is neither of the two, shows no image of `images`, or if two files of
+        COCO annotate the same image.
+    """
+    known = frozenset(images)
+    found: dict[str, Annotation] = {}
+    several: dict[str, CocoImage] = {}
+    for path in sorted(folder.rglob("*.[jJ][sS][oO][nN]")):
+        if is_of_system(path.name):
+            continue
+        if (id_ := path.relative_to(folder).with_suffix("").as_posix()) in known:
+            found[id_] = LabelMe(path)
+            continue
+        for id_, image in _read_coco(path, known).items():
+            if id_ in several:
+                raise InputError(f"{path}: {id_!r} is annotated in {several[id_].path} too")
+            several[id_] = image
+    return {**several, **found}
+
+
+def _read_coco(path: Path, known: Collection[str]) -> dict[str, CocoImage]:
+    """Returns the images of a COCO file that have annotations, by id."""
+    content = _read_json(path)
+    if not isinstance(content, Mapping) or not {"images", "annotations"} <= content.keys():
+        raise InputError(
+            f"{path}: no image in images/ has this name, so it should be a file of COCO, with "
+            "images, annotations and categories; rename or remove it"
+        )
+    try:
+        names = {category["id"]: category["name"] for category in content["categories"]}
+        shapes: dict[Any, list[tuple[Any, str, Any]]] = {}
+        for shape in content["annotations"]:
+            described = shape["id"], names[shape["category_id"]], shape["segmentation"]
+            shapes.setdefault(shape["image_id"], []).append(described)
+        found, is_known = {}, False
+        for image in content["images"]:
+            id_ = _id_of(image["file_name"], known)
+            is_known = is_known or id_ is not None
+            if id_ is not None and (drawn := shapes.get(image["id"])):
+                size = int(image["height"]), int(image["width"])
+                found[id_] = CocoImage(path, size, tuple(drawn))
+    except Exception as error:  # any value may be of any type
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise InputError(f"{path}: cannot be read as a file of COCO ({reason})") from None
+    if not is_known:
+        raise InputError(f"{path}: none of the files that it names is in images/")
+    return found
+
+
+def _id_of(file_name: str, known: Collection[str]) -> str | None:
+    """Returns the id of the image that is named so, perhaps below other folders than images/."""
+    parts = PurePosixPath(file_name.replace("\\", "/")).with_suffix("").parts
+    ends = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((end for end in ends if end in known), None)
+
+
+def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
+    """Returns a segmentation in COCO's compressed RLE; raises ValueError if it is none."""
+    from pycocotools import mask as coco
+
+    if isinstance(segmentation, Mapping):
+        if tuple(segmentation["size"]) != size:
+            raise ValueError(f"RLE of size {segmentation['size']} in an image of {list(size)}")
+        if isinstance(segmentation["counts"], str | bytes):
+            return segmentation
+        if min(segmentation["counts"]) < 0 or sum(segmentation["counts"]) != size[0] * size[1]:
+            raise ValueError("the counts of its RLE are not those of all pixels")
+        return coco.frPyObjects(segmentation, *size)
+    if not segmentation:
+        raise ValueError("it has a box but no segmentation; draw a polygon")
+    for polygon in segmentation:
+        if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all():
+            raise ValueError("a polygon has not three points or more, of x and y")
+    return coco.merge(coco.frPyObjects(segmentation, *size))
+
+
+def _draw_shape(canvas: Image.Image, shape: Mapping[str, Any], class_id: int) -> None:
+    """Draws a shape of LabelMe; raises ValueError if that is not possible."""
+    points = [(float(x), float(y)) for x, y in shape["points"]]
+    if not np.isfinite(points).all():
+        raise ValueError("a point is not finite")
+    draw, kind = ImageDraw.Draw(canvas), shape.get("shape_type") or "polygon"
+    if kind == "polygon" and len(points) > 2:
+        draw.polygon(points, fill=class_id, outline=class_id)
+    elif kind == "rectangle" and len(points) == 2:
+        (left, right), (top, bottom) = (sorted(ends) for ends in zip(*points, strict=True))
+        draw.rectangle((left, top, right, bottom), fill=class_id, outline=class_id)
+    elif kind == "circle" and len(points) == 2:
+        (x, y), edge = points[0], points[1]
+        radius = math.dist((x, y), edge)
+        ends = (x - radius, y - radius, x + radius, y + radius)
+        draw.ellipse(ends, fill=class_id, outline=class_id)
+    elif kind == "mask" and len(points) == 2:
+        with Image.open(io.BytesIO(base64.b64decode(shape["mask"])), formats=["PNG"]) as stencil:
+            inside = Image.fromarray(np.asarray(stencil) > 0)
+        canvas.paste(class_id, (int(points[0][0]), int(points[0][1])), inside)
+    else:
+        raise ValueError(
+            f"a {kind} of {len(points)} points; expected a polygon of 3 or more, a rectangle, "
+            "circle or mask of 2"
+        )
+
+
+def _blank(class_names: Sequence[str], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
+    """Returns a mask without shapes."""
+    return np.full(size, 0 if class_names[0].lower() in _BACKGROUND else IGNORE_LABEL, np.uint8)
+
+
+def _class_id(path: Path, name: Any, class_names: Sequence[str]) -> int:
+    if name in class_names:
+        return class_names.index(name)
+    if name in _IGNORED:
+        return IGNORE_LABEL
+    if name in _BACKGROUND and class_names[0].lower() in _BACKGROUND:
+        return 0
+    raise InputError(
+        f"{path}: the label {name!r} is not in classes.txt, which has {', '.join(class_names)}; "
+        "add it there, or change the label"
+    )
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({one_line(error)})") from None

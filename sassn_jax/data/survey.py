@@ -1,0 +1,77 @@
+"""How many images a folder holds, and of what size and colour: what a recipe is fitted to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from sassn_jax.data import folder
+from sassn_jax.data.dataset import UNLABELED
+from sassn_jax.data.splits import choose_labeled
+from sassn_jax.data.validation import number_of_validation_images
+from sassn_jax.errors import InputError
+from sassn_jax.files import StrPath
+
+SAMPLE = 64  # images that are opened
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+
+
+class Survey(NamedTuple):
+    """The training images of a folder.
+
+    Attributes:
+      labeled: number of images whose masks are used.
+      size: the median height and the median width, as the images are shown, in pixels.
+      mean: the mean colour, RGB, 0-255.
+    """
+
+    labeled: int
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+
+
+def survey(root: StrPath, labels: str = "1") -> Survey | None:
+    """Looks at a folder of images and masks; at the pixels of some evenly spaced images only.
+
+    Args:
+      root: the folder, as `folder.read_layout` describes it.
+      labels: which masks are used, see `choose_labeled`.
+
+    Returns:
+      What it found; None if something is wrong in the folder, which `prepare` will report.
+    """
+    try:
+        layout = folder.read_layout(root)
+    except InputError:
+        return None
+    train = layout.splits["train"]
+    if "val" not in layout.splits:
+        train = train[: len(train) - number_of_validation_images(len(train))]
+    ids = (*train, *layout.splits.get(UNLABELED, ()))
+    chosen = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, SAMPLE).astype(int))]
+    sizes, means = _look(chosen and [layout.images[id_] for id_ in chosen])
+    if not train or not sizes:
+        return None
+    height, width = (int(side) for side in np.median(sizes, axis=0))
+    red, green, blue = (round(float(value), 1) for value in np.mean(means, axis=0))
+    labeled = len(choose_labeled(train, labels, seed=0).labeled)
+    return Survey(labeled, (height, width), (red, green, blue))
+
+
+def _look(paths: Sequence[Path]) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
+    """Returns height and width, and the mean colour, of each image that can be read."""
+    sizes, means = [], []
+    for path in paths:
+        try:
+            with Image.open(path, formats=["JPEG", "PNG", "WEBP", "TIFF", "BMP"]) as image:
+                width, height = image.size
+                turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+                image.draft("RGB", (64, 64))  # a JPEG need not be decoded at its full size
+                pixels = np.asarray(image.convert("RGB"))
+        except Exception:  # Pillow reports damage by many types of errors; `prepare` names the file
+            continue
+        sizes.append((width, height) if turn in _ON_THEIR_SIDE else (height, width))
+        means.append(pixels.mean((0, 1)))
+    return sizes, means

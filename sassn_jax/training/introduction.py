@@ -1,0 +1,45 @@
+"""What a run on one's own images says before it begins: what was inferred, and what it lacks."""
+
+import math
+
+from sassn_jax.training.setup import Setup
+
+NAMED = 8  # classes
+LARGE = 16  # times the pixels of a crop
+
+
+def introduce(setup: Setup) -> tuple[str, ...]:
+    """Returns a few lines on a folder of own images; none for a dataset that is known."""
+    config, dataset = setup.config, setup.dataset
+    if config.dataset != "folder":
+        return ()
+    names = dataset.info.class_names
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    others = ", ".join(
+        f"{len(dataset.splits[split])} {what}"
+        for split, what in (("val", "for validation"), ("test", "for tests"))
+        if split in dataset.splits
+    )
+    height, width = config.crop_size
+    passes = config.num_steps * config.batch_size / len(setup.split.labeled)
+    lines = [
+        f"{len(names)} classes: {', '.join(names[:NAMED])}{more}; images with masks: "
+        f"{len(setup.split.labeled)} to train on, {others}; {len(setup.split.unlabeled)} without",
+        f"crop_size={config.crop_size}, batch_size={config.batch_size}, "
+        f"num_steps={config.num_steps} ({math.ceil(passes)} passes over the images with masks), "
+        f"image.mean={config.image.mean}; to change one: --config.FIELD=VALUE",
+    ]
+    image = dataset.splits["val"][0]["image"]
+    if image.shape[0] * image.shape[1] > LARGE * height * width:
+        lines.append(
+            f"a crop of {height}x{width} pixels is a small part of an image such as the first of "
+            f"val, of {image.shape[0]}x{image.shape[1]}; if it does not show what the classes are, "
+            "make the images smaller or crop_size larger"
+        )
+    if not config.model.weights:
+        lines.append(
+            "no pretrained weights: the network starts from random numbers, which costs much "
+            "accuracy where masks are few; docs/weights.md says how to get "
+            f"--config.model.weights=FILE for {config.model.backbone}"
+        )
+    return tuple(lines)

@@ -1,0 +1,134 @@
+"""The command `experiments.inspect`, from outside."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sassn_jax import data
+from sassn_jax.commands import inspect as command
+from sassn_jax.data.duplicates import is_available
+from sassn_jax.data.inspection import Inspection, Named, Part
+
+ROOT = Path(__file__).parents[2]
+SPLITS = {"train": 4, "val": 2, "test": 1}
+
+
+def inspect(*flags, config="camvid.py:labels=1/2"):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.inspect", f"--config=configs/{config}", *flags],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    """A prepared dataset. One image is in two splits, and one mask is ignored as a whole."""
+    root = tmp_path / "source"
+    (root / "images").mkdir(parents=True)
+    (root / "labels").mkdir()
+    (root / "classes.txt").write_text("Sky\n[/red] Straße\n")
+    for split, count in SPLITS.items():
+        ids = [f"{split}_{i}" for i in range(count)]
+        (root / f"{split}.txt").write_text("\n".join(ids) + "\n")
+        for i, id_ in enumerate(ids):
+            seed = 0 if id_ in ("train_0", "val_1") else [len(split), i]
+            rng = np.random.default_rng(seed)
+            image = rng.integers(0, 256, (20, 30, 3), np.uint8)
+            label = np.full((20, 30), 255, np.uint8) if id_ == "test_0" else image[..., 0] % 2
+            Image.fromarray(image).save(root / "images" / f"{id_}.png")
+            Image.fromarray(label).save(root / "labels" / f"{id_}.png")
+    data.prepare("camvid", root, tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_it_prints_and_writes_what_there_is(data_dir, tmp_path):
+    output = tmp_path / "a" / "look"
+    done = inspect(f"--config.data_dir={data_dir}", f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    for row in (
+        ["train", "4", "30", "20"],
+        ["train", "(labeled)", "2", "30", "20"],
+        ["train", "(unlabeled)", "2", "30", "20"],
+        ["val", "2", "30", "20"],
+        ["255", "(ignored)", "0.00%", "0.00%", "100.00%"],
+    ):
+        assert row in rows
+    assert any(row[:3] == ["1", "[/red]", "Straße"] for row in rows)
+    warnings = done.stderr.splitlines()
+    assert all(line.startswith("inspect: warning: ") for line in warnings)
+    assert "inspect: warning: mask of test 'test_0': every pixel is ignored" in warnings
+    written = json.loads((output / "inspect.json").read_text())
+    assert written["labels"] == "1/2"
+    assert written["splits"]["test"]["absent"] == ["Sky", "[/red] Straße"]
+    assert written["odd_masks"][0]["id"] == "test_0"
+    with Image.open(output / "inspect.png") as sheet:
+        assert sheet.format == "PNG"
+    assert sorted(path.name for path in output.iterdir()) == ["inspect.json", "inspect.png"]
+    if is_available():
+        alike = "val 'val_1' looks like train 'train_0' (hashes differ in 0 of 64 bits)"
+        assert f"inspect: warning: {alike}" in warnings
+        (pair,) = written["near_duplicates"]
+        assert pair["distance"] == 0
+    else:
+        assert "pip install 'sassn_jax[inspect]'" in done.stdout
+
+
+def test_a_damaged_image_is_named_and_the_rest_goes_on(data_dir):
+    (described,) = data_dir.glob("camvid/*/metadata.json")
+    text = described.read_text()
+    described.write_text(text.replace('"train_1"', '"train_9"'))  # the record is of another image
+    done = inspect(f"--config.data_dir={data_dir}", config="camvid.py:labels=1")
+    assert done.returncode == 1
+    (line,) = (line for line in done.stderr.splitlines() if "cannot be read" in line)
+    assert line.startswith("inspect: warning: train 'train_9' cannot be read: ")
+    assert "image 'train_1' is in its place" in line
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["train", "3", "30", "20"] in rows
+    assert "(labeled)" not in done.stdout
+    assert not list(data_dir.glob("**/inspect*"))
+
+
+def test_files_that_are_not_prepared_are_inspected_too(data_dir):
+    source = data_dir.parent / "source"
+    path = source / "labels" / "val_0.png"
+    path.write_bytes(path.read_bytes()[:-40])
+    (source / "images" / "train_0.png").write_bytes(b"")
+    done = inspect(f"--config.source={source}", config="camvid.py:labels=1/2")
+    assert done.returncode == 1
+    broken = [line for line in done.stderr.splitlines() if "cannot be read" in line]
+    assert [str(source / "images" / "train_0.png") in broken[0], str(path) in broken[1]] == [1, 1]
+    assert len(broken) == 2
+    assert broken[1].endswith("cannot be read as a mask (damaged: it is cut short)")
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["train", "3", "30", "20"] in rows
+    assert ["val", "1", "30", "20"] in rows
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
+    done = inspect(f"--config.data_dir={tmp_path}", f"--output={tmp_path / 'look'}")
+    assert (done.returncode, done.stderr.count("\n"), done.stdout) == (2, 1, "")
+    assert done.stderr.startswith(
+        f"inspect: --config.data_dir='{tmp_path}': holds no prepared camvid"
+    )
+    assert not (tmp_path / "look").exists()
+
+
+def test_the_first_of_many_warnings_are_printed_but_all_broken_files(capsys):
+    many = tuple(Named("train", f"image_{i}", "every pixel is ignored") for i in range(13))
+    found = Inspection(("sky",), {"train": Part("train", None)}, many, None, many)
+    command._print("folder", found, ("255 is a class",))
+    printed = capsys.readouterr()
+    assert "note: 255 is a class\n" in printed.out
+    assert "were not looked for: pip install 'sassn_jax[inspect]'\n" in printed.out
+    lines = printed.err.splitlines()
+    assert sum("mask of train" in line for line in lines) == 10
+    assert "inspect: warning: and 3 more such images; --output=DIR writes all" in lines
+    assert sum("cannot be read" in line for line in lines) == 13

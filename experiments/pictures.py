@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from sassn_jax.training.evaluate_run import Run
+from sassn_jax.prediction.run import Run
 from sassn_jax.training.summaries import picture_row, tile, write_picture
 
 GAP = 4  # pixels between pictures, before they are enlarged

@@ -25,6 +25,7 @@ PARTS = [
     {"methods"},
     {"recipes"},
     {"training"},
+    {"prediction"},
     {"commands"},
 ]
 MODULES = sorted(

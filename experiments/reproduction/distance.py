@@ -18,7 +18,7 @@ from experiments.reproduction.receptive_field import HELD, ReceptiveField, measu
 from experiments.reproduction.results import Summary, summarize
 from sassn_jax.data.scenes import CLASS_NAMES, LOOK_ALIKE
 from sassn_jax.files import replacing, write_json
-from sassn_jax.training.evaluate_run import Run, load_run
+from sassn_jax.prediction.run import Run, load_run
 
 # Edges of the bins in pixels. The nearest gates are 22 pixels away (CUE_DISTANCE / sqrt(2), less
 # the signal's radius); a scene is 96 wide. The outer bins are wide since they have few gates.

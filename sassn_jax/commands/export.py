@@ -19,7 +19,7 @@ def run() -> None:
 
 
 def _export(workdir: str, output: str, checkpoint: str) -> None:
-    from sassn_jax.training.evaluate_run import export_run  # after the flags: JAX takes seconds
+    from sassn_jax.prediction.run import export_run  # after the flags: JAX takes seconds
 
     about = export_run(workdir, output, checkpoint)
     print(f"{output}: step {about['step']}, {about['num_classes']} classes")

@@ -10,7 +10,7 @@ trained network back.
 >>> state = sassn_jax.train(config, folder)  # doctest: +ELLIPSIS
 run: scenes supervised, 64 images labelled, 448 not; from step 0 to 1 ...
 >>> run = sassn_jax.load(folder)
->>> run.predict(np.zeros((40, 60, 3), np.uint8)).shape
+>>> run.predict(np.zeros((40, 60, 3), np.uint8)).ids.shape
 (40, 60)
 
 The parts stand alone, too.

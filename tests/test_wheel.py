@@ -24,7 +24,7 @@ import sassn_jax
 
 assert not sassn_jax.__file__.startswith(CHECKOUT), sassn_jax.__file__
 image = np.zeros((40, 56, 3), np.uint8)
-labels = sassn_jax.load("model.safetensors").predict(image)
+labels = sassn_jax.load("model.safetensors").predict(image).ids
 assert labels.shape == (40, 56) and labels.max() < 8, labels
 
 generator = sassn_jax.Generator(

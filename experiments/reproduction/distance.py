@@ -124,7 +124,7 @@ def _measured(folder: Path) -> dict[str, Any]:
     run = load_run(folder)
     source = run.dataset.splits[SPLIT]
     examples = (source[index] for index in range(len(source)))
-    scenes = [count(example["label"], run.predict(example["image"])) for example in examples]
+    scenes = [count(example["label"], run.predict(example["image"]).ids) for example in examples]
     counts = {
         name: np.sum([scene[name] for scene in scenes], axis=0).tolist() for name in scenes[0]
     }

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from sassn_jax.models.discriminator import Discriminator as Discriminator
     from sassn_jax.models.generator import Generator as Generator
     from sassn_jax.models.vgg_network import VGGNetwork as VGGNetwork
+    from sassn_jax.prediction.export import export_run as export
     from sassn_jax.prediction.run import Run as Run
     from sassn_jax.prediction.run import evaluate_run as evaluate
-    from sassn_jax.prediction.run import export_run as export
     from sassn_jax.prediction.run import load_run as load
     from sassn_jax.recipes import default_config as default_config
     from sassn_jax.training.loop import train_and_evaluate as train
@@ -75,7 +75,7 @@ _PLACES = {
     "VGGNetwork": ("sassn_jax.models.vgg_network", "VGGNetwork"),
     "default_config": ("sassn_jax.recipes", "default_config"),
     "evaluate": ("sassn_jax.prediction.run", "evaluate_run"),
-    "export": ("sassn_jax.prediction.run", "export_run"),
+    "export": ("sassn_jax.prediction.export", "export_run"),
     "import_weights": ("sassn_jax.conversion.importing", "import_weights"),
     "load": ("sassn_jax.prediction.run", "load_run"),
     "losses": ("sassn_jax.losses", ""),

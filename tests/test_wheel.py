@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sassn_jax.prediction.run import export_run
+from sassn_jax.prediction.export import export_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import make_runs_small, tiny_config
 

@@ -1,4 +1,4 @@
-"""What can be done with a trained run: load it, predict, score it, export it."""
+"""What can be done with a trained run: load it, predict, score it."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ import numpy as np
 
 from sassn_jax import data, methods
 from sassn_jax.config import Config
-from sassn_jax.conversion.exporting import read_export, write_export
+from sassn_jax.conversion.exporting import read_export
 from sassn_jax.data import Dataset, DatasetInfo
 from sassn_jax.devices import check_platform
 from sassn_jax.errors import InputError
@@ -29,7 +29,6 @@ from sassn_jax.recipes import override, parse
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.setup import abstract_state
 from sassn_jax.training.workdir import Workdir
-from sassn_jax.weights import store
 
 # Fields of a loaded run: the device may be another one.
 ELSEWHERE = {"model.attention_implementation": ""}
@@ -204,35 +203,6 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
         raise InputError(f"{path}: its arrays are not those of the network in its config")
     return Run(config, info, method, jax.device_put(variables), step)
-
-
-def export_run(
-    workdir: str | Path, output: str | Path, checkpoint: str = "latest"
-) -> dict[str, Any]:
-    """Writes what a run predicts with to a `.safetensors` file; the dataset is not needed.
-
-    `load_run` reads the file, and training starts from it as `model.weights`.
-
-    Args:
-      workdir: of the run.
-      output: the file.
-      checkpoint: `latest`, or `best` by mIoU on the validation split.
-
-    Returns:
-      The file's description, see `write_export`.
-
-    Raises:
-      InputError: if there is no such run or checkpoint, or `output` cannot be such a file.
-    """
-    store.check_name(output)
-    run = load_run(workdir, checkpoint)
-    return write_export(
-        output,
-        jax.device_get(run.variables),
-        config=run.config.to_dict(),
-        info=run.info,
-        step=run.step,
-    )
 
 
 def evaluate_run(

@@ -11,8 +11,9 @@ from PIL import Image
 from sassn_jax.data import DatasetInfo, Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.inference import Inference, row_bands
+from sassn_jax.prediction.export import export_run
 from sassn_jax.prediction.predicting import Predictor
-from sassn_jax.prediction.run import export_run, load_run
+from sassn_jax.prediction.run import load_run
 
 CLASSES = 4
 PALETTE = np.array([[0, 0, 0], [200, 0, 0], [0, 200, 0], [0, 0, 200]], np.uint8)

@@ -25,7 +25,7 @@ _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each method is trained
 def main() -> None:
     """Trains, scores and shows the three methods; skips runs that are finished already."""
     from experiments.pictures import draw_predictions  # after the flags: JAX takes seconds
-    from sassn_jax.training.evaluate_run import load_run
+    from sassn_jax.prediction.run import load_run
 
     workdir = Path(_WORKDIR.value)
     console = make_console(soft_wrap=True)  # so that a command can be copied whole
@@ -45,8 +45,8 @@ def main() -> None:
 def _result(workdir: Path, method: str, seed: int) -> dict:
     """Trains and scores one run, or reads its result; `seconds` is the time of the last call."""
     from sassn_jax.data.scenes import LOOK_ALIKE
+    from sassn_jax.prediction.run import evaluate_run
     from sassn_jax.recipes import parse
-    from sassn_jax.training.evaluate_run import evaluate_run
     from sassn_jax.training.loop import train_and_evaluate
     from sassn_jax.training.workdir import Workdir
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
-from sassn_jax.training.evaluate_run import Run
+from sassn_jax.prediction.run import Run
 from sassn_jax.training.summaries import picture_row, tile, write_picture
 
 GAP = 4  # pixels between pictures, before they are enlarged
@@ -38,7 +38,7 @@ def draw_predictions(
     for heading, run in runs:
         source = run.dataset.splits[split]
         examples = (source[index] for index in choose(len(source)))
-        drawn = [picture_row(x, run.predict(x["image"]), run.dataset.info) for x in examples]
+        drawn = [picture_row(x, run.predict(x["image"]).ids, run.dataset.info) for x in examples]
         rows = [old + new[2:] for old, new in zip(rows, drawn, strict=True)] if rows else drawn
         headings.append(heading)
     write_headed_table(path, headings, rows, max(1, width // rows[0][0].shape[1]))

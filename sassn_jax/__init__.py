@@ -10,7 +10,7 @@ trained network back.
 >>> state = sassn_jax.train(config, folder)  # doctest: +ELLIPSIS
 run: scenes supervised, 64 images labelled, 448 not; from step 0 to 1 ...
 >>> run = sassn_jax.load(folder)
->>> run.predict(np.zeros((40, 60, 3), np.uint8)).shape
+>>> run.predict(np.zeros((40, 60, 3), np.uint8)).ids.shape
 (40, 60)
 
 The parts stand alone, too.
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from sassn_jax.models.discriminator import Discriminator as Discriminator
     from sassn_jax.models.generator import Generator as Generator
     from sassn_jax.models.vgg_network import VGGNetwork as VGGNetwork
+    from sassn_jax.prediction.export import export_run as export
+    from sassn_jax.prediction.run import Run as Run
+    from sassn_jax.prediction.run import evaluate_run as evaluate
+    from sassn_jax.prediction.run import load_run as load
     from sassn_jax.recipes import default_config as default_config
-    from sassn_jax.training.evaluate_run import Run as Run
-    from sassn_jax.training.evaluate_run import evaluate_run as evaluate
-    from sassn_jax.training.evaluate_run import export_run as export
-    from sassn_jax.training.evaluate_run import load_run as load
     from sassn_jax.training.loop import train_and_evaluate as train
 
 __all__ = [
@@ -71,13 +71,13 @@ _PLACES = {
     "Discriminator": ("sassn_jax.models.discriminator", "Discriminator"),
     "Generator": ("sassn_jax.models.generator", "Generator"),
     "InputError": ("sassn_jax.errors", "InputError"),
-    "Run": ("sassn_jax.training.evaluate_run", "Run"),
+    "Run": ("sassn_jax.prediction.run", "Run"),
     "VGGNetwork": ("sassn_jax.models.vgg_network", "VGGNetwork"),
     "default_config": ("sassn_jax.recipes", "default_config"),
-    "evaluate": ("sassn_jax.training.evaluate_run", "evaluate_run"),
-    "export": ("sassn_jax.training.evaluate_run", "export_run"),
+    "evaluate": ("sassn_jax.prediction.run", "evaluate_run"),
+    "export": ("sassn_jax.prediction.export", "export_run"),
     "import_weights": ("sassn_jax.conversion.importing", "import_weights"),
-    "load": ("sassn_jax.training.evaluate_run", "load_run"),
+    "load": ("sassn_jax.prediction.run", "load_run"),
     "losses": ("sassn_jax.losses", ""),
     "methods": ("sassn_jax.methods", ""),
     "position_attention": ("pallas_kernels.position_attention", "position_attention"),

@@ -9,7 +9,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,6 +78,45 @@ class Inference(Checked):
         height, width = self.padded(size)
         down, across = self.stride or (1, 1)
         return -(-height // down) * down, -(-width // across) * across
+
+
+class Band(NamedTuple):
+    """Rows of an image that can be predicted apart from the others, with the same result.
+
+    Attributes:
+      first: the first of these rows.
+      last: the row after the last of them.
+      top: first row of all windows that contain one of these rows.
+      bottom: the row after the last of those windows.
+    """
+
+    first: int
+    last: int
+    top: int
+    bottom: int
+
+
+def row_bands(height: int, inference: Inference, rows: int) -> list[Band]:
+    """Cuts an image that is predicted by windows, at scale 1, into bands of rows.
+
+    The windows in the rows from `top` to `bottom` of a band are those of the whole image. Windows
+    that reach over the edge between two bands are predicted for both.
+
+    Args:
+      height: of the image, in pixels, at least that of a window and of `inference.pad_to`.
+      inference: with windows.
+      rows: between the top and the bottom of a band, if a band of one row of windows allows it.
+    """
+    window, stride = inference.window[0], inference.stride[0]
+    tops = _starts(height, window, stride)
+    # As many rows of windows beyond the first as fit, without those that also reach into the band.
+    count = max(1, (rows - 2 * window) // stride + 1)
+    edges = [0, *tops[count::count], height]
+    bands = []
+    for first, last in itertools.pairwise(edges):
+        seen = [top for top in tops if top < last and top + window > first]
+        bands.append(Band(first, last, seen[0], seen[-1] + window))
+    return bands
 
 
 def predict_images(

@@ -5,16 +5,18 @@ not use this module. It computes positions in float64, which rounds some to just
 exact ones would change the images that a seed gives.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import is_symbolic_dim
 from jaxtyping import Array, Float, Int
 
 from sassn_jax.programs import jit_by_shape
 
 Size = tuple[int, int]  # height, width, in pixels
+Side = int | Any  # pixels: a number, or a symbol of `jax.export` for one that the program learns
 
 
 class Points(NamedTuple):
@@ -26,22 +28,24 @@ class Points(NamedTuple):
       weight: share of `second` in the sample; the rest is the share of `first`.
     """
 
-    first: Int[np.ndarray, "*N O"]
-    second: Int[np.ndarray, "*N O"]
-    weight: Float[np.ndarray, "*N O"]
+    first: Int[np.ndarray | Array, "*N O"]
+    second: Int[np.ndarray | Array, "*N O"]
+    weight: Float[np.ndarray | Array, "*N O"]
 
 
-def points_at(numerator: Int[np.ndarray, " O"], denominator: int) -> Points:
+def points_at(numerator: Int[np.ndarray | Array, " O"], denominator: Side) -> Points:
     """Returns the samples at `numerator / denominator`, in pixels from the centre of pixel 0."""
-    first, rest = np.divmod(numerator, denominator)
+    first, rest = numerator // denominator, numerator % denominator
     first = first.astype(np.int32)
     return Points(first, first + 1, rest / denominator)
 
 
-def sample_points(size_in: int, size_out: int, *, aligned: bool) -> Points:
+def sample_points(size_in: Side, size_out: Side, *, aligned: bool) -> Points:
     """Returns the samples that scale one side of an image from `size_in` to `size_out` pixels.
 
-    On the host, since the product of two sizes may exceed the 32 bits of a device's integers.
+    On the host, since the product of two sizes may exceed the 32 bits of a device's integers. Only
+    sizes that are known when the program runs (the symbols of `jax.export`) are computed on the
+    device.
 
     Args:
       size_in: height or width of the image, in pixels.
@@ -49,21 +53,25 @@ def sample_points(size_in: int, size_out: int, *, aligned: bool) -> Points:
       aligned: True keeps the centres of the corner pixels in place. False keeps the image's edges
         in place; between an edge and the nearest pixel's centre the value is that pixel's.
     """
-    outputs = np.arange(size_out, dtype=np.int64)
+    outputs = pixels(size_out)
     if aligned:
-        return points_at(outputs * (size_in - 1), max(1, size_out - 1))
+        return points_at(outputs * (size_in - 1), jax.core.max_dim(1, size_out - 1))
     numerator = (2 * outputs + 1) * size_in - size_out
-    return points_at(np.clip(numerator, 0, 2 * size_out * (size_in - 1)), 2 * size_out)
+    return points_at(numerator.clip(0, 2 * size_out * (size_in - 1)), 2 * size_out)
 
 
-def interpolation_matrix(points: Points, size: int) -> Float[Array | np.ndarray, "*N O I"]:
+def pixels(size: Side) -> Int[np.ndarray | Array, " N"]:
+    """Returns the indices of a side's pixels: a NumPy array unless the size is a symbol."""
+    return jnp.arange(size) if is_symbolic_dim(size) else np.arange(size)
+
+
+def interpolation_matrix(points: Points, size: Side) -> Float[Array | np.ndarray, "*N O I"]:
     """Returns the weight of each of an image's `size` pixels in each sample.
 
     A NumPy array for points of NumPy arrays, also inside a compiled function.
     """
-    pixels = np.arange(size, dtype=np.int32)
     first, second, weight = (x[..., None] for x in points)
-    is_first, is_second = ((pixels == x).astype(weight.dtype) for x in (first, second))
+    is_first, is_second = ((pixels(size) == x).astype(weight.dtype) for x in (first, second))
     return is_first * (1 - weight) + is_second * weight
 
 

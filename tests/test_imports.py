@@ -25,6 +25,7 @@ PARTS = [
     {"methods"},
     {"recipes"},
     {"training"},
+    {"prediction"},
     {"commands"},
 ]
 LIBRARY = ("sassn_jax.recipes", "sassn_jax.data")  # what configs may import of it

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sassn_jax.training.evaluate_run import export_run
+from sassn_jax.prediction.export import export_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import make_runs_small, tiny_config
 
@@ -24,7 +24,7 @@ import sassn_jax
 
 assert not sassn_jax.__file__.startswith(CHECKOUT), sassn_jax.__file__
 image = np.zeros((40, 56, 3), np.uint8)
-labels = sassn_jax.load("model.safetensors").predict(image)
+labels = sassn_jax.load("model.safetensors").predict(image).ids
 assert labels.shape == (40, 56) and labels.max() < 8, labels
 
 generator = sassn_jax.Generator(

@@ -18,7 +18,7 @@ from experiments.reproduction.receptive_field import HELD, ReceptiveField, measu
 from experiments.reproduction.results import Summary, summarize
 from sassn_jax.data.scenes import CLASS_NAMES, LOOK_ALIKE
 from sassn_jax.files import replacing, write_json
-from sassn_jax.training.evaluate_run import Run, load_run
+from sassn_jax.prediction.run import Run, load_run
 
 # Edges of the bins in pixels. The nearest gates are 22 pixels away (CUE_DISTANCE / sqrt(2), less
 # the signal's radius); a scene is 96 wide. The outer bins are wide since they have few gates.
@@ -124,7 +124,7 @@ def _measured(folder: Path) -> dict[str, Any]:
     run = load_run(folder)
     source = run.dataset.splits[SPLIT]
     examples = (source[index] for index in range(len(source)))
-    scenes = [count(example["label"], run.predict(example["image"])) for example in examples]
+    scenes = [count(example["label"], run.predict(example["image"]).ids) for example in examples]
     counts = {
         name: np.sum([scene[name] for scene in scenes], axis=0).tolist() for name in scenes[0]
     }

@@ -8,7 +8,7 @@ import numpy as np
 from experiments.pictures import draw_predictions
 from experiments.reproduction import results
 from experiments.reproduction.cells import Cell, scored_split
-from sassn_jax.training.evaluate_run import load_run
+from sassn_jax.prediction.run import load_run
 
 PICTURED = 4  # images
 WIDTH = 240  # pixels up to which small pictures are enlarged

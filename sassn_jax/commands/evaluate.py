@@ -43,7 +43,7 @@ def run() -> None:
 
 def _evaluate(workdir: str, split: str, checkpoint: str, overrides: dict[str, Any]) -> None:
     """Scores the run, prints the result as a table, and writes it."""
-    from sassn_jax.training.evaluate_run import score_run, write_scores
+    from sassn_jax.prediction.run import score_run, write_scores
 
     with command.progress(f"scoring {split}") as show:
         result = score_run(workdir, split, checkpoint, show, overrides)

@@ -16,9 +16,10 @@ from jaxtyping import Array, Float
 from sassn_jax.errors import check_name
 from sassn_jax.models.convolution import conv2d
 from sassn_jax.resampling import (
-    Size,
+    Side,
     interpolate,
     interpolation_matrix,
+    pixels,
     points_at,
     sample_points,
 )
@@ -174,14 +175,14 @@ def max_pool(x: Float[Array, "B H W C"], *, ceil: bool) -> Float[Array, "B h w C
 
 
 def resize_bilinear(
-    x: Float[Array, "B h w C"], size: Size, *, align_corners: bool = True
+    x: Float[Array, "B h w C"], size: tuple[Side, Side], *, align_corners: bool = True
 ) -> Float[Array, "B H W C"]:
     """Bilinear resize to `size` (height, width).
 
     Aligned corners are AdvSemiSeg's; torchvision resizes without (`F.interpolate`).
     """
 
-    def matrix(size_in: int, size_out: int) -> Float[Array, "O I"]:
+    def matrix(size_in: Side, size_out: Side) -> Float[Array, "O I"]:
         points = sample_points(size_in, size_out, aligned=align_corners)
         # Rounded to float32 whatever the images' dtype, then to that.
         return jnp.asarray(interpolation_matrix(points, size_in).astype(np.float32), x.dtype)
@@ -190,7 +191,7 @@ def resize_bilinear(
 
 
 def bilinear_deconvolution(
-    x: Float[Array, "B h w C"], factor: int, size: Size, *, offset: int = 0
+    x: Float[Array, "B h w C"], factor: int, size: tuple[Side, Side], *, offset: int = 0
 ) -> Float[Array, "B H W C"]:
     """Part of a transposed convolution by a fixed bilinear kernel: FCN's and Dilation's upsampling.
 
@@ -204,8 +205,8 @@ def bilinear_deconvolution(
       offset: of the part's first row and column in the whole, pixels.
     """
 
-    def matrix(size_in: int, size_out: int) -> Float[Array, "O I"]:
-        outputs = offset + np.arange(size_out)
+    def matrix(size_in: Side, size_out: Side) -> Float[Array, "O I"]:
+        outputs = offset + pixels(size_out)
         points = points_at(2 * outputs + 1 - 2 * factor, 2 * factor)
         return jnp.asarray(interpolation_matrix(points, size_in), x.dtype)
 

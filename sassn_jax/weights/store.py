@@ -47,16 +47,16 @@ def write(
         beside.write_bytes(safetensors.numpy.save(arrays, {KEY: json.dumps(about)}))
 
 
-def check_name(path: str | os.PathLike[str]) -> Path:
+def check_name(path: str | os.PathLike[str], suffix: str = SUFFIX) -> Path:
     """Returns the path of a file to write, with `~` expanded.
 
     Raises:
-      InputError: if it does not end in `.safetensors`, or its folder does not exist.
+      InputError: if it does not end in the suffix, or its folder does not exist.
     """
     path = expanded(path)
-    if path.suffix != SUFFIX or not path.parent.is_dir():
+    if path.suffix != suffix or not path.parent.is_dir():
         raise InputError(
-            f"output={str(path)!r}: expected a name that ends in {SUFFIX}, in a folder that exists"
+            f"output={str(path)!r}: expected a name that ends in {suffix}, in a folder that exists"
         )
     return path
 

@@ -68,7 +68,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def last_bits(workdir: Path) -> list[np.ndarray]:
-    from sassn_jax.training.evaluate_run import load_run
+    from sassn_jax.prediction.run import load_run
 
     state = load_run(workdir).state
     assert int(state.step) == 6

@@ -10,9 +10,9 @@ import pytest
 from sassn_jax.data import BatchIterator, train_batches
 from sassn_jax.errors import InputError, UnfitError
 from sassn_jax.methods import TrainState
+from sassn_jax.prediction.run import load_run
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.evaluate_run import load_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.training.workdir import Workdir
 from tests.data.sources import numbered

@@ -13,8 +13,9 @@ from sassn_jax import data, methods
 from sassn_jax.data import Dataset, DatasetInfo, scenes
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
+from sassn_jax.prediction.export import export_run
+from sassn_jax.prediction.run import evaluate_run, load_run
 from sassn_jax.recipes import parse, resolve
-from sassn_jax.training.evaluate_run import evaluate_run, export_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store
 from tests.compiling import few_optimizations
@@ -74,7 +75,7 @@ def test_it_predicts_and_scores_as_the_run_does(workdir, exported):
     assert read.dataset.info.class_names == run.dataset.info.class_names
     np.testing.assert_array_equal(read.dataset.info.palette, run.dataset.info.palette)
     image = run.dataset.splits["test"][0]["image"]
-    np.testing.assert_array_equal(read.predict(image), run.predict(image))
+    np.testing.assert_array_equal(read.predict(image).ids, run.predict(image).ids)
     result = evaluate_run(exported, "test", overrides={"data_dir": "/mnt/data"})
     assert result == evaluate_run(workdir, "test")  # without the place, which changes no score
     beside = exported.with_name("model_eval_test.json")
@@ -106,7 +107,8 @@ def test_it_predicts_what_is_scored(workdir, showing):
         on_batch=note,
     )
     height, width = source[1]["label"].shape
-    np.testing.assert_array_equal(run.predict(source[1]["image"]), scored[1][:height, :width])
+    result = run.predict(source[1]["image"])
+    np.testing.assert_array_equal(result.ids, scored[1][:height, :width])
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_an_export_needs_no_dataset(workdir, tmp_path, monkeypatch):
     about = export_run(workdir, tmp_path / "model.safetensors")
     assert about["classes"]["names"] == scenes.CLASS_NAMES
     run = load_run(tmp_path / "model.safetensors")
-    assert run.predict(np.zeros((33, 40, 3), np.uint8)).shape == (33, 40)
+    assert run.predict(np.zeros((33, 40, 3), np.uint8)).ids.shape == (33, 40)
     assert load_run(workdir).info.class_names == scenes.CLASS_NAMES
     with pytest.raises(InputError, match="not prepared here"):
         evaluate_run(workdir)

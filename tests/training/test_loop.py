@@ -14,7 +14,7 @@ from sassn_jax.data import scenes
 from sassn_jax.errors import TrainingError
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.models.generator import Generator
-from sassn_jax.training.evaluate_run import load_run
+from sassn_jax.prediction.run import load_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.compiling import few_optimizations
 from tests.training.conftest import (

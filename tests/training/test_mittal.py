@@ -9,8 +9,9 @@ import pytest
 
 from sassn_jax import methods
 from sassn_jax.errors import InputError
+from sassn_jax.prediction.export import export_run
+from sassn_jax.prediction.run import evaluate_run, load_run
 from sassn_jax.recipes import parse, resolve
-from sassn_jax.training.evaluate_run import evaluate_run, export_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import assert_equal_bits, rows_of, tiny_config
 

@@ -9,8 +9,9 @@ from configs import scenes
 from sassn_jax.conversion.importing import import_weights
 from sassn_jax.errors import InputError
 from sassn_jax.models.vgg_network import VGGNetwork
+from sassn_jax.prediction.export import export_run
+from sassn_jax.prediction.run import evaluate_run, load_run
 from sassn_jax.recipes import parse
-from sassn_jax.training.evaluate_run import evaluate_run, export_run, load_run
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store
 from sassn_jax.weights.names import vgg_name

@@ -1,4 +1,4 @@
-"""What can be done with a trained run: load it, predict, score it, export it."""
+"""What can be done with a trained run: load it, predict, score it."""
 
 import dataclasses
 import functools
@@ -6,29 +6,29 @@ import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, overload
 
 import jax
 import numpy as np
-from jaxtyping import Int
 
 from sassn_jax import data, methods
 from sassn_jax.config import Config
-from sassn_jax.conversion.exporting import read_export, write_export
+from sassn_jax.conversion.exporting import read_export
 from sassn_jax.data import Dataset, DatasetInfo
-from sassn_jax.data.transforms import pad
 from sassn_jax.devices import check_platform
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.files import expanded, write_json
-from sassn_jax.inference import Predict, Sizes, most_likely, predict_images
+from sassn_jax.inference import Predict
 from sassn_jax.methods import Method, TrainState, Variables
+from sassn_jax.prediction.images import Photo, as_rgb
+from sassn_jax.prediction.predicting import MAX_MEMORY, Predictor
+from sassn_jax.prediction.result import Prediction
 from sassn_jax.programs import jit_by_shape
 from sassn_jax.recipes import override, parse
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.setup import abstract_state
 from sassn_jax.training.workdir import Workdir
-from sassn_jax.weights import store
 
 # Fields of a loaded run: the device may be another one.
 ELSEWHERE = {"model.attention_implementation": ""}
@@ -75,30 +75,80 @@ class Run:
             )
         return dataset
 
-    def predict(self, image: np.ndarray) -> Int[np.ndarray, "H W"]:
-        """Returns the most likely class of each pixel of an RGB image, 0-255.
+    @overload
+    def predict(
+        self, image: Photo, *, max_memory: float = MAX_MEMORY, confidence: bool = False
+    ) -> Prediction: ...
 
-        The image is shown to the network as `config.eval` says, as in scoring.
+    @overload
+    def predict(
+        self,
+        image: list[Photo] | tuple[Photo, ...],
+        *,
+        max_memory: float = MAX_MEMORY,
+        confidence: bool = False,
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self,
+        image: Photo | list[Photo] | tuple[Photo, ...],
+        *,
+        max_memory: float = MAX_MEMORY,
+        confidence: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Returns the class of each pixel of an image, or of each of a list of images.
+
+        An image is shown to the network as `config.eval` says, as in scoring. If it is too large to
+        be shown at once, it is predicted by windows of the crop size.
+
+        Args:
+          image: the path of an image file; a PIL image; or uint8 `[H, W, 3]` (RGB), `[H, W]` (grey)
+            or `[H, W, 4]` (RGBA; transparent pixels are shown on white). A list of them gives a
+            list of results; images of the same size that follow each other go to the network in
+            one batch.
+          max_memory: what the prediction may take, in GiB, about. A larger image is predicted in
+            bands of rows, with the same result. All class probabilities of an image are kept if
+            they take at most a quarter of it.
+          confidence: whether the result has D's confidence.
 
         Raises:
-          InputError: if the image is of another shape or dtype.
+          InputError: if an image is something else or cannot be read; if D's confidence is wanted
+            but this is an exported file or a method without D.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(
-                f"image: expected uint8 [H, W, 3], RGB, but it is {image.dtype} {image.shape}"
-            )
-        inference, size = self.config.eval, image.shape[:2]
-        sizes = Sizes(inference.canvas(size), (size,))
-        probabilities = predict_images(
+        predictor = self.predictor(max_memory=max_memory, confidence=confidence)
+        if isinstance(image, list | tuple):
+            return list(predictor.stream(map(as_rgb, image)))
+        return next(predictor.stream([as_rgb(image)]))
+
+    def predictor(self, *, max_memory: float = MAX_MEMORY, confidence: bool = False) -> Predictor:
+        """Returns what predicts any number of images one after the other; raises as `predict`."""
+        return Predictor(
             self._predict,
             self.variables,
-            jax.device_put(pad(self.config.image(image), sizes.canvas, 0.0)[None]),
-            sizes,
-            sizes,
-            inference,
-            batch_size=self.config.eval_batch_size,
+            self.info,
+            self.config.image,
+            self.config.eval,
+            self.config.crop_size,
+            self.config.eval_batch_size,
+            max_memory,
+            self._confidence() if confidence else None,
         )
-        return np.asarray(most_likely(probabilities))[0, : size[0], : size[1]]
+
+    def _confidence(self) -> Callable[[jax.Array], jax.Array]:
+        if self.state is None:
+            raise InputError(
+                "confidence: an exported file holds no discriminator; load the run's workdir"
+            )
+        if type(self.method).confidence is Method.confidence:
+            raise InputError(
+                f"confidence: method={self.config.method!r} has no discriminator that judges masks"
+            )
+        return functools.partial(self._judge, self.state)
+
+    @functools.cached_property
+    def _judge(self) -> Callable[..., Any]:
+        """D's confidence from a state and probabilities, compiled once for each size of image."""
+        return jit_by_shape(self.method.confidence)
 
     @functools.cached_property
     def _predict(self) -> Predict:
@@ -153,35 +203,6 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
         raise InputError(f"{path}: its arrays are not those of the network in its config")
     return Run(config, info, method, jax.device_put(variables), step)
-
-
-def export_run(
-    workdir: str | Path, output: str | Path, checkpoint: str = "latest"
-) -> dict[str, Any]:
-    """Writes what a run predicts with to a `.safetensors` file; the dataset is not needed.
-
-    `load_run` reads the file, and training starts from it as `model.weights`.
-
-    Args:
-      workdir: of the run.
-      output: the file.
-      checkpoint: `latest`, or `best` by mIoU on the validation split.
-
-    Returns:
-      The file's description, see `write_export`.
-
-    Raises:
-      InputError: if there is no such run or checkpoint, or `output` cannot be such a file.
-    """
-    store.check_name(output)
-    run = load_run(workdir, checkpoint)
-    return write_export(
-        output,
-        jax.device_get(run.variables),
-        config=run.config.to_dict(),
-        info=run.info,
-        step=run.step,
-    )
 
 
 def evaluate_run(

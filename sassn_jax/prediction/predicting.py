@@ -1,0 +1,211 @@
+"""Predicting images of any size, one after the other, in limited memory."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from sassn_jax.data import DatasetInfo, Normalize
+from sassn_jax.data.transforms import pad
+from sassn_jax.errors import InputError, check
+from sassn_jax.inference import (
+    Band,
+    Inference,
+    Predict,
+    Sizes,
+    most_likely,
+    predict_images,
+    row_bands,
+)
+from sassn_jax.models.discriminator import MINIMUM_SIZE
+from sassn_jax.prediction.result import Prediction
+from sassn_jax.programs import jit_by_shape
+
+MAX_MEMORY = 4.0  # GiB
+# What a ResNet-101's pass takes for each pixel that it sees, by XLA's own analysis of memory (630
+# bytes at 321x321 on a CPU); other networks take less.
+_NETWORK_BYTES = 700
+_IMAGE_BYTES = 48  # for each pixel: the normalized image, padded, and its copies
+
+Image = UInt8[np.ndarray, "H W 3"]
+Part = tuple[Band, jax.Array, jax.Array, jax.Array | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """A trained network, and how images are shown to it.
+
+    Attributes:
+      predict: class probabilities from variables and normalized images, compiled by shape.
+      variables: passed on to `predict`.
+      info: of the classes.
+      normalize: applied to each image.
+      inference: how an image is shown.
+      window: height and width of the windows for images that are too large to be shown at once,
+        where `inference` has no windows.
+      batch_size: images, or windows, in a call of `predict`.
+      max_memory: what the prediction of images may take, in GiB, about.
+      confidence: D's confidence in probabilities `[1, H, W, C]`, as `[1, H, W]`; None: not wanted.
+    """
+
+    predict: Predict
+    variables: Any
+    info: DatasetInfo
+    normalize: Normalize
+    inference: Inference
+    window: tuple[int, int]
+    batch_size: int
+    max_memory: float = MAX_MEMORY
+    confidence: Callable[[Float[Array, "1 H W C"]], Float[Array, "1 H W"]] | None = None
+
+    def __post_init__(self) -> None:
+        value = self.max_memory
+        check(0 < value < math.inf, "max_memory", value, "a number of GiB above 0")
+
+    def stream(self, images: Iterable[Image]) -> Iterator[Prediction]:
+        """Predicts images in their order. At most two batches are in memory.
+
+        A batch holds images that follow each other and share a canvas. The next one is read while
+        the device predicts the one before.
+
+        Raises:
+          InputError: if an image does not fit in the memory that is allowed.
+        """
+        results: Iterator[Prediction] = iter(())
+        for batch in self._batches(images):
+            started = self._start(batch)
+            del batch  # or it would stay here while the next one is read
+            yield from results
+            results = started
+        yield from results
+
+    @property
+    def _bytes(self) -> float:
+        return self.max_memory * 2**30
+
+    def _batches(self, images: Iterable[Image]) -> Iterator[list[Image]]:
+        waiting: list[Image] = []
+        for image in images:
+            canvases = {self.inference.canvas(x.shape[:2]) for x in (image, *waiting[:1])}
+            if len(canvases) > 1:
+                yield waiting
+                waiting = []
+            waiting.append(image)
+            if len(waiting) == self._batch_size(image):
+                yield waiting
+                waiting = []
+        if waiting:
+            yield waiting
+
+    def _batch_size(self, image: Image) -> int:
+        """Returns how many images of this size are predicted at once."""
+        if self.inference.window:
+            return 1
+        return min(self.batch_size, max(1, int(self._bytes / 2 / self._whole_bytes(image))))
+
+    def _whole_bytes(self, image: Image) -> float:
+        """Returns what a network takes to see an image at once."""
+        height, width = self.inference.canvas(image.shape[:2])
+        return height * width * max(self.inference.scales) ** 2 * _NETWORK_BYTES
+
+    def _showing(self, image: Image) -> Inference:
+        """Returns how an image is shown: by windows if it is too large to be shown at once."""
+        if self.inference.window or self._whole_bytes(image) <= self._bytes:
+            return self.inference
+        stride = tuple(-(-2 * side // 3) for side in self.window)
+        return dataclasses.replace(self.inference, window=self.window, stride=stride)
+
+    def _start(self, images: list[Image]) -> Iterator[Prediction]:
+        """Hands a batch to the device; the iterator waits for the results."""
+        inference = self._showing(images[0])
+        bands = self._bands(images[0], inference)
+        if len(bands) > 1 and inference.pad_to:  # a band is lower than the image, but as wide
+            inference = dataclasses.replace(inference, pad_to=(1, inference.pad_to[1]))
+        wanted = sum(image[..., 0].size for image in images) * self.info.num_classes * 4
+        keep = wanted <= self._bytes / 4
+        parts = (self._predict_band(images, inference, band, keep) for band in bands)
+        first = next(parts)
+        return self._finish(images, keep, itertools.chain([first], parts))
+
+    def _bands(self, image: Image, inference: Inference) -> list[Band]:
+        height, width = image.shape[:2]
+        whole = [Band(0, height, 0, height)]
+        if not inference.window:
+            return whole
+        views = len(inference.scales) * (1 + inference.mirror)
+        copies = 2 if views == 1 else 6
+        padded, across = inference.padded((height, width))
+        a_pixel = 4 * self.info.num_classes * copies + _IMAGE_BYTES
+        rows = int(self._bytes / 2 / (max(across, inference.window[1]) * a_pixel))
+        if rows >= height or padded > height or inference.window[0] >= height:
+            return whole
+        if inference.scales != (1.0,):
+            raise InputError(
+                f"eval.scales={inference.scales}: an image of {width}x{height} pixels takes more "
+                f"than max_memory={self.max_memory} at several scales; allow more, or take (1.0,)"
+            )
+        return row_bands(height, inference, rows)
+
+    def _predict_band(
+        self, images: list[Image], inference: Inference, band: Band, keep: bool
+    ) -> Part:
+        rows = [self.normalize(image[band.top : band.bottom]) for image in images]
+        canvas = inference.canvas(rows[0].shape[:2])
+        sizes = Sizes(canvas, tuple(x.shape[:2] for x in rows))
+        window = math.prod(inference.window) * _NETWORK_BYTES
+        probabilities = predict_images(
+            self.predict,
+            self.variables,
+            jax.device_put(np.stack([pad(x, canvas, 0.0) for x in rows])),
+            sizes,
+            sizes,
+            inference,
+            batch_size=min(self.batch_size, max(1, int(self._bytes / 2 / window))),
+        )
+        results = most_likely(probabilities), _largest(probabilities)
+        return band, *results, probabilities if keep else None
+
+    def _finish(
+        self, images: list[Image], keep: bool, parts: Iterable[Part]
+    ) -> Iterator[Prediction]:
+        shapes = [image.shape[:2] for image in images]
+        ids = [np.zeros(shape, np.uint8) for shape in shapes]
+        certainty = [np.zeros(shape, np.float32) for shape in shapes]
+        depth = self.info.num_classes if keep else 0
+        probabilities = [np.zeros((*shape, depth), np.float32) for shape in shapes]
+        for band, *arrays in parts:
+            for whole, part in zip((ids, certainty, probabilities), arrays, strict=True):
+                if part is not None:
+                    for place, values in zip(whole, np.asarray(part), strict=True):
+                        rows = place[band.first : band.last]
+                        start = band.first - band.top
+                        rows[...] = values[start : start + len(rows), : rows.shape[1]]
+            del arrays, part, values  # of the device, before the next band is predicted
+        for i, image in enumerate(images):
+            result = Prediction(
+                image, ids[i], certainty[i], self.info, probabilities[i] if keep else None
+            )
+            yield self._with_confidence(result)
+
+    def _with_confidence(self, result: Prediction) -> Prediction:
+        if self.confidence is None:
+            return result
+        height, width = result.ids.shape
+        if min(height, width) < MINIMUM_SIZE:
+            raise InputError(
+                f"image: {width}x{height} pixels; expected at least {MINIMUM_SIZE} a side, or D "
+                "has no output"
+            )
+        confidence = self.confidence(jax.device_put(result.probabilities[None]))
+        return dataclasses.replace(result, confidence=np.asarray(confidence)[0])
+
+
+@jit_by_shape
+def _largest(probabilities: Float[Array, "B h w C"]) -> Float[Array, "B h w"]:
+    return jnp.max(probabilities, axis=-1)

@@ -1,0 +1,145 @@
+"""What a network says of one image."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from sassn_jax.data import DatasetInfo
+from sassn_jax.data.dataset import IGNORE_LABEL
+from sassn_jax.errors import InputError, check
+from sassn_jax.files import StrPath, expanded, replacing
+
+_WHITE = 255
+_LINE = 22  # height of a line of the legend, in pixels
+_LETTERS = 14  # height of its letters
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a network says of one image.
+
+    Attributes:
+      image: uint8 `[H, W, 3]`, the RGB pixels that were predicted, as they are shown.
+      ids: uint8 `[H, W]`, the most likely class of each pixel.
+      certainty: float32 `[H, W]`, the probability of that class.
+      info: names and colours of the classes.
+      kept_probabilities: float32 `[H, W, C]`, see `probabilities`; None if they were not kept.
+      confidence: float32 `[H, W]`, D's confidence that a person drew these labels, 0 to 1; None if
+        it was not asked for.
+    """
+
+    image: UInt8[np.ndarray, "H W 3"]
+    ids: UInt8[np.ndarray, "H W"]
+    certainty: Float32[np.ndarray, "H W"]
+    info: DatasetInfo
+    kept_probabilities: Float32[np.ndarray, "H W C"] | None = None
+    confidence: Float32[np.ndarray, "H W"] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in order of class id."""
+        return self.info.class_names
+
+    @property
+    def palette(self) -> UInt8[np.ndarray, "C 3"]:
+        """The RGB colour of each class."""
+        return self.info.palette
+
+    @property
+    def probabilities(self) -> Float32[np.ndarray, "H W C"]:
+        """The probability of each class in each pixel.
+
+        Raises:
+          InputError: if the image is so large that they were not kept, see `Run.predict`.
+        """
+        if self.kept_probabilities is None:
+            height, width = self.ids.shape
+            gigabytes = self.ids.size * len(self.classes) * 4 / 2**30
+            raise InputError(
+                f"probabilities: those of {width}x{height} pixels and {len(self.classes)} classes "
+                f"take {gigabytes:.3g} GiB and were not kept; give predict a max_memory of at "
+                f"least {4 * gigabytes:.3g}"
+            )
+        return self.kept_probabilities
+
+    def labels(self, threshold: float = 0.0) -> UInt8[np.ndarray, "H W"]:
+        """Returns the ids, with 255 (ignored) in each pixel whose certainty is below `threshold`.
+
+        Raises:
+          InputError: if `threshold` is not from 0 to 1.
+        """
+        check(0 <= threshold <= 1, "threshold", threshold, "a probability, from 0 to 1")
+        return np.where(self.certainty >= threshold, self.ids, np.uint8(IGNORE_LABEL))
+
+    def overlay(self, alpha: float = 0.5, *, legend: bool = False) -> Image.Image:
+        """Returns the image with the colours of the classes over it.
+
+        Args:
+          alpha: share of the colours, from 0 (the image alone) to 1 (the colours alone).
+          legend: whether the names of the classes in the image stand below it, with their colours.
+
+        Raises:
+          InputError: if `alpha` is not from 0 to 1.
+        """
+        check(0 <= alpha <= 1, "alpha", alpha, "a share, from 0 to 1")
+        colors = Image.fromarray(self.palette[self.ids])
+        picture = Image.blend(Image.fromarray(self.image), colors, alpha)
+        return _with_legend(picture, self.info, np.unique(self.ids).tolist()) if legend else picture
+
+    def save(self, path: StrPath, threshold: float = 0.0) -> None:
+        """Writes the class ids to a PNG file, with the colours of the classes as its palette.
+
+        The pixels of the file are the ids themselves. A folder data set reads them as a mask.
+
+        Args:
+          path: of the file, which appears whole or not at all.
+          threshold: see `labels`.
+
+        Raises:
+          InputError: if `path` does not end in .png, or `threshold` is not from 0 to 1.
+          OSError: naming the file, where it cannot be written.
+        """
+        path = expanded(path)
+        check(path.suffix == ".png", "path", str(path), "a name that ends in .png")
+        save_ids(path, self.labels(threshold), self.info)
+
+
+def save_ids(path: Path, ids: UInt8[np.ndarray, "H W"], info: DatasetInfo) -> None:
+    """Writes class ids to a PNG file with a palette, in which ignored pixels are white."""
+    palette = np.full((256, 3), _WHITE, np.uint8)  # of 256 colours, so that a pixel takes 8 bits
+    palette[: info.num_classes] = info.palette
+    image = Image.fromarray(ids)
+    image.putpalette(palette.tobytes())
+    with replacing(path) as beside:
+        image.save(beside, format="png")
+
+
+def heat_map(values: Float32[np.ndarray, "H W"]) -> Image.Image:
+    """Returns values of 0 to 1 as colours: blue is 0, white 1/2 and red 1."""
+    cold = np.clip(2 * values, 0, 1)  # 1 from the middle up
+    hot = np.clip(2 - 2 * values, 0, 1)  # 1 up to the middle
+    colors = np.stack([cold, np.minimum(cold, hot), hot], axis=-1)
+    return Image.fromarray(np.round(255 * colors).astype(np.uint8))
+
+
+def _with_legend(picture: Image.Image, info: DatasetInfo, ids: list[int]) -> Image.Image:
+    """Adds lines below a picture: the colour and the name of each of these classes."""
+    font = ImageFont.load_default(_LETTERS)
+    names = [info.class_names[i] for i in ids]
+    entry = 2 * _LINE + max(round(font.getlength(name)) for name in names)
+    columns = max(1, picture.width // entry)
+    lines = -(-len(ids) // columns)
+    size = max(picture.width, entry), picture.height + lines * _LINE
+    whole = Image.new("RGB", size, "white")
+    whole.paste(picture)
+    draw = ImageDraw.Draw(whole)
+    for place, (id_, name) in enumerate(zip(ids, names, strict=True)):
+        line, column = divmod(place, columns)
+        left, top = column * entry + 4, picture.height + line * _LINE + 4
+        square = (left, top, left + _LETTERS, top + _LETTERS)
+        draw.rectangle(square, fill=tuple(info.palette[id_].tolist()), outline="black")
+        draw.text((left + _LINE, top + _LETTERS // 2), name, "black", font, anchor="lm")
+    return whole

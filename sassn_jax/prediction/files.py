@@ -168,6 +168,9 @@ def predict_files(
     predictor = run.predictor(max_memory=max_memory, confidence=outputs.confidence)
     todo: list[tuple[Path, Path]] = []
     for path, name in files:
+        if outputs.as_labels and path.suffix.lower() in VIDEOS:
+            outcome.failed.append(f"{path}: a video gives no masks; take pictures out of it")
+            continue
         results = outputs.paths(output, name)
         taken = next((claimed[x] for x in results if x in claimed), None)
         if taken is not None:

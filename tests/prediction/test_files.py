@@ -212,6 +212,8 @@ def test_a_video_gives_a_video(run, tmp_path):
         expected = np.asarray(run.predict(image).overlay(), float)
         assert np.abs(picture - expected).mean() < 12  # H.264 loses some of the colours
     assert predict(run, path, output).skipped == 1
+    outcome = predict(run, path, tmp_path / "labels", as_labels=True)
+    assert outcome.failed == [f"{path}: a video gives no masks; take pictures out of it"]
 
 
 def test_a_broken_video_is_named(run, tmp_path, monkeypatch):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sassn_jax.models.generator import Generator as Generator
     from sassn_jax.models.vgg_network import VGGNetwork as VGGNetwork
     from sassn_jax.prediction.export import export_run as export
+    from sassn_jax.prediction.result import Prediction as Prediction
     from sassn_jax.prediction.run import Run as Run
     from sassn_jax.prediction.run import evaluate_run as evaluate
     from sassn_jax.prediction.run import load_run as load
@@ -51,6 +52,7 @@ __all__ = [
     "Discriminator",
     "Generator",
     "InputError",
+    "Prediction",
     "Run",
     "VGGNetwork",
     "default_config",
@@ -71,6 +73,7 @@ _PLACES = {
     "Discriminator": ("sassn_jax.models.discriminator", "Discriminator"),
     "Generator": ("sassn_jax.models.generator", "Generator"),
     "InputError": ("sassn_jax.errors", "InputError"),
+    "Prediction": ("sassn_jax.prediction.result", "Prediction"),
     "Run": ("sassn_jax.prediction.run", "Run"),
     "VGGNetwork": ("sassn_jax.models.vgg_network", "VGGNetwork"),
     "default_config": ("sassn_jax.recipes", "default_config"),

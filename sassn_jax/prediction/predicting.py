@@ -75,7 +75,7 @@ class Predictor:
         the device predicts the one before.
 
         Raises:
-          InputError: if an image does not fit in the memory that is allowed.
+          InputError: see `check`.
         """
         results: Iterator[Prediction] = iter(())
         for batch in self._batches(images):
@@ -85,6 +85,33 @@ class Predictor:
             results = started
         yield from results
 
+    def check(self, image: Image) -> None:
+        """Checks that an image can be predicted.
+
+        Raises:
+          InputError: if it takes more memory than is allowed, which can be at other scales than 1
+            or with D's confidence; or if it is too small for D.
+        """
+        inference = self._showing(image)
+        height, width = image.shape[:2]
+        if inference.scales != (1.0,) and len(self._bands(image, inference)) > 1:
+            raise InputError(
+                f"eval.scales={inference.scales}: an image of {width}x{height} pixels takes more "
+                f"than max_memory={self.max_memory} (GiB) so; allow more, or take (1.0,)"
+            )
+        if self.confidence is None:
+            return
+        if min(height, width) < MINIMUM_SIZE:
+            raise InputError(
+                f"confidence: an image of {width}x{height} pixels; expected at least "
+                f"{MINIMUM_SIZE} a side, or the discriminator has no output"
+            )
+        if not self._keeps([image]):
+            raise InputError(
+                f"confidence: an image of {width}x{height} pixels, whose class probabilities take "
+                f"more than a quarter of max_memory={self.max_memory} (GiB); allow more"
+            )
+
     @property
     def _bytes(self) -> float:
         return self.max_memory * 2**30
@@ -92,6 +119,7 @@ class Predictor:
     def _batches(self, images: Iterable[Image]) -> Iterator[list[Image]]:
         waiting: list[Image] = []
         for image in images:
+            self.check(image)
             canvases = {self.inference.canvas(x.shape[:2]) for x in (image, *waiting[:1])}
             if len(canvases) > 1:
                 yield waiting
@@ -127,11 +155,15 @@ class Predictor:
         bands = self._bands(images[0], inference)
         if len(bands) > 1 and inference.pad_to:  # a band is lower than the image, but as wide
             inference = dataclasses.replace(inference, pad_to=(1, inference.pad_to[1]))
-        wanted = sum(image[..., 0].size for image in images) * self.info.num_classes * 4
-        keep = wanted <= self._bytes / 4
+        keep = self._keeps(images)
         parts = (self._predict_band(images, inference, band, keep) for band in bands)
         first = next(parts)
         return self._finish(images, keep, itertools.chain([first], parts))
+
+    def _keeps(self, images: list[Image]) -> bool:
+        """Returns whether the class probabilities of images are kept."""
+        pixels = sum(image.shape[0] * image.shape[1] for image in images)
+        return pixels * self.info.num_classes * 4 <= self._bytes / 4
 
     def _bands(self, image: Image, inference: Inference) -> list[Band]:
         height, width = image.shape[:2]
@@ -145,11 +177,6 @@ class Predictor:
         rows = int(self._bytes / 2 / (max(across, inference.window[1]) * a_pixel))
         if rows >= height or padded > height or inference.window[0] >= height:
             return whole
-        if inference.scales != (1.0,):
-            raise InputError(
-                f"eval.scales={inference.scales}: an image of {width}x{height} pixels takes more "
-                f"than max_memory={self.max_memory} at several scales; allow more, or take (1.0,)"
-            )
         return row_bands(height, inference, rows)
 
     def _predict_band(
@@ -179,8 +206,9 @@ class Predictor:
         certainty = [np.zeros(shape, np.float32) for shape in shapes]
         depth = self.info.num_classes if keep else 0
         probabilities = [np.zeros((*shape, depth), np.float32) for shape in shapes]
+        wholes: list[list[np.ndarray]] = [ids, certainty, probabilities]
         for band, *arrays in parts:
-            for whole, part in zip((ids, certainty, probabilities), arrays, strict=True):
+            for whole, part in zip(wholes, arrays, strict=True):
                 if part is not None:
                     for place, values in zip(whole, np.asarray(part), strict=True):
                         rows = place[band.first : band.last]
@@ -196,12 +224,6 @@ class Predictor:
     def _with_confidence(self, result: Prediction) -> Prediction:
         if self.confidence is None:
             return result
-        height, width = result.ids.shape
-        if min(height, width) < MINIMUM_SIZE:
-            raise InputError(
-                f"image: {width}x{height} pixels; expected at least {MINIMUM_SIZE} a side, or D "
-                "has no output"
-            )
         confidence = self.confidence(jax.device_put(result.probabilities[None]))
         return dataclasses.replace(result, confidence=np.asarray(confidence)[0])
 

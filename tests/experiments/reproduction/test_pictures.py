@@ -22,7 +22,7 @@ def runs(tmp_path, monkeypatch):
         assert overrides == {"data_dir": "NOW"}
 
         def predict(image):
-            return np.full(image.shape[:2], int(folder.name[-1]))
+            return types.SimpleNamespace(ids=np.full(image.shape[:2], int(folder.name[-1])))
 
         return types.SimpleNamespace(dataset=scenes.load(), predict=predict)
 

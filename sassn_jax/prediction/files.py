@@ -1,0 +1,247 @@
+"""Predicting files of photos, and going on where that was stopped."""
+
+import collections
+import dataclasses
+import glob
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sassn_jax.errors import InputError, check
+from sassn_jax.files import StrPath, expanded, replacing
+from sassn_jax.prediction.images import FORMATS, as_rgb
+from sassn_jax.prediction.predicting import MAX_MEMORY
+from sassn_jax.prediction.result import Prediction, heat_map
+from sassn_jax.prediction.run import Run
+from sassn_jax.prediction.video import VIDEOS, predict_video
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What is written for each photo into a folder, beside the class ids as `NAME.png`.
+
+    Attributes:
+      overlays: `overlays/NAME.png`, the photo with the colours of the classes and a legend.
+      probabilities: `probabilities/NAME.npz`, whose array `probabilities` is `[H, W, C]`, float16.
+      confidence: `confidence/NAME.png`, D's confidence; blue is 0, white 1/2 and red 1.
+      as_labels: the class ids are masks to train from. One that exists is never replaced, since a
+        person may have corrected it.
+      threshold: a pixel whose most likely class is less probable is 255 (ignored) in the ids.
+    """
+
+    overlays: bool = False
+    probabilities: bool = False
+    confidence: bool = False
+    as_labels: bool = False
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        check(0 <= self.threshold <= 1, "threshold", self.threshold, "a probability, from 0 to 1")
+        if self.as_labels and (self.overlays or self.probabilities or self.confidence):
+            raise InputError(
+                "as_labels=True: expected it alone, since other files have no place among masks; "
+                "write overlays, probabilities and confidence to another folder"
+            )
+
+    def paths(self, output: Path, name: Path) -> list[Path]:
+        """Returns the files that are written for a photo of this relative path."""
+        if name.suffix.lower() in VIDEOS:
+            return [output / name.with_suffix(".mp4")]
+        png = name.with_suffix(".png")
+        return [
+            output / png,
+            *([output / "overlays" / png] if self.overlays else []),
+            *([output / "probabilities" / name.with_suffix(".npz")] if self.probabilities else []),
+            *([output / "confidence" / png] if self.confidence else []),
+        ]
+
+    def write(self, output: Path, name: Path, result: Prediction) -> None:
+        """Writes them, each whole or not at all.
+
+        Raises:
+          InputError: if class probabilities are wanted, but take too much memory.
+          OSError: naming the file that cannot be written.
+        """
+        for path in self.paths(output, name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        png = name.with_suffix(".png")
+        if self.overlays:
+            _save_picture(output / "overlays" / png, result.overlay(legend=True))
+        if self.confidence and result.confidence is not None:
+            _save_picture(output / "confidence" / png, heat_map(result.confidence))
+        if self.probabilities:
+            probabilities = result.probabilities.astype(np.float16)
+            path = output / "probabilities" / name.with_suffix(".npz")
+            with replacing(path) as beside, open(beside, "wb") as file:
+                np.savez_compressed(file, probabilities=probabilities)
+        result.save(output / png, self.threshold)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of some files.
+
+    Attributes:
+      predicted: number of photos, and of frames of videos.
+      skipped: number of files whose results were there.
+      failed: one line for each file that could not be predicted.
+    """
+
+    predicted: int = 0
+    skipped: int = 0
+    failed: list[str] = dataclasses.field(default_factory=list)
+
+
+def find_files(source: StrPath, output: StrPath) -> list[tuple[Path, Path]]:
+    """Returns the photos and videos of `source`, sorted, each with its relative path.
+
+    Args:
+      source: a file; a folder, with all folders in it; or a pattern, such as `photos/**/*.jpg`.
+      output: a folder whose files are left out.
+
+    Raises:
+      InputError: if there is no such file, or `output` is the folder of the photos.
+    """
+    start, found = expanded(source), []
+    output = expanded(output).absolute()
+    if start.is_file():
+        return [(start, Path(start.name))]
+    if start.is_dir():
+        found = sorted(path for path in start.rglob("*") if path.is_file())
+    else:
+        found = [Path(path) for path in sorted(glob.glob(str(start), recursive=True))]
+        plain = len([*_until_pattern(start.parts)])
+        start = Path(*start.parts[:plain])
+    if start.absolute() == output:
+        raise InputError(
+            f"output={str(output)!r}: the folder of the photos; expected another one, such as "
+            f"{str(output.parent / 'predicted')!r}"
+        )
+    known = {*FORMATS, *VIDEOS}
+    files = [
+        (path, path.relative_to(start))
+        for path in found
+        if path.suffix.lower() in known
+        and not path.name.startswith(".")
+        and output not in path.absolute().parents
+    ]
+    if not files:
+        raise InputError(
+            f"input={str(source)!r}: no photo or video there; expected a file, a folder or a "
+            f"pattern of files that end in {', '.join([*FORMATS, *VIDEOS])}"
+        )
+    return files
+
+
+def predict_files(
+    run: Run,
+    files: list[tuple[Path, Path]],
+    output: StrPath,
+    outputs: Outputs = Outputs(),
+    *,
+    max_memory: float = MAX_MEMORY,
+    newer_than: float = 0.0,
+    on_file: Callable[[int, int], None] = lambda done, total: None,
+) -> Outcome:
+    """Predicts photos and videos, and writes the results into a folder.
+
+    A file is skipped if its results are there and newer than the file and `newer_than`. One that
+    cannot be read is noted, and the rest goes on.
+
+    Args:
+      run: the network.
+      files: from `find_files`.
+      output: the folder, which need not be there.
+      outputs: what is written.
+      max_memory: see `Run.predict`.
+      newer_than: the time of the network's file, in seconds since 1970.
+      on_file: called with the number of files done and the number of all files.
+
+    Raises:
+      InputError: if D's confidence is wanted, but there is no D that judges masks.
+      OSError: naming a file that cannot be written.
+    """
+    output, outcome = expanded(output), Outcome()
+    claimed: dict[Path, Path] = {}
+    predictor = run.predictor(max_memory=max_memory, confidence=outputs.confidence)
+    todo: list[tuple[Path, Path]] = []
+    for path, name in files:
+        if outputs.as_labels and path.suffix.lower() in VIDEOS:
+            outcome.failed.append(f"{path}: a video gives no masks; take pictures out of it")
+            continue
+        results = outputs.paths(output, name)
+        taken = next((claimed[x] for x in results if x in claimed), None)
+        if taken is not None:
+            outcome.failed.append(
+                f"{path}: its results would replace those of {taken}; rename one of the two"
+            )
+            continue
+        claimed.update(dict.fromkeys(results, path))
+        after = 0.0 if outputs.as_labels else max(path.stat().st_mtime, newer_than)
+        if all(x.exists() and x.stat().st_mtime >= after for x in results):
+            outcome.skipped += 1
+        else:
+            todo.append((path, name))
+    finished = len(files) - len(todo)
+    waiting: collections.deque[tuple[Path, Path]] = collections.deque()
+    is_video = [path.suffix.lower() in VIDEOS for path, _ in todo]
+
+    def read() -> Iterator[np.ndarray]:
+        for (path, name), skip in zip(todo, is_video, strict=True):
+            if skip:
+                continue
+            try:
+                image = as_rgb(path)
+                predictor.check(image)
+            except InputError as error:
+                fail(path, error)
+                continue
+            waiting.append((path, name))
+            yield image
+            del image
+
+    def fail(path: Path, error: InputError) -> None:
+        text = str(error)
+        outcome.failed.append(text if text.startswith(str(path)) else f"{path}: {text}")
+        step()
+
+    def step() -> None:
+        nonlocal finished
+        finished += 1
+        on_file(finished, len(files))
+
+    for result in predictor.stream(read()):
+        path, name = waiting.popleft()
+        try:
+            outputs.write(output, name, result)
+        except InputError as error:
+            fail(path, error)
+        else:
+            outcome.predicted += 1
+            step()
+        del result
+    for (path, name), chosen in zip(todo, is_video, strict=True):
+        if chosen:
+            try:
+                (target,) = outputs.paths(output, name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                outcome.predicted += predict_video(predictor, path, target)
+            except InputError as error:
+                fail(path, error)
+            else:
+                step()
+    return outcome
+
+
+def _until_pattern(parts: tuple[str, ...]) -> Iterator[str]:
+    for part in parts[:-1]:
+        if glob.has_magic(part):
+            return
+        yield part
+
+
+def _save_picture(path: Path, picture: Image.Image) -> None:
+    with replacing(path) as beside:
+        picture.save(beside, format="png")

@@ -1,0 +1,228 @@
+"""Prediction of files: what is written, what is skipped, what fails, and masks to train from."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sassn_jax.data.masks import read_label
+from sassn_jax.errors import InputError
+from sassn_jax.prediction.files import Outputs, find_files, predict_files
+
+SHAPE = (40, 56, 3)
+
+
+def photo(seed):
+    return np.random.default_rng(seed).integers(0, 256, SHAPE, np.uint8)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of three photos, of which one lies deeper, and things that are no photos."""
+    folder = tmp_path / "photos"
+    (folder / "a b").mkdir(parents=True)
+    Image.fromarray(photo(0)).save(folder / "x.png")
+    Image.fromarray(photo(1)).save(folder / "y.JPEG")
+    Image.fromarray(photo(2)).save(folder / "a b" / "ü.bmp")
+    (folder / "notes.txt").write_text("no photo")
+    (folder / ".hidden.png").write_bytes(b"")
+    return folder
+
+
+def predict(run, source, output, **options):
+    outputs = Outputs(**options)
+    return predict_files(run, find_files(source, output), output, outputs)
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_writes_ids_under_the_same_names(run, photos, tmp_path):
+    output = tmp_path / "new" / "out"
+    outcome = predict(run, photos, output)
+    assert (outcome.predicted, outcome.skipped, outcome.failed) == (3, 0, [])
+    assert names(output) == ["a b/ü.png", "x.png", "y.png"]
+    for source, name in [("x.png", "x.png"), ("y.JPEG", "y.png"), ("a b/ü.bmp", "a b/ü.png")]:
+        result = run.predict(photos / source)
+        np.testing.assert_array_equal(read_label(output / name)[1], result.ids)
+        with Image.open(output / name) as image:
+            colors = np.asarray(image.convert("RGB"))
+        np.testing.assert_array_equal(colors, result.palette[result.ids])
+
+
+def test_writes_all_that_is_wanted(run, photos, tmp_path):
+    output = tmp_path / "out"
+    predict(run, photos / "x.png", output, overlays=True, probabilities=True, confidence=True)
+    assert names(output) == [
+        "confidence/x.png", "overlays/x.png", "probabilities/x.npz", "x.png"
+    ]  # fmt: skip
+    result = run.predict(photos / "x.png", confidence=True)
+    with np.load(output / "probabilities" / "x.npz") as arrays:
+        np.testing.assert_allclose(arrays["probabilities"], result.probabilities, atol=1e-3)
+    with Image.open(output / "overlays" / "x.png") as image:
+        np.testing.assert_array_equal(image, result.overlay(legend=True))
+    with Image.open(output / "confidence" / "x.png") as image:
+        colors = np.asarray(image, int)
+    red, blue = colors[..., 0], colors[..., 2]
+    assert ((red >= blue) == (result.confidence >= 0.5)).mean() > 0.99
+
+
+def test_goes_on_where_it_was_stopped(run, photos, tmp_path, monkeypatch):
+    output, write = tmp_path / "out", Outputs.write
+    seen = []
+
+    def stop_at_second(self, output, name, result):
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        seen.append(name)
+        write(self, output, name, result)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Outputs, "write", stop_at_second)
+        with pytest.raises(KeyboardInterrupt):
+            predict(run, photos, output)
+    assert len(names(output)) == 1
+    outcome = predict(run, photos, output)
+    assert (outcome.predicted, outcome.skipped) == (2, 1)
+    outcome = predict(run, photos, output)
+    assert (outcome.predicted, outcome.skipped) == (0, 3)
+    later = (output / "x.png").stat().st_mtime + 5
+    os.utime(photos / "x.png", (later, later))
+    assert predict(run, photos, output).predicted == 1
+    assert predict(run, photos, output, overlays=True).predicted == 3  # not there yet
+    again = predict_files(run, find_files(photos, output), output, newer_than=later + 5)
+    assert again.predicted == 3  # the network is newer
+
+
+def test_a_broken_file_is_named_and_the_rest_goes_on(run, photos, tmp_path):
+    (photos / "broken.png").write_bytes((photos / "x.png").read_bytes()[:400])
+    (photos / "empty.jpg").write_bytes(b"")
+    Image.fromarray(photo(3)).save(photos / "x.jpg")  # its result would be x.png, too
+    told = []
+    output = tmp_path / "out"
+    outcome = predict_files(
+        run, find_files(photos, output), output, on_file=lambda *counts: told.append(counts)
+    )
+    assert outcome.predicted == 3
+    assert len(outcome.failed) == 3
+    for line, name in zip(
+        sorted(outcome.failed), ["broken.png", "empty.jpg", "x.png"], strict=True
+    ):
+        assert line.startswith(f"{photos / name}: ")
+        assert "\n" not in line
+    assert told[-1] == (6, 6)
+
+
+def test_finds_photos_by_pattern(run, photos, tmp_path):
+    output = tmp_path / "out"
+    assert [str(x) for _, x in find_files(photos / "*.png", output)] == ["x.png"]
+    deep = [str(x) for _, x in find_files(f"{photos}/**/*.*", output)]
+    assert deep == ["a b/ü.bmp", "x.png", "y.JPEG"]
+    predict(run, photos, photos / "out")
+    assert len(find_files(photos, photos / "out")) == 3  # not its own results
+    for wrong in (tmp_path / "none", photos / "*.gif", photos / "notes.txt" / "*"):
+        with pytest.raises(InputError, match=r"^input='.*': no photo or video there; expected"):
+            find_files(wrong, output)
+    with pytest.raises(InputError, match=r"^output='.*': the folder of the photos"):
+        find_files(photos, photos)
+
+
+def test_labels_are_read_back_as_masks_and_never_replaced(run, photos, tmp_path):
+    output = tmp_path / "labels"
+    certainty = run.predict(photos / "x.png").certainty
+    threshold = float(np.median(certainty))
+    predict(run, photos, output, as_labels=True, threshold=threshold)
+    expected = run.predict(photos / "x.png").labels(threshold)
+    assert 0 < (expected == 255).mean() < 1
+    np.testing.assert_array_equal(read_label(output / "x.png")[1], expected)
+    corrected = np.zeros(SHAPE[:2], np.uint8)
+    Image.fromarray(corrected).save(output / "x.png")
+    later = (output / "x.png").stat().st_mtime + 5
+    os.utime(photos / "x.png", (later, later))
+    assert predict(run, photos, output, as_labels=True).skipped == 3
+    np.testing.assert_array_equal(read_label(output / "x.png")[1], corrected)
+    with pytest.raises(InputError, match=r"^as_labels=True: expected it alone"):
+        Outputs(as_labels=True, overlays=True)
+    with pytest.raises(InputError, match=r"^threshold=90: expected a probability"):
+        Outputs(threshold=90)
+
+
+def test_a_folder_data_set_reads_the_labels(run, photos, tmp_path):
+    """Image and mask of a pair fit, as training reads them."""
+    from sassn_jax.data.masks import read_pair
+
+    predict(run, photos, tmp_path / "labels", as_labels=True, threshold=0.1)
+    _, _, mask = read_pair(photos / "x.png", tmp_path / "labels" / "x.png", run.info.num_classes)
+    np.testing.assert_array_equal(mask, run.predict(photos / "x.png").labels(0.1))
+
+
+def test_confidence_needs_images_that_d_can_see(run, photos, tmp_path):
+    Image.fromarray(photo(0)[:20]).save(photos / "low.png")
+    outcome = predict(run, photos, tmp_path / "out", confidence=True)
+    assert outcome.predicted == 3
+    (line,) = outcome.failed
+    assert line.startswith(f"{photos / 'low.png'}: confidence: an image of 56x20 pixels")
+
+
+def test_the_command_says_what_it_did(trained, photos, tmp_path, capsys, run, monkeypatch):
+    from sassn_jax.commands import predict as command
+
+    def call(workdir=trained):
+        wanted = {"as_labels": False, "threshold": 0.0}
+        command._predict(str(workdir), str(photos), str(tmp_path / "out"), "latest", {}, wanted, 4)
+
+    call()
+    assert "3 images in" in capsys.readouterr().out
+    (photos / "broken.png").write_bytes(b"")
+    with pytest.raises(SystemExit) as stop:
+        call()
+    assert stop.value.code == 1
+    out, err = capsys.readouterr()
+    assert "3 files skipped" in out
+    assert "1 files failed" in out
+    assert f"{photos / 'broken.png'}: cannot be read as an image" in err
+
+
+def write_video(path, frames, rate=5):
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("mpeg4", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = SHAPE[0], SHAPE[1], "yuv420p"
+        for frame in frames:
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        target.mux(stream.encode())
+
+
+def test_a_video_gives_a_video(run, tmp_path):
+    av = pytest.importorskip("av")
+    path, output = tmp_path / "walk.mp4", tmp_path / "out"
+    colors = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (90, 90, 90)] * 3
+    write_video(path, [np.full(SHAPE, color, np.uint8) for color in colors])
+    outcome = predict(run, path, output)
+    assert (outcome.predicted, outcome.failed, names(output)) == (12, [], ["walk.mp4"])
+    with av.open(str(path)) as before, av.open(str(output / "walk.mp4")) as after:
+        assert after.streams.video[0].average_rate == 5
+        shown = [frame.to_ndarray(format="rgb24") for frame in before.decode(video=0)]
+        drawn = [frame.to_ndarray(format="rgb24") for frame in after.decode(video=0)]
+    assert len(drawn) == len(shown) == 12
+    for image, picture in zip(shown, drawn, strict=True):
+        expected = np.asarray(run.predict(image).overlay(), float)
+        assert np.abs(picture - expected).mean() < 12  # H.264 loses some of the colours
+    assert predict(run, path, output).skipped == 1
+    outcome = predict(run, path, tmp_path / "labels", as_labels=True)
+    assert outcome.failed == [f"{path}: a video gives no masks; take pictures out of it"]
+
+
+def test_a_broken_video_is_named(run, tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    path = tmp_path / "broken.mp4"
+    path.write_bytes(b"no video")
+    (line,) = predict(run, path, tmp_path / "out").failed
+    assert line.startswith(f"{path}: cannot be read as a video")
+    monkeypatch.setitem(sys.modules, "av", None)
+    (line,) = predict(run, path, tmp_path / "out").failed
+    assert line == f"{path}: videos need PyAV; install it with: pip install 'sassn_jax[video]'"
+    assert names(tmp_path) == ["broken.mp4"]

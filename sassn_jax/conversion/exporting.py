@@ -31,8 +31,8 @@ def write_export(
 ) -> dict[str, Any]:
     """Writes a network and the config of its run to a `.safetensors` file.
 
-    The file says nothing about this machine: it leaves out `data_dir`, `model.weights`, and the
-    folder of a file of ids.
+    The file says nothing about this machine: it leaves out `source`, `data_dir`, `model.weights`,
+    and the folder of a file of ids.
 
     Args:
       path: the file.
@@ -49,12 +49,13 @@ def write_export(
     """
     model = {**config["model"], "weights": ""}
     labels = _without_folder(config["labels"])
+    places = {"source": "", "data_dir": ""}
     about = {
         "model": model,
         "image": config["image"],
         "num_classes": info.num_classes,
         "fused": False,
-        "config": {**config, "model": model, "data_dir": "", "labels": labels},
+        "config": {**config, "model": model, **places, "labels": labels},
         "step": step,
         "classes": data.describe_classes(info),
     }

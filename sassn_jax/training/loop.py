@@ -21,7 +21,7 @@ from sassn_jax.programs import jit_by_shape
 from sassn_jax.recipes import parse
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.progress import Reporter, make_reporter
+from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.setup import Setup, set_up
 from sassn_jax.training.summaries import Writer, picture_row, tile
 from sassn_jax.training.workdir import Workdir
@@ -118,6 +118,7 @@ class Loop:
         traced = range(0)
         if config.profile and start <= config.profile[0]:  # else the run goes on among these steps
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
+        log_every = min(config.log_every, max(1, config.num_steps // LINES))
         window = Window()
         with contextlib.ExitStack() as trace:
             for step in range(start + 1, config.num_steps + 1):
@@ -137,7 +138,7 @@ class Loop:
                 is_last = step == config.num_steps
                 evaluating = is_last or step % config.eval_every == 0
                 saving = evaluating or step % config.checkpoint_every == 0
-                if saving or step % config.log_every == 0:
+                if saving or step % log_every == 0:
                     self._log(step, window.close())
                 miou = self._evaluate(step, state, is_last=is_last) if evaluating else None
                 if saving:

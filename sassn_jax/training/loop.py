@@ -1,6 +1,7 @@
 """The training loop: `train_and_evaluate(config, workdir)` is the program."""
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
 from sassn_jax.config import Config
-from sassn_jax.errors import TrainingError
+from sassn_jax.errors import InputError, TrainingError
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
@@ -56,10 +57,43 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
         first step), and a label that no class has (when its image is first read).
       TrainingError: if a loss is not finite.
     """
+    return _train(parse(config), Workdir.at(workdir))
+
+
+def continue_training(workdir: str | Path, continue_to: int) -> TrainState:
+    """Trains the run in a folder on, to more steps than its config says.
+
+    All else stays as it is in the folder's config. A schedule that depends on the number of steps,
+    such as the poly schedule of the learning rates, is from now on that of a run of `continue_to`
+    steps: it begins again above the 0 at which it had ended. The result is not that of a run which
+    had so many steps from the start.
+
+    Args:
+      workdir: of the run, which need not be finished.
+      continue_to: the number of all its steps.
+
+    Returns:
+      The state after `continue_to` steps.
+
+    Raises:
+      InputError: if there is no run, or it has more steps already.
+      TrainingError: if a loss is not finite.
+    """
     folder = Workdir.at(workdir)
-    setup = set_up(parse(config))
+    stored = folder.read_config()
+    if continue_to < stored.num_steps:
+        raise InputError(
+            f"continue_to={continue_to}: expected at least the {stored.num_steps} steps that the "
+            f"run in {folder.path} has"
+        )
+    config = dataclasses.replace(stored, num_steps=continue_to)
+    return _train(config, folder, may_be_longer=True)
+
+
+def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> TrainState:
+    setup = set_up(config)
     config = setup.config
-    folder.check(config)
+    folder.check(config, may_be_longer=may_be_longer)
     folder.check_data(setup.split, setup.dataset.info)
     parts = setup.method.generator.pretrained_parts(config.crop_size)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -70,6 +104,7 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
         contextlib.closing(setup.batches),
     ):
         folder.begin(config, setup.split, setup.dataset.info)
+        *former, _ = folder.read_lengths()
         latest = checkpoints.latest_step
         start = latest or 0
         rest = f"from step {start} to {config.num_steps}"
@@ -90,6 +125,11 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
             reporter.say(f"{', '.join(parts)} from {config.model.weights}")
         if setup.changed:
             reporter.say(f"set from {config.model.weights}: {', '.join(setup.changed)}")
+        if former and start < config.num_steps and config.optimizer.poly_power:
+            reporter.say(
+                f"continued from {former[-1]} steps: the learning rates are those of a run of "
+                f"{config.num_steps} steps from here on, where they had gone down to 0"
+            )
         if start < config.num_steps:
             reporter.say("building and compiling comes first, which may take minutes")
         state = setup.initial_state()

@@ -21,13 +21,13 @@ from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.programs import jit_by_shape
 from sassn_jax.recipes import parse
 from sassn_jax.training import parallel
+from sassn_jax.training.album import Album
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
-from sassn_jax.training.setup import Setup, set_up
-from sassn_jax.training.summaries import Writer, picture_row, tile
+from sassn_jax.training.setup import Setup, learning_rates, set_up
+from sassn_jax.training.summaries import Writer
 from sassn_jax.training.workdir import Workdir
 
-PICTURED = 4  # images of the validation split that TensorBoard shows
 AHEAD = 2  # steps that may wait on the device, each with its batch
 MUST_BE_FINITE = ("loss/", "gradient_norm/")
 SHOWN = (
@@ -139,6 +139,7 @@ def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> T
         else:
             state = checkpoints.restore(state, latest, setup.batches)
         with Writer(folder, start) as writer:
+            writer.config(start, config)
             return Loop(setup, folder, writer, reporter).run(state, start, checkpoints)
 
 
@@ -150,7 +151,7 @@ class Loop:
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
         self.train_step = parallel.jit_step(setup.method, setup.mesh)
         self.predict = jit_by_shape(setup.method.predict)
-        self.confidence = jax.jit(setup.method.confidence)
+        self.album = Album(setup, writer, self.predict)
 
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
@@ -165,7 +166,8 @@ class Loop:
                 if traced and step == traced[0]:
                     folder = self.workdir.path  # below which TensorBoard's plugin finds it
                     trace.enter_context(jax.profiler.trace(folder, create_perfetto_trace=True))
-                batch = parallel.put_batch(window.wait_for(batches), self.setup.mesh)
+                taken = window.wait_for(batches)
+                batch = parallel.put_batch(taken, self.setup.mesh)
                 with jax.transfer_guard("disallow"):
                     state, metrics = self.train_step(state, batch)
                 window.add(metrics, images=config.batch_size * len(batch))
@@ -179,8 +181,10 @@ class Loop:
                 evaluating = is_last or step % config.eval_every == 0
                 saving = evaluating or step % config.checkpoint_every == 0
                 if saving or step % log_every == 0:
-                    self._log(step, window.close())
-                miou = self._evaluate(step, state, is_last=is_last) if evaluating else None
+                    has_discriminator = state.discriminator is not None
+                    rates = learning_rates(config, step - 1, has_discriminator=has_discriminator)
+                    self._log(step, window.close() | rates)
+                miou = self._evaluate(step, state, taken, is_last=is_last) if evaluating else None
                 if saving:
                     checkpoints.save(state, batches, None if miou is None else {"miou": miou})
                     window.restart()
@@ -196,21 +200,18 @@ class Loop:
         self.writer.scalars(step, values)
         self.reporter.values(step, {name: values[name] for name in SHOWN if name in values})
 
-    def _evaluate(self, step: int, state: TrainState, *, is_last: bool) -> float:
+    def _evaluate(
+        self, step: int, state: TrainState, batch: methods.Batch, *, is_last: bool
+    ) -> float:
         """Scores the validation split; at the last step, `eval_val.json` keeps the score."""
         source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
-        rows: dict[int, list[np.ndarray]] = {}
         done = 0
 
         def look(batch: PaddedBatch, probabilities: jax.Array) -> None:
             nonlocal done
             done += len(batch.indices)
             self.reporter.values(step, {"images validated": done})
-            for place, index in enumerate(batch.indices):
-                if index < PICTURED:
-                    height, width = batch.label_sizes.images[place]
-                    one = probabilities[place, :height, :width]
-                    rows[index] = self._picture(state, source[index], one)
+            self.album.take(state, batch, probabilities)
 
         matrix = evaluate(
             self.predict,
@@ -223,10 +224,7 @@ class Loop:
             on_batch=look,
         )
         self.writer.scalars(step, scores(matrix, info.class_names))
-        # Images of another size than the first cannot stand in one table with it.
-        size = rows[0][0].shape
-        table = tile([rows[index] for index in sorted(rows) if rows[index][0].shape == size])
-        self.writer.picture(step, "val", table)
+        self.album.write(step, state, matrix, batch)
         miou = matrix.miou()
         occurring = int(np.isfinite(matrix.iou()).sum())
         of_some = f" of the {occurring} classes that occur" if occurring < info.num_classes else ""
@@ -238,18 +236,6 @@ class Loop:
             summary = matrix.summary(info.class_names)
             self.workdir.write_scores({"split": "val", "step": step, **summary})
         return miou
-
-    def _picture(
-        self, state: TrainState, example: data.Example, probabilities: jax.Array
-    ) -> list[np.ndarray]:
-        """Input, truth, prediction and, where there is a D, its confidence."""
-        confidence = self.confidence(state, probabilities[None])
-        return picture_row(
-            example,
-            np.asarray(probabilities.argmax(-1)),
-            self.setup.dataset.info,
-            None if confidence is None else np.asarray(confidence[0]),
-        )
 
 
 def scores(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:

@@ -107,7 +107,7 @@ class Workdir:
         if not self.config.exists():
             return
         stored = self.read_config()
-        before, now = _binding(stored), _binding(config)
+        before, now = binding(stored), binding(config)
         if {**before, "num_steps": config.num_steps} == now and config.num_steps > stored.num_steps:
             if may_be_longer:
                 return
@@ -205,7 +205,7 @@ class Workdir:
         write_json(self.scores(result["split"]), result)
 
 
-def _binding(config: Config) -> dict[str, Any]:
+def binding(config: Config) -> dict[str, Any]:
     """The fields that a run fixes. A file of weights may stand in another folder elsewhere."""
     fields = traverse_util.flatten_dict(config.to_dict(), sep=".")
     fields["model.weights"] = Path(config.model.weights).name

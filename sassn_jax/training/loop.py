@@ -140,7 +140,9 @@ def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> T
             state = checkpoints.restore(state, latest, setup.batches)
         with Writer(folder, start) as writer:
             writer.config(start, config)
-            return Loop(setup, folder, writer, reporter).run(state, start, checkpoints)
+            state = Loop(setup, folder, writer, reporter).run(state, start, checkpoints)
+            writer.finish(config.num_steps)
+            return state
 
 
 class Loop:

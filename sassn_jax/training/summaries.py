@@ -78,9 +78,17 @@ class Writer:
         values = {name: _plain(value) for name, value in sorted(binding(config).items())}
         experiment, start, _ = summary.hparams(values, dict.fromkeys(COMPARED, 0.0))
         with naming(self._workdir):
-            self._add_event(step, summary=summary.text("config", f"```json\n{text}\n```"))
-            self._add_event(step, summary=experiment)
-            self._add_event(step, summary=start)
+            for content in (summary.text("config", f"```json\n{text}\n```"), experiment, start):
+                self._add_event(step, summary=content)
+            self._events.flush()
+
+    def finish(self, step: int) -> None:
+        """Writes that the run is complete, for the same table."""
+        from tensorboardX import summary
+
+        _, _, end = summary.hparams({}, {})
+        with naming(self._workdir):
+            self._add_event(step, summary=end)
             self._events.flush()
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:

@@ -101,7 +101,6 @@ def load(
         )
     description = read_description(name, data_dir)
     classes = description.class_names
-    colors = {"background": voc_color(0), **colors}  # black
     palette = np.array([colors.get(c, voc_color(i + 1)) for i, c in enumerate(classes)], np.uint8)
     return Dataset(
         DatasetInfo(name, classes, palette),

@@ -82,6 +82,14 @@ def test_mistakes_name_the_flag(tmp_path):
             workdir,
             "--config.model.norm=x",
         ): "sassn train: --config.model.norm='x':",
+        ("train", workdir): "sassn train: --config: not given; see --help",
+        ("train", workdir, "--continue_to=9"): f"sassn train: {tmp_path / 'run'}: no config.json; ",
+        (
+            "train",
+            config,
+            workdir,
+            "--continue_to=9",
+        ): "sassn train: --continue_to=9: expected without --config; the workdir has the run's",
         ("prepare", "--dataset=x", "--source=x", "--data_dir=x"): "sassn prepare: --dataset='x': ",
     }
     for words, line in mistakes.items():

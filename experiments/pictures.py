@@ -1,20 +1,11 @@
 """Tables of pictures under headings."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageDraw
-
 from sassn_jax.prediction.run import Run
-from sassn_jax.training.summaries import picture_row, tile, write_picture
-
-GAP = 4  # pixels between pictures, before they are enlarged
-STRIP = 40  # height of the headings in pixels
-WHITE = 255
-
-Picture = UInt8[np.ndarray, "H W 3"]
+from sassn_jax.training.pictures import Picture, headed_table
+from sassn_jax.training.summaries import picture_row, write_picture
 
 
 def draw_predictions(
@@ -41,35 +32,5 @@ def draw_predictions(
         drawn = [picture_row(x, run.predict(x["image"]).ids, run.dataset.info) for x in examples]
         rows = [old + new[2:] for old, new in zip(rows, drawn, strict=True)] if rows else drawn
         headings.append(heading)
-    write_headed_table(path, headings, rows, max(1, width // rows[0][0].shape[1]))
-
-
-def write_headed_table(
-    path: Path, headings: Sequence[str], rows: Sequence[Sequence[Picture]], enlarged: int
-) -> None:
-    """Writes a PNG file of pictures in rows, each column under its heading.
-
-    Args:
-      path: of the file, which appears whole or not at all.
-      headings: of the columns.
-      rows: of equal length. A picture smaller than the largest is centred on white.
-      enlarged: whole number by which each side of the pictures grows.
-    """
-    height, width = (max(p.shape[axis] for row in rows for p in row) for axis in (0, 1))
-
-    def framed(picture: Picture) -> Picture:
-        down, right = height - picture.shape[0], width - picture.shape[1]
-        margins = ((down // 2, down - down // 2), (right // 2, right - right // 2), (0, 0))
-        return np.pad(picture, margins, constant_values=WHITE)
-
-    table = (
-        tile([list(map(framed, row)) for row in rows], GAP)
-        .repeat(enlarged, axis=0)
-        .repeat(enlarged, axis=1)
-    )
-    strip = Image.new("RGB", (table.shape[1], STRIP), "white")
-    draw = ImageDraw.Draw(strip)
-    for i, name in enumerate(headings):
-        middle = (i * (width + GAP) * enlarged + width * enlarged // 2, STRIP // 2)
-        draw.text(middle, name, fill="black", anchor="mm", font_size=24)
-    write_picture(path, np.concatenate([np.asarray(strip), table]))
+    enlarged = max(1, width // rows[0][0].shape[1])
+    write_picture(path, headed_table(headings, rows, enlarged))

@@ -4,9 +4,9 @@
     python -m experiments.reproduce --table=5 --dataset=camvid --labels=1/32,1 --workdir=DIR ...
 
 --table is one of 1 to 5, stability (D's learning rate, with and without spectral normalization) or
-distance (what attention sees far away); the last two are of scenes. The runs are in DIR/cells, and
-tables share the cells that they have in common. Any number of processes may work in one DIR, on any
-number of hosts.
+distance (what attention sees far away); the last two are of scenes. A cell of a table is a run in
+DIR/cells/DATASET_METHOD_LABELS_seedN. Tables share cells. Any number of processes may work in one
+DIR, on any number of hosts.
 
 The same command goes on where it was stopped, and tries again what failed; the exit code is 1 if
 some cell has failed. A run that diverged is a result: remove its result.json to run it again. A
@@ -14,13 +14,7 @@ cell that has killed three processes at one step is not tried again until its be
 
 On voc, cityscapes and folder, networks start from random weights only with --weights=random. A
 folder needs a test.txt; --labels=1 uses all its masks, and its unlabelled images besides.
-
-DIR/table_NAME.md, .csv and .png hold the result, table_NAME_runs.csv the scores and metrics of each
-run, figure_3_DATASET.png and figure_4_DATASET.png predictions on some images.
-
-A cell is DATASET_METHOD_LABELS_seedN, such as voc_sassn_1-8_seed0. With three seeds, tables 1 and 2
-have 126 cells on voc and cityscapes (a third is of methods that the paper does not have), table 3
-has 36 of these, tables 4 and 5 have 48.
+DIR/table_NAME.md, .csv and .png hold the result, beside scores of each run and some predictions.
 """
 
 import sys
@@ -40,9 +34,7 @@ _SEEDS = flags.DEFINE_integer("seeds", 3, "How many seeds each cell is run with.
 _CELLS = flags.DEFINE_list(
     "cells", [], "Names of the cells to run, such as voc_sassn_1/8_* (with * and ?); all if empty."
 )
-_LABELS = flags.DEFINE_list(
-    "labels", [], "Fractions of labels in place of the table's own, for all of its methods."
-)
+_LABELS = flags.DEFINE_list("labels", [], "Fractions of labels in place of the table's own.")
 _DATA_DIR = command.define_path("data_dir", "", "Folder where sassn prepare has put the dataset.")
 _WEIGHTS = flags.DEFINE_list(
     "weights",

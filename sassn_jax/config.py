@@ -193,7 +193,7 @@ class Config(Checked):
       batch_size: labelled images in a step; the step takes as many unlabelled ones.
       accumulation: pieces that a network takes a batch in, one after the other, to save memory.
       crop_size: height and width of a training image, pixels.
-      log_every: steps between two lines of `metrics.jsonl`.
+      log_every: steps between two lines of `metrics.jsonl`; a tenth of the run where that is less.
       eval_every: steps between two evaluations on the validation split.
       checkpoint_every: steps between two checkpoints.
       eval_batch_size: images, or windows, that are predicted at once.

@@ -32,11 +32,10 @@ MADE_OF = (  # fields that a cell sets, and --set may not
     "model.attention",
     "model.spectral_norm",
     "model.head",
-    "model.backbone",
 )
 # Fields that some methods or heads set; --set may set them for the others.
 OF_HEADS = "model.aspp_rates"
-OF_SOME = {OF_HEADS, "loss.discriminator_fake", "loss.adv_from_start"}
+OF_SOME = {OF_HEADS, "model.backbone", "loss.discriminator_fake", "loss.adv_from_start"}
 # Overrides that do not change the result. (`log_every` does: a run's health is judged by its last
 # losses, which are means over the steps since the one before.)
 HOW = {"loader_workers", "eval_batch_size"}

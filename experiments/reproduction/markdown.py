@@ -33,7 +33,7 @@ def write_table(table: Table, dataset: str, entries: Sequence[Entry]) -> str:
             "deviation (runs) of those that did not diverge.",
             "## mIoU, percent",
             shown(_ours, runs=True),
-            "## D's loss at the end, a mean over the last `log_every` steps",
+            "## D's loss at the end, a mean over the steps of the last line of `metrics.jsonl`",
             shown(lambda entry: spread(entry.discriminator_loss, 3)),
             "## Runs that end healthy",
             f"Finite, and D's loss from {low} to {high}, as AdvSemiSeg's author advises: below, D "

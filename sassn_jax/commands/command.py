@@ -23,6 +23,7 @@ from sassn_jax.files import expanded
 from sassn_jax.terminal import make_console
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
+NO_DEFAULT = r"\n *\(default: '(|None|\[\])'\)"  # a line of absl that tells a user nothing
 TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint, if there is one"
 LINE_EVERY = 15.0  # seconds between two lines of progress
 
@@ -175,7 +176,8 @@ def _parse(arguments: Sequence[str], mains: Mapping[str, Callable[[], None]]) ->
     if HELP.intersection(arguments):
         module = next(iter(mains.values())).__module__
         _, _, described = flags.FLAGS.module_help(module).partition(":\n")
-        print(sys.modules[module].__doc__, "flags:", described, sep="\n")
+        described = re.sub(NO_DEFAULT, "", described)
+        print((sys.modules[module].__doc__ or "").rstrip(), "\nflags:", described, sep="\n")
         sys.exit(0)
     try:
         arguments = [_with_config_file(argument) for argument in arguments]

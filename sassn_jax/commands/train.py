@@ -1,5 +1,8 @@
 """Trains a network, or goes on: sassn train --config=FILE.py --workdir=DIR.
 
+    sassn train --config=configs/scenes.py:method=sassn,labels=1/8 --workdir=runs/scenes
+    sassn train --continue_to=3000 --workdir=runs/scenes
+
 In a checkout, `python -m experiments.train` is the same command. FILE.py has a function get_config
 that returns a config, such as one of sassn_jax.default_config. Text after a colon is its argument:
 those in the checkout's configs/ take method=NAME, such as supervised or sassn (README.md lists
@@ -7,6 +10,9 @@ all), and labels=FRACTION or a file of ids: --config=configs/scenes.py:method=sa
 a folder of your own images/ and labels/: --config=configs/folder.py:path=FOLDER,method=sassn.
 Every field of the config is a flag too, as in --config.optimizer.lr=1e-3 or
 --config.crop_size='(96, 96)'. The same command goes on with a run that was stopped.
+
+--continue_to trains a run on to more steps than it was given, with the config in its folder. The
+learning rates, which had gone down to 0, are from there on those of a run of so many steps.
 """
 
 import shlex
@@ -15,6 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from sassn_jax.commands import command
+from sassn_jax.errors import InputError
 from sassn_jax.files import expanded
 
 
@@ -26,18 +33,33 @@ def run() -> None:
     workdir = command.define_path(
         "workdir", None, "Folder of this run; made if it is not there.", required=True
     )
-    flags.mark_flag_as_required("config")
-    command.run(lambda: _train(config.value, command.required(workdir)), command.TRAINING_GOES_ON)
+    continue_to = flags.DEFINE_integer(
+        "continue_to", None, "In place of --config: the number of all steps, for a run to go on to."
+    )
+    command.run(
+        lambda: _train(config.value, continue_to.value, command.required(workdir)),
+        command.TRAINING_GOES_ON,
+    )
 
 
-def _train(config: ConfigDict, workdir: str) -> None:
-    from sassn_jax.recipes import parse  # after the flags: JAX takes seconds
-    from sassn_jax.training.loop import train_and_evaluate
+def _train(config: ConfigDict | None, continue_to: int | None, workdir: str) -> None:
+    if config is not None and continue_to is not None:
+        raise InputError(f"{continue_to=}: expected without --config; the workdir has the run's")
+    if config is None and continue_to is None:
+        raise InputError("--config: not given; see --help")
 
-    typed = parse(config)
-    if typed.source and expanded(typed.source).exists():
-        _prepare(typed.dataset, typed.source, typed.data_dir)
-    train_and_evaluate(config, workdir)
+    # After the flags: JAX takes seconds.
+    from sassn_jax.recipes import parse
+    from sassn_jax.training.loop import continue_training, train_and_evaluate
+
+    if continue_to is not None:
+        continue_training(workdir, continue_to)
+    else:
+        assert config is not None
+        typed = parse(config)
+        if typed.source and expanded(typed.source).exists():
+            _prepare(typed.dataset, typed.source, typed.data_dir)
+        train_and_evaluate(config, workdir)
     print(f"score it: sassn evaluate --workdir={shlex.quote(workdir)}")
     print(f"curves and pictures: tensorboard --logdir={shlex.quote(workdir)}")
 

@@ -1,6 +1,7 @@
 """The training loop: `train_and_evaluate(config, workdir)` is the program."""
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Mapping
@@ -13,21 +14,21 @@ from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
 from sassn_jax.config import Config
-from sassn_jax.errors import TrainingError
+from sassn_jax.errors import InputError, TrainingError
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.programs import jit_by_shape
 from sassn_jax.recipes import parse
 from sassn_jax.training import parallel
+from sassn_jax.training.album import Album
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.introduction import introduce
-from sassn_jax.training.progress import Reporter, make_reporter
-from sassn_jax.training.setup import Setup, set_up
-from sassn_jax.training.summaries import Writer, picture_row, tile
+from sassn_jax.training.progress import LINES, Reporter, make_reporter
+from sassn_jax.training.setup import Setup, learning_rates, set_up
+from sassn_jax.training.summaries import Writer
 from sassn_jax.training.workdir import Workdir
 
-PICTURED = 4  # images of the validation split that TensorBoard shows
 AHEAD = 2  # steps that may wait on the device, each with its batch
 MUST_BE_FINITE = ("loss/", "gradient_norm/")
 SHOWN = (
@@ -58,10 +59,43 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
         image is first read).
       TrainingError: if a loss is not finite.
     """
+    return _train(parse(config), Workdir.at(workdir))
+
+
+def continue_training(workdir: str | Path, continue_to: int) -> TrainState:
+    """Trains the run in a folder on, to more steps than its config says.
+
+    All else stays as it is in the folder's config. A schedule that depends on the number of steps,
+    such as the poly schedule of the learning rates, is from now on that of a run of `continue_to`
+    steps: it begins again above the 0 at which it had ended. The result is not that of a run which
+    had so many steps from the start.
+
+    Args:
+      workdir: of the run, which need not be finished.
+      continue_to: the number of all its steps.
+
+    Returns:
+      The state after `continue_to` steps.
+
+    Raises:
+      InputError: if there is no run, or it has more steps already.
+      TrainingError: if a loss is not finite.
+    """
     folder = Workdir.at(workdir)
-    setup = set_up(parse(config))
+    stored = folder.read_config()
+    if continue_to < stored.num_steps:
+        raise InputError(
+            f"continue_to={continue_to}: expected at least the {stored.num_steps} steps that the "
+            f"run in {folder.path} has"
+        )
+    config = dataclasses.replace(stored, num_steps=continue_to)
+    return _train(config, folder, may_be_longer=True)
+
+
+def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> TrainState:
+    setup = set_up(config)
     config = setup.config
-    folder.check(config)
+    folder.check(config, may_be_longer=may_be_longer)
     folder.check_data(setup.split, setup.dataset.info)
     parts = setup.method.generator.pretrained_parts(config.crop_size)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -75,6 +109,7 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
         if config.dataset == "folder":
             ids = {split: source.ids for split, source in setup.dataset.splits.items()}
             data.write_lists(folder.lists, ids)
+        *former, _ = folder.read_lengths()
         latest = checkpoints.latest_step
         start = latest or 0
         rest = f"from step {start} to {config.num_steps}"
@@ -97,6 +132,11 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
             reporter.say(f"{', '.join(parts)} from {config.model.weights}")
         if setup.changed:
             reporter.say(f"set from {config.model.weights}: {', '.join(setup.changed)}")
+        if former and start < config.num_steps and config.optimizer.poly_power:
+            reporter.say(
+                f"continued from {former[-1]} steps: the learning rates are those of a run of "
+                f"{config.num_steps} steps from here on, where they had gone down to 0"
+            )
         if start < config.num_steps:
             reporter.say("building and compiling comes first, which may take minutes")
         state = setup.initial_state()
@@ -106,7 +146,10 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
         else:
             state = checkpoints.restore(state, latest, setup.batches)
         with Writer(folder, start) as writer:
-            return Loop(setup, folder, writer, reporter).run(state, start, checkpoints)
+            writer.config(start, config)
+            state = Loop(setup, folder, writer, reporter).run(state, start, checkpoints)
+            writer.finish(config.num_steps)
+            return state
 
 
 class Loop:
@@ -117,7 +160,7 @@ class Loop:
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
         self.train_step = parallel.jit_step(setup.method, setup.mesh)
         self.predict = jit_by_shape(setup.method.predict)
-        self.confidence = jax.jit(setup.method.confidence)
+        self.album = Album(setup, writer, self.predict)
 
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
@@ -125,13 +168,15 @@ class Loop:
         traced = range(0)
         if config.profile and start <= config.profile[0]:  # else the run goes on among these steps
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
+        log_every = min(config.log_every, max(1, config.num_steps // LINES))
         window = Window()
         with contextlib.ExitStack() as trace:
             for step in range(start + 1, config.num_steps + 1):
                 if traced and step == traced[0]:
                     folder = self.workdir.path  # below which TensorBoard's plugin finds it
                     trace.enter_context(jax.profiler.trace(folder, create_perfetto_trace=True))
-                batch = parallel.put_batch(window.wait_for(batches), self.setup.mesh)
+                taken = window.wait_for(batches)
+                batch = parallel.put_batch(taken, self.setup.mesh)
                 with jax.transfer_guard("disallow"):
                     state, metrics = self.train_step(state, batch)
                 window.add(metrics, images=config.batch_size * len(batch))
@@ -144,9 +189,11 @@ class Loop:
                 is_last = step == config.num_steps
                 evaluating = is_last or step % config.eval_every == 0
                 saving = evaluating or step % config.checkpoint_every == 0
-                if saving or step % config.log_every == 0:
-                    self._log(step, window.close())
-                miou = self._evaluate(step, state, is_last=is_last) if evaluating else None
+                if saving or step % log_every == 0:
+                    has_discriminator = state.discriminator is not None
+                    rates = learning_rates(config, step - 1, has_discriminator=has_discriminator)
+                    self._log(step, window.close() | rates)
+                miou = self._evaluate(step, state, taken, is_last=is_last) if evaluating else None
                 if saving:
                     checkpoints.save(state, batches, None if miou is None else {"miou": miou})
                     window.restart()
@@ -162,21 +209,18 @@ class Loop:
         self.writer.scalars(step, values)
         self.reporter.values(step, {name: values[name] for name in SHOWN if name in values})
 
-    def _evaluate(self, step: int, state: TrainState, *, is_last: bool) -> float:
+    def _evaluate(
+        self, step: int, state: TrainState, batch: methods.Batch, *, is_last: bool
+    ) -> float:
         """Scores the validation split; at the last step, `eval_val.json` keeps the score."""
         source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
-        rows: dict[int, list[np.ndarray]] = {}
         done = 0
 
         def look(batch: PaddedBatch, probabilities: jax.Array) -> None:
             nonlocal done
             done += len(batch.indices)
             self.reporter.values(step, {"images validated": done})
-            for place, index in enumerate(batch.indices):
-                if index < PICTURED:
-                    height, width = batch.label_sizes.images[place]
-                    one = probabilities[place, :height, :width]
-                    rows[index] = self._picture(state, source[index], one)
+            self.album.take(state, batch, probabilities)
 
         matrix = evaluate(
             self.predict,
@@ -189,10 +233,7 @@ class Loop:
             on_batch=look,
         )
         self.writer.scalars(step, scores(matrix, info.class_names))
-        # Images of another size than the first cannot stand in one table with it.
-        size = rows[0][0].shape
-        table = tile([rows[index] for index in sorted(rows) if rows[index][0].shape == size])
-        self.writer.picture(step, "val", table)
+        self.album.write(step, state, matrix, batch)
         miou = matrix.miou()
         occurring = int(np.isfinite(matrix.iou()).sum())
         of_some = f" of the {occurring} classes that occur" if occurring < info.num_classes else ""
@@ -204,18 +245,6 @@ class Loop:
             summary = matrix.summary(info.class_names)
             self.workdir.write_scores({"split": "val", "step": step, **summary})
         return miou
-
-    def _picture(
-        self, state: TrainState, example: data.Example, probabilities: jax.Array
-    ) -> list[np.ndarray]:
-        """Input, truth, prediction and, where there is a D, its confidence."""
-        confidence = self.confidence(state, probabilities[None])
-        return picture_row(
-            example,
-            np.asarray(probabilities.argmax(-1)),
-            self.setup.dataset.info,
-            None if confidence is None else np.asarray(confidence[0]),
-        )
 
 
 def scores(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:

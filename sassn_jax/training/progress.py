@@ -1,5 +1,6 @@
 """Progress of a run: a bar on a terminal, lines of text elsewhere."""
 
+import datetime
 import time
 from collections.abc import Mapping
 
@@ -17,6 +18,7 @@ from rich.progress import (
 from sassn_jax.terminal import make_console, printable
 
 LINE_EVERY = 15.0  # seconds
+LINES = 10  # a run whose values are logged as often has at least so many, however short it is
 
 
 def _describe(values: Mapping[str, float]) -> str:
@@ -62,13 +64,19 @@ class BarReporter:
 
 
 class LineReporter:
-    """A line of text every `LINE_EVERY` seconds, for logs."""
+    """Lines of text for logs: every `LINE_EVERY` seconds, and for each tenth of the run.
+
+    A line has the time of day, the step, the latest values, and an estimate of the time that is
+    left: that of the steps since the first one, which waits for the compiler.
+    """
 
     def __init__(self, console: Console, name: str, num_steps: int):
         """Names the run and its length."""
         self._console, self._name, self._num_steps = console, name, num_steps
         self._values: Mapping[str, float] = {}
         self._last = time.monotonic()
+        self._last_part = 0
+        self._first: tuple[int, float] | None = None  # a step, and when it was done
 
     def __enter__(self) -> "LineReporter":
         return self
@@ -77,15 +85,32 @@ class LineReporter:
         pass
 
     def update(self, step: int) -> None:
-        """Prints the step and the latest values, if the last line is old enough."""
-        if time.monotonic() - self._last >= LINE_EVERY:
-            self._last = time.monotonic()
-            self.say(f"step {step}/{self._num_steps}  {_describe(self._values)}".rstrip())
+        """Prints a line, if the last one is old enough."""
+        now = time.monotonic()
+        self._first = self._first or (step, now)
+        if now - self._last >= LINE_EVERY:
+            self._print(step, now)
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes new values, and prints them if the last line is old enough."""
+        """Takes new values, and prints a line if the last one is of an earlier tenth or old."""
         self._values = values
-        self.update(step)
+        if self._part(step) > self._last_part:
+            self._print(step, time.monotonic())
+        else:
+            self.update(step)
+
+    def _part(self, step: int) -> int:
+        return LINES * step // self._num_steps
+
+    def _print(self, step: int, now: float) -> None:
+        self._last, self._last_part = now, self._part(step)
+        parts = [f"{time.strftime('%H:%M:%S')}  step {step}/{self._num_steps}"]
+        parts += [_describe(self._values)] if self._values else []
+        if self._first and self._first[0] < step < self._num_steps:
+            first, then = self._first
+            left = (now - then) / (step - first) * (self._num_steps - step)
+            parts.append(f"about {datetime.timedelta(seconds=round(left))} left")
+        self.say("  ".join(parts))
 
     def say(self, text: str) -> None:
         """Prints a line."""

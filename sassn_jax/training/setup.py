@@ -11,6 +11,7 @@ from sassn_jax.config import Config
 from sassn_jax.data import TrainTransform
 from sassn_jax.errors import UnfitError
 from sassn_jax.methods import Method, TrainState
+from sassn_jax.optimizers import poly_schedule
 from sassn_jax.recipes import resolve
 from sassn_jax.training import parallel
 
@@ -102,3 +103,18 @@ def abstract_state(method: Method, config: Config) -> Any:
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         jax.eval_shape(method.init, jax.random.key(0), batch),
     )
+
+
+def learning_rates(config: Config, step: int, *, has_discriminator: bool) -> dict[str, float]:
+    """Returns the learning rates after `step` steps: of G's trunk, and of D where there is one.
+
+    Other parts have rates in a fixed proportion to these, or a schedule of their method's own.
+    """
+    rates = {"learning_rate/generator": config.learning_rate}
+    if has_discriminator:
+        rates["learning_rate/discriminator"] = config.optimizer.discriminator_lr
+    power = config.optimizer.poly_power
+    return {
+        name: float(poly_schedule(rate, config.num_steps, power)(step))
+        for name, rate in rates.items()
+    }

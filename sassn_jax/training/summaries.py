@@ -12,11 +12,15 @@ import numpy as np
 from jaxtyping import Float, Int, Integer, UInt8
 from PIL import Image
 
+from sassn_jax.config import Config
 from sassn_jax.data import DatasetInfo, Example
 from sassn_jax.files import naming, replacing
-from sassn_jax.training.workdir import Workdir
+from sassn_jax.training.workdir import Workdir, binding
 
 _WHITE = 255
+
+
+COMPARED = ("val/miou", "val/pixel_accuracy")  # what TensorBoard's table of runs shows of each
 
 
 class Writer:
@@ -62,7 +66,29 @@ class Writer:
             self._lines.write(json.dumps({"step": step, **row}) + "\n")
             self._lines.flush()
             for name, value in values.items():
-                self._add_event(step, summary=summary.scalar(name, value))
+                tag = name if "/" in name else f"speed/{name}"  # a group for those without one
+                self._add_event(step, summary=summary.scalar(tag, value))
+            self._events.flush()
+
+    def config(self, step: int, config: Config) -> None:
+        """Writes the config as text, and this run's line for TensorBoard's table of all runs."""
+        from tensorboardX import summary
+
+        text = json.dumps(config.to_dict(), indent=2)
+        values = {name: _plain(value) for name, value in sorted(binding(config).items())}
+        experiment, start, _ = summary.hparams(values, dict.fromkeys(COMPARED, 0.0))
+        with naming(self._workdir):
+            for content in (summary.text("config", f"```json\n{text}\n```"), experiment, start):
+                self._add_event(step, summary=content)
+            self._events.flush()
+
+    def finish(self, step: int) -> None:
+        """Writes that the run is complete, for the same table."""
+        from tensorboardX import summary
+
+        _, _, end = summary.hparams({}, {})
+        with naming(self._workdir):
+            self._add_event(step, summary=end)
             self._events.flush()
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
@@ -77,6 +103,11 @@ class Writer:
         from tensorboardX.proto.event_pb2 import Event
 
         self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+
+
+def _plain(value: Any) -> str | bool | int | float:
+    """Returns a field's value as TensorBoard's table can hold it."""
+    return value if isinstance(value, str | bool | int | float) else str(value)
 
 
 def _step_of(row: str) -> float:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,11 @@ class Workdir:
         return self.path / "config.json"
 
     @property
+    def lengths(self) -> Path:
+        """Of a run that was continued: each `num_steps` that it had, in order."""
+        return self.path / "lengths.json"
+
+    @property
     def split(self) -> Path:
         """Which images were labelled, and a fingerprint of the data."""
         return self.path / "split.json"
@@ -92,8 +98,12 @@ class Workdir:
         """Keeps other processes out while the context lasts, see `files.occupied`."""
         return occupied(self.path, "training there", "workdir")
 
-    def check(self, config: Config) -> None:
+    def check(self, config: Config, *, may_be_longer: bool = False) -> None:
         """Checks that the folder is new, or holds a run of this config.
+
+        Args:
+          config: of the run that is to begin or to go on.
+          may_be_longer: whether the run in the folder may have had fewer steps.
 
         Raises:
           InputError: if it holds a run of another config, or is a file.
@@ -102,7 +112,18 @@ class Workdir:
             raise InputError(f"{self.path}: is a file; expected a folder, or a name for a new one")
         if not self.config.exists():
             return
-        before, now = _binding(self.read_config()), _binding(config)
+        stored = self.read_config()
+        before, now = binding(stored), binding(config)
+        if {**before, "num_steps": config.num_steps} == now and config.num_steps > stored.num_steps:
+            if may_be_longer:
+                return
+            where = f"--workdir={shlex.quote(str(self.path))}"
+            raise InputError(
+                f"num_steps={config.num_steps}: the run in {self.path} has {stored.num_steps} "
+                f"steps; to train it on: sassn train --continue_to={config.num_steps} {where}; or "
+                f"start a new run from its weights: sassn export {where} --output=FILE.safetensors,"
+                " then --config.model.weights=FILE.safetensors in another workdir"
+            )
         differing = [
             f"{field} was {before.get(field)!r}, is {now.get(field)!r}"
             for field in sorted(before.keys() | now.keys())
@@ -134,9 +155,13 @@ class Workdir:
             )
 
     def begin(self, config: Config, split: data.Split, info: data.DatasetInfo) -> None:
-        """Writes what a run begins with, unless it has begun before."""
+        """Writes what a run begins with, unless it has begun before; keeps a new `num_steps`."""
         if not self.config.exists():
             write_json(self.config, config.to_dict())
+        elif (former := self.read_config()).num_steps != config.num_steps:
+            lengths = [*self.read_lengths(), config.num_steps]
+            write_json(self.config, {**former.to_dict(), "num_steps": config.num_steps})
+            write_json(self.lengths, lengths)
         data.write_split(self.split, split)
         data.write_classes(self.classes, info)
 
@@ -160,6 +185,15 @@ class Workdir:
         except ValueError as error:
             raise InputError(f"{self.config}: not JSON ({error})") from None
 
+    def read_lengths(self) -> list[int]:
+        """Returns each `num_steps` that the run had, in order: one if it was never continued."""
+        length = self.read_config().num_steps
+        if not self.lengths.exists():
+            return [length]
+        lengths = json.loads(self.lengths.read_text(encoding="utf-8"))
+        # A crash may have come between the two files.
+        return lengths if lengths[-1] == length else [*lengths, length]
+
     def read_classes(self, dataset: str) -> data.DatasetInfo:
         """Returns the classes of the dataset of this name that the run was trained on.
 
@@ -177,7 +211,7 @@ class Workdir:
         write_json(self.scores(result["split"]), result)
 
 
-def _binding(config: Config) -> dict[str, Any]:
+def binding(config: Config) -> dict[str, Any]:
     """The fields that a run fixes. A file of weights may stand in another folder elsewhere."""
     fields = traverse_util.flatten_dict(config.to_dict(), sep=".")
     fields["model.weights"] = Path(config.model.weights).name

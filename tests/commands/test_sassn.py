@@ -1,6 +1,7 @@
 """The console entry `sassn`, from outside."""
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,15 @@ def run(*words, program=SASSN, cwd=ROOT):
     return subprocess.run(
         [sys.executable, *program, *words], cwd=cwd, capture_output=True, text=True, check=False
     )
+
+
+def assert_fits_a_screen(text):
+    """One of 40 lines of 100 columns."""
+    lines = text.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 100
+    assert "flags:" in lines
+    assert "(default: '')" not in text
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("help",)])
@@ -43,7 +53,16 @@ def test_help_is_that_of_the_command_in_the_checkout(verb):
     result = run(verb, "--help")
     assert result.returncode == 0, result.stderr
     assert f"sassn {verb} --" in result.stdout
+    assert_fits_a_screen(result.stdout)
     assert result.stdout == run("--help", program=("-m", f"experiments.{verb}")).stdout
+
+
+@pytest.mark.parametrize("verb", ["benchmark", "demo", "gpu_check", "plan", "reproduce"])
+def test_help_of_what_a_checkout_has(verb):
+    result = run("--help", program=("-m", f"experiments.{verb}"))
+    assert result.returncode == 0, result.stderr
+    assert_fits_a_screen(result.stdout)
+    assert re.search(rf"^    (make {verb}|python -m experiments.{verb}) .*--", result.stdout, re.M)
 
 
 def test_mistakes_name_the_flag(tmp_path):
@@ -63,6 +82,14 @@ def test_mistakes_name_the_flag(tmp_path):
             workdir,
             "--config.model.norm=x",
         ): "sassn train: --config.model.norm='x':",
+        ("train", workdir): "sassn train: --config: not given; see --help",
+        ("train", workdir, "--continue_to=9"): f"sassn train: {tmp_path / 'run'}: no config.json; ",
+        (
+            "train",
+            config,
+            workdir,
+            "--continue_to=9",
+        ): "sassn train: --continue_to=9: expected without --config; the workdir has the run's",
         ("prepare", "--dataset=x", "--source=x", "--data_dir=x"): "sassn prepare: --dataset='x': ",
     }
     for words, line in mistakes.items():

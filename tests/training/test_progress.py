@@ -6,23 +6,57 @@ import pytest
 from rich.console import Console
 
 from sassn_jax.training import progress
-from sassn_jax.training.progress import LineReporter, make_reporter
+from sassn_jax.training.progress import LINES, LineReporter, make_reporter
 
 
-def test_a_line_has_the_latest_values_however_old(monkeypatch):
-    clock = iter([0.0, 1.0, 2.0, 16.0, 16.0, 17.0, 40.0, 40.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that a test sets, in place of the time since some moment; it is noon."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress.time, "strftime", lambda form: "12:00:00")
+    return now
+
+
+def test_a_line_has_the_latest_values_however_old(clock):
     log = io.StringIO()
-    reporter = LineReporter(Console(file=log), "run", 9)  # at 0 s
+    reporter = LineReporter(Console(file=log, width=200), "run", 1000)
+    clock[0] = 1.0
     reporter.update(1)
-    reporter.values(2, {"loss": 0.51236})
-    reporter.update(3)  # at 16 s
-    reporter.update(4)
-    reporter.update(5)  # at 40 s
+    reporter.values(2, {"loss": 0.51236})  # neither old nor of another tenth
+    clock[0] = 16.0
+    reporter.update(31)
+    reporter.update(32)
+    clock[0] = 41.0
+    reporter.update(81)
     assert log.getvalue().splitlines() == [
-        "run: step 3/9  loss 0.5124",
-        "run: step 5/9  loss 0.5124",
+        # 30 steps in 15 seconds, and 80 in 40; 969 and 919 are left.
+        "run: 12:00:00  step 31/1000  loss 0.5124  about 0:08:04 left",
+        "run: 12:00:00  step 81/1000  loss 0.5124  about 0:07:40 left",
     ]
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("num_steps", [10, 20, 99, 3000])
+def test_a_run_that_takes_no_time_has_a_line_for_each_tenth(num_steps):
+    log = io.StringIO()
+    reporter = LineReporter(Console(file=log, width=200), "run", num_steps)
+    every = num_steps // LINES
+    for step in range(1, num_steps + 1):
+        reporter.update(step)
+        if step % every == 0:
+            reporter.values(step, {"loss": 1 / step})
+    lines = log.getvalue().splitlines()
+    assert LINES <= len(lines) <= LINES + 1
+    assert all("  loss " in line for line in lines)
+
+
+def test_the_first_line_of_a_resumed_run_has_no_estimate(clock):
+    log = io.StringIO()
+    reporter = LineReporter(Console(file=log, width=200), "run", 100)
+    clock[0] = 30.0
+    reporter.update(51)  # the first step took 30 s, most of it the compiler's
+    assert log.getvalue() == "run: 12:00:00  step 51/100\n"
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -39,5 +73,5 @@ def test_names_are_shown_as_they_are_and_as_the_stream_can(monkeypatch, terminal
     text = written.getvalue().decode("latin-1")
     assert "ö[/b]:smile:?" in text
     assert "runs/w[sassn]?" in text
-    assert ("9/9" in text) == terminal
+    assert ("100%" in text) == terminal  # of the bar
     assert stream.errors == "strict"

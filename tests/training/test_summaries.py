@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from sassn_jax.data import DatasetInfo
+from sassn_jax.recipes import default_config, parse
 from sassn_jax.training.summaries import Writer, colorize, picture_row, tile, write_picture
 from sassn_jax.training.workdir import Workdir
 
@@ -43,6 +44,71 @@ def test_tensorboard_finds_scalars_and_pictures(tmp_path):
     assert (scalar.step, scalar.value) == (3, 0.25)
     (image,) = events.Images("val")
     assert (image.step, image.width, image.height) == (3, 5, 6)
+
+
+def test_tensorboard_compares_runs_in_a_table(tmp_path):
+    """As its own plugin reads them. The run "b" was stopped, and went on."""
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams import api_pb2, get_experiment, list_session_groups
+    from tensorboard.plugins.hparams.backend_context import Context
+
+    rates = {"a": 1e-3, "b": 2e-3}
+    for name, rate in rates.items():
+        config = default_config("sassn", dataset="scenes", data_dir="/home/me/DATA")
+        config.optimizer.lr = rate
+        (tmp_path / name).mkdir()
+        for start in (0, 2) if name == "b" else (0,):
+            with Writer(Workdir(tmp_path / name), start) as writer:
+                writer.config(start, parse(config))
+                writer.scalars(start + 2, {"val/miou": rate, "val/pixel_accuracy": 0.5})
+                if name == "a":
+                    writer.finish(2)
+    runs = EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
+    runs.Reload()
+    context = Context(TBContext(data_provider=MultiplexerDataProvider(runs, str(tmp_path))))
+    request = api_pb2.GetExperimentRequest(experiment_name="")
+    experiment = get_experiment.Handler(RequestContext(), context, "", request).run()
+    assert [x.name.tag for x in experiment.metric_infos] == ["val/miou", "val/pixel_accuracy"]
+    fields = {x.name for x in experiment.hparam_infos}
+    assert {"method", "model.attention", "optimizer.lr", "num_steps", "loss.semi_start"} <= fields
+    assert not {"data_dir", "log_every"} & fields
+
+    request = api_pb2.ListSessionGroupsRequest(slice_size=9, allowed_statuses=range(4))
+    for metric in experiment.metric_infos:
+        request.col_params.add(metric=metric.name)
+    for name in ("optimizer.lr", "model.attention", "model.spectral_norm"):
+        request.col_params.add(hparam=name)
+    groups = list_session_groups.Handler(RequestContext(), context, "", request).run()
+    rows = {group.name: group for group in groups.session_groups}
+    assert len(rows) == 2
+    for row in rows.values():
+        (session,) = row.sessions
+        rate = rates[session.name]
+        assert row.hparams["optimizer.lr"].number_value == rate
+        assert row.hparams["model.attention"].string_value == "('layer3', 'layer4')"
+        assert row.hparams["model.spectral_norm"].bool_value is True
+        assert row.metric_values[0].value == pytest.approx(rate)
+        assert row.metric_values[0].training_step == (4 if session.name == "b" else 2)
+        assert session.status == (1 if session.name == "a" else 0)  # success; not known
+
+    accumulator = runs.GetAccumulator("a")
+    (text,) = accumulator.Tensors("config/text_summary")
+    shown = text.tensor_proto.string_val[0].decode()
+    assert shown.startswith("```json\n{")
+    assert json.loads(shown.removeprefix("```json\n").removesuffix("\n```"))["method"] == "sassn"
+
+
+def test_what_has_no_group_is_in_one_of_its_own(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with Writer(Workdir(tmp_path), 0) as writer:
+        writer.scalars(1, {"loss/generator": 0.5, "images_per_second": 3.0})
+    tags = EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]
+    assert sorted(tags) == ["loss/generator", "speed/images_per_second"]
+    assert rows_of(tmp_path) == [{"step": 1, "loss/generator": 0.5, "images_per_second": 3.0}]
 
 
 def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path):

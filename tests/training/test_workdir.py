@@ -1,16 +1,20 @@
 """A workdir belongs to one run, of one config and the same data."""
 
 import dataclasses
+import json
+import shutil
 
+import numpy as np
 import pytest
 
 from sassn_jax import data
 from sassn_jax.errors import InputError, OccupiedError
 from sassn_jax.files import write_json
 from sassn_jax.recipes import parse
-from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.loop import continue_training, train_and_evaluate
 from sassn_jax.training.workdir import Workdir
-from tests.training.conftest import tiny_config
+from tests.training.conftest import assert_equal_bits, rows_of, tiny_config
 
 pytestmark = pytest.mark.usefixtures("small_runs", "tiny_networks")
 
@@ -75,3 +79,48 @@ def test_a_damaged_config_is_named(tmp_path, content):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError, match=r"config\.json: "):
         Workdir(tmp_path).read_config()
+
+
+def test_more_steps_are_refused_with_the_ways_to_train_on(supervised_run):
+    config, _, workdir = supervised_run
+    config.num_steps = 3
+    with pytest.raises(InputError) as error:
+        train_and_evaluate(config, workdir)
+    message = str(error.value)
+    assert message.startswith(f"num_steps=3: the run in {workdir} has 2 steps; to train it on: ")
+    assert f"sassn train --continue_to=3 --workdir={workdir}; or" in message
+    assert "\n" not in message
+    assert Workdir(workdir).read_config().num_steps == 2
+
+
+def test_a_run_goes_on_to_more_steps(supervised_run, monkeypatch, capsys):
+    """At the learning rate that a run of so many steps has there, stopped in between or not."""
+    _, first, workdir = supervised_run
+    other = workdir.with_name("other")
+    shutil.copytree(workdir, other)
+    last = continue_training(workdir, 4)
+    assert int(last.step) == 4
+    assert "continued from 2 steps: the learning rates are those of" in capsys.readouterr().out
+    assert json.loads((workdir / "lengths.json").read_text()) == [2, 4]
+    assert Workdir(workdir).read_config().num_steps == 4
+    assert json.loads((workdir / "eval_val.json").read_text())["step"] == 4
+    assert [row["step"] for row in rows_of(workdir) if "loss/generator" in row] == [1, 2, 3, 4]
+    kernels = [state.generator.params["head"]["kernel"] for state in (first, last)]
+    assert not np.array_equal(*kernels)  # the learning rate is not 0
+
+    def save(self, state, *args, save=Checkpoints.save):
+        save(self, state, *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save)
+        with pytest.raises(KeyboardInterrupt):  # at step 3
+            continue_training(other, 4)
+    assert_equal_bits(continue_training(other, 4), last)
+    with pytest.raises(InputError, match=r"continue_to=3: expected at least the 4 steps that"):
+        continue_training(other, 3)
+
+
+def test_there_must_be_a_run_to_continue(tmp_path):
+    with pytest.raises(InputError, match=r"no config.json; expected the workdir of a run"):
+        continue_training(tmp_path, 4)

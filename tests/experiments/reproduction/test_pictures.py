@@ -4,7 +4,6 @@ import types
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments import pictures as headed
 from experiments.reproduction import pictures, results
@@ -42,10 +41,8 @@ def test_columns_are_the_runs_that_are_there(tmp_path, runs, monkeypatch):
     runs(*cells, Cell("scenes", "sn", "1/2", 1))
     shown = {}
 
-    def write(path, headings, rows, enlarged):
-        shown[path.name] = headings, rows, enlarged
-
-    monkeypatch.setattr(headed, "write_headed_table", write)
+    monkeypatch.setattr(headed, "headed_table", lambda *shown: shown)
+    monkeypatch.setattr(headed, "write_picture", lambda path, of: shown.update({path.name: of}))
     written = pictures.draw_figures(tmp_path, "scenes", ("1/8", "1/4", "1/2", "1"), "1/2", "NOW")
     assert written == [tmp_path / "figure_3_scenes.png", tmp_path / "figure_4_scenes.png"]
     headings, rows, enlarged = shown["figure_3_scenes.png"]
@@ -74,15 +71,3 @@ def test_methods_are_compared_by_one_seed_where_they_share_one(tmp_path, runs):
 
 def test_no_runs_no_figures(tmp_path):
     assert pictures.draw_figures(tmp_path, "scenes", ("1/8", "1"), "1/8") == []
-
-
-def test_pictures_of_several_sizes_stand_in_the_middle(tmp_path):
-    wide, tall = np.zeros((2, 6, 3), np.uint8), np.full((4, 2, 3), 9, np.uint8)
-    path = tmp_path / "table.png"
-    headed.write_headed_table(path, ["a"], [[wide], [tall]], enlarged=2)
-    table = np.asarray(Image.open(path))
-    assert table.shape == (headed.STRIP + 2 * (4 + headed.GAP + 4), 2 * 6, 3)
-    expected = np.full((12, 6), 255)
-    expected[1:3] = 0
-    expected[8:, 2:4] = 9
-    np.testing.assert_array_equal(table[headed.STRIP :: 2, ::2, 0], expected)

@@ -6,6 +6,7 @@ from experiments.reproduction import tables
 from experiments.reproduction.cells import (
     CONFIGS,
     FULL_SIZE,
+    RANDOM,
     Cell,
     Recipe,
     parse_overrides,
@@ -187,7 +188,7 @@ def test_changes_are_overrides_that_matter():
     }
 
 
-@pytest.mark.parametrize("field", ["attention", "spectral_norm", "head", "backbone", "weights"])
+@pytest.mark.parametrize("field", ["attention", "spectral_norm", "head", "weights"])
 def test_what_methods_set_is_not_set_for_all(field):
     with pytest.raises(InputError, match="a cell is made of this"):
         parse_overrides([f"model.{field}=1"])
@@ -199,6 +200,7 @@ def test_what_methods_set_is_not_set_for_all(field):
         ("loss.discriminator_fake", "both", Cell("scenes", "advsemiseg_code", "1/8", 0)),
         ("model.aspp_rates", (1, 2), Cell("scenes", "advsemiseg_code", "1/8", 0)),
         ("model.aspp_rates", (1, 2), Cell("scenes", "sassn", "1/8", 0, head="deeplabv3")),
+        ("model.backbone", "resnet50", Cell("scenes", "fcn8s", "1/8", 0)),
     ],
 )
 def test_what_one_method_has_of_its_own_is_set_for_others_alone(field, value, cell):
@@ -206,6 +208,15 @@ def test_what_one_method_has_of_its_own_is_set_for_others_alone(field, value, ce
     recipe.check(cells=[Cell("scenes", "sassn", "1/8", 0)])
     with pytest.raises(InputError, match=f"--set={field}: {cell.name} is made of this; leave such"):
         recipe.check(cells=[cell])
+
+
+@pytest.mark.parametrize("dataset", ["folder", "voc", "scenes"])
+def test_a_backbone_is_set_for_all_cells_that_have_none_of_their_own(dataset):
+    overrides = parse_overrides(["model.backbone=resnet_tiny"])
+    recipe = Recipe(dataset, weights={"": RANDOM}, overrides=overrides)
+    config = recipe.config(Cell(dataset, "sassn", "1", 0))
+    assert (parse(config).model.backbone, config.model.weights) == ("resnet_tiny", "")
+    recipe.require_weights([config])
 
 
 def test_overrides_are_values_or_words():

@@ -1,0 +1,139 @@
+"""The pictures that an evaluation during training writes for TensorBoard."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from sassn_jax.data import Example
+from sassn_jax.evaluation import PaddedBatch
+from sassn_jax.inference import Predict
+from sassn_jax.methods import Batch, TrainState
+from sassn_jax.methods.photometric import to_rgb
+from sassn_jax.metrics import ConfusionMatrix
+from sassn_jax.training.attention_maps import attention_maps, telling_pixel
+from sassn_jax.training.pictures import (
+    Picture,
+    crossed,
+    headed_table,
+    heat_over,
+    iou_bars,
+    with_legend,
+)
+from sassn_jax.training.setup import Setup
+from sassn_jax.training.summaries import Writer, picture_row
+
+PICTURED = 4  # images of the validation split, and crops of either kind, that are shown
+HEADINGS = ("input", "truth", "prediction", "D's confidence")
+
+
+class Album:
+    """Draws what a network makes of some images, at each evaluation the same ones."""
+
+    def __init__(self, setup: Setup, writer: Writer, predict: Predict):
+        """Compiles nothing yet.
+
+        Args:
+          setup: of the run.
+          writer: of the run.
+          predict: the method's, compiled for each shape.
+        """
+        self._setup, self._writer, self._predict = setup, writer, predict
+        self._confidence = jax.jit(setup.method.confidence)
+        network = setup.method.generator.network
+        self._attention = jax.jit(functools.partial(attention_maps, network))
+        self._validation: dict[int, list[Picture]] = {}
+
+    def take(self, state: TrainState, batch: PaddedBatch, probabilities: jax.Array) -> None:
+        """Keeps what is shown of a batch of the validation split, as `evaluate` hands it on."""
+        for place, index in enumerate(batch.indices):
+            if index < PICTURED:
+                height, width = batch.label_sizes.images[place]
+                example = self._setup.dataset.splits["val"][index]
+                one = probabilities[place, :height, :width]
+                self._validation[index] = self._row(state, example, one)
+
+    def write(self, step: int, state: TrainState, matrix: ConfusionMatrix, batch: Batch) -> None:
+        """Writes all pictures of an evaluation.
+
+        Args:
+          step: that has been taken.
+          state: after the step.
+          matrix: of the validation split.
+          batch: that the step was taken with, in NumPy.
+        """
+        info = self._setup.dataset.info
+        self._write_table(step, "validation", list(self._validation.values()))
+        self._validation.clear()
+        self._writer.picture(step, "pictures/iou", iou_bars(matrix.iou(), info))
+        for name, rows in self._crops(state, batch).items():
+            self._write_table(step, name, rows)
+        if any(name.startswith("attention") for name in state.generator.params):
+            self._writer.picture(step, "pictures/attention", self._attended(state))
+
+    def _write_table(self, step: int, name: str, rows: list[list[Picture]]) -> None:
+        table = headed_table(HEADINGS[: len(rows[0])], rows)
+        picture = with_legend(table, self._setup.dataset.info)
+        self._writer.picture(step, f"pictures/{name}", picture)
+
+    def _row(self, state: TrainState, example: Example, probabilities: jax.Array) -> list[Picture]:
+        """Input, truth, prediction and, where there is a D, its confidence."""
+        confidence = self._confidence(state, probabilities[None])
+        return picture_row(
+            example,
+            np.asarray(probabilities.argmax(-1)),
+            self._setup.dataset.info,
+            None if confidence is None else np.asarray(confidence[0]),
+        )
+
+    def _crops(self, state: TrainState, batch: Batch) -> dict[str, list[list[Picture]]]:
+        """Rows of training crops, by the kind of their images."""
+        variables = self._setup.method.inference_variables(state)
+        size = self._setup.config.eval_batch_size  # a shape that windows of this size have too
+        rows: dict[str, list[list[Picture]]] = {}
+        halves: Any = batch
+        crops = [
+            (f"training_{kind}", image, label)
+            for kind, half in halves.items()
+            for image, label in zip(half["image"][:PICTURED], half["label"][:PICTURED], strict=True)
+        ]
+        for start in range(0, len(crops), size):
+            part = crops[start : start + size]
+            images = np.stack([image for _, image, _ in part])
+            missing = np.zeros((size - len(part), *images.shape[1:]), images.dtype)
+            filled = jax.device_put(np.append(images, missing, 0))
+            shown = np.asarray(to_rgb(filled, self._setup.config.image))
+            pixels = np.clip(np.round(shown), 0, 255).astype(np.uint8)
+            probabilities = self._predict(variables, filled)
+            for i, (name, _, label) in enumerate(part):
+                example: Example = {"image": pixels[i], "label": label, "id": ""}
+                rows.setdefault(name, []).append(self._row(state, example, probabilities[i]))
+        return rows
+
+    def _attended(self, state: TrainState) -> Picture:
+        """The attention of a pixel of the first validation image, as `telling_pixel` chooses it."""
+        example = self._setup.dataset.splits["val"][0]
+        label = example["label"]
+        of_label = telling_pixel(label, self._setup.dataset.info.ignore_label)
+        sides = example["image"].shape[:2]
+        pixel = [at * side // of for at, side, of in zip(of_label, sides, label.shape, strict=True)]
+        # As large as a training crop, for which there is memory; the pixel as central as it can be.
+        size = [min(pair) for pair in zip(sides, self._setup.config.crop_size, strict=True)]
+        corner = [
+            min(max(at - part // 2, 0), side - part)
+            for at, part, side in zip(pixel, size, sides, strict=True)
+        ]
+        image = example["image"][tuple(slice(a, a + n) for a, n in zip(corner, size, strict=True))]
+        row, column = (at - first for at, first in zip(pixel, corner, strict=True))
+        normalized: Float[np.ndarray, "1 H W 3"] = self._setup.config.image(image)[None]
+        maps = self._attention(
+            state.generator.variables, jax.device_put(normalized), np.array([row, column])
+        )
+        headings, pictures = ["input"], [crossed(image, (row, column))]
+        for name, heat in sorted(maps.items()):
+            alpha = float(state.generator.params[name]["alpha"])
+            headings.append(f"{name}, alpha {alpha:.2g}")
+            pictures.append(heat_over(image, np.asarray(heat), (row, column)))
+        return headed_table(headings, [pictures])

@@ -103,6 +103,16 @@ def test_commands_have_the_flags_that_the_page_gives_them(page):
 
 
 @each_page
+def test_fields_and_targets_that_the_text_names_exist(page):
+    fields, makefile = recipes.default_config(), (ROOT / "Makefile").read_text()
+    text = page.read_text().replace("--config.mean_teacher.decay", "")  # the method of methods.md
+    names = re.findall(r"--config\.(\w+(?:\.\w+)*)", text)
+    assert [name for name in names if not has_field(fields, name)] == []
+    targets = re.findall(r"(?:`|^)make ([\w-]+)", text, re.MULTILINE)
+    assert [name for name in targets if f"\n{name}:" not in makefile] == []
+
+
+@each_page
 def test_python_on_the_page_can_be_read_and_uses_names_that_exist(page):
     for code in blocks(page, "python"):
         for node in ast.walk(ast.parse(code)):

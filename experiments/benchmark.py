@@ -86,7 +86,8 @@ def attention() -> None:
     reasons = set()
     for case in result["cases"]:
         sizes = "batch {batch}, N {positions}, q and k {qk_width}, v {v_width}".format(**case)
-        peak = f"a matmul of 2048 x 2048: {case['peak_flops_per_second'] / 1e9:,.0f} GFLOP/s"
+        side, rate = case["peak_size"], case["peak_flops_per_second"] / 1e9
+        peak = f"a matmul of {side} x {side}: {rate:,.0f} GFLOP/s"
         table = Table(title=f"{case['shape']}: {sizes}, {case['dtype']}; peak, {peak}")
         table.add_column("", no_wrap=True)
         for text in _ATTENTION:

@@ -30,8 +30,8 @@ HIGH = (lax.Precision.HIGH,) * 2
 DEFAULT = (lax.Precision.DEFAULT,) * 2
 
 
-def shapes(positions=100, qk_width=8, v_width=24, dtype="float32"):
-    """Shapes of q, k, v and the output's cotangent."""
+def shapes(positions=20_000, qk_width=8, v_width=24, dtype="float32"):
+    """Shapes of q, k, v and the output's cotangent; the scores are too many to be stored."""
     widths = (qk_width, qk_width, v_width, v_width)
     return [jax.ShapeDtypeStruct((2, positions, width), dtype) for width in widths]
 
@@ -57,6 +57,24 @@ def test_a_program_for_a_gpu_calls_the_kernels(dtype):
     assert text.count("__gpu$xla.gpu.triton") == len(KERNELS)
     for name in KERNELS:
         assert name in text
+
+
+@pytest.mark.parametrize(
+    ("positions", "stored"),  # of two images, whose float32 scores take 8 N^2 bytes of 2^30
+    [(1, True), (11_585, True), (11_586, False)],
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_program_for_a_gpu_stores_the_scores_while_they_are_few(positions, stored, dtype):
+    with described_gpu():
+        program = jax.make_jaxpr(functools.partial(position_attention))(
+            *shapes(positions, dtype=dtype)[:3]
+        )
+        named = jax.make_jaxpr(by_name)(*shapes(positions, dtype=dtype)[:3])
+    assert ("pallas_call" in str(program)) != stored
+    assert (f"{positions},{positions}]" in str(program)) == stored
+    assert "pallas_call" in str(named)
+    on_cpu = jax.make_jaxpr(position_attention)(*shapes(positions, dtype=dtype)[:3])
+    assert positions == 1 or f"{positions},{positions}]" not in str(on_cpu)
 
 
 def test_warnings_are_shown_or_not_as_before_the_import():
@@ -93,7 +111,7 @@ def test_tiles_are_those_of_the_gpu_compiled_for(monkeypatch, device_kind, gpu):
     monkeypatch.setattr(triton, "choose", choose)
     with described_gpu(device_kind):
         assert list(kernels(attention_and_gradients, *shapes(dtype="bfloat16"))) == KERNELS
-    assert asked == [(100, 8, 24, jnp.bfloat16, lax.Precision.DEFAULT, gpu)]
+    assert asked == [(20_000, 8, 24, jnp.bfloat16, lax.Precision.DEFAULT, gpu)]
 
 
 @pytest.mark.parametrize("device_kind", ["AMD Instinct MI300X", "Tesla V100-SXM2-16GB"])

@@ -30,7 +30,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def commands(page: Path) -> list[tuple[str, list[str]]]:
     """Returns what the page tells the reader to call: a verb and its flags."""
     found = []
-    for block in blocks(page, ""):
+    for block in blocks(page, "(?:sh|bash)?"):
         for line in block.replace("\\\n", " ").splitlines():
             call = re.search(r"(?:python -m experiments\.|sassn |make )(\w+) (.*)", line)
             if call and "--" in call[2]:

@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help setup cuda parity test test-slow test-wheel test-full-size lint demo demo-seeds lock plan gpu-check \
+.PHONY: help setup cuda parity test test-slow test-wheel test-full-size lint docs demo demo-seeds lock plan gpu-check \
   gpu-environment
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make gpu-check   the GPU kernels, compiled for GPUs that need not be there, and judged (some"
 	@echo "                 minutes; FLAGS='--gpus=h100 --shapes=camvid_sa1' for a part); run where one is"
 	@echo "make lint        ruff and mypy"
+	@echo "make docs        the documentation, into site/; a broken link or example is an error"
 	@echo "make setup       .venv alone"
 	@echo "make cuda        JAX for NVIDIA GPUs into .venv"
 	@echo "make parity      PyTorch into .venv, so that the tests against it run"
@@ -65,6 +66,12 @@ lint: setup
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
+# Strict: an unknown page, heading or name of the code ends the build. The tests run the pages'
+# examples, and check what the builder does not: the commands, the pictures and the list of pages.
+docs: setup
+	$(VENV)/bin/zensical build --strict
+	$(RUN) -m pytest -n0 tests/test_docs.py
+
 demo: setup
 	$(RUN) -m experiments.demo --workdir=runs/demo
 
@@ -73,7 +80,7 @@ demo-seeds: setup
 
 lock: setup
 	$(RUN) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	  --extra dev --extra import --extra report --extra voc --no-header --output-file requirements.lock
+	  --extra dev --extra docs --extra import --extra report --extra voc --no-header --output-file requirements.lock
 
 # The compiler for GPUs makes JAX look for one: it stays out of .venv. Other packages, or a GPU to
 # run on, mean another folder; a folder counts as whole once `complete` is in it.

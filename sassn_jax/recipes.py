@@ -72,15 +72,16 @@ METHOD_FIELDS: dict[str, dict[str, Any]] = {
 def default_config(method: str = "sassn", **fields: Any) -> ConfigDict:
     """Returns a config with every field, at the paper's values for VOC 2012 with this method.
 
-    >>> config = default_config("supervised", dataset="scenes", num_steps=100)
-    >>> config.optimizer.lr = 1e-3
-    >>> config.model.backbone, config.num_steps
-    ('resnet101', 100)
-
     Args:
       method: a name in `sassn_jax.methods.METHODS`.
       **fields: other values of fields that stand in no group; those of groups can be set in what
         this function returns. `sassn_jax.config` says what each field means.
+
+    Examples:
+      >>> config = default_config("supervised", dataset="scenes", num_steps=100)
+      >>> config.optimizer.lr = 1e-3
+      >>> config.model.backbone, config.num_steps
+      ('resnet101', 100)
 
     Raises:
       InputError: if there is no such method or field.

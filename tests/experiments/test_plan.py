@@ -319,7 +319,7 @@ def test_two_gpus_send_each_other_the_gradients(tmp_path):
     ("name", "images", "positions"), [("voc", 16, 41 * 41), ("cityscapes", 4, 65 * 129)]
 )
 def test_the_papers_recipes_fit_small_cards_in_bfloat16(tmp_path, name, images, positions):
-    """Cards of 12 and 24 GiB, with nothing else changed, as the README's table says."""
+    """Cards of 12 and 24 GiB, with nothing else changed, as docs/memory-and-speed.md says."""
     flags = (
         f"--config=configs/{name}.py:method=sassn",
         "--config.model.dtype=bfloat16",

@@ -25,6 +25,7 @@ PARTS = [
     {"methods"},
     {"recipes"},
     {"training"},
+    {"reporting"},
     {"commands"},
 ]
 MODULES = sorted(

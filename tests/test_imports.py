@@ -26,6 +26,7 @@ PARTS = [
     {"recipes"},
     {"training"},
     {"prediction"},
+    {"reporting"},
     {"commands"},
 ]
 LIBRARY = ("sassn_jax.recipes", "sassn_jax.data")  # what configs may import of it

@@ -8,6 +8,7 @@ VERBS = {
     "train": "trains a network, or goes on with a run that was stopped",
     "evaluate": "scores a run, or an exported file, on a split of its dataset",
     "predict": "predicts photos and videos, or writes masks to train from",
+    "report": "writes a page about one or more runs, to be sent to a colleague",
     "export": "writes a run's network to one file",
     "import_weights": "turns other people's weights into a file that training can start from",
     "prepare": "prepares a dataset, once, so that training can read it",

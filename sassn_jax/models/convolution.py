@@ -128,10 +128,12 @@ def _shifts(x: Array, size: int, stride: int, dilation: int, padding: int) -> It
     """Yields the part of `x` that each tap of a kernel sees, `[B, h, w, C]`, in the taps' order."""
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     reach = dilation * (size - 1)
+    # Ends at the last pixel that is taken. For symbolic sizes the result's shape is then the same
+    # expression as a convolution's.
+    rows, columns = ((side - reach - 1) // stride * stride + 1 for side in x.shape[1:3])
     for top in range(0, reach + 1, dilation):
         for left in range(0, reach + 1, dilation):
-            bottom, right = x.shape[1] - reach + top, x.shape[2] - reach + left
-            yield x[:, top:bottom:stride, left:right:stride]
+            yield x[:, top : top + rows : stride, left : left + columns : stride]
 
 
 def _matmul(x: Array, matrix: Array) -> Array:

@@ -1,0 +1,223 @@
+"""What a report says of one run, gathered from its workdir, its checkpoint and its dataset."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import traverse_util
+from jaxtyping import UInt8
+
+from sassn_jax import data
+from sassn_jax.data import DatasetInfo
+from sassn_jax.data.dataset import Dataset, Subset, subset
+from sassn_jax.data.statistics import LabelCounts
+from sassn_jax.errors import InputError
+from sassn_jax.evaluation import PaddedBatch, evaluate
+from sassn_jax.metrics import ConfusionMatrix
+from sassn_jax.programs import jit_by_shape
+from sassn_jax.prediction.run import Run, load_run
+from sassn_jax.training.summaries import picture_row
+from sassn_jax.training.workdir import Workdir
+
+EXTREMES = 3  # the number of best images, and of worst images, that a report shows
+
+Row = Mapping[str, float | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class PicturedImage:
+    """One image of the scored split.
+
+    Attributes:
+      id: of the image.
+      miou: the mean IoU of the classes that occur in its label or its prediction.
+      pictures: photo, truth, prediction and, for a method with D, D's confidence.
+    """
+
+    id: str
+    miou: float
+    pictures: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSummary:
+    """What a report says of a run.
+
+    Attributes:
+      name: unique within the report.
+      info: the classes.
+      fields: the config, by dotted name.
+      step: the number of steps that the scored checkpoint was trained for.
+      counts: the number of images by split.
+      labeled: counts over the masks of the labelled training images.
+      rows: of `metrics.jsonl`.
+      split: the name of the scored split.
+      matrix: pixels of that split by class of label and prediction.
+      best: the images with the highest mIoU, the highest first.
+      worst: the images with the lowest mIoU, the lowest first.
+    """
+
+    name: str
+    info: DatasetInfo
+    fields: dict[str, Any]
+    step: int
+    counts: dict[str, int]
+    labeled: LabelCounts
+    rows: tuple[Row, ...]
+    split: str
+    matrix: ConfusionMatrix
+    best: tuple[PicturedImage, ...]
+    worst: tuple[PicturedImage, ...]
+
+    def last_values(self) -> dict[str, float | None]:
+        """Returns the last logged value of each metric."""
+        return {name: value for row in self.rows for name, value in row.items() if name != "step"}
+
+
+def summarize_run(
+    workdir: str | Path,
+    name: str,
+    checkpoint: str = "latest",
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+    overrides: Mapping[str, Any] | None = None,
+) -> RunSummary:
+    """Scores a run on `test`, or on `val` where there is no test split, and gathers the rest.
+
+    Args:
+      workdir: of the run.
+      name: of the run in the report.
+      checkpoint: `latest`, or `best` by mIoU on the validation split.
+      on_images: called with the number of images scored and the number of all images.
+      overrides: other values of fields of its config, by dotted name.
+
+    Raises:
+      InputError: if the workdir holds no run or no such checkpoint, or its dataset is not there.
+    """
+    folder = Workdir.at(workdir)
+    if folder.path.is_file():
+        raise InputError(f"{folder.path}: is a file; expected the workdir of a run")
+    run = load_run(folder.path, checkpoint, overrides or {})
+    dataset = run.dataset
+    split = "test" if "test" in dataset.splits else "val"
+    matrix, scores = _score(run, dataset.splits[split], on_images)
+    ranked = sorted(scores, key=lambda index: scores[index], reverse=True)
+    best = ranked[: min(EXTREMES, (len(ranked) + 1) // 2)]
+    worst = ranked[len(best) :][::-1][:EXTREMES]
+    pictured = _picture(run, dataset.splits[split], [*best, *worst], scores)
+    chosen = data.read_split(folder.split)
+    return RunSummary(
+        name=name,
+        info=dataset.info,
+        fields=traverse_util.flatten_dict(run.config.to_dict(), sep="."),
+        step=run.step,
+        counts=_count_images(dataset, chosen),
+        labeled=_count_labels(dataset, chosen),
+        rows=_read_rows(folder.metrics),
+        split=split,
+        matrix=matrix,
+        best=tuple(pictured[: len(best)]),
+        worst=tuple(pictured[len(best) :]),
+    )
+
+
+def _score(
+    run: Run, source: data.Source, on_images: Callable[[int, int], None]
+) -> tuple[ConfusionMatrix, dict[int, float]]:
+    """Scores a split; also returns the mIoU of each image that has labelled pixels, by index."""
+    info, scores, done = run.dataset.info, {}, 0
+
+    def look(batch: PaddedBatch, probabilities: jax.Array) -> None:
+        nonlocal done
+        predictions = np.asarray(probabilities.argmax(-1))
+        for place, index in enumerate(batch.indices):
+            height, width = batch.label_sizes.images[place]
+            label = batch.labels[place, :height, :width]
+            known = label != info.ignore_label
+            if known.any():
+                prediction = predictions[place, :height, :width]
+                pairs = label[known] * info.num_classes + prediction[known]
+                counts = np.bincount(pairs, minlength=info.num_classes**2)
+                square = counts.reshape(info.num_classes, info.num_classes).astype(np.int64)
+                scores[index] = ConfusionMatrix(square).miou()
+        done += len(batch.indices)
+        on_images(done, len(source))
+
+    return _evaluate(run, source, look), scores
+
+
+def _picture(
+    run: Run, source: data.Source, indices: list[int], scores: Mapping[int, float]
+) -> list[PicturedImage]:
+    """Predicts a few images once more: to keep the pictures of all would take too much memory."""
+    chosen = Subset(source, tuple(indices))
+    confidence = jax.jit(run.method.confidence)
+    pictured = {}
+
+    def look(batch: PaddedBatch, probabilities: jax.Array) -> None:
+        for place, index in enumerate(batch.indices):
+            height, width = batch.label_sizes.images[place]
+            one = probabilities[place, :height, :width]
+            sure = confidence(run.state, one[None])
+            pictures = picture_row(
+                chosen[index],
+                np.asarray(one.argmax(-1)),
+                run.dataset.info,
+                None if sure is None else np.asarray(sure[0]),
+            )
+            pictured[index] = PicturedImage(
+                chosen.ids[index], scores[indices[index]], tuple(pictures)
+            )
+
+    _evaluate(run, chosen, look)
+    return [pictured[place] for place in range(len(indices))]
+
+
+def _evaluate(
+    run: Run, source: data.Source, on_batch: Callable[[PaddedBatch, jax.Array], None]
+) -> ConfusionMatrix:
+    return evaluate(
+        jit_by_shape(run.method.predict),
+        run.variables,
+        source,
+        run.dataset.info,
+        normalize=run.config.image,
+        batch_size=run.config.eval_batch_size,
+        inference=run.config.eval,
+        on_batch=on_batch,
+    )
+
+
+def _count_images(dataset: Dataset, chosen: data.Split) -> dict[str, int]:
+    training = {
+        "train, labelled": len(chosen.labeled),
+        "train, unlabelled": len(chosen.unlabeled),
+    }
+    others = {
+        name: len(source)
+        for name, source in dataset.splits.items()
+        if name not in ("train", data.UNLABELED)
+    }
+    return {**training, **others}
+
+
+def _count_labels(dataset: Dataset, chosen: data.Split) -> LabelCounts:
+    counts = LabelCounts.empty(dataset.info.num_classes)
+    source = subset(dataset.splits["train"], chosen.labeled)
+    for index in range(len(source)):
+        counts = counts.add(source[index]["label"])
+    return counts
+
+
+def _read_rows(path: Path) -> tuple[Row, ...]:
+    """Reads `metrics.jsonl`; a last line that a crash cut short is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return tuple(rows)

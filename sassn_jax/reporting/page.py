@@ -1,0 +1,270 @@
+"""The page of a report: `write_report` makes one HTML file that needs nothing else."""
+
+import base64
+import importlib.resources
+import importlib.util
+import io
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from sassn_jax.errors import InputError
+from sassn_jax.files import StrPath, expanded, replacing
+from sassn_jax.reporting.charts import Chart, Curve, draw_bars, draw_confusion, draw_curves
+from sassn_jax.reporting.collecting import PicturedImage, RunSummary, summarize_run
+from sassn_jax.reporting.health import judge
+
+LIMIT = 10 * 2**20  # bytes of a page, so that it can be sent by mail
+PICTURE_WIDTH = 400  # pixels
+MISSING = "–"  # noqa: RUF001 (an en dash, as tables have it)
+
+# What the curves show: the title, and the beginning of the names of the metrics.
+CURVES = (
+    ("mIoU on val", "val/miou"),
+    ("Losses", "loss/"),
+    ("Mean confidence of D", "confidence/"),
+    ("Self-training", "self_training/"),
+    ("Weight of attention", "alpha/"),
+    ("Images a second", "images_per_second"),
+)
+CAPTIONS = ("photo", "truth", "prediction", "confidence of D")
+
+
+def write_report(
+    workdirs: Sequence[StrPath],
+    output: StrPath,
+    checkpoint: str = "latest",
+    on_images: Callable[[str, int, int], None] = lambda name, done, total: None,
+    overrides: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a self-contained HTML page about one run, or about several runs side by side.
+
+    Each run is scored on `test`, or on `val` where its dataset has no test split.
+
+    Args:
+      workdirs: of the runs.
+      output: the file.
+      checkpoint: `latest`, or `best` by mIoU on the validation split.
+      on_images: called with the name of a run, the number of images scored and of all images.
+      overrides: other values of fields of the configs, by dotted name, such as `data_dir`.
+
+    Raises:
+      InputError: if a workdir holds no run, the libraries of the extra `report` are missing, or the
+        page would exceed `LIMIT`.
+      OSError: naming the output, where it cannot be written.
+    """
+    check_installed()
+    output = expanded(output)
+    if output.is_dir() or not output.parent.is_dir():  # before the scoring, which may take long
+        raise InputError(
+            f"output={str(output)!r}: expected the name of a file, in a folder that exists"
+        )
+    summaries = []
+    for workdir, name in zip(workdirs, _names(workdirs), strict=True):
+
+        def count(done: int, total: int, name: str = name) -> None:
+            on_images(name, done, total)
+
+        summaries.append(summarize_run(expanded(workdir), name, checkpoint, count, overrides))
+    page = render(summaries).encode("utf-8", errors="replace")
+    if len(page) > LIMIT:
+        raise InputError(
+            f"workdir: {len(summaries)} runs give a page of {len(page) / 2**20:.1f} MiB; expected "
+            f"at most {LIMIT // 2**20}; give fewer runs"
+        )
+    with replacing(output) as beside:
+        beside.write_bytes(page)
+
+
+def check_installed() -> None:
+    """Checks that the libraries which draw and lay out the page are there.
+
+    Raises:
+      InputError: says how to install them.
+    """
+    for library in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(library) is None:
+            raise InputError(f"report: {library} is not installed; pip install 'sassn_jax[report]'")
+
+
+def render(summaries: Sequence[RunSummary]) -> str:
+    """Returns the page as HTML."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    text = importlib.resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    same_classes = len({summary.info.class_names for summary in summaries}) == 1
+    return environment.from_string(text).render(
+        runs=[_describe(number, summary) for number, summary in enumerate(summaries)],
+        differing=_differing(summaries),
+        comparison=_compare(summaries) if len(summaries) > 1 else (),
+        class_comparison=_compare_classes(summaries) if same_classes else None,
+    )
+
+
+def _names(workdirs: Sequence[StrPath]) -> list[str]:
+    """Returns the names of the folders, or their whole paths where two have the same name."""
+    paths = [expanded(workdir).resolve() for workdir in workdirs]
+    if len(set(paths)) < len(paths):
+        raise InputError(f"workdir: {_twice(paths)} is given twice; give each run once")
+    short = [path.name for path in paths]
+    names = short if len(set(short)) == len(short) else [str(path) for path in paths]
+    return [os.fsencode(name).decode("utf-8", errors="replace") for name in names]
+
+
+def _twice(paths: Sequence[Path]) -> Path:
+    return next(path for path in paths if paths.count(path) > 1)
+
+
+def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
+    """Returns what the template shows of a run."""
+    scored = summary.matrix.summary(summary.info.class_names)
+    findings = judge(summary.last_values())
+    verdicts = [finding.verdict for finding in findings]
+    return {
+        "id": f"run-{number + 1}",
+        "name": summary.name,
+        "method": summary.fields["method"],
+        "dataset": summary.info.name,
+        "seed": summary.fields["seed"],
+        "step": summary.step,
+        "split": summary.split,
+        "counts": summary.counts,
+        "miou": _percent(scored["miou"]),
+        "pixel_accuracy": _percent(scored["pixel_accuracy"]),
+        "classes": _classes(summary),
+        "ignored": _percent(_share(summary.labeled.ignored, summary.labeled)),
+        "findings": findings,
+        "verdict": next((v for v in ("bad", "look at it", "good") if v in verdicts), None),
+        "curves": _curves(summary),
+        "confusion": _confusion(summary),
+        "has_confidence": any(len(image.pictures) == len(CAPTIONS) for image in summary.best),
+        "best": [_figure(image) for image in summary.best],
+        "worst": [_figure(image) for image in summary.worst],
+        "fields": sorted((name, str(value)) for name, value in summary.fields.items()),
+    }
+
+
+def _classes(summary: RunSummary) -> list[dict[str, str]]:
+    in_split = summary.matrix.counts.sum(axis=1)
+    return [
+        {
+            "name": name,
+            "color": "#{:02x}{:02x}{:02x}".format(*summary.info.palette[number].tolist()),
+            "labeled": _percent(_share(summary.labeled.pixels[number], summary.labeled)),
+            "images": str(summary.labeled.images_with[number]),
+            "scored": _percent(float(in_split[number] / max(1, in_split.sum()))),
+            "iou": _percent(iou),
+        }
+        for number, (name, iou) in enumerate(
+            zip(summary.info.class_names, summary.matrix.iou().tolist(), strict=True)
+        )
+    ]
+
+
+def _share(pixels: int, counts: Any) -> float:
+    return pixels / max(1, counts.ignored + sum(counts.pixels))
+
+
+def _percent(value: float | None) -> str:
+    return MISSING if value is None or math.isnan(value) else f"{100 * value:.1f}%"
+
+
+def _curves(summary: RunSummary) -> list[Chart]:
+    names = {name for row in summary.rows for name in row}
+    charts = []
+    for title, prefix in CURVES:
+        curves = {
+            name.removeprefix(prefix) or title: _curve(summary, name)
+            for name in sorted(names)
+            if name.startswith(prefix)
+        }
+        shown = {name: curve for name, curve in curves.items() if curve[0]}
+        if shown:
+            alt = f"{title} over the steps of {summary.name}: {_in_words(shown)}"
+            charts.append(draw_curves(shown, title, alt))
+    return charts
+
+
+def _curve(summary: RunSummary, name: str) -> Curve:
+    known = [(row["step"], row[name]) for row in summary.rows if row.get(name) is not None]
+    return [step for step, _ in known], [value for _, value in known]  # type: ignore[misc]
+
+
+def _in_words(curves: Mapping[str, Curve]) -> str:
+    return "; ".join(
+        f"{name} from {values[0]:.3g} to {values[-1]:.3g}" for name, (_, values) in curves.items()
+    )
+
+
+def _confusion(summary: RunSummary) -> Chart:
+    counts = summary.matrix.counts.astype(float)
+    of_label = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, of_label, out=np.full_like(counts, np.nan), where=of_label > 0)
+    wrong = np.nan_to_num(shares * (1 - np.eye(len(shares))))
+    label, guess = np.unravel_index(wrong.argmax(), wrong.shape)
+    names = summary.info.class_names
+    alt = (
+        f"Confusion matrix of {summary.name} on {summary.split}. Most often, {names[label]} was "
+        f"taken for {names[guess]}: {100 * wrong.max():.0f}% of its pixels."
+    )
+    return draw_confusion(shares, names, alt)
+
+
+def _figure(image: PicturedImage) -> dict[str, Any]:
+    pictures = [
+        (caption, _data_uri(picture, is_photo=caption not in ("truth", "prediction")))
+        for caption, picture in zip(CAPTIONS, image.pictures, strict=False)
+    ]
+    return {"name": image.id, "miou": _percent(image.miou), "pictures": pictures}
+
+
+def _data_uri(picture: UInt8[np.ndarray, "H W 3"], *, is_photo: bool) -> str:
+    """Returns a small copy of a picture; the colours of a mask stay those of its classes."""
+    image = Image.fromarray(picture)
+    height = max(1, round(image.height * PICTURE_WIDTH / image.width))
+    content = io.BytesIO()
+    if is_photo:
+        if image.width > PICTURE_WIDTH:
+            image = image.resize((PICTURE_WIDTH, height), Image.Resampling.LANCZOS)
+        image.save(content, format="jpeg", quality=80)
+    else:
+        if image.width > PICTURE_WIDTH:
+            image = image.resize((PICTURE_WIDTH, height), Image.Resampling.NEAREST)
+        image.save(content, format="png", optimize=True)
+    kind = "jpeg" if is_photo else "png"
+    return f"data:image/{kind};base64," + base64.b64encode(content.getvalue()).decode("ascii")
+
+
+def _differing(summaries: Sequence[RunSummary]) -> list[tuple[str, list[str]]]:
+    """Returns the fields of the configs that are not the same in all runs, with their values."""
+    names = sorted({name for summary in summaries for name in summary.fields})
+    values = {
+        name: [str(summary.fields.get(name, MISSING)) for summary in summaries] for name in names
+    }
+    return [(name, row) for name, row in values.items() if len(set(row)) > 1]
+
+
+def _compare(summaries: Sequence[RunSummary]) -> list[Chart]:
+    charts = []
+    for title, name in (("mIoU on val", "val/miou"), ("Loss of D", "loss/discriminator")):
+        curves = {summary.name: _curve(summary, name) for summary in summaries}
+        shown = {run: curve for run, curve in curves.items() if curve[0]}
+        if shown:
+            charts.append(draw_curves(shown, title, f"{title} by run: {_in_words(shown)}"))
+    return charts
+
+
+def _compare_classes(summaries: Sequence[RunSummary]) -> Chart:
+    names = summaries[0].info.class_names
+    bars = {summary.name: summary.matrix.iou() for summary in summaries}
+    alt = "IoU of each class; the tables of the runs have the same numbers."
+    return draw_bars(bars, names, alt)

@@ -361,3 +361,14 @@ def test_several_folders_stand_in_one_data_dir(source, tmp_path):
         assert data.load("folder", place, named).info.class_names == ("a", "b", "c")
     with pytest.raises(InputError, match=r"holds several folders; expected .*other .2., .*source"):
         data.load("folder", tmp_path / "data")
+
+
+def test_all_files_that_cannot_be_read_are_named_at_once(source, tmp_path):
+    (source / "images" / "train_1.jpg").write_bytes(b"")
+    (source / "labels" / "val_0.png").write_bytes(b"no mask")
+    with pytest.raises(InputError, match="the first of 2 problems, which stand above") as error:
+        data.prepare("folder", source, tmp_path / "data")
+    assert [detail.partition(":")[0] for detail in error.value.details] == [
+        str(source / "images" / "train_1.jpg"),
+        str(source / "labels" / "val_0.png"),
+    ]

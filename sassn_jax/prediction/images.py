@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from sassn_jax.data.images import photo_pixels
 from sassn_jax.errors import InputError, one_line
 from sassn_jax.files import expanded
 
@@ -28,13 +29,12 @@ _ALLOWED = (
     "a path, a PIL image, or uint8 [H, W, 3] (RGB), [H, W] (grey) or [H, W, 4] (RGBA), with "
     "values of 0 to 255"
 )
-_GREY16 = 257  # from 16 bits to 8: 65535 becomes 255
 
 
 def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
     """Returns the pixels of a photo, as it is shown: turned as its EXIF orientation says.
 
-    Transparent pixels are shown on white.
+    Pixels are read as training reads them, see `data.images.photo_pixels`.
 
     Args:
       photo: the path of an image file; a PIL image; or uint8 `[H, W, 3]` (RGB), `[H, W]` (grey) or
@@ -46,7 +46,7 @@ def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
     if isinstance(photo, str | os.PathLike):
         return _read(expanded(photo))
     if isinstance(photo, Image.Image):
-        return _to_rgb(photo)
+        return photo_pixels(photo)
     if not isinstance(photo, np.ndarray):
         raise InputError(f"image: expected {_ALLOWED}, but it is a {type(photo).__name__}")
     channels = photo.shape[2] if photo.ndim == 3 else 0
@@ -55,7 +55,7 @@ def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
         raise InputError(f"image: expected {_ALLOWED}, but it is {photo.dtype} {photo.shape}")
     if channels == 3:
         return photo
-    return _to_rgb(Image.fromarray(np.ascontiguousarray(photo)))
+    return photo_pixels(Image.fromarray(np.ascontiguousarray(photo)))
 
 
 def _read(path: Path) -> np.ndarray:
@@ -69,21 +69,9 @@ def _read(path: Path) -> np.ndarray:
             # Large photos are welcome. Pillow still refuses one of more than 179 megapixels.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=[format_]) as image:
-                return _to_rgb(image)
+                return photo_pixels(image)
     except UnidentifiedImageError:
         reason = f"not a {format_} file"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # damage
         reason = one_line(error)
     raise InputError(f"{path}: cannot be read as an image ({reason})")
-
-
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        image = Image.fromarray((values // _GREY16).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))

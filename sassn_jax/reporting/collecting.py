@@ -18,8 +18,8 @@ from sassn_jax.data.statistics import LabelCounts
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.metrics import ConfusionMatrix
-from sassn_jax.programs import jit_by_shape
 from sassn_jax.prediction.run import Run, load_run
+from sassn_jax.programs import jit_by_shape
 from sassn_jax.training.summaries import picture_row
 from sassn_jax.training.workdir import Workdir
 

@@ -388,3 +388,14 @@ def test_masks_in_the_colours_of_classes(source, tmp_path):
     info = data.load("folder", tmp_path / "colors").info
     assert info.class_names == CLASSES
     np.testing.assert_array_equal(info.palette, colors)
+
+
+def test_all_files_that_cannot_be_read_are_named_at_once(source, tmp_path):
+    (source / "images" / "train_1.jpg").write_bytes(b"")
+    (source / "labels" / "val_0.png").write_bytes(b"no mask")
+    with pytest.raises(InputError, match="the first of 2 problems, which stand above") as error:
+        data.prepare("folder", source, tmp_path / "data")
+    assert [detail.partition(":")[0] for detail in error.value.details] == [
+        str(source / "images" / "train_1.jpg"),
+        str(source / "labels" / "val_0.png"),
+    ]

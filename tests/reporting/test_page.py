@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from sassn_jax.errors import InputError
+from sassn_jax.prediction.run import load_run, score_run
 from sassn_jax.reporting import page
 from sassn_jax.reporting.collecting import summarize_run
-from sassn_jax.prediction.run import load_run, score_run
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("jinja2", "matplotlib")),
@@ -74,7 +74,7 @@ def test_images_are_ranked_by_their_own_miou(small_run, summary):
     source, expected = run.dataset.splits["test"], {}
     for index in range(len(source)):
         example = source[index]
-        truth, guess = example["label"], run.predict(example["image"])
+        truth, guess = example["label"], run.predict(example["image"]).ids
         union = [np.sum((truth == c) | (guess == c)) for c in range(run.info.num_classes)]
         hits = [np.sum((truth == c) & (guess == c)) for c in range(run.info.num_classes)]
         ious = [hit / both for hit, both in zip(hits, union, strict=True) if both]

@@ -6,7 +6,8 @@
 In a checkout, `python -m experiments.train` is the same command. FILE.py has a function get_config
 that returns a config, such as one of sassn_jax.default_config. Text after a colon is its argument:
 those in the checkout's configs/ take method=NAME, such as supervised or sassn (docs/training.md
-lists all), and labels=FRACTION or a file of ids: configs/scenes.py:method=sassn,labels=1/8. folder of your own images/ and labels/: --config=configs/folder.py:path=FOLDER,method=sassn.
+lists all), and labels=FRACTION or a file of ids, as in the first line above. For a folder of your
+own images/ and labels/: --config=configs/folder.py:path=FOLDER,method=sassn.
 Every field of the config is a flag too, as in --config.optimizer.lr=1e-3 or
 --config.crop_size='(96, 96)'. The same command goes on with a run that was stopped.
 

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from sassn_jax.data import folder
 from sassn_jax.data.dataset import UNLABELED
+from sassn_jax.data.images import photo_pixels
 from sassn_jax.data.splits import choose_labeled
 from sassn_jax.data.validation import number_of_validation_images
 from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath
 
 SAMPLE = 64  # images that are opened
-_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
 
 
 class Survey(NamedTuple):
@@ -66,12 +66,12 @@ def _look(paths: Sequence[Path]) -> tuple[list[tuple[int, int]], list[np.ndarray
     for path in paths:
         try:
             with Image.open(path, formats=["JPEG", "PNG", "WEBP", "TIFF", "BMP"]) as image:
-                width, height = image.size
-                turn = image.getexif().get(ExifTags.Base.Orientation, 1)
+                short, long = sorted(image.size)
                 image.draft("RGB", (64, 64))  # a JPEG need not be decoded at its full size
-                pixels = np.asarray(image.convert("RGB"))
+                pixels = photo_pixels(image)
         except Exception:  # Pillow reports damage by many types of errors; `prepare` names the file
             continue
-        sizes.append((width, height) if turn in _ON_THEIR_SIDE else (height, width))
+        is_tall = pixels.shape[0] > pixels.shape[1]
+        sizes.append((long, short) if is_tall else (short, long))
         means.append(pixels.mean((0, 1)))
     return sizes, means

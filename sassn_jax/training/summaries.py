@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Float, Integer, UInt8
 from PIL import Image
 
 from sassn_jax.config import Config
@@ -127,7 +127,7 @@ def colorize(labels: Integer[np.ndarray, "H W"], info: DatasetInfo) -> UInt8[np.
 
 def picture_row(
     example: Example,
-    prediction: Int[np.ndarray, "H W"],
+    prediction: Integer[np.ndarray, "H W"],
     info: DatasetInfo,
     confidence: Float[np.ndarray, "H W"] | None = None,
 ) -> list[UInt8[np.ndarray, "H W 3"]]:

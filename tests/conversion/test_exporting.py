@@ -29,6 +29,7 @@ def test_what_was_written_is_read_without_places_on_this_machine(tmp_path):
     assert exported.config == {
         **CONFIG,
         "data_dir": "",
+        "source": "",
         "labels": "./ids.txt",
         "model": {**CONFIG["model"], "weights": ""},
     }

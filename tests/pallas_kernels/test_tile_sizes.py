@@ -65,7 +65,7 @@ def test_at_least_half_of_a_tile_is_used(gpu, numerics, shape):
 
 def multiply_adds(dtype, precision=None):
     """Multiply-adds of each kernel at N = 1681, widths 256 and 2048, for an H100."""
-    attention = functools.partial(position_attention, precision=precision)
+    attention = functools.partial(position_attention, precision=precision, implementation="triton")
     arguments = [jax.ShapeDtypeStruct((1, 1681, x), dtype) for x in (256, 256, 2048, 2048)]
     with described_gpu():
         jaxpr = jax.make_jaxpr(functools.partial(and_gradients, attention))(*arguments)

@@ -324,7 +324,7 @@ def test_a_cell_of_another_config_is_an_error_and_stays_as_it_is(tmp_path, stub)
     (folder / "result.json").write_text('{"miou": 0.5}')
     assert run_cells(tmp_path, [CELL], RECIPE, print) == 0
     other = Recipe("scenes", overrides={**TINY, "num_steps": 7})
-    with pytest.raises(InputError, match="num_steps was 6, is 7"):
+    with pytest.raises(InputError, match=r"num_steps=7: the run in .* has 6 steps"):
         run_cells(tmp_path, [CELL], other, print)
     assert stub[0] == []
     assert (folder / "result.json").read_text() == '{"miou": 0.5}'

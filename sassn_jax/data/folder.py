@@ -43,6 +43,7 @@ from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
 from sassn_jax.data.lists import is_of_system, name_several, read_list
 from sassn_jax.data.masks import as_shown, decode_label, read_label
+from sassn_jax.data.png import has_palette
 from sassn_jax.data.splits import id_of_line
 from sassn_jax.data.validation import choose_validation
 from sassn_jax.errors import InputError, all_problems
@@ -179,7 +180,8 @@ class FolderLayout(Layout):
 
         Most programs that draw masks of two classes write 0 and 255. If 255 meant ignored pixels
         there, one class would be left, and every prediction would be right. Masks are looked at
-        until one has another value.
+        until one has another value. In a mask with a palette 255 is ignored, as in VOC's and in
+        those that `sassn predict --as_labels` writes.
 
         Raises:
           InputError: if the masks hold 0 and 255 alone, but there are not two classes.
@@ -194,11 +196,11 @@ class FolderLayout(Layout):
         seen: set[int] = set()
         for done, path in enumerate(paths, start=1):
             try:
-                _, label = read_label(path, tuple(self.colors.values()))
+                content, label = read_label(path, tuple(self.colors.values()))
             except InputError:
                 continue  # `read` reports it
             seen |= set(np.flatnonzero(np.bincount(label.ravel())).tolist())
-            if seen - {0, IGNORE_LABEL}:
+            if seen - {0, IGNORE_LABEL} or (has_palette(content) and IGNORE_LABEL in seen):
                 return self
             progress(done, len(paths))
         if seen != {0, IGNORE_LABEL}:

@@ -158,6 +158,19 @@ def test_255_is_ignored_where_it_is_not_the_one_other_value(source, tmp_path, va
         np.testing.assert_array_equal(label, np.resize(np.array(values), label.shape))
 
 
+def test_255_is_ignored_in_masks_with_a_palette(source, tmp_path):
+    """As in those that a network of two classes proposed, and was sure of no second class."""
+    paint(source, [0, 255])
+    for path in (source / "labels").iterdir():
+        with Image.open(path) as image:
+            label = np.asarray(image)
+        mask = Image.fromarray(label)
+        mask.putpalette([9, 8, 7] * 256)
+        mask.save(path)
+    for label in labels_of(source, tmp_path / "data"):
+        np.testing.assert_array_equal(label, np.resize(np.array([0, 255]), label.shape))
+
+
 def test_255_is_ignored_in_all_masks_where_one_has_a_1(source, tmp_path):
     paint(source, [0, 255])
     with Image.open(source / "labels" / "test_0.png") as image:

@@ -24,7 +24,7 @@ class Outputs:
 
     Attributes:
       overlays: `overlays/NAME.png`, the photo with the colours of the classes and a legend.
-      probabilities: `probabilities/NAME.npz`, whose array `probabilities` is `[H, W, C]`, float16.
+      probabilities: `probabilities/NAME.npz`, whose array `probabilities` is `[H, W, C]`, float32.
       confidence: `confidence/NAME.png`, D's confidence; blue is 0, white 1/2 and red 1.
       as_labels: the class ids are masks to train from. One that exists is never replaced, since a
         person may have corrected it.
@@ -72,10 +72,9 @@ class Outputs:
         if self.confidence and result.confidence is not None:
             _save_picture(output / "confidence" / png, heat_map(result.confidence))
         if self.probabilities:
-            probabilities = result.probabilities.astype(np.float16)
             path = output / "probabilities" / name.with_suffix(".npz")
             with replacing(path) as beside, open(beside, "wb") as file:
-                np.savez_compressed(file, probabilities=probabilities)
+                np.savez_compressed(file, probabilities=result.probabilities)
         result.save(output / png, self.threshold)
 
 

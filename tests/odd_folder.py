@@ -12,7 +12,7 @@ TURN_RIGHT = 6  # EXIF: shown turned by 90 degrees clockwise
 _SIZE = (40, 56)  # height and width of most photos
 
 
-def make(folder: Path, *, with_faults: bool) -> Path:
+def make(folder: Path) -> Path:
     """Makes `images/`, `labels/` and `classes.txt` in a folder, and returns it."""
     rng = np.random.default_rng(0)
     for name in ("images", "labels"):
@@ -56,16 +56,15 @@ def make(folder: Path, *, with_faults: bool) -> Path:
         _photo(rng, _mask(rng, *_SIZE), "RGB").save(folder / "images" / f"plain photo {i}.jpg")
     (folder / "images" / ".DS_Store").write_bytes(b"\0")
 
-    if with_faults:
-        mask = _mask(rng, *_SIZE)
-        _save(folder, "broken", ".jpg", _photo(rng, mask, "RGB"), mask)
-        path = folder / "images" / "broken.jpg"
-        path.write_bytes(path.read_bytes()[:200])
-        (folder / "images" / "empty.png").write_bytes(b"")
-        Image.fromarray(mask).save(folder / "labels" / "empty.png")
-        stray = mask.copy()
-        stray[:2, :3] = 7
-        _save(folder, "stray", ".jpg", _photo(rng, mask, "RGB"), stray)
+    mask = _mask(rng, *_SIZE)
+    _save(folder, "broken", ".jpg", _photo(rng, mask, "RGB"), mask)
+    path = folder / "images" / "broken.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    (folder / "images" / "empty.png").write_bytes(b"")
+    Image.fromarray(mask).save(folder / "labels" / "empty.png")
+    stray = mask.copy()
+    stray[:2, :3] = 7
+    _save(folder, "stray", ".jpg", _photo(rng, mask, "RGB"), stray)
     return folder
 
 

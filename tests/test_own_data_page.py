@@ -65,7 +65,7 @@ def place(tmp_path_factory):
     """A folder with the photos in `photos/`, where commands run as in the checkout."""
     place = tmp_path_factory.mktemp("walk")
     (place / "configs").symlink_to(ROOT / "configs")
-    odd_folder.make(place / "photos", with_faults=True)
+    odd_folder.make(place / "photos")
     return place
 
 
@@ -81,10 +81,7 @@ def test_from_photos_to_a_deployed_network(place):
         assert re.search(rf"\b{fault}\.(png|jpg)", refused), fault
     assert not (place / "runs").exists()
 
-    predicted_with_faults = [  # before the broken ones are taken out, for a network of later
-        path for id_ in faults for path in (place / "photos").rglob(f"{id_}.*")
-    ]
-    for path in predicted_with_faults:
+    for path in [path for id_ in faults for path in (place / "photos").rglob(f"{id_}.*")]:
         path.rename(place / f"{path.parent.name} {path.name}")
 
     sassn(place, page["inspect"])

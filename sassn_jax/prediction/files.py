@@ -163,26 +163,8 @@ def predict_files(
       OSError: naming a file that cannot be written.
     """
     output, outcome = expanded(output), Outcome()
-    claimed: dict[Path, Path] = {}
     predictor = run.predictor(max_memory=max_memory, confidence=outputs.confidence)
-    todo: list[tuple[Path, Path]] = []
-    for path, name in files:
-        if outputs.as_labels and path.suffix.lower() in VIDEOS:
-            outcome.failed.append(f"{path}: a video gives no masks; take pictures out of it")
-            continue
-        results = outputs.paths(output, name)
-        taken = next((claimed[x] for x in results if x in claimed), None)
-        if taken is not None:
-            outcome.failed.append(
-                f"{path}: its results would replace those of {taken}; rename one of the two"
-            )
-            continue
-        claimed.update(dict.fromkeys(results, path))
-        after = 0.0 if outputs.as_labels else max(path.stat().st_mtime, newer_than)
-        if all(x.exists() and x.stat().st_mtime >= after for x in results):
-            outcome.skipped += 1
-        else:
-            todo.append((path, name))
+    todo = _choose(files, output, outputs, newer_than, outcome)
     finished = len(files) - len(todo)
     waiting: collections.deque[tuple[Path, Path]] = collections.deque()
     is_video = [path.suffix.lower() in VIDEOS for path, _ in todo]
@@ -232,6 +214,36 @@ def predict_files(
             else:
                 step()
     return outcome
+
+
+def _choose(
+    files: list[tuple[Path, Path]],
+    output: Path,
+    outputs: Outputs,
+    newer_than: float,
+    outcome: Outcome,
+) -> list[tuple[Path, Path]]:
+    """Returns the files that are to be predicted; counts and names all others in `outcome`."""
+    claimed: dict[Path, Path] = {}
+    todo = []
+    for path, name in files:
+        if outputs.as_labels and path.suffix.lower() in VIDEOS:
+            outcome.failed.append(f"{path}: a video gives no masks; take pictures out of it")
+            continue
+        results = outputs.paths(output, name)
+        taken = next((claimed[x] for x in results if x in claimed), None)
+        if taken is not None:
+            outcome.failed.append(
+                f"{path}: its results would replace those of {taken}; rename one of the two"
+            )
+            continue
+        claimed.update(dict.fromkeys(results, path))
+        after = 0.0 if outputs.as_labels else max(path.stat().st_mtime, newer_than)
+        if all(x.exists() and x.stat().st_mtime >= after for x in results):
+            outcome.skipped += 1
+        else:
+            todo.append((path, name))
+    return todo
 
 
 def _until_pattern(parts: tuple[str, ...]) -> Iterator[str]:

@@ -14,13 +14,14 @@ import numpy as np
 from sassn_jax import data, methods
 from sassn_jax.config import Config
 from sassn_jax.conversion.exporting import read_export
-from sassn_jax.data import Dataset, DatasetInfo
+from sassn_jax.data import Dataset, DatasetInfo, Source
 from sassn_jax.devices import check_platform
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.files import expanded, write_json
 from sassn_jax.inference import Predict
 from sassn_jax.methods import Method, TrainState, Variables
+from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.prediction.images import Photo, as_rgb
 from sassn_jax.prediction.predicting import MAX_MEMORY, Predictor
 from sassn_jax.prediction.result import Prediction
@@ -119,6 +120,26 @@ class Run:
         if isinstance(image, list | tuple):
             return list(predictor.stream(map(as_rgb, image)))
         return next(predictor.stream([as_rgb(image)]))
+
+    def score(
+        self, source: Source, on_batch: Callable[[PaddedBatch, jax.Array], None]
+    ) -> ConfusionMatrix:
+        """Returns the pixels of a split of the dataset by class of label and prediction.
+
+        Args:
+          source: the split, or a part of it.
+          on_batch: see `evaluation.evaluate`.
+        """
+        return evaluate(
+            self._predict,
+            self.variables,
+            source,
+            self.dataset.info,
+            normalize=self.config.image,
+            batch_size=self.config.eval_batch_size,
+            inference=self.config.eval,
+            on_batch=on_batch,
+        )
 
     def predictor(self, *, max_memory: float = MAX_MEMORY, confidence: bool = False) -> Predictor:
         """Returns what predicts any number of images one after the other; raises as `predict`."""
@@ -254,16 +275,7 @@ def score_run(
         done += len(batch.indices)
         on_images(done, len(source))
 
-    matrix = evaluate(
-        jit_by_shape(run.method.predict),
-        run.variables,
-        source,
-        run.dataset.info,
-        normalize=run.config.image,
-        batch_size=run.config.eval_batch_size,
-        inference=run.config.eval,
-        on_batch=count,
-    )
+    matrix = run.score(source, count)
     # Folders of this machine change no score, and are nobody else's concern.
     places = ("data_dir", "source")
     showing = {name: value for name, value in overrides.items() if name not in places}

@@ -16,10 +16,9 @@ from sassn_jax.data import DatasetInfo
 from sassn_jax.data.dataset import Dataset, Subset, subset
 from sassn_jax.data.statistics import LabelCounts
 from sassn_jax.errors import InputError
-from sassn_jax.evaluation import PaddedBatch, evaluate
+from sassn_jax.evaluation import PaddedBatch
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.prediction.run import Run, load_run
-from sassn_jax.programs import jit_by_shape
 from sassn_jax.training.summaries import picture_row
 from sassn_jax.training.workdir import Workdir
 
@@ -146,7 +145,7 @@ def _score(
         done += len(batch.indices)
         on_images(done, len(source))
 
-    return _evaluate(run, source, look), scores
+    return run.score(source, look), scores
 
 
 def _picture(
@@ -172,23 +171,8 @@ def _picture(
                 chosen.ids[index], scores[indices[index]], tuple(pictures)
             )
 
-    _evaluate(run, chosen, look)
+    run.score(chosen, look)
     return [pictured[place] for place in range(len(indices))]
-
-
-def _evaluate(
-    run: Run, source: data.Source, on_batch: Callable[[PaddedBatch, jax.Array], None]
-) -> ConfusionMatrix:
-    return evaluate(
-        jit_by_shape(run.method.predict),
-        run.variables,
-        source,
-        run.dataset.info,
-        normalize=run.config.image,
-        batch_size=run.config.eval_batch_size,
-        inference=run.config.eval,
-        on_batch=on_batch,
-    )
 
 
 def _count_images(dataset: Dataset, chosen: data.Split) -> dict[str, int]:

@@ -7,10 +7,12 @@ classes. `sassn evaluate` and `sassn predict` take the file, and training can st
 (model.weights).
 
 --format=stablehlo (FILE.stablehlo) is a program for JAX alone, on CPUs, CUDA and TPUs: photos in,
-class ids and probabilities out. FILE.json beside it has the classes and their colours. The file is
-compared with the run before it gets its name.
+class ids and probabilities out. --format=onnx (FILE.onnx) is the same for ONNX Runtime and others,
+for photos of one size (--size). FILE.json beside them has the classes and their colours. A program
+is compared with the run before it gets its name.
 
     sassn export --workdir=runs/mine --format=stablehlo --output=model.stablehlo
+    sassn export --workdir=runs/mine --format=onnx --size=480,640 --output=model.onnx
 """
 
 from absl import flags
@@ -24,9 +26,11 @@ def run() -> None:
     workdir = command.define_path("workdir", None, "Folder of the run.", required=True)
     output = command.define_path("output", None, "File to write.", required=True)
     checkpoint = command.define_checkpoint()
-    format_ = flags.DEFINE_string("format", "safetensors", "safetensors or stablehlo.")
+    format_ = flags.DEFINE_string("format", "safetensors", "safetensors, stablehlo or onnx.")
     size = flags.DEFINE_list(
-        "size", None, "stablehlo: height,width of all images; images of any size if left out."
+        "size",
+        None,
+        "Height,width of all images. onnx needs it; a stablehlo program takes any size without it.",
     )
     command.run(
         lambda: _export(

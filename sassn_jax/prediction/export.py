@@ -1,5 +1,6 @@
 """A trained run as one file, for training and scoring elsewhere, or for other people's programs."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,15 +8,17 @@ import jax
 import numpy as np
 
 from sassn_jax import methods
-from sassn_jax.conversion import stablehlo
+from sassn_jax.conversion import onnx, stablehlo
 from sassn_jax.conversion.exporting import write_export
+from sassn_jax.conversion.program import Program, describe, make_program
 from sassn_jax.errors import InputError, check_name
+from sassn_jax.files import replacing, write_json
 from sassn_jax.prediction.run import Run, load_run
 from sassn_jax.recipes import override
 from sassn_jax.resampling import Size
 from sassn_jax.weights import store
 
-FORMATS = ("safetensors", "stablehlo")
+FORMATS = ("safetensors", "stablehlo", "onnx")
 # Other programs show the whole image to the network, once.
 AT_ONCE = {"eval.window": (), "eval.stride": (), "eval.scales": (1.0,), "eval.mirror": False}
 MOST_ERROR = 1e-4  # of a probability
@@ -33,23 +36,27 @@ def export_run(
 
     - `safetensors`: the network's arrays and its config. `load_run` reads the file, and training
       starts from it as `model.weights`.
-    - `stablehlo`: a program for JAX alone, see `conversion.stablehlo`, and a `.json` beside it. It
-      shows the whole image to the network, padded as `eval.pad_to` says; windows, other scales and
-      mirroring are left out. It is compared with the run before it gets its name.
+    - `stablehlo`: a program for JAX alone, see `conversion.stablehlo`.
+    - `onnx`: a program for ONNX Runtime and others, see `conversion.onnx`.
+
+    A program shows the whole image to the network, padded as `eval.pad_to` says; windows, other
+    scales and mirroring are left out. It is compared with the run before it gets its name. A
+    `.json` file beside it describes it.
 
     Args:
       workdir: of the run, or an exported `.safetensors` file.
       output: the file; its ending is the format's name.
       checkpoint: `latest`, or `best` by mIoU on the validation split.
       format: a name in `FORMATS`.
-      size: of `stablehlo`, height and width of all images; None for images of any size.
+      size: of a program, height and width of all images. None leaves them open for `stablehlo`;
+        `onnx` needs them.
 
     Returns:
-      The file's description; of `stablehlo` also `largest_error` of a probability, and how many
+      The file's description; of a program also `largest_error` of a probability, and how many
       `pixels` had `differing` classes.
 
     Raises:
-      InputError: if there is no such run or checkpoint, or `output` cannot be such a file; if the
+      InputError: if there is no such run or checkpoint, or `output` cannot be such a file; if a
         program's probabilities differ by more than 1e-4 from those of the run.
     """
     check_name("format", format, FORMATS)
@@ -65,40 +72,54 @@ def export_run(
             info=run.info,
             step=run.step,
         )
+    if format == "onnx" and size is None:
+        raise InputError(
+            f"{size=}: images of an .onnx file have one size; expected height and width "
+            "such as 480,640"
+        )
     run = load_run(workdir, checkpoint, AT_ONCE)
-    # Both can be exported for every platform; the plain formula also takes images of any size.
-    attention = {"model.attention_implementation": "blockwise" if size else "reference"}
-    classes = run.info.num_classes, run.info.ignore_label
-    method = methods.create(override(run.config, attention), *classes)
-    program = stablehlo.make_program(
-        lambda images: method.predict(run.variables, images),
-        run.config.image,
-        run.config.eval.pad_to,
-    )
-    found: dict[str, Any] = {}
-
-    def compare(written: Path) -> None:
-        found.update(_compare(stablehlo.read(written), run, [size] if size else _CHECKED_SIZES))
+    if format == "onnx":
+        assert size is not None  # see above
+        content = onnx.serialize(_program_of(run, "reference"), size)
+        read, about = onnx.read, describe(run.info, size)
+    else:
+        # Both can be exported for every platform; the plain formula also takes images of any size.
+        attention = "blockwise" if size else "reference"
+        content = stablehlo.serialize(_program_of(run, attention), size)
+        read = stablehlo.read
+        about = describe(run.info, size) | {"platforms": list(stablehlo.PLATFORMS)}
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+        found = _compare(read(beside), run, [size] if size else _CHECKED_SIZES)
         if not found["largest_error"] <= MOST_ERROR:  # also for NaN
             raise InputError(
                 f"{path}: not written: its probabilities differ by {found['largest_error']:.1e} "
                 f"from the run's, expected at most {MOST_ERROR:.0e}"
             )
+    write_json(path.with_suffix(".json"), about)
+    return about | {"step": run.step} | found
 
-    return stablehlo.write(path, program, run.info, size, compare) | {"step": run.step} | found
+
+def _program_of(run: Run, attention: str) -> Program:
+    """Returns what a run predicts with, with one implementation of attention."""
+    config = override(run.config, {"model.attention_implementation": attention})
+    method = methods.create(config, run.info.num_classes, run.info.ignore_label)
+    return make_program(
+        lambda images: method.predict(run.variables, images), config.image, config.eval.pad_to
+    )
 
 
-def _compare(program: stablehlo.Program, run: Run, sizes: Any) -> dict[str, Any]:
-    """Compares a program with its run on images of coloured squares."""
+def _compare(program: Program, run: Run, sizes: Iterable[Size]) -> dict[str, Any]:
+    """Compares a program with its run on two images of coloured squares of each size."""
     rng = np.random.default_rng(0)
     largest, differing, pixels = 0.0, 0, 0
     for height, width in sizes:
-        coarse = rng.integers(0, 256, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
-        image = coarse.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]
-        ids, probabilities = (np.asarray(x)[0] for x in program(image[None]))
-        expected = run.predict(image)
-        errors = np.abs(probabilities - expected.probabilities)
+        coarse = rng.integers(0, 256, (2, -(-height // 16), -(-width // 16), 3), dtype=np.uint8)
+        images = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
+        ids, probabilities = map(np.asarray, program(images))
+        expected = run.predict(list(images))
+        errors = np.abs(probabilities - np.stack([x.probabilities for x in expected]))
         largest = max(largest, float(errors.max())) if np.isfinite(errors).all() else np.nan
-        differing += int(np.sum(ids != expected.ids))
+        differing += int(np.sum(ids != np.stack([x.ids for x in expected])))
         pixels += ids.size
     return {"largest_error": largest, "differing": differing, "pixels": pixels}

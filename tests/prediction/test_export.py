@@ -1,5 +1,6 @@
-"""Programs for JAX alone: they give what the run gives, and need nothing of this project."""
+"""Programs for JAX or ONNX Runtime: they give what the run gives, and need nothing else."""
 
+import importlib.util
 import json
 import re
 import subprocess
@@ -12,25 +13,33 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sassn_jax.conversion import stablehlo
-from sassn_jax.data import DatasetInfo, Normalize
+from sassn_jax.conversion import onnx, stablehlo
+from sassn_jax.conversion.program import make_program
+from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.models.generator import Generator
 from sassn_jax.prediction import export
 from sassn_jax.prediction.export import export_run
-
-pytest.importorskip("flatbuffers")  # what JAX writes programs with
+from tests.trees import random_variables
 
 ROOT = Path(__file__).parents[2]
-INFO = DatasetInfo("scenes", ("a", "[b]", "ç"), np.arange(9, dtype=np.uint8).reshape(3, 3))
+needs_onnx = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("jax2onnx", "onnxruntime"))),
+    reason="pip install 'sassn_jax[onnx]' runs these tests",
+)
 IMAGE = Normalize("bgr", (104.0, 117.0, 123.0), (60.0, 61.0, 62.0))
 
 
 @pytest.mark.parametrize(
-    ("head", "implementation", "size"),
-    [("deeplabv2", "reference", None), ("deeplabv3", "blockwise", (49, 33))],
+    ("file_format", "head", "implementation", "size"),
+    [
+        (stablehlo, "deeplabv2", "reference", None),
+        (stablehlo, "deeplabv3", "blockwise", (49, 33)),
+        pytest.param(onnx, "deeplabv2", "reference", (49, 33), marks=needs_onnx),
+        pytest.param(onnx, "deeplabv3", "reference", (30, 65), marks=needs_onnx),
+    ],
 )
-def test_a_program_gives_what_the_network_gives(tmp_path, head, implementation, size):
+def test_a_program_gives_what_the_network_gives(tmp_path, file_format, head, implementation, size):
     network = Generator(
         3,
         backbone="resnet_tiny",
@@ -39,22 +48,21 @@ def test_a_program_gives_what_the_network_gives(tmp_path, head, implementation, 
         attention=("layer4",),
         attention_implementation=implementation,
     )
-    variables = network.init(jax.random.key(0), jnp.zeros((2, 33, 33, 3)), train=False)
-    variables["params"]["attention4"]["alpha"] = jnp.float32(0.7)
+    variables = random_variables(network, jnp.zeros((2, 33, 33, 3)), train=False)
 
+    @jax.jit
     def predict(images):
         return jax.nn.softmax(network.apply(variables, images, train=False))
 
-    program = stablehlo.make_program(predict, IMAGE, (40, 40))
-    path = tmp_path / "model.stablehlo"
-    about = stablehlo.write(path, program, INFO, size, lambda written: None)
-    written = json.loads((tmp_path / "model.json").read_text())
-    assert written == about | {"names": ["a", "[b]", "ç"]}
-    assert b"sassn_jax/" not in path.read_bytes()  # no source file of the machine that wrote it
-    assert str(ROOT).encode() not in path.read_bytes()
+    program = make_program(predict, IMAGE, (40, 40))
+    content = file_format.serialize(program, size)
+    assert b"sassn_jax/" not in content  # no source file of the machine that wrote it
+    assert str(ROOT).encode() not in content
+    path = tmp_path / "model"
+    path.write_bytes(content)
 
-    reread, rng = stablehlo.read(path), np.random.default_rng(0)
-    sizes = [(3, *size)] if size else [(2, 20, 71)]
+    reread, rng = file_format.read(path), np.random.default_rng(0)
+    sizes = [(1, *size), (3, *size)] if size else [(2, 20, 71)]
     for batch, height, width in sizes:
         images = rng.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
         shown = np.stack([IMAGE(image) for image in images])
@@ -67,19 +75,29 @@ def test_a_program_gives_what_the_network_gives(tmp_path, head, implementation, 
         np.testing.assert_array_equal(ids, probabilities.argmax(-1))
 
 
-def test_the_documented_example_runs_without_this_project(trained, run, tmp_path):
-    about = export_run(trained, tmp_path / "model.stablehlo", format="stablehlo")
+@pytest.mark.parametrize(
+    ("file_format", "size"), [("stablehlo", None), pytest.param("onnx", (41, 50), marks=needs_onnx)]
+)
+def test_the_documented_example_runs_without_this_project(
+    trained, run, tmp_path, file_format, size
+):
+    model = tmp_path / f"model.{file_format}"
+    about = export_run(trained, model, format=file_format, size=size)
     assert about["largest_error"] < 1e-5
     assert about["step"] == 1
-    example, text = tmp_path / "example.py", (ROOT / "docs" / "deploying.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    example.write_text("import sys\nsys.modules['sassn_jax'] = None\n" + code)
+    written = json.loads((tmp_path / "model.json").read_text())
+    assert about | written | {"names": tuple(written["names"])} == about
+    text = (ROOT / "docs" / "deploying.md").read_text()
+    (code,) = re.findall(rf"```python\n([^`]*?\.{file_format}.*?)```", text, re.DOTALL)
+    example = tmp_path / "example.py"
+    absent = {"stablehlo": ("sassn_jax",), "onnx": ("sassn_jax", "jax")}[file_format]
+    hidden = "".join(f"sys.modules[{name!r}] = None\n" for name in absent)
+    example.write_text("import sys\n" + hidden + code)
     pixels = np.random.default_rng(0).integers(0, 256, (41, 50, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
-    files = [str(tmp_path / x) for x in ("model.stablehlo", "model.json", "photo.png", "out.png")]
-    result = subprocess.run(
-        [sys.executable, "-P", str(example), *files], cwd=tmp_path, capture_output=True, text=True
-    )
+    files = [str(tmp_path / x) for x in ("photo.png", "out.png")]
+    command = [sys.executable, "-P", str(example), str(model), str(tmp_path / "model.json"), *files]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     found = Image.open(tmp_path / "out.png")
     assert found.mode == "P"
@@ -94,8 +112,12 @@ def test_a_program_that_differs_is_not_left(trained, run, tmp_path, monkeypatch)
 
 
 def test_wrong_arguments(tmp_path):
-    with pytest.raises(InputError, match=r"format='onxx': expected one of safetensors, stablehlo"):
+    with pytest.raises(
+        InputError, match=r"format='onxx': expected one of safetensors, stablehlo, onnx"
+    ):
         export_run(tmp_path, tmp_path / "m.onxx", format="onxx")
+    with pytest.raises(InputError, match=r"size=None: images of an \.onnx file have one size"):
+        export_run(tmp_path, tmp_path / "m.onnx", format="onnx")
     with pytest.raises(InputError, match=r"expected a name that ends in \.stablehlo"):
         export_run(tmp_path, tmp_path / "m.safetensors", format="stablehlo")
     with pytest.raises(InputError, match=r"size=\(2, 3\): a \.safetensors file has no size"):

@@ -80,7 +80,8 @@ demo-seeds: setup
 
 lock: setup
 	$(RUN) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
-	  --extra coco --extra dev --extra docs --extra import --extra inspect --extra report --extra video --extra voc --no-header --output-file requirements.lock
+	  --extra coco --extra dev --extra docs --extra import --extra inspect --extra onnx \
+	  --extra report --extra video --extra voc --no-header --output-file requirements.lock
 
 # The compiler for GPUs makes JAX look for one: it stays out of .venv. Other packages, or a GPU to
 # run on, mean another folder; a folder counts as whole once `complete` is in it.

@@ -73,10 +73,7 @@ def export_run(
             step=run.step,
         )
     if format == "onnx" and size is None:
-        raise InputError(
-            f"{size=}: images of an .onnx file have one size; expected height and width "
-            "such as 480,640"
-        )
+        raise InputError(f"{format=} needs size: height and width of all images, such as 480,640")
     run = load_run(workdir, checkpoint, AT_ONCE)
     if format == "onnx":
         assert size is not None  # see above

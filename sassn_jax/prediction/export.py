@@ -13,6 +13,7 @@ from sassn_jax.conversion.exporting import write_export
 from sassn_jax.conversion.program import Program, describe, make_program
 from sassn_jax.errors import InputError, check_name
 from sassn_jax.files import replacing, write_json
+from sassn_jax.models.networks import is_vgg
 from sassn_jax.prediction.run import Run, load_run
 from sassn_jax.recipes import override
 from sassn_jax.resampling import Size
@@ -48,8 +49,8 @@ def export_run(
       output: the file; its ending is the format's name.
       checkpoint: `latest`, or `best` by mIoU on the validation split.
       format: a name in `FORMATS`.
-      size: of a program, height and width of all images. None leaves them open for `stablehlo`;
-        `onnx` needs them.
+      size: of a program, height and width of all images. None leaves them open for `stablehlo`,
+        unless the network is on a VGG; `onnx` needs them.
 
     Returns:
       The file's description; of a program also `largest_error` of a probability, and how many
@@ -72,11 +73,15 @@ def export_run(
             info=run.info,
             step=run.step,
         )
-    if format == "onnx" and size is None:
-        raise InputError(f"{format=} needs size: height and width of all images, such as 480,640")
     run = load_run(workdir, checkpoint, AT_ONCE)
+    on_vgg = is_vgg(run.config.model.backbone)
+    if size is None and (format == "onnx" or on_vgg):
+        network = " of a network on a VGG" if on_vgg else ""
+        raise InputError(
+            f"{format=}{network} needs size: height and width of all images, such as 480,640"
+        )
     if format == "onnx":
-        assert size is not None  # see above
+        assert size is not None
         content = onnx.serialize(_program_of(run, "reference"), size)
         read, about = onnx.read, describe(run.info, size)
     else:

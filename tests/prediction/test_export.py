@@ -111,13 +111,20 @@ def test_a_program_that_differs_is_not_left(trained, run, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def test_programs_that_need_a_size(trained, run, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"format='onnx' needs size: height and width of all"):
+        export_run(trained, tmp_path / "m.onnx", format="onnx")
+    monkeypatch.setattr(export, "is_vgg", lambda backbone: True)
+    message = r"format='stablehlo' of a network on a VGG needs size: height and width"
+    with pytest.raises(InputError, match=message):
+        export_run(trained, tmp_path / "m.stablehlo", format="stablehlo")
+
+
 def test_wrong_arguments(tmp_path):
     with pytest.raises(
         InputError, match=r"format='onxx': expected one of safetensors, stablehlo, onnx"
     ):
         export_run(tmp_path, tmp_path / "m.onxx", format="onxx")
-    with pytest.raises(InputError, match=r"format='onnx' needs size: height and width of"):
-        export_run(tmp_path, tmp_path / "m.onnx", format="onnx")
     with pytest.raises(InputError, match=r"expected a name that ends in \.stablehlo"):
         export_run(tmp_path, tmp_path / "m.safetensors", format="stablehlo")
     with pytest.raises(InputError, match=r"size=\(2, 3\): a \.safetensors file has no size"):

@@ -45,11 +45,12 @@ parity: setup
 # the files, whose last ones are short, so that both end at the same time. A test runs a program once or
 # a few times, so compiling it costs the most: a training step compiles in half the time without the
 # fusion emitters, and runs as fast. Without any optimization convolutions of float64 take minutes.
+# The tests of the documentation are in `make docs` alone.
 test: export OMP_NUM_THREADS = 1
 test: export XLA_FLAGS = --xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=1 \
   --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
 test: setup
-	$(RUN) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder --cov=sassn_jax --cov-report=term-missing:skip-covered --cov-fail-under=95
+	$(RUN) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder --cov=sassn_jax --cov-report=term-missing:skip-covered --cov-fail-under=95 --ignore=tests/test_docs.py
 
 test-slow: setup
 	$(RUN) -m pytest -m slow

@@ -239,16 +239,18 @@ def test_confidence_is_a_probability_for_each_pixel(method, state):
     assert jnp.all((got > 0) & (got < 1))
 
 
+@pytest.mark.usefixtures("fast_compile")
 def test_init():
     method, batch = make_adversarial(semi_start=12), make_batch()
     assert method.unlabeled_from == 12
-    state = method.init(jax.random.key(1), batch)
+    init = jax.jit(method.init)
+    state = init(jax.random.key(1), batch)
     assert state.step == 0
     assert state.generator.params["attention4"]["alpha"] == 0
     assert set(state.generator.collections) == {"batch_stats"}
     assert set(state.discriminator.collections) == {"spectral"}
-    again = method.init(jax.random.key(1), batch)
-    other = method.init(jax.random.key(2), batch)
+    again = init(jax.random.key(1), batch)
+    other = init(jax.random.key(2), batch)
     path = ("head", "conv0", "kernel")
     kernels = [
         functools.reduce(dict.__getitem__, path, x.generator.params) for x in (state, again, other)

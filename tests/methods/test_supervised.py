@@ -12,7 +12,15 @@ from sassn_jax.methods.supervised import Supervised
 from sassn_jax.models.networks import create_network
 from tests.trees import assert_trees_close, random_variables
 
-from .conftest import CLASSES, SIZE, make_adversarial, make_batch, with_generator
+from .conftest import (
+    CLASSES,
+    SIZE,
+    TinyGenerator,
+    make_adversarial,
+    make_batch,
+    tiny_state,
+    with_generator,
+)
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -113,13 +121,17 @@ def test_a_network_on_a_vgg_learns_from_labels_alone(method):
 
 
 @pytest.mark.parametrize("norm", ["frozen", "batch_frozen_affine"])
-def test_a_batch_in_pieces_is_the_batch(method, labeled_state, norm):
-    """Losses of the whole batch, most of whose labels are in one piece; statistics of each."""
+def test_a_batch_in_pieces_is_the_batch(method, norm):
+    """Losses of the whole batch, most of whose labels are in one piece; statistics of each.
+
+    The adversarial method's test takes a whole network.
+    """
     batch = jax.tree.map(lambda x: jnp.concatenate([x, x[::-1] * 2]), make_batch()["labeled"])
     batch["label"] = (
         batch["label"].at[1:3].set(255).at[3].set(make_batch(seed=1)["labeled"]["label"][0])
     )
-    network = method.generator.network.clone(norm=norm)
+    network = TinyGenerator(CLASSES, norm=norm)
+    labeled_state = tiny_state(network)
     whole, pieces = (
         jax.jit(with_generator(method, network=network, accumulation=n).step)(
             labeled_state, {"labeled": batch}

@@ -38,7 +38,7 @@ def shapes_of(name, size, **options):
     ],
 )
 def test_feature_sizes(size, layout, expected):
-    (layer3, layer4), _ = shapes_of("resnet101", size, layout=layout)
+    (layer3, layer4), _ = shapes_of("resnet50", size, layout=layout)
     assert layer3.shape == (1, *expected, 1024)
     assert layer4.shape == (1, *expected, 2048)
 

@@ -180,6 +180,37 @@ def predict_images(
     return _mean(*itertools.starmap(predict_view, views))
 
 
+def predict_by_windows(
+    predict: Callable[[Float[Array, "N h w 3"]], Float[Array, "N h w C"]],
+    images: Float[Array, "B H W 3"],
+    inference: Inference,
+) -> Float[Array, "B H W C"]:
+    """Predicts class probabilities as `predict_images` does at scale 1, in one call of `predict`.
+
+    For programs that are traced once, with any number of images; all their windows are in memory.
+
+    Args:
+      predict: class probabilities from normalized images.
+      images: normalized, with their padding; no smaller than a window.
+      inference: with windows.
+    """
+    sides = zip(images.shape[1:3], inference.window, inference.stride, strict=True)
+    rows, columns = (_starts(*x) for x in sides)
+    height, width = inference.window
+    places = [(slice(y, y + height), slice(x, x + width)) for y in rows for x in columns]
+    windows = jnp.stack([images[:, down, across] for down, across in places], axis=1)
+    probabilities = predict(windows.reshape(-1, height, width, 3))
+    probabilities = probabilities.reshape(-1, len(places), *probabilities.shape[1:])
+    total: Any = 0.0
+    coverage = np.zeros((*images.shape[1:3], 1), np.float32)
+    for i, (down, across) in enumerate(places):
+        below, beyond = images.shape[1] - down.stop, images.shape[2] - across.stop
+        around = (down.start, below), (across.start, beyond)
+        total += jnp.pad(probabilities[:, i], ((0, 0), *around, (0, 0)))
+        coverage[down, across] += 1
+    return total / coverage
+
+
 @jit_by_shape
 def _mean(*views: Float[Array, "B h w C"]) -> Float[Array, "B h w C"]:
     return functools.reduce(jnp.add, views) / len(views)

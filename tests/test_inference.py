@@ -1,5 +1,6 @@
 """Every protocol against one image at a time, one pixel at a time, in float64."""
 
+import functools
 import itertools
 import math
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from sassn_jax.data import TrainTransform
-from sassn_jax.inference import Inference, Sizes, predict_images
+from sassn_jax.inference import Inference, Sizes, predict_by_windows, predict_images
 
 CLASSES = 4
 KERNEL = np.random.default_rng(0).normal(size=(3, 3, 3, CLASSES)).astype(np.float32)
@@ -179,6 +180,17 @@ def test_windows_do_not_depend_on_how_many_go_together(batch_size):
     (probabilities,) = infer([image], Inference(**WINDOWS), batch_size=batch_size)
     expected = naive_inference(image, (14, 11), **WINDOWS)
     np.testing.assert_allclose(probabilities, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["windows", "windows side by side", "window as high as the image"])
+def test_windows_in_one_trace(name):
+    fields = PROTOCOLS[name]
+    images = draw((9, 14), (9, 14))
+    predict = functools.partial(network, KERNEL)
+    found = jax.jit(lambda x: predict_by_windows(predict, x, Inference(**fields)))(np.stack(images))
+    for image, probabilities in zip(images, found, strict=True):
+        expected = naive_inference(image, image.shape[:2], **fields)
+        np.testing.assert_allclose(probabilities, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("fields", [{}, {"pad_to": (13, 15)}, WINDOWS, {"scales": (0.7, 1.5)}])

@@ -61,3 +61,11 @@ def _export(
             f"compared with the run: probabilities differ by at most {about['largest_error']:.1e}, "
             f"classes in {about['differing']} of {about['pixels']:,} pixels"
         )
+    if about.get("left_out"):
+        fields = ", ".join(f"{name}={value}" for name, value in about["left_out"].items())
+        print(
+            f"note: the program leaves out {fields}, with which the run is scored, so its results"
+        )
+        print("differ from those of sassn evaluate and sassn predict")
+        if "eval.window" in about["left_out"]:
+            print("with --size=height,width, programs predict by windows as the run does")

@@ -5,6 +5,7 @@ softmax are inside of it, and so are the network's parameters. `stablehlo` and `
 file.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from jaxtyping import Array, Float, UInt8
 
 from sassn_jax.data import DatasetInfo, describe_classes
 from sassn_jax.data.transforms import Normalize
-from sassn_jax.fields import SizeOrNothing
+from sassn_jax.inference import Inference, predict_by_windows
 from sassn_jax.resampling import Size
 
 Program = Callable[[UInt8[Array | np.ndarray, "B H W 3"]], tuple[Any, Any]]
@@ -26,15 +27,17 @@ INPUT, OUTPUTS = "images", ("ids", "probabilities")  # names, for formats that h
 def make_program(
     predict: Callable[[Float[Array, "B H W 3"]], Float[Array, "B H W C"]],
     normalize: Normalize,
-    pad_to: SizeOrNothing,
+    inference: Inference,
 ) -> Program:
-    """Returns a function from photos to classes that can be traced with open sizes.
+    """Returns a function from photos to classes that can be traced.
+
+    The number of photos may be open, and without windows so may be their height and width.
 
     Args:
       predict: class probabilities of normalized images.
       normalize: how the network wants its images.
-      pad_to: height and width to which smaller images are padded with the mean colour, as
-        `Inference.pad_to`.
+      inference: how images are shown to the network: padded, and by windows. Its scales and
+        mirrored views are left out.
 
     Returns:
       A function of uint8 RGB `[B, H, W, 3]`. It returns the most likely class of each pixel, uint8
@@ -46,12 +49,17 @@ def make_program(
         ordered = images[..., ::-1] if normalize.channel_order == "bgr" else images
         centred = ordered.astype(jnp.float32) - np.asarray(normalize.mean, np.float32)
         shown = centred / np.asarray(normalize.std, np.float32)
+        least = inference.pad_to or (1, 1), inference.window or (1, 1)
         missing = [
-            (0, jax.core.max_dim(size, least) - size)
-            for size, least in zip((height, width), pad_to or (height, width), strict=True)
+            (0, functools.reduce(jax.core.max_dim, sides) - sides[0])
+            for sides in zip((height, width), *least, strict=True)
         ]
         shown = jnp.pad(shown, ((0, 0), *missing, (0, 0)))
-        probabilities = predict(shown)[:, :height, :width].astype(jnp.float32)
+        if inference.window:
+            probabilities = predict_by_windows(predict, shown, inference)
+        else:
+            probabilities = predict(shown)
+        probabilities = probabilities[:, :height, :width].astype(jnp.float32)
         return jnp.argmax(probabilities, axis=-1).astype(jnp.uint8), probabilities
 
     return run

@@ -1,5 +1,6 @@
 """A trained run as one file, for training and scoring elsewhere, or for other people's programs."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ from sassn_jax.resampling import Size
 from sassn_jax.weights import store
 
 FORMATS = ("safetensors", "stablehlo", "onnx")
-# Other programs show the whole image to the network, once.
-AT_ONCE = {"eval.window": (), "eval.stride": (), "eval.scales": (1.0,), "eval.mirror": False}
+# What programs leave out of the way in which a run shows images to its network.
+ONE_VIEW = {"eval.scales": (1.0,), "eval.mirror": False}
+WHOLE = {"eval.window": (), "eval.stride": ()}  # an open size has no fixed number of windows
 MOST_ERROR = 1e-4  # of a probability
 _CHECKED_SIZES = ((65, 97), (120, 80))  # of the images of the check, if the program takes any
 
@@ -40,9 +42,10 @@ def export_run(
     - `stablehlo`: a program for JAX alone, see `conversion.stablehlo`.
     - `onnx`: a program for ONNX Runtime and others, see `conversion.onnx`.
 
-    A program shows the whole image to the network, padded as `eval.pad_to` says; windows, other
-    scales and mirroring are left out. It is compared with the run before it gets its name. A
-    `.json` file beside it describes it.
+    A program for images of one size shows them to the network as `config.eval` says, by windows
+    too, but for other scales and mirroring. A program for images of any size shows each as a whole,
+    padded as `eval.pad_to` says. A program is compared with the run, so shown, before it gets its
+    name. A `.json` file beside it describes it.
 
     Args:
       workdir: of the run, or an exported `.safetensors` file.
@@ -53,8 +56,9 @@ def export_run(
         unless the network is on a VGG; `onnx` needs them.
 
     Returns:
-      The file's description; of a program also `largest_error` of a probability, and how many
-      `pixels` had `differing` classes.
+      The file's description; of a program also `largest_error` of a probability, how many `pixels`
+      had `differing` classes, and `left_out`: the fields of `config.eval` that it does not follow,
+      with their values.
 
     Raises:
       InputError: if there is no such run or checkpoint, or `output` cannot be such a file; if a
@@ -73,13 +77,22 @@ def export_run(
             info=run.info,
             step=run.step,
         )
-    run = load_run(workdir, checkpoint, AT_ONCE)
+    run = load_run(workdir, checkpoint)
     on_vgg = is_vgg(run.config.model.backbone)
     if size is None and (format == "onnx" or on_vgg):
         network = " of a network on a VGG" if on_vgg else ""
         raise InputError(
             f"{format=}{network} needs size: height and width of all images, such as 480,640"
         )
+    scored = run.config.eval
+    run = dataclasses.replace(
+        run, config=override(run.config, ONE_VIEW if size else ONE_VIEW | WHOLE)
+    )
+    left_out = {
+        f"eval.{name}": getattr(scored, name)
+        for name in ("window", "scales", "mirror")
+        if getattr(scored, name) != getattr(run.config.eval, name)
+    }
     if format == "onnx":
         assert size is not None
         content = onnx.serialize(_program_of(run, "reference"), size)
@@ -99,7 +112,7 @@ def export_run(
                 f"from the run's, expected at most {MOST_ERROR:.0e}"
             )
     write_json(path.with_suffix(".json"), about)
-    return about | {"step": run.step} | found
+    return about | {"step": run.step, "left_out": left_out} | found
 
 
 def _program_of(run: Run, attention: str) -> Program:
@@ -107,7 +120,7 @@ def _program_of(run: Run, attention: str) -> Program:
     config = override(run.config, {"model.attention_implementation": attention})
     method = methods.create(config, run.info.num_classes, run.info.ignore_label)
     return make_program(
-        lambda images: method.predict(run.variables, images), config.image, config.eval.pad_to
+        lambda images: method.predict(run.variables, images), config.image, config.eval
     )
 
 

@@ -1,5 +1,6 @@
 """Programs for JAX or ONNX Runtime: they give what the run gives, and need nothing else."""
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -17,9 +18,11 @@ from sassn_jax.conversion import onnx, stablehlo
 from sassn_jax.conversion.program import make_program
 from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
+from sassn_jax.inference import Inference
 from sassn_jax.models.generator import Generator
 from sassn_jax.prediction import export
 from sassn_jax.prediction.export import export_run
+from sassn_jax.recipes import override
 from tests.trees import random_variables
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +57,7 @@ def test_a_program_gives_what_the_network_gives(tmp_path, file_format, head, imp
     def predict(images):
         return jax.nn.softmax(network.apply(variables, images, train=False))
 
-    program = make_program(predict, IMAGE, (40, 40))
+    program = make_program(predict, IMAGE, Inference(pad_to=(40, 40)))
     content = file_format.serialize(program, size)
     assert b"sassn_jax/" not in content  # no source file of the machine that wrote it
     assert str(ROOT).encode() not in content
@@ -102,6 +105,33 @@ def test_the_documented_example_runs_without_this_project(
     found = Image.open(tmp_path / "out.png")
     assert found.mode == "P"
     np.testing.assert_array_equal(np.asarray(found), run.predict(pixels).ids)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "size"),
+    [
+        ("stablehlo", None),
+        ("stablehlo", (41, 50)),
+        pytest.param("onnx", (30, 60), marks=needs_onnx),
+    ],
+)
+def test_a_program_shows_images_as_the_run_is_scored(
+    trained, run, tmp_path, monkeypatch, file_format, size
+):
+    """With a size, windows are part of it; what is not is told."""
+    fields = {"eval.window": (32, 48), "eval.stride": (20, 30), "eval.mirror": True}
+    scored = dataclasses.replace(run, config=override(run.config, fields))
+    monkeypatch.setattr(export, "load_run", lambda *arguments: scored)
+    path = tmp_path / f"model.{file_format}"
+    about = export_run(trained, path, format=file_format, size=size)
+    window = {} if size else {"eval.window": (32, 48)}
+    assert about["left_out"] == {"eval.mirror": True} | window
+    image = np.random.default_rng(0).integers(0, 256, (*(size or (41, 50)), 3), dtype=np.uint8)
+    reader = {"stablehlo": stablehlo, "onnx": onnx}[file_format]
+    _, (probabilities,) = reader.read(path)(image[None])
+    one_view = {"eval.mirror": False} | ({} if size else {"eval.window": (), "eval.stride": ()})
+    shown = dataclasses.replace(scored, config=override(scored.config, one_view))
+    np.testing.assert_allclose(probabilities, shown.predict(image).probabilities, atol=1e-5)
 
 
 def test_a_program_that_differs_is_not_left(trained, run, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ with the label `ignore` or `__ignore__` are ignored too.
 """
 
 import base64
+import contextlib
 import io
 import json
 import math
@@ -27,6 +28,7 @@ from sassn_jax.data.masks import as_shown, check_size
 from sassn_jax.errors import InputError, one_line
 
 _IGNORED = ("ignore", "__ignore__")
+_FARTHEST = 1e6  # pixels
 _BACKGROUND = ("background", "_background_")  # as classes.txt and LabelMe call it
 
 
@@ -143,6 +145,21 @@ def find_annotations(folder: Path, images: Collection[str]) -> dict[str, Annotat
     return {**several, **found}
 
 
+def find_annotated(folder: Path, images: Collection[str]) -> frozenset[str]:
+    """Returns the ids of those images that `find_annotations` finds in a folder.
+
+    Files that it would refuse are passed over.
+    """
+    known, found = frozenset(images), set[str]()
+    for path in folder.rglob("*.[jJ][sS][oO][nN]"):
+        if (id_ := path.relative_to(folder).with_suffix("").as_posix()) in known:
+            found.add(id_)
+            continue
+        with contextlib.suppress(InputError):
+            found.update(_read_coco(path, known))
+    return frozenset(found)
+
+
 def _read_coco(path: Path, known: Collection[str]) -> dict[str, CocoImage]:
     """Returns the images of a COCO file that have annotations, by id."""
     content = _read_json(path)
@@ -157,13 +174,21 @@ def _read_coco(path: Path, known: Collection[str]) -> dict[str, CocoImage]:
         for shape in content["annotations"]:
             described = shape["id"], names[shape["category_id"]], shape["segmentation"]
             shapes.setdefault(shape["image_id"], []).append(described)
-        found, is_known = {}, False
+        found: dict[str, CocoImage] = {}
+        is_known = False
         for image in content["images"]:
             id_ = _id_of(image["file_name"], known)
             is_known = is_known or id_ is not None
             if id_ is not None and (drawn := shapes.get(image["id"])):
+                if id_ in found:
+                    raise InputError(
+                        f"{path}: two of its images can be {id_!r}, the second is "
+                        f"{image['file_name']!r}; give the photos different names"
+                    )
                 size = int(image["height"]), int(image["width"])
                 found[id_] = CocoImage(path, size, tuple(drawn))
+    except InputError:
+        raise
     except Exception as error:  # any value may be of any type
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise InputError(f"{path}: cannot be read as a file of COCO ({reason})") from None
@@ -196,6 +221,8 @@ def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
     for polygon in segmentation:
         if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all():
             raise ValueError("a polygon has not three points or more, of x and y")
+        if (far := np.abs(polygon).max()) > _FARTHEST:  # pycocotools would fill all memory
+            raise ValueError(f"a polygon has the coordinate {far:g}, far outside of the image")
     return coco.merge(coco.frPyObjects(segmentation, *size))
 
 

@@ -22,7 +22,7 @@ from sassn_jax.methods.halves import interleave, separate
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
 from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
-from sassn_jax.models.discriminator import Discriminator
+from sassn_jax.models.discriminator import MINIMUM_SIZE, Discriminator
 from sassn_jax.models.layers import resize_bilinear
 from sassn_jax.models.spectral_norm import COLLECTION, sigmas
 
@@ -205,7 +205,9 @@ class Adversarial(Method):
     def confidence(
         self, state: TrainState, probabilities: Float[Array, "B H W C"]
     ) -> Float[Array, "B H W"]:
-        """Returns D's confidence that these are labels."""
+        """Returns D's confidence that these are labels; 0 for images that are too small for D."""
+        if min(probabilities.shape[1:3]) < MINIMUM_SIZE:
+            return jnp.zeros(probabilities.shape[:3])
         assert state.discriminator is not None
         logits, _ = self._confidence_logits(
             state.discriminator.variables, probabilities, learning=False

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sassn_jax.data.annotations import find_annotated
+from sassn_jax.data.folder_files import files_below, find_masks
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing
 from sassn_jax.prediction.images import FORMATS, as_rgb
@@ -26,8 +28,8 @@ class Outputs:
       overlays: `overlays/NAME.png`, the photo with the colours of the classes and a legend.
       probabilities: `probabilities/NAME.npz`, whose array `probabilities` is `[H, W, C]`, float32.
       confidence: `confidence/NAME.png`, D's confidence; blue is 0, white 1/2 and red 1.
-      as_labels: the class ids are masks to train from. One that exists is never replaced, since a
-        person may have corrected it.
+      as_labels: the class ids are masks to train from. A photo that has a mask in the folder, or
+        annotations of LabelMe or COCO, gets none, since a person may have drawn them.
       threshold: a pixel whose most likely class is less probable is 255 (ignored) in the ids.
     """
 
@@ -98,33 +100,37 @@ def find_files(source: StrPath, output: StrPath) -> list[tuple[Path, Path]]:
 
     Args:
       source: a file; a folder, with all folders in it; or a pattern, such as `photos/**/*.jpg`.
-      output: a folder whose files are left out.
+      output: the folder for the results. If it is inside `source`, its files are left out.
 
     Raises:
       InputError: if there is no such file, or `output` is the folder of the photos.
     """
     start, found = expanded(source), []
-    output = expanded(output).absolute()
-    if start.is_file():
-        return [(start, Path(start.name))]
-    if start.is_dir():
-        found = sorted(path for path in start.rglob("*") if path.is_file())
+    output = expanded(output).resolve()
+    is_file = start.is_file()
+    if is_file:
+        start, found = start.parent, [start]
+    elif start.is_dir():
+        found = sorted(filter(Path.is_file, files_below(start)))  # as a folder data set finds them
     else:
         found = [Path(path) for path in sorted(glob.glob(str(start), recursive=True))]
         plain = len([*_until_pattern(start.parts)])
         start = Path(*start.parts[:plain])
-    if start.absolute() == output:
+    if start.resolve() == output:
         raise InputError(
             f"output={str(output)!r}: the folder of the photos; expected another one, such as "
             f"{str(output.parent / 'predicted')!r}"
         )
+    if is_file:
+        return [(found[0], Path(found[0].name))]
+    is_inside = start.resolve() in output.parents
     known = {*FORMATS, *VIDEOS}
     files = [
         (path, path.relative_to(start))
         for path in found
         if path.suffix.lower() in known
         and not path.name.startswith(".")
-        and output not in path.absolute().parents
+        and not (is_inside and output in (path.parent.resolve() / path.name).parents)
     ]
     if not files:
         raise InputError(
@@ -226,6 +232,11 @@ def _choose(
     """Returns the files that are to be predicted; counts and names all others in `outcome`."""
     claimed: dict[Path, Path] = {}
     todo = []
+    photos = {path.resolve() for path, _ in files}
+    ids = [name.with_suffix("").as_posix() for _, name in files]
+    masked = frozenset[str]()
+    if outputs.as_labels:
+        masked = find_annotated(output, ids).union(find_masks(output, ids, []))
     for path, name in files:
         if outputs.as_labels and path.suffix.lower() in VIDEOS:
             outcome.failed.append(f"{path}: a video gives no masks; take pictures out of it")
@@ -238,8 +249,17 @@ def _choose(
             )
             continue
         claimed.update(dict.fromkeys(results, path))
-        after = 0.0 if outputs.as_labels else max(path.stat().st_mtime, newer_than)
-        if all(x.exists() and x.stat().st_mtime >= after for x in results):
+        if replaced := next((x for x in results if x.resolve() in photos), None):
+            outcome.failed.append(
+                f"{path}: its result would replace the photo {replaced}; choose another output"
+            )
+            continue
+        if outputs.as_labels:
+            is_done = name.with_suffix("").as_posix() in masked
+        else:
+            after = max(path.stat().st_mtime, newer_than)
+            is_done = all(x.exists() and x.stat().st_mtime >= after for x in results)
+        if is_done:
             outcome.skipped += 1
         else:
             todo.append((path, name))

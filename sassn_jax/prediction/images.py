@@ -46,7 +46,7 @@ def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
     if isinstance(photo, str | os.PathLike):
         return _read(expanded(photo))
     if isinstance(photo, Image.Image):
-        return photo_pixels(photo)
+        return _pixels("image", photo)
     if not isinstance(photo, np.ndarray):
         raise InputError(f"image: expected {_ALLOWED}, but it is a {type(photo).__name__}")
     channels = photo.shape[2] if photo.ndim == 3 else 0
@@ -59,8 +59,7 @@ def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _read(path: Path) -> np.ndarray:
-    format_ = FORMATS.get(path.suffix.lower())
-    if format_ is None:
+    if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: expected an image that ends in one of {', '.join(FORMATS)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -68,10 +67,21 @@ def _read(path: Path) -> np.ndarray:
         with warnings.catch_warnings():
             # Large photos are welcome. Pillow still refuses one of more than 179 megapixels.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=[format_]) as image:
-                return photo_pixels(image)
+            # Photos from the web often have the ending of another format.
+            with Image.open(path, formats=sorted({*FORMATS.values()})) as image:
+                return _pixels(path, image)
     except UnidentifiedImageError:
-        reason = f"not a {format_} file"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # damage
+        reason = "it is of none of these formats, or damaged" if path.stat().st_size else "empty"
+    except Image.DecompressionBombError as error:
         reason = one_line(error)
     raise InputError(f"{path}: cannot be read as an image ({reason})")
+
+
+def _pixels(name: object, image: Image.Image) -> np.ndarray:
+    """Returns the pixels of an opened image; raises InputError, which begins with its `name`."""
+    if not all(image.size):
+        raise InputError(f"{name}: has no pixels")
+    try:
+        return photo_pixels(image)
+    except (OSError, ValueError, SyntaxError) as error:  # damage
+        raise InputError(f"{name}: cannot be read as an image ({one_line(error)})") from None

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from flax import traverse_util
-from jaxtyping import UInt8
+from jaxtyping import Integer, UInt8
 
 from sassn_jax import data
 from sassn_jax.data import DatasetInfo
@@ -135,17 +135,25 @@ def _score(
         for place, index in enumerate(batch.indices):
             height, width = batch.label_sizes.images[place]
             label = batch.labels[place, :height, :width]
-            known = label != info.ignore_label
-            if known.any():
-                prediction = predictions[place, :height, :width]
-                pairs = label[known] * info.num_classes + prediction[known]
-                counts = np.bincount(pairs, minlength=info.num_classes**2)
-                square = counts.reshape(info.num_classes, info.num_classes).astype(np.int64)
-                scores[index] = ConfusionMatrix(square).miou()
+            if (miou := image_miou(label, predictions[place, :height, :width], info)) is not None:
+                scores[index] = miou
         done += len(batch.indices)
         on_images(done, len(source))
 
     return run.score(source, look), scores
+
+
+def image_miou(
+    label: UInt8[np.ndarray, "H W"], prediction: Integer[np.ndarray, "H W"], info: DatasetInfo
+) -> float | None:
+    """Returns the mIoU of one image over the classes in it; None if all its pixels are ignored."""
+    known = label != info.ignore_label
+    if not known.any():
+        return None
+    # In uint8, products above 255 would be others.
+    pairs = label[known].astype(np.int64) * info.num_classes + prediction[known]
+    counts = np.bincount(pairs, minlength=info.num_classes**2)
+    return ConfusionMatrix(counts.reshape(info.num_classes, info.num_classes)).miou()
 
 
 def _picture(

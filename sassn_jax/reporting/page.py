@@ -61,9 +61,10 @@ def write_report(
     """
     check_installed()
     output = expanded(output)
-    if output.is_dir() or not output.parent.is_dir():  # before the scoring, which may take long
+    is_page = output.suffix in (".html", ".htm") and not output.is_dir()
+    if not is_page or not output.parent.is_dir():  # before the scoring, which may take long
         raise InputError(
-            f"output={str(output)!r}: expected the name of a file, in a folder that exists"
+            f"output={str(output)!r}: expected a name that ends in .html, in a folder that exists"
         )
     summaries = []
     for workdir, name in zip(workdirs, _names(workdirs), strict=True):

@@ -290,6 +290,26 @@ def test_without_pycocotools_one_line_says_how_to_get_it(tmp_path, photo, monkey
         found.draw(NAMES, photo)
 
 
+def test_two_images_of_coco_for_one_photo_are_refused(tmp_path):
+    """Otherwise the annotations of one of them would be lost."""
+    size = {"width": WIDTH, "height": HEIGHT}
+    images = [{"id": i, "file_name": f"{i}/photo.png", **size} for i in (1, 2)]
+    triangle = {"category_id": 1, "segmentation": [[1, 1, 5, 1, 5, 5]]}
+    annotations = [{"id": i, "image_id": i, **triangle} for i in (1, 2)]
+    coco_file(tmp_path / "a.json", [], images=images, annotations=annotations)
+    with pytest.raises(InputError, match=r"^.*a.json: two of its images can be 'photo'"):
+        find_annotations(tmp_path, ["photo"])
+
+
+def test_a_polygon_far_outside_is_refused(tmp_path, photo):
+    """Pycocotools would take memory for each pixel of its edge."""
+    pytest.importorskip("pycocotools")
+    coco_file(tmp_path / "a.json", [[[0, 0, 1e9, 0, 1e9, 1e9]]])
+    found = find_annotations(tmp_path, ["photo"])["photo"]
+    with pytest.raises(InputError, match=r"a polygon has the coordinate 1e\+09, far outside"):
+        found.draw(NAMES, photo)
+
+
 def test_a_folder_with_masks_labelme_and_coco(source, tmp_path):
     """A mask as PNG comes before an annotation of the same image."""
     pytest.importorskip("pycocotools")

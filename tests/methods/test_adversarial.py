@@ -356,3 +356,11 @@ def test_a_batch_in_pieces_is_the_batch(state, method):
 def test_other_fakes_than_the_two_kinds_are_refused():
     with pytest.raises(InputError, match="discriminator_fake='all': expected one of labeled, both"):
         LossWeights(discriminator_fake="all")
+
+
+def test_images_too_small_for_d_have_no_confidence(state):
+    """The pictures of a run show every validation image, of whatever size."""
+    small = jnp.full((1, 31, 40, CLASSES), 1 / CLASSES)
+    np.testing.assert_array_equal(
+        make_adversarial().confidence(state, small), np.zeros((1, 31, 40))
+    )

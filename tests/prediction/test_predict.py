@@ -98,7 +98,8 @@ def test_anything_else_is_one_clear_error(run, wrong):
     ("name", "content", "reason"),
     [
         ("none.png", None, "no such file"),
-        ("a.png", b"", "not a PNG file"),
+        ("a.png", b"", "empty"),
+        ("b.png", b"no image", "of none of these formats, or damaged"),
         ("a.txt", b"text", "expected an image that ends in one of .jpg"),
     ],
 )

@@ -125,8 +125,9 @@ def test_names_are_shown_as_they_are(two_runs):
 
 
 def test_mistakes_are_one_line_before_anything_is_scored(small_run, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"output=.*expected the name of a file"):
-        page.write_report([small_run], tmp_path / "absent" / "report.html")
+    for name in ("absent/report.html", "report.png", "report"):
+        with pytest.raises(InputError, match=r"output=.*expected a name that ends in .html"):
+            page.write_report([small_run], tmp_path / name)
     with pytest.raises(InputError, match="is given twice"):
         page.write_report([small_run, small_run], tmp_path / "report.html")
     with pytest.raises(InputError, match=r"no config\.json; expected the workdir of a run"):

@@ -1,0 +1,101 @@
+"""Prediction replaces nothing that a person made, and takes photos as people have them."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sassn_jax.errors import InputError
+from sassn_jax.prediction.files import Outputs, find_files, predict_files
+
+SHAPE = (40, 56, 3)
+PIXELS = np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)
+
+
+def save(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(PIXELS).save(path)
+    return path
+
+
+def predict(run, source, output, **options):
+    """Predicts as a network does that is newer than all photos, so that nothing is skipped."""
+    files = find_files(source, output)
+    return predict_files(run, files, output, Outputs(**options), newer_than=2.0**33)
+
+
+def test_the_folder_of_the_photos_is_no_output(tmp_path):
+    photo = save(tmp_path / "photos" / "a.png")
+    link = tmp_path / "link"
+    link.symlink_to(photo.parent)
+    for source, output in [
+        (photo, photo.parent),
+        (photo.parent, link),
+        (photo.parent, tmp_path / "photos" / ".." / "photos"),
+    ]:
+        with pytest.raises(InputError, match=r"^output=.*: the folder of the photos"):
+            find_files(source, output)
+
+
+def test_a_result_never_replaces_a_photo(run, tmp_path):
+    """The result of `photos/photos/a.png` would be `photos/a.png`."""
+    upper, lower = save(tmp_path / "photos/a.png"), save(tmp_path / "photos/photos/a.png")
+    before = upper.read_bytes()
+    outcome = predict(run, tmp_path / "photos", tmp_path)
+    assert upper.read_bytes() == before
+    assert outcome.failed == [
+        f"{lower}: its result would replace the photo {upper}; choose another output"
+    ]
+    assert (tmp_path / "a.png").is_file()
+
+
+def test_output_may_be_above_the_photos(tmp_path):
+    photo = save(tmp_path / "photos" / "a.jpg")
+    assert [path for path, _ in find_files(photo.parent, tmp_path)] == [photo]
+
+
+def test_folders_behind_links_are_predicted_as_they_are_trained_on(tmp_path):
+    save(tmp_path / "elsewhere" / "a.jpg")
+    save(tmp_path / "photos" / ".thumbnails" / "b.jpg")
+    folder = tmp_path / "photos"
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "round").symlink_to(folder)
+    (folder / "broken.jpg").symlink_to(tmp_path / "nothing")
+    names = [os.fspath(name) for _, name in find_files(folder, tmp_path / "out")]
+    assert names == ["linked/a.jpg"]
+
+
+def test_annotated_photos_get_no_mask(run, tmp_path):
+    """A mask would come before the annotations when the folder is read."""
+    for name in ("png", "labelme", "coco", "none"):
+        save(tmp_path / "images" / f"{name}.jpg")
+    labels = tmp_path / "labels"
+    save(labels / "png.PNG")
+    (labels / "labelme.json").write_text("{}")
+    (labels / "of_another_photo.json").write_text("{}")
+    coco = {
+        "images": [{"id": 1, "file_name": "coco.jpg", "width": 56, "height": 40}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0] * 6]}],
+        "categories": [{"id": 1, "name": "ball"}],
+    }
+    (labels / "instances.json").write_text(json.dumps(coco))
+    outcome = predict(run, tmp_path / "images", labels, as_labels=True)
+    assert (outcome.predicted, outcome.skipped) == (1, 3)
+    assert sorted(path.name for path in labels.glob("*.[pP]*")) == ["none.png", "png.PNG"]
+
+
+def test_the_ending_need_not_be_that_of_the_format(run, tmp_path):
+    save(tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(run.predict(tmp_path / "a.jpg").image, PIXELS)
+
+
+def test_a_damaged_pil_image_is_one_clear_error(run, tmp_path):
+    path = save(tmp_path / "a.jpg")
+    path.write_bytes(path.read_bytes()[:-600])
+    nan = Image.fromarray(np.full((9, 9), np.nan, np.float32))
+    with Image.open(path) as damaged:
+        for image in (damaged, nan, Image.new("RGB", (0, 5))):
+            with pytest.raises(InputError, match=r"^image: (cannot be read|has no pixels)"):
+                run.predict(image)

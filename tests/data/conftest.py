@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sassn_jax import data
+
 CLASSES = ("Sky", "Road", "Llama")
 
 
@@ -24,3 +26,10 @@ def source(tmp_path):
             Image.fromarray(image).save(root / "images" / f"{id_}.jpg")
             Image.fromarray(label).save(root / "labels" / f"{id_}.png")
     return root
+
+
+def labels_of(source, data_dir):
+    """Prepares a folder and returns the labels of all its images, in the order of the splits."""
+    data.prepare("folder", source, data_dir)
+    dataset = data.load("folder", data_dir)
+    return [split[i]["label"] for split in dataset.splits.values() for i in range(len(split))]

@@ -1,0 +1,83 @@
+"""Which files of a user's folder are images and masks, and which are wrong."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sassn_jax import data
+from sassn_jax.data import folder
+from sassn_jax.errors import InputError
+
+
+def test_images_may_be_png(source, tmp_path):
+    path = source / "images" / "val_0.jpg"
+    with Image.open(path) as image:
+        pixels = np.asarray(image)
+    Image.fromarray(pixels).save(path.with_suffix(".png"))
+    path.unlink()
+    data.prepare("folder", source, tmp_path / "data")
+    val = data.load("folder", tmp_path / "data").splits["val"]
+    np.testing.assert_array_equal(val[list(val.ids).index("val_0")]["image"], pixels)
+
+
+def test_all_files_that_are_missing_are_told_of_at_once_with_the_list(source, tmp_path):
+    for id_ in ("train_0", "train_2"):
+        (source / "images" / f"{id_}.jpg").unlink()
+    with pytest.raises(InputError) as error:
+        data.prepare("folder", source, tmp_path / "data")
+    assert (
+        "labels/train_0.png: no image in images/ has this name (2 such: "
+        in (error.value.details[1])
+    )
+    assert str(error.value) == (
+        f"{source / 'images' / 'train_0.jpg'}: no such file, nor with another ending, but "
+        "'train_0' is in train.txt (2 such: train_0, train_2) (the first of 2 problems, which "
+        "stand above)"
+    )
+
+
+def test_a_jpeg_is_no_mask(source, tmp_path):
+    path = source / "labels" / "train_0.png"
+    path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(
+        InputError, match=r"train_0.jpg: is no mask; JPEG changes class ids, so export"
+    ):
+        data.prepare("folder", source, tmp_path / "data")
+
+
+@pytest.mark.parametrize("ending", [".JPG", ".jpeg", ".tif", ".TIFF", ".webp", ".bmp"])
+def test_images_of_many_endings_are_found(source, ending):
+    path = source / "images" / "val_1.jpg"
+    path.rename(path.with_suffix(ending))
+    layout = folder.read_layout(source)
+    assert layout.paths("val", "val_1")[0] == path.with_suffix(ending)
+
+
+def test_a_photo_that_cannot_be_read_is_pointed_out(source):
+    (source / "images" / "val_1.jpg").rename(source / "images" / "val_1.HEIC")
+    with pytest.raises(InputError) as error:
+        folder.read_layout(source)
+    assert any("val_1.HEIC is not read; convert it to .jpg" in x for x in error.value.details)
+
+
+def test_everything_that_is_wrong_is_named_at_once(source):
+    for path in ("images/val_1.png", "labels/stray.png"):
+        (source / path).write_bytes((source / "labels" / "val_1.png").read_bytes())
+    (source / "test.txt").write_text("no such\n")
+    (source / "val.txt").write_text("val_0\nval_1\ntrain_0\n")
+    (source / "unlabeled.txt").write_text("test_0\ntest_0\n")
+    (source / "labels" / "val_0.png").unlink()
+    with pytest.raises(InputError) as error:
+        folder.read_layout(source)
+    text = "\n".join(error.value.details)
+    assert "\n" not in str(error.value)
+    for part in (
+        "val_1.jpg and val_1.png have the same id 'val_1'; rename all but one",
+        "stray.png: no image in images/ has this name; give mask and image the same name",
+        "'no such' is in test.txt",
+        "train.txt: 'train_0' is in val.txt too",
+        "unlabeled.txt: 'test_0' occurs twice",
+        "val_0.png: no such file, but 'val_0' is in val.txt; draw the mask",
+    ):
+        assert part in text
+    assert len(error.value.details) == 6

@@ -21,9 +21,9 @@ from sassn_jax.errors import InputError, one_line
 
 T = TypeVar("T")
 
-# By the end of a file's name. Pillow may try no other format: its reader of EPS runs programs.
-_FORMATS = {".jpg": "JPEG", ".png": "PNG"}
-_PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+# Pillow may try no other format: its reader of EPS runs programs.
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+_FORMATS = {".jpg": "JPEG", ".png": "PNG"}  # of published images, by the end of a file's name
 # How to turn stored pixels so that they are shown upright, by the EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,7 +69,7 @@ def read_photo(path: Traversable) -> Photo:
         pixels = photo_pixels(image)
         return Photo(content if is_plain else encode_png(pixels), pixels, turn)
 
-    return decode(path, content, read, formats=_PHOTO_FORMATS)
+    return decode(path, content, read, formats=PHOTO_FORMATS)
 
 
 def photo_pixels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
@@ -110,7 +110,7 @@ def photo_notes(paths: Iterable[Traversable]) -> tuple[str, ...]:
     found: dict[str, list[str]] = {}
     for path in paths:
         try:
-            with path.open("rb") as file, Image.open(file, formats=_PHOTO_FORMATS) as image:
+            with path.open("rb") as file, Image.open(file, formats=PHOTO_FORMATS) as image:
                 kinds = {
                     "transparent pixels: they are read on white": image.has_transparency_data,
                     "grey values of more than 8 bits: in each, its smallest value is read as 0 and "

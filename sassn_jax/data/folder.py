@@ -126,12 +126,13 @@ class FolderLayout(Layout):
         named = layout
         if not layout.class_names:  # any id may be a class
             named = dataclasses.replace(layout, class_names=("",) * IGNORE_LABEL)
-        occurring = {
-            id_: named._occurring(split, id_)
-            for split, ids in self.splits.items()
-            if split != UNLABELED
-            for id_ in ids
+        split_of = {
+            id_: split for split, ids in self.splits.items() if split != UNLABELED for id_ in ids
         }
+        occurring = {}
+        for done, (id_, split) in enumerate(split_of.items(), start=1):
+            occurring[id_] = named._occurring(split, id_)
+            progress(done, len(split_of))
         return layout._with_names(occurring)._with_validation(occurring)
 
     def _with_names(self, occurring: Mapping[str, Collection[int]]) -> "FolderLayout":

@@ -4,14 +4,16 @@
 own folders: whatever kind of file it is, the pixels as a viewer shows them.
 """
 
+import contextlib
 import io
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -110,7 +112,7 @@ def photo_notes(paths: Iterable[Traversable]) -> tuple[str, ...]:
     found: dict[str, list[str]] = {}
     for path in paths:
         try:
-            with path.open("rb") as file, Image.open(file, formats=PHOTO_FORMATS) as image:
+            with path.open("rb") as file, opened(file, PHOTO_FORMATS) as image:
                 kinds = {
                     "transparent pixels: they are read on white": image.has_transparency_data,
                     "grey values of more than 8 bits: in each, its smallest value is read as 0 and "
@@ -212,7 +214,7 @@ def decode(
     """
     formats = formats or (_FORMATS[PurePath(path.name).suffix.lower()],)
     try:
-        with Image.open(io.BytesIO(content), formats=formats) as image:
+        with opened(io.BytesIO(content), formats) as image:
             return read(image)
     except UnidentifiedImageError:  # its text has an address in memory
         named = " or ".join(filter(None, [", ".join(formats[:-1]), formats[-1]]))
@@ -220,6 +222,18 @@ def decode(
     except Exception as error:  # damaged files fail in many ways
         reason = one_line(error)
     raise InputError(f"{path}: cannot be read as {what} ({reason})")
+
+
+@contextlib.contextmanager
+def opened(file: IO[bytes], formats: Sequence[str]) -> Iterator[Image.Image]:
+    """Opens an image of one of these formats by Pillow, without its warning of large images.
+
+    Pillow still refuses an image of more than 179 megapixels.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(file, formats=formats) as image:
+            yield image
 
 
 def encode_png(pixels: UInt8[np.ndarray, "H W"] | UInt8[np.ndarray, "H W 3"]) -> bytes:

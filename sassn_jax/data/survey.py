@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from sassn_jax.data import folder
 from sassn_jax.data.dataset import UNLABELED
-from sassn_jax.data.images import PHOTO_FORMATS, photo_pixels
+from sassn_jax.data.images import PHOTO_FORMATS, opened, photo_pixels
 from sassn_jax.data.splits import choose_labeled
 from sassn_jax.data.validation import number_of_validation_images
 from sassn_jax.errors import InputError
@@ -65,7 +64,7 @@ def _look(paths: Sequence[Path]) -> tuple[list[tuple[int, int]], list[np.ndarray
     sizes, means = [], []
     for path in paths:
         try:
-            with Image.open(path, formats=PHOTO_FORMATS) as image:
+            with path.open("rb") as file, opened(file, PHOTO_FORMATS) as image:
                 short, long = sorted(image.size)
                 image.draft("RGB", (64, 64))  # a JPEG need not be decoded at its full size
                 pixels = photo_pixels(image)

@@ -3,15 +3,18 @@
 import collections
 import dataclasses
 import glob
+import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from sassn_jax.data.folder_files import IMAGE_SUFFIXES
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing
-from sassn_jax.prediction.images import FORMATS, as_rgb
+from sassn_jax.prediction.images import as_rgb
 from sassn_jax.prediction.predicting import MAX_MEMORY
 from sassn_jax.prediction.result import Prediction, heat_map
 from sassn_jax.prediction.run import Run
@@ -98,38 +101,38 @@ def find_files(source: StrPath, output: StrPath) -> list[tuple[Path, Path]]:
 
     Args:
       source: a file; a folder, with all folders in it; or a pattern, such as `photos/**/*.jpg`.
-      output: a folder whose files are left out.
+      output: the folder for the results; files that are in it already are left out.
 
     Raises:
       InputError: if there is no such file, or `output` is the folder of the photos.
     """
-    start, found = expanded(source), []
-    output = expanded(output).absolute()
+    start, output = expanded(source), _absolute(expanded(output))
     if start.is_file():
-        return [(start, Path(start.name))]
-    if start.is_dir():
+        found, start = [start], start.parent
+    elif start.is_dir():
         found = sorted(path for path in start.rglob("*") if path.is_file())
     else:
         found = [Path(path) for path in sorted(glob.glob(str(start), recursive=True))]
-        plain = len([*_until_pattern(start.parts)])
-        start = Path(*start.parts[:plain])
-    if start.absolute() == output:
+        plain = itertools.takewhile(lambda part: not glob.has_magic(part), start.parts[:-1])
+        start = Path(*plain)
+    if _absolute(start) == output:
         raise InputError(
             f"output={str(output)!r}: the folder of the photos; expected another one, such as "
             f"{str(output.parent / 'predicted')!r}"
         )
-    known = {*FORMATS, *VIDEOS}
+    is_below = _absolute(start) in output.parents
+    known = (*IMAGE_SUFFIXES, *VIDEOS)
     files = [
         (path, path.relative_to(start))
         for path in found
         if path.suffix.lower() in known
         and not path.name.startswith(".")
-        and output not in path.absolute().parents
+        and not (is_below and output in _absolute(path).parents)
     ]
     if not files:
         raise InputError(
             f"input={str(source)!r}: no photo or video there; expected a file, a folder or a "
-            f"pattern of files that end in {', '.join([*FORMATS, *VIDEOS])}"
+            f"pattern of files that end in {', '.join(known)}"
         )
     return files
 
@@ -224,6 +227,7 @@ def _choose(
     outcome: Outcome,
 ) -> list[tuple[Path, Path]]:
     """Returns the files that are to be predicted; counts and names all others in `outcome`."""
+    photos = {_absolute(path) for path, _ in files}
     claimed: dict[Path, Path] = {}
     todo = []
     for path, name in files:
@@ -231,6 +235,11 @@ def _choose(
             outcome.failed.append(f"{path}: a video gives no masks; take pictures out of it")
             continue
         results = outputs.paths(output, name)
+        if replaced := next((x for x in results if _absolute(x) in photos), None):
+            outcome.failed.append(
+                f"{path}: its result would replace the photo {replaced}; choose another output"
+            )
+            continue
         taken = next((claimed[x] for x in results if x in claimed), None)
         if taken is not None:
             outcome.failed.append(
@@ -246,11 +255,8 @@ def _choose(
     return todo
 
 
-def _until_pattern(parts: tuple[str, ...]) -> Iterator[str]:
-    for part in parts[:-1]:
-        if glob.has_magic(part):
-            return
-        yield part
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # without `..`, but with the names of links
 
 
 def _save_picture(path: Path, picture: Image.Image) -> None:

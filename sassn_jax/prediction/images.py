@@ -1,30 +1,18 @@
 """Photos as people hand them over, as RGB pixels."""
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from sassn_jax.data.images import photo_pixels
-from sassn_jax.errors import InputError, one_line
+from sassn_jax.data.images import PHOTO_FORMATS, decode, photo_pixels
+from sassn_jax.errors import InputError
 from sassn_jax.files import expanded
 
 Photo = str | os.PathLike[str] | Image.Image | np.ndarray
 
-# By the end of a file's name, in small letters. Pillow may try no other format: its reader of EPS
-# runs programs.
-FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
 _ALLOWED = (
     "a path, a PIL image, or uint8 [H, W, 3] (RGB), [H, W] (grey) or [H, W, 4] (RGBA), with "
     "values of 0 to 255"
@@ -59,19 +47,10 @@ def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _read(path: Path) -> np.ndarray:
-    format_ = FORMATS.get(path.suffix.lower())
-    if format_ is None:
-        raise InputError(f"{path}: expected an image that ends in one of {', '.join(FORMATS)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        with warnings.catch_warnings():
-            # Large photos are welcome. Pillow still refuses one of more than 179 megapixels.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=[format_]) as image:
-                return photo_pixels(image)
-    except UnidentifiedImageError:
-        reason = f"not a {format_} file"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # damage
-        reason = one_line(error)
-    raise InputError(f"{path}: cannot be read as an image ({reason})")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return decode(path, content, photo_pixels, formats=PHOTO_FORMATS)

@@ -12,7 +12,6 @@ from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing
 
-_WHITE = 255
 _LINE = 22  # height of a line of the legend, in pixels
 _LETTERS = 14  # height of its letters
 
@@ -109,10 +108,8 @@ class Prediction:
 
 def save_ids(path: Path, ids: UInt8[np.ndarray, "H W"], info: DatasetInfo) -> None:
     """Writes class ids to a PNG file with a palette, in which ignored pixels are white."""
-    palette = np.full((256, 3), _WHITE, np.uint8)  # of 256 colours, so that a pixel takes 8 bits
-    palette[: info.num_classes] = info.palette
     image = Image.fromarray(ids)
-    image.putpalette(palette.tobytes())
+    image.putpalette(info.mask_palette.tobytes())  # of 256 colours, so that a pixel takes 8 bits
     with replacing(path) as beside:
         image.save(beside, format="png")
 

@@ -135,7 +135,7 @@ def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> T
         if former and start < config.num_steps and config.optimizer.poly_power:
             reporter.say(
                 f"continued from {former[-1]} steps: the learning rates are those of a run of "
-                f"{config.num_steps} steps from here on, where they had gone down to 0"
+                f"{config.num_steps} steps from here on"
             )
         if start < config.num_steps:
             reporter.say("building and compiling comes first, which may take minutes")

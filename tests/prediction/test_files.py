@@ -126,8 +126,23 @@ def test_finds_photos_by_pattern(run, photos, tmp_path):
     for wrong in (tmp_path / "none", photos / "*.gif", photos / "notes.txt" / "*"):
         with pytest.raises(InputError, match=r"^input='.*': no photo or video there; expected"):
             find_files(wrong, output)
-    with pytest.raises(InputError, match=r"^output='.*': the folder of the photos"):
-        find_files(photos, photos)
+    for same in (photos, photos / "a b" / ".."):
+        for source in (photos, photos / "x.png", photos / "*.png"):
+            with pytest.raises(InputError, match=r"^output='.*': the folder of the photos"):
+                find_files(source, same)
+
+
+def test_results_may_stand_above_the_photos_but_replace_none(run, photos, tmp_path):
+    (photos / "photos").mkdir()
+    Image.fromarray(photo(3)).save(photos / "photos" / "x.png")  # its result is the photo x.png
+    before = (photos / "x.png").read_bytes()
+    outcome = predict(run, photos, tmp_path)
+    assert outcome.predicted == 3
+    (line,) = outcome.failed
+    path = photos / "photos" / "x.png"
+    assert line.startswith(f"{path}: its result would replace the photo {photos / 'x.png'};")
+    assert (photos / "x.png").read_bytes() == before
+    assert (tmp_path / "x.png").is_file()
 
 
 def test_labels_are_read_back_as_masks_and_never_replaced(run, photos, tmp_path):

@@ -98,8 +98,8 @@ def test_anything_else_is_one_clear_error(run, wrong):
     ("name", "content", "reason"),
     [
         ("none.png", None, "no such file"),
-        ("a.png", b"", "not a PNG file"),
-        ("a.txt", b"text", "expected an image that ends in one of .jpg"),
+        ("a.png", b"", r"cannot be read as an image \(the file is empty\)"),
+        ("a.txt", b"text", r"\(not a JPEG, PNG, WEBP, TIFF or BMP file\)"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(run, tmp_path, name, content, reason):
@@ -108,6 +108,12 @@ def test_a_file_that_cannot_be_read_is_named(run, tmp_path, name, content, reaso
         path.write_bytes(content)
     with pytest.raises(InputError, match=f"^{path}: .*{reason}"):
         run.predict(path)
+
+
+def test_the_ending_of_a_photo_may_be_wrong_as_in_training(run, tmp_path):
+    Image.fromarray(photo()).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(run.predict(tmp_path / "a.jpg").image, photo())
 
 
 def test_a_list_gives_a_list(run):

@@ -18,7 +18,7 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath, expanded, replacing
 from sassn_jax.reporting.charts import Chart, Curve, draw_bars, draw_confusion, draw_curves
 from sassn_jax.reporting.collecting import PicturedImage, RunSummary, summarize_run
-from sassn_jax.reporting.health import judge
+from sassn_jax.reporting.health import judge, not_judged
 
 LIMIT = 10 * 2**20  # bytes of a page, so that it can be sent by mail
 PICTURE_WIDTH = 400  # pixels
@@ -127,7 +127,7 @@ def _twice(paths: Sequence[Path]) -> Path:
 def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
     """Returns what the template shows of a run."""
     scored = summary.matrix.summary(summary.info.class_names)
-    findings = judge(summary.last_values())
+    findings = judge(summary.rows)
     verdicts = [finding.verdict for finding in findings]
     return {
         "id": f"run-{number + 1}",
@@ -143,6 +143,8 @@ def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
         "classes": _classes(summary),
         "ignored": _percent(_share(summary.labeled.ignored, summary.labeled)),
         "findings": findings,
+        "not_judged": not_judged(findings),
+        "has_players": any(finding.metric == "loss/discriminator" for finding in findings),
         "verdict": next((v for v in ("bad", "look at it", "good") if v in verdicts), None),
         "curves": _curves(summary),
         "confusion": _confusion(summary),

@@ -191,7 +191,9 @@ class Loop:
                 saving = evaluating or step % config.checkpoint_every == 0
                 if saving or step % log_every == 0:
                     has_discriminator = state.discriminator is not None
-                    rates = learning_rates(config, step - 1, has_discriminator=has_discriminator)
+                    rates = learning_rates(
+                        config, self.setup.method, step - 1, has_discriminator=has_discriminator
+                    )
                     self._log(step, window.close() | rates)
                 miou = self._evaluate(step, state, taken, is_last=is_last) if evaluating else None
                 if saving:

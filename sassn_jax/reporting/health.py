@@ -124,7 +124,7 @@ SIGNS = {
         "only a discriminator with spectral normalization has it",
         (
             Limit(3.0, "good", "D learns about as fast as at the start. It divides each kernel by "
-                  "its sigma, so that a change of a kernel counts the less the larger sigma is."),
+                  "its sigma, so that the same step means less where sigma is larger."),
             Limit(math.inf, "look at it", "D learns at another speed than at the start. It divides "
                   "each kernel by its sigma: where sigma has grown, steps change D less, and where "
                   "it has shrunk, they change it more. Try another optimizer.discriminator_lr."),
@@ -236,5 +236,5 @@ def _read_sigmas(first: Sequence[float | None], last: Sequence[float | None]) ->
         return [("sigma", NO_NUMBER, None)]
     factor = max(max(a, b) / max(min(a, b), SMALLEST) for a, b in pairs)
     smallest, largest = min(b for _, b in pairs), max(b for _, b in pairs)
-    shown = f"{smallest:.2g} to {largest:.2g}, changed by a factor of {factor:.2g} at the most"
+    shown = f"{smallest:.2g} to {largest:.2g}, changed by a factor of {factor:.3g} at the most"
     return [("sigma", shown, factor)]

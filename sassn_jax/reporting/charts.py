@@ -12,9 +12,10 @@ from jaxtyping import Float
 
 WIDTH = 4.6  # inches; a phone shows this about as wide as it is, so that the text stays readable
 MANY_CLASSES = 12  # with more classes, no number is written into a cell of the confusion matrix
-# Colours that people with any kind of colour vision tell apart (Okabe and Ito).
+# Colours that people with any kind of colour vision tell apart (after Okabe and Ito), each with a
+# contrast of at least 3 to the page.
 COLORS = {
-    "light": ("#0072b2", "#d55e00", "#009e73", "#b8568c", "#a67200", "#56b4e9"),
+    "light": ("#0072b2", "#d55e00", "#009e73", "#b8568c", "#a67200", "#4d4d4d"),
     "dark": ("#56b4e9", "#e69f00", "#2fc795", "#e29bc3", "#f0e442", "#ff8a5c"),
 }
 LEGEND_COLUMNS = 2

@@ -224,6 +224,11 @@ def test_chromium_shows_it(browser, two_runs, tmp_path, width, theme):
     browser.get((tmp_path / "report.html").as_uri())
     assert browser.execute_script("return window.innerWidth") == width
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    cut_off = (
+        "return [...document.querySelectorAll('.stacked')]"
+        ".filter(table => table.scrollWidth > table.parentElement.clientWidth).length"
+    )
+    assert browser.execute_script(cut_off) == 0
     broken = "return [...document.images].filter(image => !image.naturalWidth).length"
     assert browser.execute_script(broken) == 0
     assert browser.get_log("browser") == []

@@ -72,10 +72,6 @@ class RunSummary:
     best: tuple[PicturedImage, ...]
     worst: tuple[PicturedImage, ...]
 
-    def last_values(self) -> dict[str, float | None]:
-        """Returns the last logged value of each metric."""
-        return {name: value for row in self.rows for name, value in row.items() if name != "step"}
-
 
 def summarize_run(
     workdir: str | Path,

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import glob
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +14,14 @@ from PIL import Image
 
 from sassn_jax.data.folder_files import IMAGE_SUFFIXES
 from sassn_jax.errors import InputError, check
-from sassn_jax.files import StrPath, expanded, replacing
+from sassn_jax.files import StrPath, expanded, replacing, write_json
 from sassn_jax.prediction.images import as_rgb
 from sassn_jax.prediction.predicting import MAX_MEMORY
 from sassn_jax.prediction.result import Prediction, heat_map
 from sassn_jax.prediction.run import Run
 from sassn_jax.prediction.video import VIDEOS, predict_video
+
+SETTINGS = "predict.json"  # what the results in a folder depend on, beside them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +67,6 @@ class Outputs:
         """Writes them, each whole or not at all.
 
         Raises:
-          InputError: if class probabilities are wanted, but take too much memory.
           OSError: naming the file that cannot be written.
         """
         for path in self.paths(output, name):
@@ -144,13 +146,14 @@ def predict_files(
     outputs: Outputs = Outputs(),
     *,
     max_memory: float = MAX_MEMORY,
-    newer_than: float = 0.0,
     on_file: Callable[[int, int], None] = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Outcome:
     """Predicts photos and videos, and writes the results into a folder.
 
-    A file is skipped if its results are there and newer than the file and `newer_than`. One that
-    cannot be read is noted, and the rest goes on.
+    A file is skipped if its results are there, newer than the file, and predicted with the same
+    network, `eval` fields and threshold; `SETTINGS` in the folder tells. With `as_labels` a result
+    that is there is always kept. A file that cannot be read is noted, and the rest goes on.
 
     Args:
       run: the network.
@@ -158,16 +161,20 @@ def predict_files(
       output: the folder, which need not be there.
       outputs: what is written.
       max_memory: see `Run.predict`.
-      newer_than: the time of the network's file, in seconds since 1970.
       on_file: called with the number of files done and the number of all files.
+      on_note: called with a line if results are predicted anew, since their settings differ.
 
     Raises:
-      InputError: if D's confidence is wanted, but there is no D that judges masks.
+      InputError: if D's confidence is wanted, but there is no D that judges masks; or if results
+        would replace files that this function has not written.
       OSError: naming a file that cannot be written.
     """
     output, outcome = expanded(output), Outcome()
-    predictor = run.predictor(max_memory=max_memory, confidence=outputs.confidence)
-    todo = _choose(files, output, outputs, newer_than, outcome)
+    predictor = run.predictor(
+        max_memory=max_memory, probabilities=outputs.probabilities, confidence=outputs.confidence
+    )
+    begun = 0.0 if outputs.as_labels else _begin(run, files, output, outputs, on_note)
+    todo = _choose(files, output, outputs, begun, outcome)
     finished = len(files) - len(todo)
     waiting: collections.deque[tuple[Path, Path]] = collections.deque()
     is_video = [path.suffix.lower() in VIDEOS for path, _ in todo]
@@ -197,14 +204,10 @@ def predict_files(
         on_file(finished, len(files))
 
     for result in predictor.stream(read()):
-        path, name = waiting.popleft()
-        try:
-            outputs.write(output, name, result)
-        except InputError as error:
-            fail(path, error)
-        else:
-            outcome.predicted += 1
-            step()
+        _, name = waiting.popleft()
+        outputs.write(output, name, result)
+        outcome.predicted += 1
+        step()
         del result
     for (path, name), chosen in zip(todo, is_video, strict=True):
         if chosen:
@@ -219,11 +222,55 @@ def predict_files(
     return outcome
 
 
+def _begin(
+    run: Run,
+    files: list[tuple[Path, Path]],
+    output: Path,
+    outputs: Outputs,
+    on_note: Callable[[str], None],
+) -> float:
+    """Returns since when all results have had these settings, in seconds since 1970."""
+    path = output / SETTINGS
+    settings = {
+        "network": run.fingerprint,
+        "step": run.step,
+        "eval": dataclasses.asdict(run.config.eval),
+        "threshold": outputs.threshold,
+    }
+    settings = json.loads(json.dumps(settings))  # tuples are lists in the file
+    if path.exists():
+        try:
+            former = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise InputError(
+                f"{path}: not the settings of a prediction; choose another folder, or remove it"
+            ) from None
+        differing = [name for name in settings if former.get(name) != settings[name]]
+        if differing:
+            on_note(
+                f"{output}: predicted before with other settings ({', '.join(differing)}); the "
+                "files that are chosen now are predicted anew"
+            )
+    else:
+        results = (x for _, name in files for x in outputs.paths(output, name))
+        strange = next((x for x in results if x.exists()), None)
+        if strange is not None:
+            raise InputError(
+                f"{strange}: is there without {path}, so another program may have written it; "
+                "choose another folder for the results, or remove it"
+            )
+        differing = [*settings]
+    if differing:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(path, settings)
+    return path.stat().st_mtime
+
+
 def _choose(
     files: list[tuple[Path, Path]],
     output: Path,
     outputs: Outputs,
-    newer_than: float,
+    begun: float,
     outcome: Outcome,
 ) -> list[tuple[Path, Path]]:
     """Returns the files that are to be predicted; counts and names all others in `outcome`."""
@@ -247,7 +294,7 @@ def _choose(
             )
             continue
         claimed.update(dict.fromkeys(results, path))
-        after = 0.0 if outputs.as_labels else max(path.stat().st_mtime, newer_than)
+        after = 0.0 if outputs.as_labels else max(path.stat().st_mtime, begun)
         if all(x.exists() and x.stat().st_mtime >= after for x in results):
             outcome.skipped += 1
         else:

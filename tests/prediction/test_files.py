@@ -218,16 +218,17 @@ def test_finds_photos_by_pattern(run, photos, tmp_path):
 
 
 def test_results_may_stand_above_the_photos_but_replace_none(run, photos, tmp_path):
+    assert predict(run, photos, tmp_path).predicted == 3
+    assert (tmp_path / "x.png").is_file()
     (photos / "photos").mkdir()
-    Image.fromarray(photo(3)).save(photos / "photos" / "x.png")  # its result is the photo x.png
+    deep = photos / "photos" / "x.png"  # its result is the photo x.png
+    Image.fromarray(photo(3)).save(deep)
     before = (photos / "x.png").read_bytes()
     outcome = predict(run, photos, tmp_path)
-    assert outcome.predicted == 3
+    assert (outcome.predicted, outcome.skipped) == (0, 3)
     (line,) = outcome.failed
-    path = photos / "photos" / "x.png"
-    assert line.startswith(f"{path}: its result would replace the photo {photos / 'x.png'};")
+    assert line.startswith(f"{deep}: its result would replace the photo {photos / 'x.png'};")
     assert (photos / "x.png").read_bytes() == before
-    assert (tmp_path / "x.png").is_file()
 
 
 def test_labels_are_read_back_as_masks_and_never_replaced(run, photos, tmp_path):

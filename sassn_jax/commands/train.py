@@ -11,9 +11,9 @@ own images/ and labels/: --config=configs/folder.py:path=FOLDER,method=sassn.
 Every field of the config is a flag too, as in --config.optimizer.lr=1e-3 or
 --config.crop_size='(96, 96)'. The same command goes on with a run that was stopped.
 
---continue_to trains a run on to more steps than it was given, with the config in its folder. The
-learning rates, which had gone down to 0, are from there on those of a run of so many steps. If the
-data have moved since, --data_dir says where they are; --config.source, where your own images are.
+--continue_to=N goes on with the run in --workdir, by the config that is stored there, until N steps
+have been taken. From there on the learning rates are those of a run of N steps. If the data have
+moved since, --data_dir says where they are; --config.source, where your own images are.
 """
 
 import re
@@ -45,7 +45,7 @@ def run() -> None:
         "workdir", None, "Folder of this run; made if it is not there.", required=True
     )
     continue_to = flags.DEFINE_integer(
-        "continue_to", None, "In place of --config: the number of all steps, for a run to go on to."
+        "continue_to", None, "In place of --config: the number of steps that the run is to reach."
     )
     data_dir = command.define_path(
         "data_dir", None, "Folder of the dataset, in place of the config's."

@@ -96,26 +96,28 @@ def discriminator_optimizer(
     return optax.adam(poly_schedule(learning_rate, num_steps, power), b1=betas[0], b2=betas[1])
 
 
+def cosine_schedule(
+    learning_rate: float, final_learning_rate: float, num_steps: int
+) -> optax.Schedule:
+    """Returns half a cosine from `learning_rate` at step 0 to `final_learning_rate`."""
+    return optax.cosine_decay_schedule(
+        learning_rate, num_steps, alpha=final_learning_rate / learning_rate
+    )
+
+
 def classifier_optimizer(
     *,
-    learning_rate: float,
-    final_learning_rate: float,
-    num_steps: int,
+    schedule: optax.Schedule,
     weight_decay: float,
     train_norm: bool = False,
 ) -> optax.GradientTransformation:
-    """Returns Mittal et al.'s optimizer: SGD with Nesterov's momentum on a cosine schedule.
+    """Returns Mittal et al.'s optimizer: SGD with Nesterov's momentum.
 
     Args:
-      learning_rate: at step 0, of trunk and new layers alike.
-      final_learning_rate: after `num_steps`.
-      num_steps: of the run.
+      schedule: of the learning rate, for trunk and new layers alike.
       weight_decay: added to the gradient, as in PyTorch.
       train_norm: see `parameter_groups`.
     """
-    schedule = optax.cosine_decay_schedule(
-        learning_rate, num_steps, alpha=final_learning_rate / learning_rate
-    )
     sgd = optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.sgd(schedule, CLASSIFIER_MOMENTUM, nesterov=True),

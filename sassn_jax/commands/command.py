@@ -131,6 +131,11 @@ def required(flag: flags.FlagHolder[str | None]) -> str:
     return flag.value
 
 
+def warn(text: str) -> None:
+    """Prints a warning, which stops nothing, on standard error."""
+    print(f"{Path(sys.argv[0]).stem}: warning: {text}", file=sys.stderr)
+
+
 def check_names(flag: flags.FlagHolder[list[str]], allowed: Collection[str]) -> None:
     """Checks a flag that lists names.
 

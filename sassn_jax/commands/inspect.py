@@ -106,7 +106,7 @@ def _print(name: str, found: Inspection, notes: Sequence[str]) -> None:
         *_first(odd_masks),
         *(f"{x.split} {x.id!r} cannot be read: {x.text}" for x in found.unreadable),
     ):
-        print(f"inspect: warning: {line}", file=sys.stderr)
+        command.warn(line)
 
 
 def _image_table(found: Inspection) -> Table:

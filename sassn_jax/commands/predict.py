@@ -4,8 +4,9 @@ In a checkout, `python -m experiments.predict` is the same command. --workdir ca
 that `sassn export` wrote. --input is a file, a folder, or a pattern in quotes: '--input=a/*.jpg'.
 
 For each photo it writes a PNG file of class ids under the same name, with a palette of colours.
-Files whose results are there, and newer than photo and network, are skipped. Of a video it writes a
-video in which the colours of the classes lie over the frames.
+Files whose results are there are skipped, unless the photo is newer or the network, its --config
+or --threshold have changed. Of a video it writes a video in which the colours of the classes lie
+over the frames.
 
 Masks to train from, 255 where the network is less sure than --threshold:
   sassn predict --workdir=DIR --input=DATA/images --output=DATA/labels --as_labels --threshold=0.9
@@ -16,7 +17,6 @@ Images are shown to the network as in scoring, unless --config.eval.window, --co
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -83,17 +83,20 @@ def _predict(
 ) -> None:
     from sassn_jax.prediction.files import Outputs, find_files, predict_files
     from sassn_jax.prediction.run import load_run
-    from sassn_jax.training.workdir import Workdir
 
     outputs = Outputs(**wanted)
     files = find_files(source, output)
     run = load_run(workdir, checkpoint, overrides)
-    network = Path(workdir)
-    newest = (network if network.is_file() else Workdir(network).checkpoints).stat().st_mtime
     began = time.perf_counter()
     with command.progress("predicting") as show:
         outcome = predict_files(
-            run, files, output, outputs, max_memory=max_memory, newer_than=newest, on_file=show
+            run,
+            files,
+            output,
+            outputs,
+            max_memory=max_memory,
+            on_file=show,
+            on_note=lambda note: print(note, file=sys.stderr),
         )
     seconds = time.perf_counter() - began
     for line in outcome.failed:

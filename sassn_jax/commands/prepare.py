@@ -7,7 +7,6 @@ occurs in each split, and warns of likely mistakes: classes that occur nowhere, 
 begin at 1, masks in which every pixel is ignored.
 """
 
-import sys
 from pathlib import Path
 
 from absl import flags
@@ -66,4 +65,4 @@ def show_prepared(name: str, data_dir: str, what: str = "prepared") -> None:
     for note in description.notes:
         print(f"note: {note}")
     for oddity in find_oddities(description.class_names, description.counts):
-        print(f"{Path(sys.argv[0]).stem}: warning: {oddity}", file=sys.stderr)
+        command.warn(oddity)

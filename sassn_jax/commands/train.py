@@ -11,14 +11,20 @@ own images/ and labels/: --config=configs/folder.py:path=FOLDER,method=sassn.
 Every field of the config is a flag too, as in --config.optimizer.lr=1e-3 or
 --config.crop_size='(96, 96)'. The same command goes on with a run that was stopped.
 
---continue_to trains a run on to more steps than it was given, with the config in its folder. The
-learning rates, which had gone down to 0, are from there on those of a run of so many steps.
+--continue_to=N goes on with the run in --workdir, by the config that is stored there, until N steps
+have been taken. From there on the learning rates are those of a run of N steps. If the data have
+moved since, --data_dir says where they are; --config.source, where your own images are.
 """
 
+import re
 import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
+from ml_collections.config_flags import get_override_values
 
 from sassn_jax.commands import command
 from sassn_jax.errors import InputError
@@ -27,41 +33,67 @@ from sassn_jax.files import expanded
 
 def run() -> None:
     """Runs the command."""
-    config = config_flags.DEFINE_config_file(
-        "config", None, "Config file, such as configs/scenes.py:method=sassn,labels=1/8."
-    )
+    # A run that goes on has its config. What has moved since can be given as with --config.
+    goes_on = _is_given("continue_to") and not _is_given("config")
+    if goes_on:
+        config = command.define_config(ConfigDict({"data_dir": "", "source": ""}))
+    else:
+        config = config_flags.DEFINE_config_file(
+            "config", None, "Config file, such as configs/scenes.py:method=sassn,labels=1/8."
+        )
     workdir = command.define_path(
         "workdir", None, "Folder of this run; made if it is not there.", required=True
     )
     continue_to = flags.DEFINE_integer(
-        "continue_to", None, "In place of --config: the number of all steps, for a run to go on to."
+        "continue_to", None, "In place of --config: the number of steps that the run is to reach."
     )
-    command.run(
-        lambda: _train(config.value, continue_to.value, command.required(workdir)),
-        command.TRAINING_GOES_ON,
+    data_dir = command.define_path(
+        "data_dir", None, "Folder of the dataset, in place of the config's."
     )
 
+    def train() -> None:
+        folder = command.required(workdir)
+        if goes_on and continue_to.value is not None:
+            overrides = get_override_values(flags.FLAGS[config.name])
+            overrides |= {"data_dir": data_dir.value} if data_dir.value else {}
+            _continue(continue_to.value, folder, overrides)
+        elif continue_to.value is not None:
+            raise InputError(
+                f"continue_to={continue_to.value}: expected without --config; the workdir has the "
+                "run's"
+            )
+        elif config.value is None:
+            raise InputError("--config: not given; see --help")
+        else:
+            if data_dir.value:
+                with config.value.unlocked():
+                    config.value.data_dir = data_dir.value
+            _train(config.value, folder)
+        print(f"score it: sassn evaluate --workdir={shlex.quote(folder)}")
+        print(f"curves and pictures: tensorboard --logdir={shlex.quote(folder)}")
 
-def _train(config: ConfigDict | None, continue_to: int | None, workdir: str) -> None:
-    if config is not None and continue_to is not None:
-        raise InputError(f"{continue_to=}: expected without --config; the workdir has the run's")
-    if config is None and continue_to is None:
-        raise InputError("--config: not given; see --help")
+    command.run(train, command.TRAINING_GOES_ON)
 
+
+def _is_given(flag: str) -> bool:
+    return any(re.match(rf"--?{flag}(=|$)", word) for word in sys.argv[1:])
+
+
+def _train(config: ConfigDict, workdir: str) -> None:
     # After the flags: JAX takes seconds.
     from sassn_jax.recipes import parse
-    from sassn_jax.training.loop import continue_training, train_and_evaluate
+    from sassn_jax.training.loop import train_and_evaluate
 
-    if continue_to is not None:
-        continue_training(workdir, continue_to)
-    else:
-        assert config is not None
-        typed = parse(config)
-        if typed.source and expanded(typed.source).exists():
-            _prepare(typed.dataset, typed.source, typed.data_dir)
-        train_and_evaluate(config, workdir)
-    print(f"score it: sassn evaluate --workdir={shlex.quote(workdir)}")
-    print(f"curves and pictures: tensorboard --logdir={shlex.quote(workdir)}")
+    typed = parse(config)
+    if typed.source and expanded(typed.source).exists():
+        _prepare(typed.dataset, typed.source, typed.data_dir)
+    train_and_evaluate(config, workdir)
+
+
+def _continue(continue_to: int, workdir: str, overrides: Mapping[str, Any]) -> None:
+    from sassn_jax.training.loop import continue_training
+
+    continue_training(workdir, continue_to, overrides)
 
 
 def _prepare(name: str, source: str, data_dir: str) -> None:

@@ -12,6 +12,7 @@ import contextlib
 import io
 import json
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -30,6 +31,18 @@ from sassn_jax.errors import InputError, one_line
 _IGNORED = ("ignore", "__ignore__")
 _FARTHEST = 1e6  # pixels
 _BACKGROUND = ("background", "_background_")  # as classes.txt and LabelMe call it
+# The kinds of LabelMe's shapes, and how many points each may have.
+_POINTS = {
+    "polygon": range(3, sys.maxsize),
+    "rectangle": range(2, 3),
+    "oriented_rectangle": range(4, 5),
+    "circle": range(2, 3),
+    "line": range(2, 3),
+    "linestrip": range(2, sys.maxsize),
+    "point": range(1, 2),
+    "mask": range(2, 3),
+}
+_LINE_WIDTH, _POINT_RADIUS = 10, 5  # pixels: the defaults of `labelme.utils.shape_to_mask`
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ class LabelMe:
     path: Path
 
     def draw(self, class_names: Sequence[str], photo: Photo) -> UInt8[np.ndarray, "H W"]:
-        """Draws polygons, rectangles, circles and masks as LabelMe itself draws them.
+        """Draws shapes of all kinds as LabelMe itself draws them.
 
         Returns:
           The mask of the photo as it is shown.
@@ -227,30 +240,39 @@ def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
 
 
 def _draw_shape(canvas: Image.Image, shape: Mapping[str, Any], class_id: int) -> None:
-    """Draws a shape of LabelMe; raises ValueError if that is not possible."""
+    """Draws a shape as `labelme.utils.shapes_to_label` does; raises ValueError if it cannot."""
     points = [(float(x), float(y)) for x, y in shape["points"]]
     if not np.isfinite(points).all():
         raise ValueError("a point is not finite")
-    draw, kind = ImageDraw.Draw(canvas), shape.get("shape_type") or "polygon"
-    if kind == "polygon" and len(points) > 2:
-        draw.polygon(points, fill=class_id, outline=class_id)
-    elif kind == "rectangle" and len(points) == 2:
+    kind = shape.get("shape_type") or "polygon"
+    if kind not in _POINTS:
+        raise ValueError(f"a shape of the kind {kind!r}; expected one of {', '.join(_POINTS)}")
+    if not _POINTS[kind].start <= len(points) < _POINTS[kind].stop:
+        raise ValueError(f"a {kind} of {len(points)} points")
+    draw = ImageDraw.Draw(canvas)
+    fill: dict[str, Any] = {"fill": class_id, "outline": class_id}
+    if kind in ("polygon", "oriented_rectangle"):
+        draw.polygon(points, **fill)
+    elif kind == "rectangle":
         (left, right), (top, bottom) = (sorted(ends) for ends in zip(*points, strict=True))
-        draw.rectangle((left, top, right, bottom), fill=class_id, outline=class_id)
-    elif kind == "circle" and len(points) == 2:
-        (x, y), edge = points[0], points[1]
-        radius = math.dist((x, y), edge)
-        ends = (x - radius, y - radius, x + radius, y + radius)
-        draw.ellipse(ends, fill=class_id, outline=class_id)
-    elif kind == "mask" and len(points) == 2:
+        draw.rectangle((left, top, right, bottom), **fill)
+    elif kind == "circle":
+        _draw_circle(draw, points[0], math.dist(*points), fill)
+    elif kind == "point":
+        _draw_circle(draw, points[0], _POINT_RADIUS, fill)
+    elif kind in ("line", "linestrip"):
+        draw.line(points, fill=class_id, width=_LINE_WIDTH)
+    else:
         with Image.open(io.BytesIO(base64.b64decode(shape["mask"])), formats=["PNG"]) as stencil:
             inside = Image.fromarray(np.asarray(stencil) > 0)
         canvas.paste(class_id, (int(points[0][0]), int(points[0][1])), inside)
-    else:
-        raise ValueError(
-            f"a {kind} of {len(points)} points; expected a polygon of 3 or more, a rectangle, "
-            "circle or mask of 2"
-        )
+
+
+def _draw_circle(
+    draw: ImageDraw.ImageDraw, center: tuple[float, float], radius: float, fill: dict[str, Any]
+) -> None:
+    x, y = center
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), **fill)
 
 
 def _blank(class_names: Sequence[str], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:

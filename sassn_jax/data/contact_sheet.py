@@ -86,10 +86,8 @@ def overlay(
     picture = Image.fromarray(image).resize(size, smooth)
     if label is None:
         return picture
-    palette = np.full((256, 3), _WHITE, np.uint8)
-    palette[: info.num_classes] = info.palette
-    colors = palette[np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))]
-    return Image.blend(picture, Image.fromarray(colors), 0.5)
+    small = np.asarray(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
+    return Image.blend(picture, Image.fromarray(info.mask_palette[small]), 0.5)
 
 
 def _cell(picture: Image.Image, lines: tuple[str, ...], font: Font) -> Image.Image:

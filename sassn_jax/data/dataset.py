@@ -63,6 +63,13 @@ class DatasetInfo:
         """The number of classes, without the ignore label."""
         return len(self.class_names)
 
+    @property
+    def mask_palette(self) -> UInt8[np.ndarray, "256 3"]:
+        """The RGB colour of each value of a mask: its class's; white for all that are no class."""
+        palette = np.full((256, 3), 255, np.uint8)
+        palette[: self.num_classes] = self.palette
+        return palette
+
 
 def check_class_ids(
     label: Integer[np.ndarray, "H W"],

@@ -41,7 +41,7 @@ from sassn_jax.data.folder_files import (
 )
 from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
-from sassn_jax.data.lists import is_of_system, name_several, read_list
+from sassn_jax.data.lists import name_several, read_list
 from sassn_jax.data.masks import as_shown, decode_label, read_label
 from sassn_jax.data.png import has_palette
 from sassn_jax.data.splits import id_of_line
@@ -123,13 +123,16 @@ class FolderLayout(Layout):
         layout = dataclasses.replace(self, said=said)._with_foreground(progress)
         if self.class_names and "val" in self.splits:
             return layout
-        anything = dataclasses.replace(layout, class_names=("",) * IGNORE_LABEL)
-        occurring = {
-            id_: anything._occurring(split, id_)
-            for split, ids in self.splits.items()
-            if split != UNLABELED
-            for id_ in ids
+        named = layout
+        if not layout.class_names:  # any id may be a class
+            named = dataclasses.replace(layout, class_names=("",) * IGNORE_LABEL)
+        split_of = {
+            id_: split for split, ids in self.splits.items() if split != UNLABELED for id_ in ids
         }
+        occurring = {}
+        for done, (id_, split) in enumerate(split_of.items(), start=1):
+            occurring[id_] = named._occurring(split, id_)
+            progress(done, len(split_of))
         return layout._with_names(occurring)._with_validation(occurring)
 
     def _with_names(self, occurring: Mapping[str, Collection[int]]) -> "FolderLayout":
@@ -355,8 +358,8 @@ def _clean(images: Mapping[str, Path], line: str) -> str:
 
 
 def _stamps(root: Path) -> str:
-    """Returns a hash of the names, sizes and times of all files that a layout may depend on."""
-    files = [path for path in root.iterdir() if path.is_file() and not is_of_system(path.name)]
+    """Returns a hash of the names, sizes and times of all files that a layout depends on."""
+    files = [path for name in ("classes", *LISTS) if (path := root / f"{name}.txt").is_file()]
     for folder in ("images", "labels"):
         files += files_below(root / folder)
     stamps = sorted((str(path.relative_to(root)), *stamp(path)[1:]) for path in files)

@@ -4,14 +4,16 @@
 own folders: whatever kind of file it is, the pixels as a viewer shows them.
 """
 
+import contextlib
 import io
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,9 +23,9 @@ from sassn_jax.errors import InputError, one_line
 
 T = TypeVar("T")
 
-# By the end of a file's name. Pillow may try no other format: its reader of EPS runs programs.
-_FORMATS = {".jpg": "JPEG", ".png": "PNG"}
-_PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+# Pillow may try no other format: its reader of EPS runs programs.
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+_FORMATS = {".jpg": "JPEG", ".png": "PNG"}  # of published images, by the end of a file's name
 # How to turn stored pixels so that they are shown upright, by the EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,7 +71,7 @@ def read_photo(path: Traversable) -> Photo:
         pixels = photo_pixels(image)
         return Photo(content if is_plain else encode_png(pixels), pixels, turn)
 
-    return decode(path, content, read, formats=_PHOTO_FORMATS)
+    return decode(path, content, read, formats=PHOTO_FORMATS)
 
 
 def photo_pixels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
@@ -110,7 +112,7 @@ def photo_notes(paths: Iterable[Traversable]) -> tuple[str, ...]:
     found: dict[str, list[str]] = {}
     for path in paths:
         try:
-            with path.open("rb") as file, Image.open(file, formats=_PHOTO_FORMATS) as image:
+            with path.open("rb") as file, opened(file, PHOTO_FORMATS) as image:
                 kinds = {
                     "transparent pixels: they are read on white": image.has_transparency_data,
                     "grey values of more than 8 bits: in each, its smallest value is read as 0 and "
@@ -212,7 +214,7 @@ def decode(
     """
     formats = formats or (_FORMATS[PurePath(path.name).suffix.lower()],)
     try:
-        with Image.open(io.BytesIO(content), formats=formats) as image:
+        with opened(io.BytesIO(content), formats) as image:
             return read(image)
     except UnidentifiedImageError:  # its text has an address in memory
         named = " or ".join(filter(None, [", ".join(formats[:-1]), formats[-1]]))
@@ -220,6 +222,18 @@ def decode(
     except Exception as error:  # damaged files fail in many ways
         reason = one_line(error)
     raise InputError(f"{path}: cannot be read as {what} ({reason})")
+
+
+@contextlib.contextmanager
+def opened(file: Any, formats: Sequence[str]) -> Iterator[Image.Image]:
+    """Opens a binary file as an image of one of these formats, without a warning of large images.
+
+    Pillow still refuses an image of more than 179 megapixels.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(file, formats=tuple(formats)) as image:
+            yield image
 
 
 def encode_png(pixels: UInt8[np.ndarray, "H W"] | UInt8[np.ndarray, "H W 3"]) -> bytes:

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from sassn_jax.data import folder
 from sassn_jax.data.dataset import UNLABELED
-from sassn_jax.data.images import photo_pixels
+from sassn_jax.data.images import PHOTO_FORMATS, opened, photo_pixels
 from sassn_jax.data.splits import choose_labeled
 from sassn_jax.data.validation import number_of_validation_images
 from sassn_jax.errors import InputError
@@ -22,7 +21,8 @@ class Survey(NamedTuple):
     """The training images of a folder.
 
     Attributes:
-      labeled: number of images whose masks are used.
+      labeled: number of images whose masks are used; about, if the images that are kept for
+        validation have not been chosen yet.
       size: the median height and the median width, as the images are shown, in pixels.
       mean: the mean colour, RGB, 0-255.
     """
@@ -47,17 +47,16 @@ def survey(root: StrPath, labels: str = "1") -> Survey | None:
     except InputError:
         return None
     train = layout.splits["train"]
-    if "val" not in layout.splits:
-        train = train[: len(train) - number_of_validation_images(len(train))]
     ids = (*train, *layout.splits.get(UNLABELED, ()))
-    chosen = [ids[i] for i in np.unique(np.linspace(0, len(ids) - 1, SAMPLE).astype(int))]
-    sizes, means = _look(chosen and [layout.images[id_] for id_ in chosen])
-    if not train or not sizes:
+    chosen = np.unique(np.linspace(0, len(ids) - 1, SAMPLE).astype(int))
+    sizes, means = _look([layout.images[ids[i]] for i in chosen])
+    if not sizes:
         return None
     height, width = (int(side) for side in np.median(sizes, axis=0))
     red, green, blue = (round(float(value), 1) for value in np.mean(means, axis=0))
-    labeled = len(choose_labeled(train, labels, seed=0).labeled)
-    return Survey(labeled, (height, width), (red, green, blue))
+    kept = 0 if "val" in layout.splits else number_of_validation_images(len(train))
+    labeled = len(choose_labeled(train, labels, seed=0).labeled) * (len(train) - kept) // len(train)
+    return Survey(max(1, labeled), (height, width), (red, green, blue))
 
 
 def _look(paths: Sequence[Path]) -> tuple[list[tuple[int, int]], list[np.ndarray]]:
@@ -65,7 +64,7 @@ def _look(paths: Sequence[Path]) -> tuple[list[tuple[int, int]], list[np.ndarray
     sizes, means = [], []
     for path in paths:
         try:
-            with Image.open(path, formats=["JPEG", "PNG", "WEBP", "TIFF", "BMP"]) as image:
+            with path.open("rb") as file, opened(file, PHOTO_FORMATS) as image:
                 short, long = sorted(image.size)
                 image.draft("RGB", (64, 64))  # a JPEG need not be decoded at its full size
                 pixels = photo_pixels(image)

@@ -63,6 +63,10 @@ class Method(abc.ABC):
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Learns from a batch. It is pure: the training loop compiles it."""
 
+    def own_learning_rates(self, step: int) -> dict[str, float]:
+        """Returns the learning rates after `step` steps of networks other than G and D, by name."""
+        return {}
+
     def inference_variables(self, state: TrainState) -> Variables:
         """Returns what `predict` takes of a state, and what an export keeps."""
         return state.generator.variables

@@ -25,7 +25,7 @@ from sassn_jax.methods.segmenter import Segmenter, in_pieces
 from sassn_jax.methods.state import Batch, Metrics, NetworkState, TrainState, Variables
 from sassn_jax.methods.teacher import Teacher
 from sassn_jax.models.classifier import Classifier
-from sassn_jax.optimizers import classifier_optimizer
+from sassn_jax.optimizers import classifier_optimizer, cosine_schedule
 
 PART = "classifier"  # the name under which an export keeps the teacher
 PUBLISHED_BATCH = 16 + 80  # labelled and unlabelled images a step, for the published rates
@@ -80,7 +80,8 @@ class Mittal(Method):
     Attributes:
       s4gan: the low-level branch.
       classifier: the student's network and the teacher's.
-      classifier_optimizer: of the student's parameters.
+      classifier_rate: the student's learning rate by step.
+      classifier_optimizer: of the student's parameters, at this rate.
       settings: of the two.
       normalize: the normalization of the images, which is undone before colours are jittered.
       num_steps: of the run.
@@ -90,6 +91,7 @@ class Mittal(Method):
     unlabeled_from = 0
     s4gan: S4GAN
     classifier: Classifier
+    classifier_rate: optax.Schedule
     classifier_optimizer: optax.GradientTransformation
     settings: ClassifierSettings
     normalize: Normalize
@@ -101,6 +103,9 @@ class Mittal(Method):
         model, settings = config.model, config.settings_of(ClassifierSettings)
         norm = "frozen" if model.norm == "frozen" else "batch"  # published: all of it is trained
         rate_scale = 2 * config.batch_size / PUBLISHED_BATCH
+        schedule = cosine_schedule(
+            rate_scale * settings.lr, rate_scale * settings.final_lr, config.num_steps
+        )
         return cls(
             s4gan=S4GAN.from_config(config, num_classes, ignore_label),
             classifier=Classifier(
@@ -111,10 +116,9 @@ class Mittal(Method):
                 dtype=model.dtype,
                 remat=model.remat,
             ),
+            classifier_rate=schedule,
             classifier_optimizer=classifier_optimizer(
-                learning_rate=rate_scale * settings.lr,
-                final_learning_rate=rate_scale * settings.final_lr,
-                num_steps=config.num_steps,
+                schedule=schedule,
                 weight_decay=settings.weight_decay,
                 train_norm=norm == "batch",
             ),
@@ -221,6 +225,10 @@ class Mittal(Method):
         past = step - settings.burn_in * self.num_steps
         ramp = max(1.0, settings.ramp * self.num_steps)
         return settings.consistency * jnp.clip(past / ramp, 0, 1)
+
+    def own_learning_rates(self, step: int) -> dict[str, float]:
+        """See `Method`."""
+        return {"classifier": float(self.classifier_rate(step))}
 
     def inference_variables(self, state: TrainState) -> Variables:
         """Returns G's variables, with the teacher as one more part beside trunk and head.

@@ -3,6 +3,8 @@
 import collections
 import dataclasses
 import glob
+import itertools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,14 +12,16 @@ import numpy as np
 from PIL import Image
 
 from sassn_jax.data.annotations import find_annotated
-from sassn_jax.data.folder_files import files_below, find_masks
+from sassn_jax.data.folder_files import IMAGE_SUFFIXES, files_below, find_masks
 from sassn_jax.errors import InputError, check
-from sassn_jax.files import StrPath, expanded, replacing
-from sassn_jax.prediction.images import FORMATS, as_rgb
+from sassn_jax.files import StrPath, expanded, replacing, write_json
+from sassn_jax.prediction.images import as_rgb
 from sassn_jax.prediction.predicting import MAX_MEMORY
 from sassn_jax.prediction.result import Prediction, heat_map
 from sassn_jax.prediction.run import Run
 from sassn_jax.prediction.video import VIDEOS, predict_video
+
+SETTINGS = "predict.json"  # what the results in a folder depend on, beside them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Outputs:
       overlays: `overlays/NAME.png`, the photo with the colours of the classes and a legend.
       probabilities: `probabilities/NAME.npz`, whose array `probabilities` is `[H, W, C]`, float32.
       confidence: `confidence/NAME.png`, D's confidence; blue is 0, white 1/2 and red 1.
-      as_labels: the class ids are masks to train from. A photo that has a mask in the folder, or
-        annotations of LabelMe or COCO, gets none, since a person may have drawn them.
+      as_labels: the class ids are masks to train from. One that exists is never replaced, since a
+        person may have corrected it.
       threshold: a pixel whose most likely class is less probable is 255 (ignored) in the ids.
     """
 
@@ -63,7 +67,6 @@ class Outputs:
         """Writes them, each whole or not at all.
 
         Raises:
-          InputError: if class probabilities are wanted, but take too much memory.
           OSError: naming the file that cannot be written.
         """
         for path in self.paths(output, name):
@@ -100,42 +103,38 @@ def find_files(source: StrPath, output: StrPath) -> list[tuple[Path, Path]]:
 
     Args:
       source: a file; a folder, with all folders in it; or a pattern, such as `photos/**/*.jpg`.
-      output: the folder for the results. If it is inside `source`, its files are left out.
+      output: the folder for the results; files that are in it already are left out.
 
     Raises:
       InputError: if there is no such file, or `output` is the folder of the photos.
     """
-    start, found = expanded(source), []
-    output = expanded(output).resolve()
-    is_file = start.is_file()
-    if is_file:
-        start, found = start.parent, [start]
+    start, output = expanded(source), expanded(output).resolve()
+    if start.is_file():
+        found, start = [start], start.parent
     elif start.is_dir():
         found = sorted(filter(Path.is_file, files_below(start)))  # as a folder data set finds them
     else:
         found = [Path(path) for path in sorted(glob.glob(str(start), recursive=True))]
-        plain = len([*_until_pattern(start.parts)])
-        start = Path(*start.parts[:plain])
+        plain = itertools.takewhile(lambda part: not glob.has_magic(part), start.parts[:-1])
+        start = Path(*plain)
     if start.resolve() == output:
         raise InputError(
             f"output={str(output)!r}: the folder of the photos; expected another one, such as "
             f"{str(output.parent / 'predicted')!r}"
         )
-    if is_file:
-        return [(found[0], Path(found[0].name))]
-    is_inside = start.resolve() in output.parents
-    known = {*FORMATS, *VIDEOS}
+    is_below = start.resolve() in output.parents
+    known = (*IMAGE_SUFFIXES, *VIDEOS)
     files = [
         (path, path.relative_to(start))
         for path in found
         if path.suffix.lower() in known
         and not path.name.startswith(".")
-        and not (is_inside and output in (path.parent.resolve() / path.name).parents)
+        and not (is_below and output in _place(path).parents)
     ]
     if not files:
         raise InputError(
             f"input={str(source)!r}: no photo or video there; expected a file, a folder or a "
-            f"pattern of files that end in {', '.join([*FORMATS, *VIDEOS])}"
+            f"pattern of files that end in {', '.join(known)}"
         )
     return files
 
@@ -147,13 +146,14 @@ def predict_files(
     outputs: Outputs = Outputs(),
     *,
     max_memory: float = MAX_MEMORY,
-    newer_than: float = 0.0,
     on_file: Callable[[int, int], None] = lambda done, total: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> Outcome:
     """Predicts photos and videos, and writes the results into a folder.
 
-    A file is skipped if its results are there and newer than the file and `newer_than`. One that
-    cannot be read is noted, and the rest goes on.
+    A file is skipped if its results are there, newer than the file, and predicted with the same
+    network, `eval` fields and threshold; `SETTINGS` in the folder tells. With `as_labels` a result
+    that is there is always kept. A file that cannot be read is noted, and the rest goes on.
 
     Args:
       run: the network.
@@ -161,16 +161,20 @@ def predict_files(
       output: the folder, which need not be there.
       outputs: what is written.
       max_memory: see `Run.predict`.
-      newer_than: the time of the network's file, in seconds since 1970.
       on_file: called with the number of files done and the number of all files.
+      on_note: called with a line if results are predicted anew, since their settings differ.
 
     Raises:
-      InputError: if D's confidence is wanted, but there is no D that judges masks.
+      InputError: if D's confidence is wanted, but there is no D that judges masks; or if results
+        would replace files that this function has not written.
       OSError: naming a file that cannot be written.
     """
     output, outcome = expanded(output), Outcome()
-    predictor = run.predictor(max_memory=max_memory, confidence=outputs.confidence)
-    todo = _choose(files, output, outputs, newer_than, outcome)
+    predictor = run.predictor(
+        max_memory=max_memory, probabilities=outputs.probabilities, confidence=outputs.confidence
+    )
+    begun = 0.0 if outputs.as_labels else _begin(run, files, output, outputs, on_note)
+    todo = _choose(files, output, outputs, begun, outcome)
     finished = len(files) - len(todo)
     waiting: collections.deque[tuple[Path, Path]] = collections.deque()
     is_video = [path.suffix.lower() in VIDEOS for path, _ in todo]
@@ -200,14 +204,10 @@ def predict_files(
         on_file(finished, len(files))
 
     for result in predictor.stream(read()):
-        path, name = waiting.popleft()
-        try:
-            outputs.write(output, name, result)
-        except InputError as error:
-            fail(path, error)
-        else:
-            outcome.predicted += 1
-            step()
+        _, name = waiting.popleft()
+        outputs.write(output, name, result)
+        outcome.predicted += 1
+        step()
         del result
     for (path, name), chosen in zip(todo, is_video, strict=True):
         if chosen:
@@ -222,26 +222,75 @@ def predict_files(
     return outcome
 
 
+def _begin(
+    run: Run,
+    files: list[tuple[Path, Path]],
+    output: Path,
+    outputs: Outputs,
+    on_note: Callable[[str], None],
+) -> float:
+    """Returns since when all results have had these settings, in seconds since 1970."""
+    path = output / SETTINGS
+    settings = {
+        "network": run.fingerprint,
+        "step": run.step,
+        "eval": dataclasses.asdict(run.config.eval),
+        "threshold": outputs.threshold,
+    }
+    settings = json.loads(json.dumps(settings))  # tuples are lists in the file
+    if path.exists():
+        try:
+            former = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise InputError(
+                f"{path}: not the settings of a prediction; choose another folder, or remove it"
+            ) from None
+        differing = [name for name in settings if former.get(name) != settings[name]]
+        if differing:
+            on_note(
+                f"{output}: predicted before with other settings ({', '.join(differing)}); the "
+                "files that are chosen now are predicted anew"
+            )
+    else:
+        results = (x for _, name in files for x in outputs.paths(output, name))
+        strange = next((x for x in results if x.exists()), None)
+        if strange is not None:
+            raise InputError(
+                f"{strange}: is there without {path}, so another program may have written it; "
+                "choose another folder for the results, or remove it"
+            )
+        differing = [*settings]
+    if differing:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(path, settings)
+    return path.stat().st_mtime
+
+
 def _choose(
     files: list[tuple[Path, Path]],
     output: Path,
     outputs: Outputs,
-    newer_than: float,
+    begun: float,
     outcome: Outcome,
 ) -> list[tuple[Path, Path]]:
     """Returns the files that are to be predicted; counts and names all others in `outcome`."""
-    claimed: dict[Path, Path] = {}
-    todo = []
-    photos = {path.resolve() for path, _ in files}
-    ids = [name.with_suffix("").as_posix() for _, name in files]
+    photos = {_place(path) for path, _ in files}
     masked = frozenset[str]()
     if outputs.as_labels:
+        ids = [_id(name) for _, name in files]
         masked = find_annotated(output, ids).union(find_masks(output, ids, []))
+    claimed: dict[Path, Path] = {}
+    todo = []
     for path, name in files:
         if outputs.as_labels and path.suffix.lower() in VIDEOS:
             outcome.failed.append(f"{path}: a video gives no masks; take pictures out of it")
             continue
         results = outputs.paths(output, name)
+        if replaced := next((x for x in results if _place(x) in photos), None):
+            outcome.failed.append(
+                f"{path}: its result would replace the photo {replaced}; choose another output"
+            )
+            continue
         taken = next((claimed[x] for x in results if x in claimed), None)
         if taken is not None:
             outcome.failed.append(
@@ -249,15 +298,10 @@ def _choose(
             )
             continue
         claimed.update(dict.fromkeys(results, path))
-        if replaced := next((x for x in results if x.resolve() in photos), None):
-            outcome.failed.append(
-                f"{path}: its result would replace the photo {replaced}; choose another output"
-            )
-            continue
         if outputs.as_labels:
-            is_done = name.with_suffix("").as_posix() in masked
+            is_done = _id(name) in masked
         else:
-            after = max(path.stat().st_mtime, newer_than)
+            after = max(path.stat().st_mtime, begun)
             is_done = all(x.exists() and x.stat().st_mtime >= after for x in results)
         if is_done:
             outcome.skipped += 1
@@ -266,11 +310,13 @@ def _choose(
     return todo
 
 
-def _until_pattern(parts: tuple[str, ...]) -> Iterator[str]:
-    for part in parts[:-1]:
-        if glob.has_magic(part):
-            return
-        yield part
+def _id(name: Path) -> str:
+    return name.with_suffix("").as_posix()
+
+
+def _place(path: Path) -> Path:
+    """Returns where a file lies, which can itself be a link, whatever links lead there."""
+    return path.parent.resolve() / path.name
 
 
 def _save_picture(path: Path, picture: Image.Image) -> None:

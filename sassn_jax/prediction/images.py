@@ -1,30 +1,18 @@
 """Photos as people hand them over, as RGB pixels."""
 
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from sassn_jax.data.images import photo_pixels
+from sassn_jax.data.images import PHOTO_FORMATS, decode, photo_pixels
 from sassn_jax.errors import InputError, one_line
 from sassn_jax.files import expanded
 
 Photo = str | os.PathLike[str] | Image.Image | np.ndarray
 
-# By the end of a file's name, in small letters. Pillow may try no other format: its reader of EPS
-# runs programs.
-FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
 _ALLOWED = (
     "a path, a PIL image, or uint8 [H, W, 3] (RGB), [H, W] (grey) or [H, W, 4] (RGBA), with "
     "values of 0 to 255"
@@ -46,7 +34,7 @@ def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
     if isinstance(photo, str | os.PathLike):
         return _read(expanded(photo))
     if isinstance(photo, Image.Image):
-        return _pixels("image", photo)
+        return _pixels(photo)
     if not isinstance(photo, np.ndarray):
         raise InputError(f"image: expected {_ALLOWED}, but it is a {type(photo).__name__}")
     channels = photo.shape[2] if photo.ndim == 3 else 0
@@ -59,29 +47,19 @@ def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _read(path: Path) -> np.ndarray:
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{path}: expected an image that ends in one of {', '.join(FORMATS)}")
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        with warnings.catch_warnings():
-            # Large photos are welcome. Pillow still refuses one of more than 179 megapixels.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            # Photos from the web often have the ending of another format.
-            with Image.open(path, formats=sorted({*FORMATS.values()})) as image:
-                return _pixels(path, image)
-    except UnidentifiedImageError:
-        reason = "it is of none of these formats, or damaged" if path.stat().st_size else "empty"
-    except Image.DecompressionBombError as error:
-        reason = one_line(error)
-    raise InputError(f"{path}: cannot be read as an image ({reason})")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return decode(path, content, photo_pixels, formats=PHOTO_FORMATS)
 
 
-def _pixels(name: object, image: Image.Image) -> np.ndarray:
-    """Returns the pixels of an opened image; raises InputError, which begins with its `name`."""
+def _pixels(image: Image.Image) -> np.ndarray:
     if not all(image.size):
-        raise InputError(f"{name}: has no pixels")
+        raise InputError("image: it has no pixels")
     try:
         return photo_pixels(image)
-    except (OSError, ValueError, SyntaxError) as error:  # damage
-        raise InputError(f"{name}: cannot be read as an image ({one_line(error)})") from None
+    except (OSError, ValueError, SyntaxError) as error:  # a damaged file, which is read only now
+        raise InputError(f"image: cannot be read ({one_line(error)})") from None

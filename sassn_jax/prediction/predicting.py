@@ -31,6 +31,7 @@ MAX_MEMORY = 4.0  # GiB
 # What a ResNet-101's pass takes for each pixel that it sees, by XLA's own analysis of memory (630
 # bytes at 321x321 on a CPU); other networks take less.
 _NETWORK_BYTES = 700
+_DISCRIMINATOR_BYTES = 110  # the same of D, without the probabilities, of which it gets a copy
 _IMAGE_BYTES = 48  # for each pixel: the normalized image, padded, and its copies
 
 Image = UInt8[np.ndarray, "H W 3"]
@@ -51,6 +52,7 @@ class Predictor:
         where `inference` has no windows.
       batch_size: images, or windows, in a call of `predict`.
       max_memory: what the prediction of images may take, in GiB, about.
+      probabilities: whether an image is refused whose class probabilities cannot be kept.
       confidence: D's confidence in probabilities `[1, H, W, C]`, as `[1, H, W]`; None: not wanted.
     """
 
@@ -62,6 +64,7 @@ class Predictor:
     window: tuple[int, int]
     batch_size: int
     max_memory: float = MAX_MEMORY
+    probabilities: bool = False
     confidence: Callable[[Float[Array, "1 H W C"]], Float[Array, "1 H W"]] | None = None
 
     def __post_init__(self) -> None:
@@ -72,45 +75,56 @@ class Predictor:
         """Predicts images in their order. At most two batches are in memory.
 
         A batch holds images that follow each other and share a canvas. The next one is read while
-        the device predicts the one before.
+        the device predicts the one before, unless that is an image in several bands: it takes the
+        memory by itself.
 
         Raises:
           InputError: see `check`.
         """
         results: Iterator[Prediction] = iter(())
         for batch in self._batches(images):
+            is_large = self._is_large(batch[0])
+            if is_large:
+                yield from results
             started = self._start(batch)
             del batch  # or it would stay here while the next one is read
-            yield from results
-            results = started
+            yield from started if is_large else results
+            results = iter(()) if is_large else started
         yield from results
 
     def check(self, image: Image) -> None:
         """Checks that an image can be predicted.
 
         Raises:
-          InputError: if it takes more memory than is allowed, which can be at other scales than 1
-            or with D's confidence; or if it is too small for D.
+          InputError: if it takes more memory than is allowed, which can be at other scales than 1,
+            with class probabilities or with D's confidence; or if it is too small for D.
         """
         inference = self._showing(image)
         height, width = image.shape[:2]
-        if inference.scales != (1.0,) and len(self._bands(image, inference)) > 1:
+        if inference.scales != (1.0,) and self._is_large(image):
             raise InputError(
                 f"eval.scales={inference.scales}: an image of {width}x{height} pixels takes more "
-                f"than max_memory={self.max_memory} (GiB) so; allow more, or take (1.0,)"
+                f"than max_memory={self.max_memory} (GiB) at these scales; allow more memory, or "
+                "take (1.0,)"
             )
-        if self.confidence is None:
-            return
-        if min(height, width) < MINIMUM_SIZE:
+        if self.confidence is not None and min(height, width) < MINIMUM_SIZE:
             raise InputError(
                 f"confidence: an image of {width}x{height} pixels; expected at least "
                 f"{MINIMUM_SIZE} a side, or the discriminator has no output"
             )
-        if not self._keeps([image]):
-            raise InputError(
-                f"confidence: an image of {width}x{height} pixels, whose class probabilities take "
-                f"more than a quarter of max_memory={self.max_memory} (GiB); allow more"
-            )
+        a_pixel = 4 * self.info.num_classes
+        needed = {}  # bytes for each pixel
+        if self.probabilities:
+            needed["probabilities"] = 4 * a_pixel  # a quarter of the memory
+        if self.confidence is not None:
+            needed["confidence"] = max(4 * a_pixel, 2 * a_pixel + _DISCRIMINATOR_BYTES)
+        for name, size in needed.items():
+            gigabytes = height * width * size / 2**30
+            if gigabytes > self.max_memory:
+                raise InputError(
+                    f"max_memory={self.max_memory}: too little for the {name} of an image of "
+                    f"{width}x{height} pixels; expected at least {math.ceil(10 * gigabytes) / 10}"
+                )
 
     @property
     def _bytes(self) -> float:
@@ -135,7 +149,9 @@ class Predictor:
         """Returns how many images of this size are predicted at once."""
         if self.inference.window:
             return 1
-        return min(self.batch_size, max(1, int(self._bytes / 2 / self._whole_bytes(image))))
+        kept = math.prod(self.inference.canvas(image.shape[:2])) * self.info.num_classes * 4
+        most = min(self._bytes / 2 / self._whole_bytes(image), self._bytes / 4 / kept)
+        return min(self.batch_size, max(1, int(most)))
 
     def _whole_bytes(self, image: Image) -> float:
         """Returns what a network takes to see an image at once."""
@@ -164,6 +180,10 @@ class Predictor:
         """Returns whether the class probabilities of images are kept."""
         pixels = sum(image.shape[0] * image.shape[1] for image in images)
         return pixels * self.info.num_classes * 4 <= self._bytes / 4
+
+    def _is_large(self, image: Image) -> bool:
+        """Returns whether an image is predicted in several bands of rows."""
+        return len(self._bands(image, self._showing(image))) > 1
 
     def _bands(self, image: Image, inference: Inference) -> list[Band]:
         height, width = image.shape[:2]

@@ -12,9 +12,9 @@ from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing
 
-_WHITE = 255
 _LINE = 22  # height of a line of the legend, in pixels
 _LETTERS = 14  # height of its letters
+_ROWS = 256  # of a picture that are drawn at a time, since each of their copies takes memory
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,9 +85,14 @@ class Prediction:
           InputError: if `alpha` is not from 0 to 1.
         """
         check(0 <= alpha <= 1, "alpha", alpha, "a share, from 0 to 1")
-        colors = Image.fromarray(self.palette[self.ids])
-        picture = Image.blend(Image.fromarray(self.image), colors, alpha)
-        return _with_legend(picture, self.info, np.unique(self.ids).tolist()) if legend else picture
+        ids = np.unique(self.ids).tolist() if legend else []
+        height, width = self.ids.shape
+        picture = _with_legend((width, height), self.info, ids)
+        for top in range(0, height, _ROWS):
+            rows = slice(top, top + _ROWS)
+            colors = Image.fromarray(self.palette[self.ids[rows]])
+            picture.paste(Image.blend(Image.fromarray(self.image[rows]), colors, alpha), (0, top))
+        return picture
 
     def save(self, path: StrPath, threshold: float = 0.0) -> None:
         """Writes the class ids to a PNG file, with the colours of the classes as its palette.
@@ -109,36 +114,39 @@ class Prediction:
 
 def save_ids(path: Path, ids: UInt8[np.ndarray, "H W"], info: DatasetInfo) -> None:
     """Writes class ids to a PNG file with a palette, in which ignored pixels are white."""
-    palette = np.full((256, 3), _WHITE, np.uint8)  # of 256 colours, so that a pixel takes 8 bits
-    palette[: info.num_classes] = info.palette
     image = Image.fromarray(ids)
-    image.putpalette(palette.tobytes())
+    image.putpalette(info.mask_palette.tobytes())  # of 256 colours, so that a pixel takes 8 bits
     with replacing(path) as beside:
         image.save(beside, format="png")
 
 
 def heat_map(values: Float32[np.ndarray, "H W"]) -> Image.Image:
     """Returns values of 0 to 1 as colours: blue is 0, white 1/2 and red 1."""
-    cold = np.clip(2 * values, 0, 1)  # 1 from the middle up
-    hot = np.clip(2 - 2 * values, 0, 1)  # 1 up to the middle
-    colors = np.stack([cold, np.minimum(cold, hot), hot], axis=-1)
-    return Image.fromarray(np.round(255 * colors).astype(np.uint8))
+    picture = Image.new("RGB", values.shape[::-1])
+    for top in range(0, len(values), _ROWS):
+        rows = values[top : top + _ROWS]
+        cold = np.clip(2 * rows, 0, 1)  # 1 from the middle up
+        hot = np.clip(2 - 2 * rows, 0, 1)  # 1 up to the middle
+        colors = np.stack([cold, np.minimum(cold, hot), hot], axis=-1)
+        picture.paste(Image.fromarray(np.round(255 * colors).astype(np.uint8)), (0, top))
+    return picture
 
 
-def _with_legend(picture: Image.Image, info: DatasetInfo, ids: list[int]) -> Image.Image:
-    """Adds lines below a picture: the colour and the name of each of these classes."""
+def _with_legend(size: tuple[int, int], info: DatasetInfo, ids: list[int]) -> Image.Image:
+    """Returns a white picture of this width and height, with a legend of these classes below it."""
+    if not ids:
+        return Image.new("RGB", size, "white")
+    width, height = size
     font = ImageFont.load_default(_LETTERS)
     names = [info.class_names[i] for i in ids]
     entry = 2 * _LINE + max(round(font.getlength(name)) for name in names)
-    columns = max(1, picture.width // entry)
+    columns = max(1, width // entry)
     lines = -(-len(ids) // columns)
-    size = max(picture.width, entry), picture.height + lines * _LINE
-    whole = Image.new("RGB", size, "white")
-    whole.paste(picture)
+    whole = Image.new("RGB", (max(width, entry), height + lines * _LINE), "white")
     draw = ImageDraw.Draw(whole)
     for place, (id_, name) in enumerate(zip(ids, names, strict=True)):
         line, column = divmod(place, columns)
-        left, top = column * entry + 4, picture.height + line * _LINE + 4
+        left, top = column * entry + 4, height + line * _LINE + 4
         square = (left, top, left + _LETTERS, top + _LETTERS)
         draw.rectangle(square, fill=tuple(info.palette[id_].tolist()), outline="black")
         draw.text((left + _LINE, top + _LETTERS // 2), name, "black", font, anchor="lm")

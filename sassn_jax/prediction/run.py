@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,6 +55,15 @@ class Run:
     variables: Variables
     step: int
     state: TrainState | None = None
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A checksum of `variables`: the same for a run and for its exported file."""
+        digest = hashlib.sha256()
+        for path, array in jax.tree.leaves_with_path(jax.device_get(self.variables)):
+            digest.update(jax.tree_util.keystr(path).encode())
+            digest.update(np.asarray(array).tobytes())
+        return digest.hexdigest()[:16]
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -141,8 +151,17 @@ class Run:
             on_batch=on_batch,
         )
 
-    def predictor(self, *, max_memory: float = MAX_MEMORY, confidence: bool = False) -> Predictor:
-        """Returns what predicts any number of images one after the other; raises as `predict`."""
+    def predictor(
+        self,
+        *,
+        max_memory: float = MAX_MEMORY,
+        probabilities: bool = False,
+        confidence: bool = False,
+    ) -> Predictor:
+        """Returns what predicts any number of images one after the other; raises as `predict`.
+
+        With `probabilities` it refuses an image whose class probabilities cannot be kept.
+        """
         return Predictor(
             self._predict,
             self.variables,
@@ -152,6 +171,7 @@ class Run:
             self.config.crop_size,
             self.config.eval_batch_size,
             max_memory,
+            probabilities,
             self._confidence() if confidence else None,
         )
 

@@ -72,10 +72,6 @@ class RunSummary:
     best: tuple[PicturedImage, ...]
     worst: tuple[PicturedImage, ...]
 
-    def last_values(self) -> dict[str, float | None]:
-        """Returns the last logged value of each metric."""
-        return {name: value for row in self.rows for name, value in row.items() if name != "step"}
-
 
 def summarize_run(
     workdir: str | Path,
@@ -144,7 +140,7 @@ def _score(
 
 
 def image_miou(
-    label: UInt8[np.ndarray, "H W"], prediction: Integer[np.ndarray, "H W"], info: DatasetInfo
+    label: Integer[np.ndarray, "H W"], prediction: Integer[np.ndarray, "H W"], info: DatasetInfo
 ) -> float | None:
     """Returns the mIoU of one image over the classes in it; None if all its pixels are ignored."""
     known = label != info.ignore_label

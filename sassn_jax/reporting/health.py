@@ -1,164 +1,240 @@
 """Verdicts on a run's last logged values: is the training healthy?"""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 Verdict = Literal["good", "look at it", "bad"]
+Values = Mapping[str, float | None]  # by the metric's name; None for what is not a number
 
-ATTENTION_IN_USE = 0.01  # the weight of an attention layer starts at exactly 0
-SIGMA_RANGE = (1e-3, 1e3)  # beyond it, the division of a kernel by its sigma loses digits
+Reading = tuple[str, str, float | None]  # metric, value in words, and the number that is judged
+
+NO_NUMBER = "not a number"
+SMALLEST = 1e-30  # for a sigma of 0
+BROKEN = "The value is not a number: the training has broken down."
 
 
-class Finding(NamedTuple):
-    """The verdict on one metric.
+class Limit(NamedTuple):
+    """The verdict on a number below `below`, and the reason in one sentence."""
 
-    Attributes:
-      metric: its name in `metrics.jsonl`.
-      value: as a person reads it.
-      verdict: of the three.
-      reason: one sentence.
-    """
-
-    metric: str
-    value: str
+    below: float
     verdict: Verdict
     reason: str
 
 
-def judge(values: Mapping[str, float | None]) -> list[Finding]:
-    """Judges each metric of README's table on health that a run has.
+class Sign(NamedTuple):
+    """One row of the table in docs/health.md.
+
+    Attributes:
+      title: what it is, for somebody who has not seen the code.
+      healthy: which values are healthy.
+      absent: when a run has no value of it.
+      limits: in rising order; the first one above the number holds.
+    """
+
+    title: str
+    healthy: str
+    absent: str
+    limits: tuple[Limit, ...]
+
+
+_NO_D = "only methods with a discriminator have it"
+_PRECISION = (
+    Limit(0.5, "bad", "Most of the unlabelled pixels that teach G teach it a wrong class."),
+    Limit(0.8, "look at it", "Many of the unlabelled pixels that teach G teach it a wrong class."),
+    Limit(math.inf, "good", "Most of the unlabelled pixels that teach G teach it the right class."),
+)
+_PRECISION_ABSENT = (
+    "it is known only where pixels of unlabelled images teach G, and these have masks to compare to"
+)
+SIGNS = {
+    "loss/discriminator": Sign(
+        "Loss of D",
+        "0.2 to 0.5, a rule of thumb of AdvSemiSeg's author for VOC 2012",
+        _NO_D,
+        (
+            Limit(0.1, "bad", "D has won: it sees through nearly every prediction, so it teaches "
+                  "G little."),
+            Limit(0.2, "look at it", "D is ahead of G."),
+            Limit(0.5, "good", "D and G keep each other busy."),
+            Limit(math.inf, "look at it", "D has learned little so far: guessing costs 0.69."),
+        ),
+    ),
+    "confidence": Sign(
+        "Mean confidence of D",
+        "0.05 to 0.9 higher in drawn masks than in predictions",
+        _NO_D,
+        (
+            Limit(0.0, "bad", "D takes predictions for drawn masks more readily than drawn masks "
+                  "themselves."),
+            Limit(0.05, "look at it", "D hardly tells drawn masks from predictions."),
+            Limit(0.9, "good", "D tells drawn masks from predictions, and is certain of neither."),
+            Limit(0.96, "look at it", "D is nearly certain, so it tells G little."),
+            Limit(math.inf, "bad", "D is certain of nearly every pixel: predictions can no longer "
+                  "fool it."),
+        ),
+    ),
+    "self_training/kept": Sign(
+        "Unlabelled pixels that D trusts, from which G learns",
+        "5% to 99%",
+        "only methods in which D chooses what to learn from have it, and only once unlabelled "
+        "images take part",
+        (
+            Limit(0.001, "bad", "D trusts no unlabelled pixel: unlabelled images teach G nothing "
+                  "in this way."),
+            Limit(0.05, "look at it", "D trusts few unlabelled pixels, so they can change little."),
+            Limit(0.99, "good", "D chooses among the unlabelled pixels, and those that it trusts "
+                  "teach G."),
+            Limit(math.inf, "look at it", "D trusts every unlabelled pixel: it chooses nothing."),
+        ),
+    ),
+    "self_training/precision": Sign(
+        "Share of these pixels whose class is right", "80% or more", _PRECISION_ABSENT, _PRECISION
+    ),
+    "consistency/kept": Sign(
+        "Unlabelled pixels whose class the network is sure of",
+        "5% or more",
+        "only methods that compare predictions for changed images have it, such as unimatch and "
+        "cutmix",
+        (
+            Limit(0.001, "bad", "The network is sure of no unlabelled pixel: unlabelled images "
+                  "teach it nothing."),
+            Limit(0.05, "look at it", "The network is sure of few unlabelled pixels, so they can "
+                  "change little."),
+            Limit(math.inf, "good", "The network is sure of enough unlabelled pixels to learn from "
+                  "them."),
+        ),
+    ),
+    "consistency/precision": Sign(
+        "Share of these pixels whose class is right", "80% or more", _PRECISION_ABSENT, _PRECISION
+    ),
+    "alpha": Sign(
+        "Weight of attention",
+        "0.02 or more, of either sign",
+        "only networks with position attention have it",
+        (
+            Limit(0.02, "look at it", "Attention hardly takes part. It starts at 0 and needs some "
+                  "hundreds of steps or more."),
+            Limit(math.inf, "good", "Attention has come into use."),
+        ),
+    ),
+    "sigma": Sign(
+        "Sigma, the largest singular value, of D's kernels",
+        "within a factor of 3 of the first logged value",
+        "only a discriminator with spectral normalization has it",
+        (
+            Limit(3.0, "good", "D learns about as fast as at the start. It divides each kernel by "
+                  "its sigma, so that the same step means less where sigma is larger."),
+            Limit(math.inf, "look at it", "D learns at another speed than at the start. It divides "
+                  "each kernel by its sigma: where sigma has grown, steps change D less, and where "
+                  "it has shrunk, they change it more. Try another optimizer.discriminator_lr."),
+        ),
+    ),
+    "input_wait": Sign(
+        "Share of the time spent waiting for data",
+        "below 5%",
+        "every run has it once values have been logged",
+        (
+            Limit(0.05, "good", "Steps hardly wait for data."),
+            Limit(0.2, "look at it", "Steps wait for data; try a higher loader_workers."),
+            Limit(math.inf, "bad", "Much of the time goes into waiting for data; try a higher "
+                  "loader_workers."),
+        ),
+    ),
+}  # fmt: skip
+
+
+class Finding(NamedTuple):
+    """The verdict on one sign.
+
+    Attributes:
+      metric: its name in `metrics.jsonl`.
+      title: see `Sign`.
+      value: as a person reads it.
+      verdict: of the three.
+      reason: one or more sentences.
+      healthy: see `Sign`.
+    """
+
+    metric: str
+    title: str
+    value: str
+    verdict: Verdict
+    reason: str
+    healthy: str
+
+
+def judge(rows: Sequence[Values]) -> list[Finding]:
+    """Judges each sign of the table in docs/health.md that a run has.
 
     Args:
-      values: the last logged value of each metric by its name; None for one that is not a number.
+      rows: what the run has logged, in order.
 
     Returns:
-      The findings in the table's order. A method without a metric has no finding for it.
+      The findings in the table's order, none for a sign that the run does not have.
     """
+    first: dict[str, float | None] = {}
+    last: dict[str, float | None] = {}
+    for row in rows:
+        first = {**row, **first}
+        last.update(row)
+    findings = []
+    for key, sign in SIGNS.items():
+        for metric, value, number in _read(key, first, last):
+            limit = Limit(math.inf, "bad", BROKEN)
+            if number is not None:
+                limit = next(limit for limit in sign.limits if number < limit.below)
+            findings.append(
+                Finding(metric, sign.title, value, limit.verdict, limit.reason, sign.healthy)
+            )
+    return findings
+
+
+def not_judged(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """Returns the titles of the signs that a run does not have, each with when a run has it."""
+    judged = {finding.metric for finding in findings}
     return [
-        *_discriminator_loss(values),
-        *_confidence(values),
-        *_self_training(values),
-        *_attention(values),
-        *_sigmas(values),
-        *_input_wait(values),
+        (f"{sign.title} ({key})", sign.absent)
+        for key, sign in SIGNS.items()
+        if not any(metric.startswith(key) for metric in judged)
     ]
 
 
-def _discriminator_loss(values: Mapping[str, float | None]) -> Iterator[Finding]:
-    name = "loss/discriminator"
-    if name not in values:
-        return
-    loss = values[name]
-    if loss is None:
-        yield Finding(name, "not a number", "bad", "The training of D has broken down.")
-    elif loss < 0.1:
-        reason = "D has won: it sees through nearly every prediction and teaches G little."
-        yield Finding(name, f"{loss:.3f}", "bad", reason)
-    elif loss < 0.2:
-        reason = "D is ahead of G; a healthy loss is between 0.2 and 0.5."
-        yield Finding(name, f"{loss:.3f}", "look at it", reason)
-    elif loss <= 0.5:
-        yield Finding(name, f"{loss:.3f}", "good", "D and G keep each other busy.")
-    else:
-        reason = "D learns little; a healthy loss is between 0.2 and 0.5, and guessing costs 0.69."
-        yield Finding(name, f"{loss:.3f}", "look at it", reason)
+def _read(key: str, first: Values, last: Values) -> list[Reading]:
+    """Returns what there is to judge of a sign: metric, value in words, and number."""
+    names = sorted(name for name in last if name == key or name.startswith(f"{key}/"))
+    values = [last[name] for name in names]
+    if key == "confidence":
+        return _read_confidence(last) if len(names) == 2 else []
+    if key == "sigma":
+        return _read_sigmas([first[name] for name in names], values) if names else []
+    if key == "alpha":
+        return [
+            (name, NO_NUMBER if value is None else f"{value:.4f}", value and abs(value))
+            for name, value in zip(names, values, strict=True)
+        ]
+    if values == [None] and (key.endswith("/precision") or key == "input_wait"):
+        return []  # there was no pixel, or no time, to take the share of
+    form = "{:.3f}" if key.startswith("loss") else "{:.1%}"
+    return [
+        (name, NO_NUMBER if value is None else form.format(value), value)
+        for name, value in zip(names, values, strict=True)
+    ]
 
 
-def _confidence(values: Mapping[str, float | None]) -> Iterator[Finding]:
-    if not {"confidence/real", "confidence/fake"} <= values.keys():
-        return
-    name = "confidence/real and confidence/fake"
-    real, fake = values["confidence/real"], values["confidence/fake"]
+def _read_confidence(last: Values) -> list[Reading]:
+    real, fake = last["confidence/real"], last["confidence/fake"]
     if real is None or fake is None:
-        yield Finding(name, "not a number", "bad", "The training of D has broken down.")
-        return
-    shown = f"{real:.2f} and {fake:.2f}"
-    if real > 0.98 and fake < 0.02:
-        reason = "D is certain of every pixel, so predictions can no longer fool it."
-        yield Finding(name, shown, "bad", reason)
-    elif real <= fake:
-        reason = "D takes predictions for labels more readily than labels themselves."
-        yield Finding(name, shown, "bad", reason)
-    elif real - fake < 0.05:
-        yield Finding(name, shown, "look at it", "D hardly tells labels from predictions.")
-    elif real - fake > 0.9:
-        reason = "D is nearly certain; its verdicts carry little information for G."
-        yield Finding(name, shown, "look at it", reason)
-    else:
-        reason = "D tells labels from predictions and is not certain of either."
-        yield Finding(name, shown, "good", reason)
+        return [("confidence", NO_NUMBER, None)]
+    return [("confidence", f"{real:.2f} in drawn masks, {fake:.2f} in predictions", real - fake)]
 
 
-def _self_training(values: Mapping[str, float | None]) -> Iterator[Finding]:
-    name = "self_training/kept"
-    kept = values.get(name)
-    if kept is not None:
-        if kept < 0.001:
-            reason = "No unlabelled pixel passes D's threshold: unlabelled images teach G nothing."
-            yield Finding(name, f"{kept:.1%}", "bad", reason)
-        elif kept < 0.05:
-            reason = "Few unlabelled pixels pass D's threshold, so they can change little."
-            yield Finding(name, f"{kept:.1%}", "look at it", reason)
-        elif kept > 0.99:
-            reason = "Every unlabelled pixel passes D's threshold, so D chooses nothing."
-            yield Finding(name, f"{kept:.1%}", "look at it", reason)
-        else:
-            reason = "D chooses among the unlabelled pixels, and those that pass teach G."
-            yield Finding(name, f"{kept:.1%}", "good", reason)
-    name = "self_training/precision"
-    right = values.get(name)
-    if right is not None:
-        if right < 0.5:
-            reason = "Most unlabelled pixels that teach G teach it a wrong class."
-            yield Finding(name, f"{right:.1%}", "bad", reason)
-        elif right < 0.8:
-            reason = "Many unlabelled pixels that teach G teach it a wrong class."
-            yield Finding(name, f"{right:.1%}", "look at it", reason)
-        else:
-            reason = "Most unlabelled pixels that teach G teach it the right class."
-            yield Finding(name, f"{right:.1%}", "good", reason)
-
-
-def _attention(values: Mapping[str, float | None]) -> Iterator[Finding]:
-    for name in sorted(name for name in values if name.startswith("alpha/")):
-        alpha = values[name]
-        if alpha is None:
-            yield Finding(name, "not a number", "bad", "The training of G has broken down.")
-        elif abs(alpha) < ATTENTION_IN_USE:
-            reason = "Attention has hardly come into use; it starts at 0 and may need more steps."
-            yield Finding(name, f"{alpha:.4f}", "look at it", reason)
-        else:
-            yield Finding(name, f"{alpha:.4f}", "good", "Attention has come into use.")
-
-
-def _sigmas(values: Mapping[str, float | None]) -> Iterator[Finding]:
-    sigmas = {name: value for name, value in values.items() if name.startswith("sigma/")}
-    if not sigmas:
-        return
-    known = [value for value in sigmas.values() if value is not None]
-    if len(known) < len(sigmas):
-        yield Finding("sigma", "not a number", "bad", "The training of D has broken down.")
-        return
-    shown = f"{min(known):.3g} to {max(known):.3g}"
-    if min(known) < SIGMA_RANGE[0] or max(known) > SIGMA_RANGE[1]:
-        reason = "A kernel of D has vanished or exploded, though spectral norm divides by sigma."
-        yield Finding("sigma", shown, "look at it", reason)
-    else:
-        reason = "The kernels of D have singular values of a usual size."
-        yield Finding("sigma", shown, "good", reason)
-
-
-def _input_wait(values: Mapping[str, float | None]) -> Iterator[Finding]:
-    name = "input_wait"
-    wait = values.get(name)
-    if wait is None or not math.isfinite(wait):
-        return
-    if wait < 0.05:
-        yield Finding(name, f"{wait:.1%}", "good", "Steps hardly wait for data.")
-    elif wait < 0.2:
-        reason = "Steps wait for data; try a higher loader_workers."
-        yield Finding(name, f"{wait:.1%}", "look at it", reason)
-    else:
-        reason = "Much of the time goes into waiting for data; try a higher loader_workers."
-        yield Finding(name, f"{wait:.1%}", "bad", reason)
+def _read_sigmas(first: Sequence[float | None], last: Sequence[float | None]) -> list[Reading]:
+    """Judges the kernel whose sigma has changed by the largest factor."""
+    pairs = [(a, b) for a, b in zip(first, last, strict=True) if a is not None and b is not None]
+    if len(pairs) < len(last):
+        return [("sigma", NO_NUMBER, None)]
+    factor = max(max(a, b) / max(min(a, b), SMALLEST) for a, b in pairs)
+    smallest, largest = min(b for _, b in pairs), max(b for _, b in pairs)
+    shown = f"{smallest:.2g} to {largest:.2g}, changed by a factor of {factor:.3g} at the most"
+    return [("sigma", shown, factor)]

@@ -18,21 +18,25 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath, expanded, replacing
 from sassn_jax.reporting.charts import Chart, Curve, draw_bars, draw_confusion, draw_curves
 from sassn_jax.reporting.collecting import PicturedImage, RunSummary, summarize_run
-from sassn_jax.reporting.health import judge
+from sassn_jax.reporting.health import Verdict, judge, not_judged
 
 LIMIT = 10 * 2**20  # bytes of a page, so that it can be sent by mail
 PICTURE_WIDTH = 400  # pixels
+LONGEST = 400  # points of a curve, evenly spaced, the first and the last among them
 MISSING = "–"  # noqa: RUF001 (an en dash, as tables have it)
 
-# What the curves show: the title, and the beginning of the names of the metrics.
+# Of each chart of curves: its title, the beginning of its metrics' names, and whether in percent.
 CURVES = (
-    ("mIoU on val", "val/miou"),
-    ("Losses", "loss/"),
-    ("Mean confidence of D", "confidence/"),
-    ("Self-training", "self_training/"),
-    ("Weight of attention", "alpha/"),
-    ("Images a second", "images_per_second"),
+    ("mIoU on val", "val/miou", True),
+    ("Losses", "loss/", False),
+    ("Mean confidence of D", "confidence/", True),
+    ("Unlabelled pixels that D trusts", "self_training/", True),
+    ("Unlabelled pixels that the network is sure of", "consistency/", True),
+    ("Weight of attention", "alpha/", False),
+    ("Sigma of D's kernels", "sigma/", False),
+    ("Images a second", "images_per_second", False),
 )
+WORST_FIRST: tuple[Verdict, ...] = ("bad", "look at it", "good")
 CAPTIONS = ("photo", "truth", "prediction", "confidence of D")
 
 
@@ -102,12 +106,14 @@ def render(summaries: Sequence[RunSummary]) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     text = importlib.resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    several = len(summaries) > 1
     same_classes = len({summary.info.class_names for summary in summaries}) == 1
     return environment.from_string(text).render(
         runs=[_describe(number, summary) for number, summary in enumerate(summaries)],
         differing=_differing(summaries),
-        comparison=_compare(summaries) if len(summaries) > 1 else (),
-        class_comparison=_compare_classes(summaries) if same_classes else None,
+        highest=_marked([summary.matrix.miou() for summary in summaries]),
+        comparison=_compare(summaries) if several else (),
+        class_comparison=_compare_classes(summaries) if several and same_classes else None,
     )
 
 
@@ -128,7 +134,7 @@ def _twice(paths: Sequence[Path]) -> Path:
 def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
     """Returns what the template shows of a run."""
     scored = summary.matrix.summary(summary.info.class_names)
-    findings = judge(summary.last_values())
+    findings = judge(summary.rows)
     verdicts = [finding.verdict for finding in findings]
     return {
         "id": f"run-{number + 1}",
@@ -144,7 +150,10 @@ def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
         "classes": _classes(summary),
         "ignored": _percent(_share(summary.labeled.ignored, summary.labeled)),
         "findings": findings,
-        "verdict": next((v for v in ("bad", "look at it", "good") if v in verdicts), None),
+        "not_judged": not_judged(findings),
+        "has_players": any(finding.metric == "loss/discriminator" for finding in findings),
+        "verdict": (verdict := next((v for v in WORST_FIRST if v in verdicts), None)),
+        "with_verdict": f"{verdicts.count(verdict)} of {len(verdicts)} signs" if verdict else "",
         "curves": _curves(summary),
         "confusion": _confusion(summary),
         "has_confidence": any(len(image.pictures) == len(CAPTIONS) for image in summary.best),
@@ -182,7 +191,7 @@ def _percent(value: float | None) -> str:
 def _curves(summary: RunSummary) -> list[Chart]:
     names = {name for row in summary.rows for name in row}
     charts = []
-    for title, prefix in CURVES:
+    for title, prefix, in_percent in CURVES:
         curves = {
             name.removeprefix(prefix) or title: _curve(summary, name)
             for name in sorted(names)
@@ -191,12 +200,14 @@ def _curves(summary: RunSummary) -> list[Chart]:
         shown = {name: curve for name, curve in curves.items() if curve[0]}
         if shown:
             alt = f"{title} over the steps of {summary.name}: {_in_words(shown)}"
-            charts.append(draw_curves(shown, title, alt))
+            charts.append(draw_curves(shown, title, alt, in_percent=in_percent))
     return charts
 
 
 def _curve(summary: RunSummary, name: str) -> Curve:
     known = [(row["step"], row[name]) for row in summary.rows if row.get(name) is not None]
+    if len(known) > LONGEST:  # more than a chart can show
+        known = [known[place] for place in np.linspace(0, len(known) - 1, LONGEST).astype(int)]
     return [step for step, _ in known], [value for _, value in known]  # type: ignore[misc]
 
 
@@ -256,16 +267,36 @@ def _differing(summaries: Sequence[RunSummary]) -> list[tuple[str, list[str]]]:
 
 def _compare(summaries: Sequence[RunSummary]) -> list[Chart]:
     charts = []
-    for title, name in (("mIoU on val", "val/miou"), ("Loss of D", "loss/discriminator")):
+    for title, name, in_percent in (
+        ("mIoU on val", "val/miou", True),
+        ("Loss on labels", "loss/cross_entropy", False),
+        ("Loss of D", "loss/discriminator", False),
+    ):
         curves = {summary.name: _curve(summary, name) for summary in summaries}
         shown = {run: curve for run, curve in curves.items() if curve[0]}
         if shown:
-            charts.append(draw_curves(shown, title, f"{title} by run: {_in_words(shown)}"))
+            alt = f"{title} by run: {_in_words(shown)}"
+            charts.append(draw_curves(curves, title, alt, in_percent=in_percent))
     return charts
 
 
-def _compare_classes(summaries: Sequence[RunSummary]) -> Chart:
+def _compare_classes(summaries: Sequence[RunSummary]) -> dict[str, Any]:
+    """Returns the chart and the table of the IoU of each class in each run."""
     names = summaries[0].info.class_names
     bars = {summary.name: summary.matrix.iou() for summary in summaries}
-    alt = "IoU of each class; the tables of the runs have the same numbers."
-    return draw_bars(bars, names, alt)
+    alt = "IoU of each class by run; the table below has the same numbers."
+    return {
+        "chart": draw_bars(bars, names, "IoU of each class", alt),
+        "rows": [
+            (name, _marked(values)) for name, *values in zip(names, *bars.values(), strict=True)
+        ],
+    }
+
+
+def _marked(values: Sequence[float]) -> list[tuple[str, bool]]:
+    """Returns shares in percent, and whether each is the highest, as it is written, of several."""
+    shown = [_percent(value) for value in values]
+    known = [value for value in values if not math.isnan(value)]
+    highest = _percent(max(known)) if known else MISSING
+    differ = len(set(shown)) > 1
+    return [(text, differ and text == highest) for text in shown]

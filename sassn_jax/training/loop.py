@@ -1,11 +1,11 @@
 """The training loop: `train_and_evaluate(config, workdir)` is the program."""
 
 import contextlib
-import dataclasses
 import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.programs import jit_by_shape
-from sassn_jax.recipes import parse
+from sassn_jax.recipes import override, parse
 from sassn_jax.training import parallel
 from sassn_jax.training.album import Album
 from sassn_jax.training.checkpoint import Checkpoints
@@ -62,7 +62,9 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
     return _train(parse(config), Workdir.at(workdir))
 
 
-def continue_training(workdir: str | Path, continue_to: int) -> TrainState:
+def continue_training(
+    workdir: str | Path, continue_to: int, overrides: Mapping[str, Any] = MappingProxyType({})
+) -> TrainState:
     """Trains the run in a folder on, to more steps than its config says.
 
     All else stays as it is in the folder's config. A schedule that depends on the number of steps,
@@ -73,12 +75,14 @@ def continue_training(workdir: str | Path, continue_to: int) -> TrainState:
     Args:
       workdir: of the run, which need not be finished.
       continue_to: the number of all its steps.
+      overrides: other values of fields of its config that do not change the result, by dotted name,
+        such as `data_dir` for data that have moved.
 
     Returns:
       The state after `continue_to` steps.
 
     Raises:
-      InputError: if there is no run, or it has more steps already.
+      InputError: if there is no run, or it has more steps already, or a value is wrong.
       TrainingError: if a loss is not finite.
     """
     folder = Workdir.at(workdir)
@@ -88,7 +92,7 @@ def continue_training(workdir: str | Path, continue_to: int) -> TrainState:
             f"continue_to={continue_to}: expected at least the {stored.num_steps} steps that the "
             f"run in {folder.path} has"
         )
-    config = dataclasses.replace(stored, num_steps=continue_to)
+    config = override(stored, {**overrides, "num_steps": continue_to})
     return _train(config, folder, may_be_longer=True)
 
 
@@ -135,7 +139,7 @@ def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> T
         if former and start < config.num_steps and config.optimizer.poly_power:
             reporter.say(
                 f"continued from {former[-1]} steps: the learning rates are those of a run of "
-                f"{config.num_steps} steps from here on, where they had gone down to 0"
+                f"{config.num_steps} steps from here on"
             )
         if start < config.num_steps:
             reporter.say("building and compiling comes first, which may take minutes")
@@ -191,7 +195,9 @@ class Loop:
                 saving = evaluating or step % config.checkpoint_every == 0
                 if saving or step % log_every == 0:
                     has_discriminator = state.discriminator is not None
-                    rates = learning_rates(config, step - 1, has_discriminator=has_discriminator)
+                    rates = learning_rates(
+                        config, self.setup.method, step - 1, has_discriminator=has_discriminator
+                    )
                     self._log(step, window.close() | rates)
                 miou = self._evaluate(step, state, taken, is_last=is_last) if evaluating else None
                 if saving:

@@ -13,6 +13,7 @@ Picture = UInt8[np.ndarray, "_ _ 3"]  # of any size
 
 GAP = 4  # pixels between pictures, before they are enlarged
 STRIP = 40  # height of the headings in pixels
+FONT_SIZE = 24  # of the headings, in pixels
 LINE = 24  # height of a line of the legend, and of a bar
 NARROWEST = 240  # pictures of fewer pixels are enlarged, so that a heading has room above them
 WHITE = 255
@@ -45,7 +46,9 @@ def headed_table(
     draw = ImageDraw.Draw(strip)
     for i, name in enumerate(headings):
         middle = (i * (width + GAP) * enlarged + width * enlarged // 2, STRIP // 2)
-        draw.text(middle, name, fill="black", anchor="mm", font_size=24)
+        share = width * enlarged / draw.textlength(name, font_size=FONT_SIZE)
+        font_size = min(FONT_SIZE, 0.95 * FONT_SIZE * share)  # smaller, to stay above its column
+        draw.text(middle, name, fill="black", anchor="mm", font_size=font_size)
     return np.concatenate([np.asarray(strip), table])
 
 

@@ -105,16 +105,20 @@ def abstract_state(method: Method, config: Config) -> Any:
     )
 
 
-def learning_rates(config: Config, step: int, *, has_discriminator: bool) -> dict[str, float]:
-    """Returns the learning rates after `step` steps: of G's trunk, and of D where there is one.
+def learning_rates(
+    config: Config, method: Method, step: int, *, has_discriminator: bool
+) -> dict[str, float]:
+    """Returns the learning rates after `step` steps, by the name under which they are logged.
 
-    Other parts have rates in a fixed proportion to these, or a schedule of their method's own.
+    They are those of G's trunk, of D where there is one, and of other networks of the method. G's
+    other parts have rates in a fixed proportion to its trunk's.
     """
     rates = {"learning_rate/generator": config.learning_rate}
     if has_discriminator:
         rates["learning_rate/discriminator"] = config.optimizer.discriminator_lr
     power = config.optimizer.poly_power
-    return {
+    own = {f"learning_rate/{x}": rate for x, rate in method.own_learning_rates(step).items()}
+    return own | {
         name: float(poly_schedule(rate, config.num_steps, power)(step))
         for name, rate in rates.items()
     }

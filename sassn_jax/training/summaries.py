@@ -120,9 +120,7 @@ def _step_of(row: str) -> float:
 
 def colorize(labels: Integer[np.ndarray, "H W"], info: DatasetInfo) -> UInt8[np.ndarray, "H W 3"]:
     """Paints class ids in the dataset's palette, ignored pixels white."""
-    palette = np.full((256, 3), _WHITE, np.uint8)
-    palette[: info.num_classes] = info.palette
-    return palette[labels]
+    return info.mask_palette[labels]
 
 
 def picture_row(

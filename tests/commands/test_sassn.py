@@ -86,6 +86,25 @@ def test_mistakes_name_the_flag(tmp_path):
         ("train", workdir, "--continue_to=9"): f"sassn train: {tmp_path / 'run'}: no config.json; ",
         (
             "train",
+            workdir,
+            "--continue_to=9",
+            "--data_dir=x",
+        ): f"sassn train: {tmp_path / 'run'}: no config.json; ",
+        (
+            "train",
+            workdir,
+            "--continue_to=9",
+            "--config.data_dir=x",
+            "--config.source=y",
+        ): f"sassn train: {tmp_path / 'run'}: no config.json; ",
+        (
+            "train",
+            workdir,
+            "--continue_to=9",
+            "--config.seed=1",
+        ): "sassn train: --config has no field seed; see --help",
+        (
+            "train",
             config,
             workdir,
             "--continue_to=9",

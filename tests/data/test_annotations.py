@@ -79,6 +79,33 @@ def test_circles_and_masks_of_labelme(tmp_path, photo):
     np.testing.assert_array_equal(masked.draw(NAMES, photo), expected)
 
 
+def test_lines_and_points_of_labelme(tmp_path, photo):
+    """A line is 10 pixels wide, and the radius of a point is 5, as in labelme.utils.shape_to_mask.
+
+    A pixel at the edge may be drawn or not: the definition leaves out those nearer than a pixel.
+    """
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    for kind, points, distance in (
+        ("point", [[14, 9]], np.hypot(x - 14, y - 9)),
+        ("line", [[4, 9], [25, 9]], np.where((x >= 4) & (x <= 25), abs(y - 9), 99)),
+        ("line", [[12, 3], [12, 16]], np.where((y >= 3) & (y <= 16), abs(x - 12), 99)),
+    ):
+        drawn = labelme(tmp_path, shape("ball", points, kind)).draw(NAMES, photo)
+        assert (drawn[distance <= 4] == 2).all()
+        assert (drawn[distance >= 6] == 0).all()
+    corner = [[4, 9], [25, 9], [25, 18]]
+    parts = [labelme(tmp_path, shape("ball", points, "line")).draw(NAMES, photo)
+             for points in (corner[:2], corner[1:])]  # fmt: skip
+    strip = labelme(tmp_path, shape("ball", corner, "linestrip")).draw(NAMES, photo)
+    np.testing.assert_array_equal(strip, np.maximum(*parts))
+    slanted = [[4, 9], [14, 2], [20, 8], [10, 15]]
+    polygon, rectangle = (
+        labelme(tmp_path, shape("ball", slanted, kind)).draw(NAMES, photo)
+        for kind in ("polygon", "oriented_rectangle")
+    )
+    np.testing.assert_array_equal(rectangle, polygon)
+
+
 def test_shapes_end_at_the_edges_of_the_image(tmp_path, photo):
     drawn = labelme(tmp_path, shape("box", [[-9, -9], [99, -9], [99, 99], [-9, 99]]))
     np.testing.assert_array_equal(drawn.draw(NAMES, photo), np.ones((HEIGHT, WIDTH)))
@@ -113,7 +140,8 @@ def test_shapes_on_a_turned_photo(tmp_path, shown):
     [
         ([shape("boks", BOX)], "the label 'boks' is not in classes.txt, which has background, box"),
         ([shape("box", BOX[:2])], "cannot be read as a file of LabelMe (ValueError: a polygon of"),
-        ([shape("box", BOX[:2], "line")], "cannot be read as a file of LabelMe (ValueError: a li"),
+        ([shape("box", BOX, "line")], "cannot be read as a file of LabelMe (ValueError: a line of"),
+        ([shape("box", BOX, "points")], "cannot be read as a file of LabelMe (ValueError: a shape"),
         ([shape("box", [[1, 2, 3]])], "cannot be read as a file of LabelMe (ValueError: too many"),
         ([{"label": "box"}], "cannot be read as a file of LabelMe (KeyError: 'points')"),
         ([7], "cannot be read as a file of LabelMe (TypeError: "),

@@ -42,6 +42,7 @@ def test_what_systems_leave_in_a_folder_is_passed_over(source, tmp_path):
 def test_what_has_changed_is_prepared_anew(source, tmp_path, what):
     """Noticed by size or time; before that, nothing is done again."""
     assert data.prepare("folder", source, tmp_path / "data")
+    (source / "notes.txt").write_text("Nothing depends on this.")
     assert not data.prepare("folder", source, tmp_path / "data")
     before = data.load("folder", tmp_path / "data")
     if what == "classes.txt":

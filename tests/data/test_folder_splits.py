@@ -1,7 +1,10 @@
 """How the images of a user's folder are split, with lists and without."""
 
+import json
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from sassn_jax import data
 from sassn_jax.data import folder, records
@@ -85,3 +88,18 @@ def test_a_single_mask_cannot_be_split(source, tmp_path):
     next((source / "labels").iterdir()).unlink()
     with pytest.raises(InputError, match="no training image has a mask there"):
         data.prepare("folder", source, tmp_path / "data")
+
+
+def test_validation_shows_the_classes_of_drawn_shapes(tmp_path):
+    """Five of 15 images are enough for all four classes; a fifth, three of them, are not."""
+    names = ("box", "ball", "cat", "dog")
+    (tmp_path / "classes.txt").write_text("\n".join(names))
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+    for i in range(15):
+        Image.fromarray(np.full((20, 30, 3), i, np.uint8)).save(tmp_path / f"images/{i}.png")
+        shape = {"label": names[i % 4], "points": [[1, 1], [9, 1], [9, 9]]}
+        (tmp_path / f"labels/{i}.json").write_text(json.dumps({"shapes": [shape]}))
+    splits = folder.read_layout(tmp_path).examined(lambda done, total: None).splits
+    assert {int(id_) % 4 for id_ in splits["val"]} == {0, 1, 2, 3}
+    assert len(splits["val"]) == 4

@@ -32,6 +32,7 @@ def method():
             S4GANWeights(),
         ),
         classifier=Classifier(CLASSES, "resnet_tiny", norm="frozen"),
+        classifier_rate=optax.constant_schedule(1.0),
         classifier_optimizer=optax.sgd(1.0),
         settings=ClassifierSettings(burn_in=0.1, ramp=0.5, consistency=2.0),
         normalize=Normalize("bgr", (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)),

@@ -18,6 +18,7 @@ from sassn_jax.models.generator import Generator
 from sassn_jax.models.image_discriminator import ImageDiscriminator
 from sassn_jax.optimizers import (
     classifier_optimizer,
+    cosine_schedule,
     discriminator_optimizer,
     generator_optimizer,
 )
@@ -263,14 +264,13 @@ def test_three_steps_of_all_networks(torch64, reference):
         discriminator_optimizer(learning_rate=DISCRIMINATOR_RATE, num_steps=NUM_STEPS),
         S4GANWeights(threshold=threshold, **LAMBDAS),
     )
+    schedule = cosine_schedule(SETTINGS.lr, SETTINGS.final_lr, NUM_STEPS)
     method = Mittal(
         s4gan=s4gan,
         classifier=classifier,
+        classifier_rate=schedule,
         classifier_optimizer=classifier_optimizer(
-            learning_rate=SETTINGS.lr,
-            final_learning_rate=SETTINGS.final_lr,
-            num_steps=NUM_STEPS,
-            weight_decay=SETTINGS.weight_decay,
+            schedule=schedule, weight_decay=SETTINGS.weight_decay
         ),
         settings=SETTINGS,
         normalize=NORMALIZE,

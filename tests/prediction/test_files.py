@@ -1,15 +1,20 @@
 """Prediction of files: what is written, what is skipped, what fails, and masks to train from."""
 
+import dataclasses
 import os
 import sys
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+import sassn_jax
 from sassn_jax.data.masks import read_label
 from sassn_jax.errors import InputError
-from sassn_jax.prediction.files import Outputs, find_files, predict_files
+from sassn_jax.prediction.export import export_run
+from sassn_jax.prediction.files import SETTINGS, Outputs, find_files, predict_files
+from sassn_jax.prediction.run import load_run
 
 SHAPE = (40, 56, 3)
 
@@ -37,7 +42,14 @@ def predict(run, source, output, **options):
 
 
 def names(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != SETTINGS)
+    return sorted(str(path.relative_to(folder)) for path in paths)
+
+
+def make_older(folder):
+    """Moves all files of a folder into the past, as if what follows came a day later."""
+    for path in folder.rglob("*"):
+        os.utime(path, (path.stat().st_mtime - 86400,) * 2)
 
 
 def test_writes_ids_under_the_same_names(run, photos, tmp_path):
@@ -51,6 +63,23 @@ def test_writes_ids_under_the_same_names(run, photos, tmp_path):
         with Image.open(output / name) as image:
             colors = np.asarray(image.convert("RGB"))
         np.testing.assert_array_equal(colors, result.palette[result.ids])
+
+
+def test_every_way_to_predict_gives_the_same_pixels(run, trained, photos, tmp_path):
+    """The command, and `sassn_jax.load` with a path, a picture, an array, and all in a batch."""
+    export_run(trained, tmp_path / "model.safetensors")
+    predict(run, photos, tmp_path / "out")
+    for network in (trained, tmp_path / "model.safetensors"):
+        model = sassn_jax.load(network)
+        paths = [photos / "x.png", photos / "y.JPEG", photos / "a b" / "ü.bmp"]
+        for path, batched in zip(paths, model.predict(paths), strict=True):
+            name = path.relative_to(photos).with_suffix(".png")
+            expected = read_label(tmp_path / "out" / name)[1]
+            with Image.open(path) as picture:
+                array = np.asarray(picture)
+                results = [batched, *map(model.predict, (path, picture, array))]
+            for result in results:
+                np.testing.assert_array_equal(result.ids, expected)
 
 
 def test_writes_all_that_is_wanted(run, photos, tmp_path):
@@ -93,8 +122,64 @@ def test_goes_on_where_it_was_stopped(run, photos, tmp_path, monkeypatch):
     os.utime(photos / "x.png", (later, later))
     assert predict(run, photos, output).predicted == 1
     assert predict(run, photos, output, overlays=True).predicted == 3  # not there yet
-    again = predict_files(run, find_files(photos, output), output, newer_than=later + 5)
-    assert again.predicted == 3  # the network is newer
+
+
+def test_predicts_anew_with_other_settings(run, trained, photos, tmp_path):
+    """What depends on the settings is never left from others, also if that was stopped."""
+    output, notes = tmp_path / "out", []
+
+    def call(run, source=photos, **options):
+        notes.clear()
+        files = find_files(source, output)
+        outcome = predict_files(run, files, output, Outputs(**options), on_note=notes.append)
+        make_older(output)
+        return outcome.predicted, outcome.skipped
+
+    make_older(photos)
+    make_older(photos)
+    assert call(run) == (3, 0)
+    threshold = float(np.median(run.predict(photos / "x.png").certainty))
+    assert call(run, photos / "x.png", threshold=threshold) == (1, 0)
+    assert notes == [
+        f"{output}: predicted before with other settings (threshold); the files that are chosen "
+        "now are predicted anew"
+    ]
+    assert call(run, threshold=threshold) == (2, 1)  # those that were not chosen then
+    assert not notes
+    expected = run.predict(photos / "y.JPEG").labels(threshold)
+    np.testing.assert_array_equal(read_label(output / "y.png")[1], expected)
+    assert call(load_run(trained, overrides={"eval.mirror": True}), threshold=threshold) == (3, 0)
+    assert "(eval)" in notes[0]
+    changed = jax.tree.map(lambda array: array + 1, run.variables)
+    assert call(dataclasses.replace(run, variables=changed)) == (3, 0)
+    assert "(network, eval, threshold)" in notes[0]
+    assert call(run) == (3, 0)
+    export_run(trained, tmp_path / "model.safetensors")
+    assert call(load_run(tmp_path / "model.safetensors")) == (0, 3)  # the same network
+
+
+def test_files_of_other_programs_are_not_replaced(run, photos, tmp_path):
+    (tmp_path / "labels").mkdir()
+    mask = tmp_path / "labels" / "x.png"
+    mask.write_bytes(b"drawn by hand")
+    with pytest.raises(InputError, match=f"^{mask}: is there without .*; choose another folder"):
+        predict(run, photos, tmp_path / "labels")
+    assert mask.read_bytes() == b"drawn by hand"
+    assert predict(run, photos, tmp_path / "labels", as_labels=True).predicted == 2
+    mask.with_name(SETTINGS).write_text("no JSON")
+    with pytest.raises(InputError, match=f"{SETTINGS}: not the settings of a prediction"):
+        predict(run, photos, tmp_path / "labels")
+
+
+def test_probabilities_that_do_not_fit_are_refused_before_the_work(run, photos, tmp_path):
+    Image.fromarray(np.zeros((400, 560, 3), np.uint8)).save(photos / "large.png")
+    memory = 4 * 4 * run.info.num_classes * 400 * 500 / 2**30
+    outputs, output = Outputs(probabilities=True), tmp_path / "out"
+    outcome = predict_files(run, find_files(photos, output), output, outputs, max_memory=memory)
+    (line,) = outcome.failed
+    assert line.startswith(f"{photos / 'large.png'}: max_memory={memory}: too little for the prob")
+    assert "large" not in "".join(names(output))
+    assert len(names(output)) == 6
 
 
 def test_a_broken_file_is_named_and_the_rest_goes_on(run, photos, tmp_path):
@@ -126,8 +211,24 @@ def test_finds_photos_by_pattern(run, photos, tmp_path):
     for wrong in (tmp_path / "none", photos / "*.gif", photos / "notes.txt" / "*"):
         with pytest.raises(InputError, match=r"^input='.*': no photo or video there; expected"):
             find_files(wrong, output)
-    with pytest.raises(InputError, match=r"^output='.*': the folder of the photos"):
-        find_files(photos, photos)
+    for same in (photos, photos / "a b" / ".."):
+        for source in (photos, photos / "x.png", photos / "*.png"):
+            with pytest.raises(InputError, match=r"^output='.*': the folder of the photos"):
+                find_files(source, same)
+
+
+def test_results_may_stand_above_the_photos_but_replace_none(run, photos, tmp_path):
+    assert predict(run, photos, tmp_path).predicted == 3
+    assert (tmp_path / "x.png").is_file()
+    (photos / "photos").mkdir()
+    deep = photos / "photos" / "x.png"  # its result is the photo x.png
+    Image.fromarray(photo(3)).save(deep)
+    before = (photos / "x.png").read_bytes()
+    outcome = predict(run, photos, tmp_path)
+    assert (outcome.predicted, outcome.skipped) == (0, 3)
+    (line,) = outcome.failed
+    assert line.startswith(f"{deep}: its result would replace the photo {photos / 'x.png'};")
+    assert (photos / "x.png").read_bytes() == before
 
 
 def test_labels_are_read_back_as_masks_and_never_replaced(run, photos, tmp_path):
@@ -170,9 +271,10 @@ def test_confidence_needs_images_that_d_can_see(run, photos, tmp_path):
 def test_the_command_says_what_it_did(trained, photos, tmp_path, capsys, run, monkeypatch):
     from sassn_jax.commands import predict as command
 
-    def call(workdir=trained):
-        wanted = {"as_labels": False, "threshold": 0.0}
-        command._predict(str(workdir), str(photos), str(tmp_path / "out"), "latest", {}, wanted, 4)
+    def call(threshold=0.0):
+        wanted = {"as_labels": False, "threshold": threshold}
+        output = str(tmp_path / "out")
+        command._predict(str(trained), str(photos), output, "latest", {}, wanted, 4)
 
     call()
     assert "3 images in" in capsys.readouterr().out
@@ -184,6 +286,11 @@ def test_the_command_says_what_it_did(trained, photos, tmp_path, capsys, run, mo
     assert "3 files skipped" in out
     assert "1 files failed" in out
     assert f"{photos / 'broken.png'}: cannot be read as an image" in err
+    with pytest.raises(SystemExit):
+        call(threshold=0.5)
+    out, err = capsys.readouterr()
+    assert "3 images in" in out
+    assert "predicted before with other settings (threshold)" in err
 
 
 def write_video(path, frames, rate=5):

@@ -1,6 +1,7 @@
 """Prediction in Python: kinds of images, results against the network itself, and its memory."""
 
 import io
+import tracemalloc
 import weakref
 
 import jax
@@ -13,6 +14,7 @@ from sassn_jax.errors import InputError
 from sassn_jax.inference import Inference, row_bands
 from sassn_jax.prediction.export import export_run
 from sassn_jax.prediction.predicting import Predictor
+from sassn_jax.prediction.result import Prediction, heat_map
 from sassn_jax.prediction.run import load_run
 
 CLASSES = 4
@@ -98,9 +100,8 @@ def test_anything_else_is_one_clear_error(run, wrong):
     ("name", "content", "reason"),
     [
         ("none.png", None, "no such file"),
-        ("a.png", b"", "empty"),
-        ("b.png", b"no image", "of none of these formats, or damaged"),
-        ("a.txt", b"text", "expected an image that ends in one of .jpg"),
+        ("a.png", b"", r"cannot be read as an image \(the file is empty\)"),
+        ("a.txt", b"text", r"\(not a JPEG, PNG, WEBP, TIFF or BMP file\)"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(run, tmp_path, name, content, reason):
@@ -109,6 +110,12 @@ def test_a_file_that_cannot_be_read_is_named(run, tmp_path, name, content, reaso
         path.write_bytes(content)
     with pytest.raises(InputError, match=f"^{path}: .*{reason}"):
         run.predict(path)
+
+
+def test_the_ending_of_a_photo_may_be_wrong_as_in_training(run, tmp_path):
+    Image.fromarray(photo()).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(run.predict(tmp_path / "a.jpg").image, photo())
 
 
 def test_a_list_gives_a_list(run):
@@ -209,6 +216,45 @@ def test_a_stream_keeps_at_most_two_batches(fields):
         del result
     assert done == 20
     assert most == (2 if fields else 6)
+
+
+def test_a_large_image_has_the_memory_to_itself():
+    """The network sees no window of the next image before the one before is finished."""
+    inference = Inference(window=(16, 16), stride=(11, 11))
+    waiting, most = 0, 0
+
+    def note(variables, images):
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        return network(variables, images)
+
+    few = {"max_memory": 40 / 2**30 * 2 * 70 * (4 * CLASSES * 2 + 48), "batch_size": 1000}
+    stream = Predictor(note, None, INFO, Normalize(), inference, (16, 16), **few).stream(
+        photo(100, 70, seed) for seed in range(3)
+    )
+    bands = len(row_bands(100, inference, 40))
+    assert bands > 1
+    calls = []
+    for _ in stream:
+        calls.append(waiting)
+        waiting = 0
+    assert len(set(calls)) == 1
+    assert most == calls[0]
+
+
+def test_drawing_a_large_image_takes_little_beyond_the_picture():
+    """A picture in Pillow takes 4 bytes a pixel; a copy of all colours would take 3 or more."""
+    height, width = 8000, 250
+    ids = np.random.default_rng(0).integers(0, CLASSES, (height, width), np.uint8)
+    values = ids.astype(np.float32) / CLASSES
+    result = Prediction(np.zeros((height, width, 3), np.uint8), ids, values, INFO)
+    for draw in (lambda: result.overlay(legend=True), lambda: heat_map(values)):
+        tracemalloc.start()  # of NumPy; Pillow's own memory is not counted
+        draw()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 3 * height * width
 
 
 def test_windows_go_to_the_network_in_batches():

@@ -4,12 +4,15 @@ import base64
 import dataclasses
 import html.parser
 import importlib.util
+import re
 import shutil
 
 import numpy as np
 import pytest
 
+from sassn_jax.data.statistics import LabelCounts
 from sassn_jax.errors import InputError
+from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.prediction.run import load_run, score_run
 from sassn_jax.reporting import page
 from sassn_jax.reporting.collecting import summarize_run
@@ -94,7 +97,7 @@ def test_the_page_has_all_sections_and_loads_nothing(summary):
     parts = ("health", "data", "curves", "classes", "confusion", "images", "config")
     assert {f"run-1-{part}" for part in parts} <= ids
     assert "train, labelled 4 images train, unlabelled 28 images val 3 images" in parsed.text
-    assert "loss/discriminator:" in parsed.text
+    assert "Loss of D (loss/discriminator) : " in parsed.text
     assert "crop_size (32, 48)" in parsed.text
     links = [attributes["href"] for attributes in parsed.all("a")]
     assert all(link[0] == "#" and link[1:] in ids for link in links)
@@ -115,6 +118,45 @@ def test_several_runs_are_compared(two_runs):
     text = Parsed(two_runs).text
     assert "seed 0 7" in text
     assert "The runs have different classes" in text
+
+
+def test_the_highest_of_several_is_marked(summary):
+    """Of two runs with the same classes, in the table of results and in that of the classes."""
+    counts = np.array(summary.matrix.counts)
+    counts[0] = [counts[0].sum(), *np.zeros(len(counts) - 1, int)]  # one class all right
+    other = dataclasses.replace(summary, name="other", matrix=ConfusionMatrix(counts))
+    text = page.render([summary, other])
+    ious = [run.matrix.iou() for run in (summary, other)]
+    expected = 1 + sum(f"{100 * a:.1f}" != f"{100 * b:.1f}" for a, b in zip(*ious, strict=True))
+    marked = re.findall(r"<mark>([\d.]+)%</mark>", text)
+    assert len(marked) == expected
+    assert marked[0] == f"{100 * max(run.matrix.miou() for run in (summary, other)):.1f}"
+    assert "<mark>" not in page.render([summary])
+
+
+def test_many_classes_and_long_curves_leave_room_for_three_runs(summary):
+    """A run of 20 classes with 20,000 lines of metrics, and noise for photos."""
+    rng = np.random.default_rng(0)
+    names = tuple(f"class {number}" for number in range(20))
+    colors = rng.integers(0, 256, (20, 3)).astype(np.uint8)
+    keys = summary.rows[-2].keys() | {"val/miou"}
+    noise = np.tile(rng.random(2000), 10)
+    photo = rng.integers(0, 256, (300, 400, 3)).astype(np.uint8)
+    mask = colors[rng.integers(0, 20, (30, 40))].repeat(10, axis=0).repeat(10, axis=1)
+    images = tuple(
+        dataclasses.replace(image, pictures=(photo, mask, mask, photo))
+        for image in (*summary.best, *summary.best)
+    )
+    run = dataclasses.replace(
+        summary,
+        info=dataclasses.replace(summary.info, class_names=names, palette=colors),
+        labeled=LabelCounts.empty(20),
+        rows=tuple(dict.fromkeys(keys, x) | {"step": i} for i, x in enumerate(noise)),
+        matrix=ConfusionMatrix(rng.integers(0, 10**6, (20, 20))),
+        best=images[:3],
+        worst=images[3:],
+    )
+    assert len(page.render([run]).encode()) < page.LIMIT / 3
 
 
 def test_names_are_shown_as_they_are(two_runs):
@@ -183,6 +225,11 @@ def test_chromium_shows_it(browser, two_runs, tmp_path, width, theme):
     browser.get((tmp_path / "report.html").as_uri())
     assert browser.execute_script("return window.innerWidth") == width
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    cut_off = (
+        "return [...document.querySelectorAll('.stacked')]"
+        ".filter(table => table.scrollWidth > table.parentElement.clientWidth).length"
+    )
+    assert browser.execute_script(cut_off) == 0
     broken = "return [...document.images].filter(image => !image.naturalWidth).length"
     assert browser.execute_script(broken) == 0
     assert browser.get_log("browser") == []

@@ -1,6 +1,7 @@
 """A run whose prediction needs two networks: stopped, gone on with, scored, written to a file."""
 
 import json
+import math
 import shutil
 
 import jax
@@ -13,6 +14,7 @@ from sassn_jax.prediction.export import export_run
 from sassn_jax.prediction.run import evaluate_run, load_run
 from sassn_jax.recipes import parse, resolve
 from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.training.setup import learning_rates
 from tests.training.conftest import assert_equal_bits, rows_of, tiny_config
 
 pytestmark = pytest.mark.usefixtures("small_runs")
@@ -57,6 +59,23 @@ def test_a_run_goes_on_and_is_scored_and_exported(workdir, tmp_path):
     for variables in (state.generator.variables, state.classifier.variables, state.teacher):
         for name, tree in variables.items():
             jax.tree.map(np.testing.assert_array_equal, tree["backbone"], trunk[name]["backbone"])
+
+
+def test_the_learning_rate_of_each_network_is_logged():
+    """The classifier's is half a cosine, for 4 images in place of the published 96."""
+    config = config_of_a_run()
+    config.num_steps = 10
+    typed = parse(config)
+    method = methods.create(typed, 3)
+    for step in (0, 4, 10):
+        rates = learning_rates(typed, method, step, has_discriminator=True)
+        down = (1 + math.cos(math.pi * step / 10)) / 2
+        poly = (1 - step / 10) ** 0.9
+        assert rates == {
+            "learning_rate/classifier": pytest.approx((1e-4 + (3e-2 - 1e-4) * down) * 4 / 96),
+            "learning_rate/generator": pytest.approx(config.optimizer.lr * poly),
+            "learning_rate/discriminator": pytest.approx(config.optimizer.discriminator_lr * poly),
+        }
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,14 @@ def test_headings_have_room_above_small_pictures(width, enlarged):
         assert abs(middle - enlarged * width / 2) < 4
 
 
+def test_a_long_heading_stays_above_its_column():
+    black = np.zeros((2, 240, 3), np.uint8)
+    table = pictures.headed_table(["a", "attention3, alpha -0.0345"], [[black, black]])
+    dark = np.flatnonzero((table[: pictures.STRIP] < 128).any((0, 2)))
+    second = dark[dark > 200]
+    assert 240 + pictures.GAP < second[0] < second[-1] < table.shape[1] - 1
+
+
 @pytest.mark.parametrize("width", [120, 1000])
 def test_the_legend_has_every_colour_and_keeps_to_its_width(width):
     legend = pictures.legend(INFO, width)

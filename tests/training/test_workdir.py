@@ -121,6 +121,22 @@ def test_a_run_goes_on_to_more_steps(supervised_run, monkeypatch, capsys):
         continue_training(other, 3)
 
 
+def test_the_data_of_a_run_may_have_moved(supervised_run, monkeypatch):
+    """What decides the result may not change on this way."""
+    _, _, workdir = supervised_run
+    looked = []
+
+    def load(name, data_dir, source, load=data.load):
+        looked.append((data_dir, source))
+        return load(name, data_dir, source)
+
+    monkeypatch.setattr(data, "load", load)
+    continue_training(workdir, 3, {"data_dir": "/moved", "source": "/photos"})
+    assert looked == [("/moved", "/photos")]
+    with pytest.raises(InputError, match=r"seed was 0, is 1"):
+        continue_training(workdir, 4, {"seed": 1})
+
+
 def test_there_must_be_a_run_to_continue(tmp_path):
     with pytest.raises(InputError, match=r"no config.json; expected the workdir of a run"):
         continue_training(tmp_path, 4)

@@ -42,8 +42,7 @@ from sassn_jax.data.folder_files import (
 from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
 from sassn_jax.data.lists import is_of_system, name_several, read_list
-from sassn_jax.data.masks import as_shown, decode_label, read_label
-from sassn_jax.data.png import has_palette
+from sassn_jax.data.masks import as_shown, decode_label, has_palette, read_label
 from sassn_jax.data.splits import id_of_line
 from sassn_jax.data.validation import choose_validation
 from sassn_jax.errors import InputError, all_problems
@@ -66,7 +65,7 @@ class FolderLayout(Layout):
       said: notes on what was found.
       has_foreground: whether 255 is the second class in all masks, so that no pixel is ignored.
       colors: of the classes by name, in masks and in pictures, if classes.txt has them.
-      annotations: what the mask of an id is drawn from, if its file is no PNG.
+      annotations: what the mask of an id is drawn from, if its file is no image.
     """
 
     root: Path
@@ -196,11 +195,11 @@ class FolderLayout(Layout):
         seen: set[int] = set()
         for done, path in enumerate(paths, start=1):
             try:
-                content, label = read_label(path, tuple(self.colors.values()))
+                _, label = read_label(path, tuple(self.colors.values()))
             except InputError:
                 continue  # `read` reports it
             seen |= set(np.flatnonzero(np.bincount(label.ravel())).tolist())
-            if seen - {0, IGNORE_LABEL} or (has_palette(content) and IGNORE_LABEL in seen):
+            if seen - {0, IGNORE_LABEL} or (IGNORE_LABEL in seen and has_palette(path)):
                 return self
             progress(done, len(paths))
         if seen != {0, IGNORE_LABEL}:

@@ -46,8 +46,9 @@ from sassn_jax.data.masks import as_shown, decode_label, has_palette, read_label
 from sassn_jax.data.splits import id_of_line
 from sassn_jax.data.validation import choose_validation
 from sassn_jax.errors import InputError, all_problems
-from sassn_jax.files import StrPath, expanded
+from sassn_jax.files import StrPath, expanded, replacing
 
+_SOURCE = "source.txt"  # names the folder from which what stands beside it was prepared
 LISTS = ("train", "val", "test", UNLABELED)  # NAME.txt lists the ids of a split
 
 
@@ -242,6 +243,31 @@ def place(source: StrPath, data_dir: StrPath | None) -> Path:
         names = ", ".join(str(path) for path in prepared)
         raise InputError(f"data_dir={str(data_dir)!r}: holds several folders; expected {names}")
     return prepared[0]
+
+
+def check_same_source(source: StrPath, prepared: Path) -> None:
+    """Checks that a place, see `place`, is not that of another folder with the same name.
+
+    Raises:
+      InputError: if another folder, which is still there, was prepared in this place.
+    """
+    path = prepared / _SOURCE
+    if not path.is_file():
+        return
+    other = Path(path.read_text(encoding="utf-8").strip())
+    if other.is_dir() and other != expanded(source).resolve():
+        raise InputError(
+            f"data_dir={str(prepared.parent)!r}: {prepared.name} was prepared there from {other}; "
+            "choose another data_dir, or give one of the two folders another name"
+        )
+
+
+def write_source(source: StrPath, prepared: Path) -> None:
+    """Writes which folder was prepared in a place, unless the place is in that folder itself."""
+    root = expanded(source).resolve()
+    if prepared.resolve().parent != root:
+        with replacing(prepared / _SOURCE) as beside:
+            beside.write_text(f"{root}\n", encoding="utf-8")
 
 
 def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:

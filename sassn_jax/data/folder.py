@@ -336,8 +336,8 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
     splits, said = _splits(lists, images, masks)
     if not splits["train"]:
         raise InputError(
-            f"{root / 'labels'}: no training image has a mask there; expected a PNG file of class "
-            "ids for some of them, with the name of the image"
+            f"{root / 'labels'}: no training image has a mask there; expected masks of some "
+            "images, under the names of the images"
         )
     return FolderLayout(
         root,

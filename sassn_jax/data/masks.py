@@ -246,10 +246,11 @@ def _strange_colors(pixels: UInt8[np.ndarray, "N 3"], total: int) -> str:
     """Returns the message for the pixels of a mask, of `total`, whose colours are of no class."""
     found, counts = np.unique(pixels, axis=0, return_counts=True)
     color = " ".join(map(str, found[counts.argmax()].tolist()))
+    what = "a colour" if len(found) == 1 else f"{len(found)} colours"
     remedy = "add its class there, or correct the mask"
     if len(found) > _FEW:
         remedy = "the edges seem to be smoothed between classes: export the mask without that"
     return (
-        f"{len(pixels)} of {total} pixels have {len(found)} colours that classes.txt lacks, most "
-        f"often {color}; {remedy}"
+        f"{len(pixels)} of {total} pixels have {what} that classes.txt lacks, most often {color}; "
+        f"{remedy}"
     )

@@ -287,7 +287,7 @@ def test_colours_of_no_class_are_counted(tmp_path):
     channels[1, :3] = 7, 8, 9
     with pytest.raises(InputError) as error:
         read(tmp_path, png(channels, RGB, 8), COLORS)
-    assert "(3 of 35 pixels have 1 colours that classes.txt lacks, most often 7 8 9; add" in str(
+    assert "(3 of 35 pixels have a colour that classes.txt lacks, most often 7 8 9; add" in str(
         error.value
     )
     channels[2] += np.arange(1, 8, dtype=np.uint8)[:, None]

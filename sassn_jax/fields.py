@@ -76,15 +76,21 @@ class Checked:
     def __post_init__(self) -> None:
         """Checks every field."""
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = _plain(getattr(self, field.name))
+            value = _checked(field.name, getattr(self, field.name), field.type)
             object.__setattr__(self, field.name, value)
-            kind, rules = _parts(field.type)
-            for rule in rules:
-                check_rule(field.name, value, rule)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not (is_number if kind is float else isinstance(value, kind)):
-                expected = KINDS.get(kind, "its fields, each with a value")
-                raise InputError(f"{field.name}={value!r}: expected {expected}")
+
+
+def _checked(name: str, value: Any, hint: Any) -> Any:
+    """Returns the value of a field of this type as `Checked` stores it."""
+    value = _plain(value)
+    kind, rules = _parts(hint)
+    for rule in rules:
+        check_rule(name, value, rule)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number if kind is float else isinstance(value, kind)):
+        expected = KINDS.get(kind, "its fields, each with a value")
+        raise InputError(f"{name}={value!r}: expected {expected}")
+    return value
 
 
 def _plain(value: Any) -> Any:
@@ -131,13 +137,23 @@ def make(kind: type[T], values: Any, path: str = "") -> T:
     """
     if not isinstance(values, Mapping):
         raise InputError(f"{path[:-1]}={values!r}: expected its fields, each with a value")
-    kinds = {field.name: _parts(field.type)[0] for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    arguments = {}
+    hints = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    groups = {name for name, hint in hints.items() if dataclasses.is_dataclass(_parts(hint)[0])}
+    for name in values:
+        if name not in hints:
+            raise unknown(path + name, [path + known for known in hints])
+    try:
+        # Before the groups: a field in a group may follow one that stands outside.
+        arguments = {
+            name: _checked(name, value, hints[name])
+            for name, value in values.items()
+            if name not in groups
+        }
+    except InputError as error:
+        raise InputError(f"{path}{error}") from None
     for name, value in values.items():
-        if name not in kinds:
-            raise unknown(path + name, [path + known for known in kinds])
-        is_group = dataclasses.is_dataclass(kinds[name])
-        arguments[name] = make(kinds[name], value, f"{path}{name}.") if is_group else value
+        if name in groups:
+            arguments[name] = make(_parts(hints[name])[0], value, f"{path}{name}.")
     try:
         return kind(**arguments)
     except InputError as error:

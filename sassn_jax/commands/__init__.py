@@ -30,11 +30,19 @@ def main() -> None:
     elif verb in ("help", "--help", "-h"):
         print(_usage())
     else:
-        print(f"sassn: {verb!r}: expected one of these verbs\n\n{_usage()}", file=sys.stderr)
+        expected = f"expected one of {', '.join(VERBS)}; see sassn --help"
+        print(f"sassn: {verb!r}: {expected}", file=sys.stderr)
         sys.exit(2)
 
 
 def _usage() -> str:
-    lines = [f"  {verb:15} {what}" for verb, what in VERBS.items()]
-    usage = "sassn VERB --FLAG=VALUE ...; sassn VERB --help lists the flags, sassn --version"
-    return "\n".join([usage, "", *lines])
+    verbs = "\n".join(f"  {verb:15} {what}" for verb, what in VERBS.items())
+    return f"""sassn VERB --FLAG=VALUE ...; sassn VERB --help lists the flags, sassn --version
+
+{verbs}
+
+For a folder of your own images/ and labels/:
+
+  sassn inspect --config=configs/folder.py:path=FOLDER,method=sassn
+  sassn train --config=configs/folder.py:path=FOLDER,method=sassn --workdir=runs/mine
+  sassn predict --workdir=runs/mine --input=PHOTOS --output=predicted"""

@@ -80,13 +80,20 @@ def run(
         except (InputError, OSError) as error:
             for line in getattr(error, "details", ()):
                 print(line, file=sys.stderr)
-            _stop(_as_flag(str(error)), 2)
+            _stop(_as_flag(_message(error)), 2)
         except TrainingError as error:
             _stop(error, 1)
         except KeyboardInterrupt:
             _stop("; ".join(filter(None, ("stopped", when_stopped))), 130)
 
     app.run(quiet_main, flags_parser=functools.partial(_parse, mains=mains))
+
+
+def _message(error: InputError | OSError) -> str:
+    """Returns the message of an error; Python's own would begin with a number, as in [Errno 2]."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def _as_flag(message: str) -> str:
@@ -251,6 +258,12 @@ def _first_cause(error: Exception, fields: str = "sassn_jax/config.py") -> str:
     )
     if wrong:
         return f"{wrong[1]}: expected a {'whole ' if 'int()' in text else ''}number"
+    unknown = re.fullmatch(
+        r"Unknown command line flag '(.+?)'(?:\. Did you mean: ([\w.]+).*)?", text
+    )
+    if unknown:
+        hint = f"did you mean --{unknown[2]}?" if unknown[2] else "see --help"
+        return f"--{unknown[1]}: there is no such flag; {hint}"
     return text.removeprefix("flag ")
 
 

@@ -25,10 +25,11 @@ from sassn_jax import data
 from sassn_jax.commands import command
 from sassn_jax.commands.tables import class_table
 from sassn_jax.data.contact_sheet import draw_sheet
+from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.duplicates import is_available
 from sassn_jax.data.inspection import LABELED_PART, Inspection, inspect, spread
 from sassn_jax.data.layout_source import read_unprepared
-from sassn_jax.errors import check_name
+from sassn_jax.errors import InputError, check_name
 from sassn_jax.files import expanded, replacing, write_json
 from sassn_jax.terminal import make_console
 
@@ -72,6 +73,8 @@ def _inspect(given: ConfigDict, output: str | None) -> None:
 
 def _load(name: str, data_dir: str, source: str) -> tuple[data.Dataset, tuple[str, ...]]:
     """Returns a dataset, prepared or from its source, and notes on how its masks are read."""
+    if source and name != "folder" and not expanded(source).exists():
+        raise InputError(f"source={source!r}: no such folder; expected {name} as it is published")
     if not source or not expanded(source).exists():
         return data.load(name, data_dir, source), ()
     check_name("dataset", name, data.PREPARED, " with a source")
@@ -94,10 +97,12 @@ def _print(name: str, found: Inspection, notes: Sequence[str]) -> None:
         print(f"note: {note}")
     if found.near_duplicates is None:
         print("images that look the same were not looked for: pip install 'sassn_jax[inspect]'")
+    duplicates = found.near_duplicates or ()
     alike = [
         f"{x.split} {x.id!r} looks like {x.other_split} {x.other_id!r} (hashes differ in "
         f"{x.distance} of 64 bits)"
-        for x in found.near_duplicates or ()
+        # Those that make scores too high come first.
+        for x in sorted(duplicates, key=lambda x: {x.split, x.other_split} <= {"train", UNLABELED})
     ]
     odd_masks = [f"mask of {x.split} {x.id!r}: {x.text}" for x in found.odd_masks]
     for line in (

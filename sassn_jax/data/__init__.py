@@ -108,7 +108,8 @@ def prepare(
 
     Raises:
       InputError: for an unknown dataset or a wrong file in `source`; if `data_dir` holds the
-        dataset from another source; or if another process is preparing the same dataset there.
+        dataset from another source, or a `folder` from another one of the same name; or if another
+        process is preparing the same dataset there.
       OSError: if `data_dir` cannot be written.
     """
     check_name("dataset", dataset, PREPARED, " (scenes needs no preparation)")
@@ -116,8 +117,11 @@ def prepare(
         data_dir = folder.place(source, data_dir)
     assert data_dir, f"{data_dir=}: expected a folder"
     layout = PREPARED[dataset].read_layout(source)
+    if dataset == "folder":
+        folder.check_same_source(source, expanded(data_dir))
     wrote = records.prepare(dataset, layout, data_dir, progress)
     if wrote and dataset == "folder":
+        folder.write_source(source, expanded(data_dir))
         ids = records.read_description(dataset, data_dir).ids
         write_lists(expanded(data_dir) / "lists", ids)
     return wrote

@@ -42,13 +42,13 @@ from sassn_jax.data.folder_files import (
 from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
 from sassn_jax.data.lists import name_several, read_list
-from sassn_jax.data.masks import as_shown, decode_label, read_label
-from sassn_jax.data.png import has_palette
+from sassn_jax.data.masks import as_shown, decode_label, has_palette, read_label
 from sassn_jax.data.splits import id_of_line
 from sassn_jax.data.validation import choose_validation
 from sassn_jax.errors import InputError, all_problems
-from sassn_jax.files import StrPath, expanded
+from sassn_jax.files import StrPath, expanded, replacing
 
+_SOURCE = "source.txt"  # names the folder from which what stands beside it was prepared
 LISTS = ("train", "val", "test", UNLABELED)  # NAME.txt lists the ids of a split
 
 
@@ -66,7 +66,7 @@ class FolderLayout(Layout):
       said: notes on what was found.
       has_foreground: whether 255 is the second class in all masks, so that no pixel is ignored.
       colors: of the classes by name, in masks and in pictures, if classes.txt has them.
-      annotations: what the mask of an id is drawn from, if its file is no PNG.
+      annotations: what the mask of an id is drawn from, if its file is no image.
     """
 
     root: Path
@@ -199,11 +199,11 @@ class FolderLayout(Layout):
         seen: set[int] = set()
         for done, path in enumerate(paths, start=1):
             try:
-                content, label = read_label(path, tuple(self.colors.values()))
+                _, label = read_label(path, tuple(self.colors.values()))
             except InputError:
                 continue  # `read` reports it
             seen |= set(np.flatnonzero(np.bincount(label.ravel())).tolist())
-            if seen - {0, IGNORE_LABEL} or (has_palette(content) and IGNORE_LABEL in seen):
+            if seen - {0, IGNORE_LABEL} or (IGNORE_LABEL in seen and has_palette(path)):
                 return self
             progress(done, len(paths))
         if seen != {0, IGNORE_LABEL}:
@@ -246,6 +246,31 @@ def place(source: StrPath, data_dir: StrPath | None) -> Path:
         names = ", ".join(str(path) for path in prepared)
         raise InputError(f"data_dir={str(data_dir)!r}: holds several folders; expected {names}")
     return prepared[0]
+
+
+def check_same_source(source: StrPath, prepared: Path) -> None:
+    """Checks that a place, see `place`, is not that of another folder with the same name.
+
+    Raises:
+      InputError: if another folder, which is still there, was prepared in this place.
+    """
+    path = prepared / _SOURCE
+    if not path.is_file():
+        return
+    other = Path(path.read_text(encoding="utf-8").strip())
+    if other.is_dir() and other != expanded(source).resolve():
+        raise InputError(
+            f"data_dir={str(prepared.parent)!r}: {prepared.name} was prepared there from {other}; "
+            "choose another data_dir, or give one of the two folders another name"
+        )
+
+
+def write_source(source: StrPath, prepared: Path) -> None:
+    """Writes which folder was prepared in a place, unless the place is in that folder itself."""
+    root = expanded(source).resolve()
+    if prepared.resolve().parent != root:
+        with replacing(prepared / _SOURCE) as beside:
+            beside.write_text(f"{root}\n", encoding="utf-8")
 
 
 def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
@@ -314,8 +339,8 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
     splits, said = _splits(lists, images, masks)
     if not splits["train"]:
         raise InputError(
-            f"{root / 'labels'}: no training image has a mask there; expected a PNG file of class "
-            "ids for some of them, with the name of the image"
+            f"{root / 'labels'}: no training image has a mask there; expected masks of some "
+            "images, under the names of the images"
         )
     return FolderLayout(
         root,

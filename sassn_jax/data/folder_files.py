@@ -7,7 +7,7 @@ from pathlib import Path
 from sassn_jax.data.lists import is_of_system, name_several
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")  # in any case
-LABEL_SUFFIXES = (".png",)
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 # Photos that are not read. Files of other endings are passed over: notes, annotations.
 _OTHER_PHOTOS = (".heic", ".heif", ".avif", ".gif", ".jp2", ".dng", ".cr2", ".nef", ".arw")
 
@@ -57,7 +57,7 @@ def find_masks(folder: Path, images: Collection[str], problems: list[str]) -> di
     }
     if unread := sorted((others.keys() & set(images)) - found.keys()):
         path = others[unread[0]]
-        reason = "expected a PNG file"
+        reason = "expected a PNG, TIFF or BMP file"
         if path.suffix.lower() in (".jpg", ".jpeg"):
             reason = "JPEG changes class ids, so export it as PNG"
         problems.append(f"{path}: is no mask{name_several(unread)}; {reason}")

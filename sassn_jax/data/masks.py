@@ -1,4 +1,4 @@
-"""Masks from users: PNG files of class ids, checked as they are read."""
+"""Masks from users: files of class ids, checked as they are read."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from importlib.resources.abc import Traversable
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from sassn_jax.data import png
 from sassn_jax.data.dataset import IGNORE_LABEL, Color, check_class_ids
@@ -22,6 +22,7 @@ from sassn_jax.data.images import (
 )
 from sassn_jax.errors import InputError
 
+_FORMATS = ("PNG", "TIFF", "BMP")
 # Pillow widens grey values to 8 bits; the factor by the bits in the file.
 _WIDENED = {2: 85, 4: 17, 8: 1}
 _OPAQUE = 255
@@ -35,7 +36,7 @@ _FEW = 5  # more colours than this in one mask, all of no class, do not come fro
 def read_label(
     path: Traversable, colors: Sequence[Color] = ()
 ) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
-    """Reads a `.png` mask. Its class ids are the numbers that are stored in the file.
+    """Reads a mask: PNG, TIFF or BMP. Its class ids are the numbers that are stored in the file.
 
     If the classes have `colors`, in order of class id, a mask of RGB, RGBA or with a palette is
     read by them, provided that all its colours are among them.
@@ -46,6 +47,7 @@ def read_label(
     | grey, 2 or 4 bits               | `L`, widened    | ids as stored: 0 to 3, 0 to 15           |
     | grey, 8 bits                    | `L`             | ids as stored                            |
     | grey, 16 bits                   | `I;16`          | ids as stored; above 255 refused         |
+    | grey, 32 bits or floats (TIFF)  | `I`, `F`        | the same; not whole numbers: refused     |
     | palette, 1, 2, 4 or 8 bits      | `P`             | indices of the palette, not its colours  |
     | grey with alpha, 8 bits         | `LA`            | grey values; transparent pixels refused  |
     | RGB, RGBA, 8 bits               | `RGB`, `RGBA`   | the channels' common value; colours and  |
@@ -54,7 +56,7 @@ def read_label(
 
     Transparent pixels are refused because programs often leave arbitrary values in them. A
     transparent colour of a palette (the chunk tRNS, which GIMP writes) has no effect. A mask with
-    an EXIF orientation is turned as it says.
+    an EXIF orientation is turned as it says. Of several pages it is the first.
 
     Returns:
       The mask as a PNG file that every reader reads alike: 8-bit grey, or with a palette. And its
@@ -70,10 +72,16 @@ def read_label(
             "at edges, so export the mask as PNG)"
         )
     read = functools.partial(_class_ids, content, colors)
-    label, is_plain = decode(path, content, read, "a mask")
+    label, is_plain = decode(path, content, read, "a mask", _FORMATS)
     if (turn := orientation(content)) != 1:
         label, is_plain = turned(label, turn), False
     return content if is_plain else encode_png(label), label
+
+
+def has_palette(path: Traversable) -> bool:
+    """Whether the pixels of a mask that `read_label` can read are indices of a palette."""
+    with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+        return image.mode == "P"
 
 
 def decode_label(image: Image.Image) -> np.ndarray:
@@ -161,19 +169,24 @@ def check_size(path: Traversable, shape: tuple[int, ...], photo: Photo) -> None:
 def _class_ids(
     content: bytes, colors: Sequence[Color], image: Image.Image
 ) -> tuple[np.ndarray, bool]:
-    """Returns the class ids of a PNG file, and whether every reader would read the same ids.
+    """Returns the class ids of a file, and whether every reader would read the same ids from it.
 
     Raises:
       ValueError: if the file is damaged or has no class ids.
     """
-    png.check_whole(content)  # Pillow would read other classes from a damaged file
-    depth, pixels = png.bit_depth(content), np.asarray(image)
-    if depth == 16 and image.mode != "I;16":
-        raise ValueError("has several channels of 16 bits; expected one channel of class ids")
-    if image.mode == "I;16":
-        if pixels.max() > IGNORE_LABEL:
-            raise ValueError(f"has the class id {pixels.max()}; expected at most {IGNORE_LABEL}")
+    depth, pixels = _bit_depth(content, image), np.asarray(image)
+    if image.mode[0] in "IF":  # one channel of more than 8 bits
+        is_id = (pixels >= 0) & (pixels <= IGNORE_LABEL) & (pixels == np.floor(pixels))
+        if not is_id.all():
+            raise ValueError(
+                f"has the class id {pixels[~is_id].max():g}; expected whole numbers from 0 to "
+                f"{IGNORE_LABEL}"
+            )
         return pixels.astype(np.uint8), False
+    if depth == 16:
+        raise ValueError("has several channels of 16 bits; expected one channel of class ids")
+    if image.mode not in ("1", "L", "P", "LA", "RGB", "RGBA"):
+        raise ValueError(f"has mode {image.mode}; expected grey values, a palette or RGB")
     if image.mode in ("LA", "RGBA"):
         if (pixels[..., -1] != _OPAQUE).any():
             raise ValueError("has transparent pixels; expected one channel of class ids")
@@ -192,9 +205,29 @@ def _class_ids(
                 "channel, a palette, or the colours in classes.txt as lines NAME RED GREEN BLUE"
             )
         return np.ascontiguousarray(pixels[..., 0]), False
+    is_png = image.format == "PNG"
     if image.mode == "L":
-        return pixels // _WIDENED[depth], depth == 8
-    return pixels.astype(np.uint8), image.mode == "P"  # or "1"
+        return pixels // _WIDENED[depth], is_png and depth == 8
+    return pixels.astype(np.uint8), is_png and image.mode == "P"  # or "1"
+
+
+def _bit_depth(content: bytes, image: Image.Image) -> int:
+    """Returns the bits per channel of an opened mask.
+
+    Raises:
+      ValueError: if Pillow would read other classes than those in the file.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if "jpeg" in str(image.info.get("compression")):
+            raise ValueError("a TIFF file with JPEG compression, which changes class ids")
+        return int(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0])
+    if image.format == "PNG":
+        png.check_whole(content)
+        return png.bit_depth(content)
+    bits = content[28]
+    if bits != {"1": 1, "L": 8}.get(image.mode, bits):  # Pillow takes the wrong number for these
+        raise ValueError("a BMP file with a short palette of grey values; export it as PNG")
+    return 8
 
 
 def _of_colors(
@@ -213,10 +246,11 @@ def _strange_colors(pixels: UInt8[np.ndarray, "N 3"], total: int) -> str:
     """Returns the message for the pixels of a mask, of `total`, whose colours are of no class."""
     found, counts = np.unique(pixels, axis=0, return_counts=True)
     color = " ".join(map(str, found[counts.argmax()].tolist()))
+    what = "a colour" if len(found) == 1 else f"{len(found)} colours"
     remedy = "add its class there, or correct the mask"
     if len(found) > _FEW:
         remedy = "the edges seem to be smoothed between classes: export the mask without that"
     return (
-        f"{len(pixels)} of {total} pixels have {len(found)} colours that classes.txt lacks, most "
-        f"often {color}; {remedy}"
+        f"{len(pixels)} of {total} pixels have {what} that classes.txt lacks, most often {color}; "
+        f"{remedy}"
     )

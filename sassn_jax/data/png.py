@@ -23,11 +23,6 @@ def bit_depth(content: bytes) -> int:
     return content[24]
 
 
-def has_palette(content: bytes) -> bool:
-    """Whether the pixels of a PNG file that has passed `check_whole` are indices of a palette."""
-    return content[25] == 3
-
-
 def check_whole(content: bytes) -> None:
     """Checks that no pixel of a PNG file is damaged or missing.
 

@@ -101,11 +101,9 @@ def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts])
     }
     anywhere = set().union(*occurring.values())
     if anywhere and 0 not in anywhere:
-        found.append(
-            f"class id 0, {class_names[0]!r}, occurs in no mask: is it absent, or do the ids begin "
-            "at 1, so that every pixel counts as the class after its own?"
-        )
-        anywhere.add(0)  # the line above reports it
+        last = len(class_names) - 1
+        found.append(_begin_at_one(class_names, is_last_absent=last not in anywhere))
+        anywhere |= {0, last}  # the line above reports them
     if absent := sorted(set(range(len(class_names))) - anywhere):
         found.append(f"no mask holds {_name(class_names, absent)}")
     for split, ids in occurring.items():
@@ -132,6 +130,18 @@ def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts])
             if number:
                 found.append(f"{number} of {of_split.images} {what} of {split} {text}")
     return tuple(found)
+
+
+def _begin_at_one(class_names: Sequence[str], *, is_last_absent: bool) -> str:
+    """Returns the warning for masks without class 0."""
+    cause = "do the ids begin at 1, so that every pixel counts as the class after its own"
+    if is_last_absent:
+        both = f"classes 0 {class_names[0]!r} and {len(class_names) - 1} {class_names[-1]!r}"
+        return f"{both}, the first and the last, occur in no mask: are they absent, or {cause}?"
+    return (
+        f"class id 0, {class_names[0]!r}, occurs in no mask: is it absent, or {cause}, and is the "
+        f"class that occurs in no mask the last, {class_names[-1]!r}?"
+    )
 
 
 def _name(class_names: Sequence[str], ids: Sequence[int]) -> str:

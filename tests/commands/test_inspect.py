@@ -11,7 +11,7 @@ from PIL import Image
 
 from sassn_jax import data
 from sassn_jax.commands import inspect as command
-from sassn_jax.data.duplicates import is_available
+from sassn_jax.data.duplicates import NearDuplicate, is_available
 from sassn_jax.data.inspection import Inspection, Named, Part
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +119,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
         f"inspect: --config.data_dir='{tmp_path}': holds no prepared camvid"
     )
     assert not (tmp_path / "look").exists()
+    done = inspect(f"--config.source={tmp_path / 'none'}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"inspect: --config.source='{tmp_path / 'none'}': no such folder; expected camvid as it is "
+        "published\n"
+    )
 
 
 def test_the_first_of_many_warnings_are_printed_but_all_broken_files(capsys):
@@ -132,3 +138,14 @@ def test_the_first_of_many_warnings_are_printed_but_all_broken_files(capsys):
     assert sum("mask of train" in line for line in lines) == 10
     assert any("warning: and 3 more such images; --output=DIR writes all" in x for x in lines)
     assert sum("cannot be read" in line for line in lines) == 13
+
+
+def test_near_duplicates_in_val_or_test_are_printed_first(capsys):
+    pairs = [("unlabeled", "train")] * 12 + [("val", "train"), ("unlabeled", "test")]
+    alike = tuple(NearDuplicate(a, f"a{i}", b, f"b{i}", i % 7) for i, (a, b) in enumerate(pairs))
+    command._print("folder", Inspection(("sky",), {}, (), alike, ()), ())
+    lines = [line for line in capsys.readouterr().err.splitlines() if " looks like " in line]
+    assert len(lines) == 10
+    assert lines[0].startswith("inspect: warning: val 'a12' looks like train 'b12' ")
+    assert lines[1].startswith("inspect: warning: unlabeled 'a13' looks like test 'b13' ")
+    assert lines[2].startswith("inspect: warning: unlabeled 'a0' looks like train 'b0' ")

@@ -128,7 +128,7 @@ OPAQUE = np.full((HEIGHT, WIDTH, 4), 255)
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (png(changed(ids(255), (2, 3), 256), GREY, 16), "has the class id 256; expected at most"),
+        (png(changed(ids(255), (2, 3), 256), GREY, 16), "has the class id 256; expected whole"),
         (png(changed(OPAQUE[..., :3], (2, 3, 0), 128), RGB, 8), r"such as \(128, 255, 255\)"),
         (png(changed(OPAQUE, (2, 3, 2), 7), RGBA, 8), r"has colours, such as \(255, 255, 7\)"),
         (png(changed(OPAQUE, (2, 3, 3), 254), RGBA, 8), "has transparent pixels"),
@@ -180,10 +180,10 @@ def test_pixels_that_are_missing_are_noticed(tmp_path):
         read(tmp_path, whole[:33] + whole[8:])  # a second header
 
 
-def test_a_mask_is_a_png(tmp_path):
+def test_a_mask_of_a_format_that_is_not_read(tmp_path):
     file = io.BytesIO()
-    Image.fromarray(ids(3).astype(np.uint8)).save(file, "TIFF")
-    with pytest.raises(InputError, match="not a PNG file"):
+    Image.fromarray(ids(3).astype(np.uint8)).save(file, "WEBP", lossless=True)
+    with pytest.raises(InputError, match="not a PNG, TIFF or BMP file"):
         read(tmp_path, file.getvalue())
 
 
@@ -287,7 +287,7 @@ def test_colours_of_no_class_are_counted(tmp_path):
     channels[1, :3] = 7, 8, 9
     with pytest.raises(InputError) as error:
         read(tmp_path, png(channels, RGB, 8), COLORS)
-    assert "(3 of 35 pixels have 1 colours that classes.txt lacks, most often 7 8 9; add" in str(
+    assert "(3 of 35 pixels have a colour that classes.txt lacks, most often 7 8 9; add" in str(
         error.value
     )
     channels[2] += np.arange(1, 8, dtype=np.uint8)[:, None]

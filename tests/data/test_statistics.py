@@ -47,7 +47,22 @@ def test_255_classes_can_be_counted():
     [
         (
             {"train": counts([1, 2, 3]), "val": counts([1, 2, 3])},
-            ("class id 0, 'sky', occurs in no mask: is it absent, or do the ids begin at 1",),
+            (
+                "class id 0, 'sky', occurs in no mask: is it absent, or do the ids begin at 1, so "
+                "that every pixel counts as the class after its own, and is the class that occurs "
+                "in no mask the last, 'dog'?",
+            ),
+        ),
+        (
+            {"train": counts([1, 2]), "val": counts([1, 2])},
+            (
+                "classes 0 'sky' and 3 'dog', the first and the last, occur in no mask: are they "
+                "absent, or do the ids begin at 1, so that every pixel counts as the class after",
+            ),
+        ),
+        (
+            {"train": counts([2]), "val": counts([2])},
+            ("classes 0 'sky' and 3 'dog', the first", "no mask holds class 1 'road'"),
         ),
         (
             {"train": counts([0, 1, 2]), "val": counts([0, 1, 2])},

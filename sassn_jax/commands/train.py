@@ -53,21 +53,28 @@ def run() -> None:
 
     def train() -> None:
         folder = command.required(workdir)
+<<<<<<< HEAD
         if goes_on and continue_to.value is not None:
             overrides = get_override_values(flags.FLAGS[config.name])
             overrides |= {"data_dir": data_dir.value} if data_dir.value else {}
             _continue(continue_to.value, folder, overrides)
         elif continue_to.value is not None:
+=======
+        moved = {"data_dir": data_dir.value} if data_dir.value else {}
+        if continue_to.value is not None and not goes_on:
+>>>>>>> help_report
             raise InputError(
                 f"continue_to={continue_to.value}: expected without --config; the workdir has the "
                 "run's"
             )
+        if continue_to.value is not None:
+            overrides = get_override_values(flags.FLAGS[config.name])
+            _continue(continue_to.value, folder, {**overrides, **moved})
         elif config.value is None:
             raise InputError("--config: not given; see --help")
         else:
-            if data_dir.value:
-                with config.value.unlocked():
-                    config.value.data_dir = data_dir.value
+            with config.value.unlocked():
+                config.value.update(moved)
             _train(config.value, folder)
         print(f"score it: sassn evaluate --workdir={shlex.quote(folder)}")
         print(f"curves and pictures: tensorboard --logdir={shlex.quote(folder)}")

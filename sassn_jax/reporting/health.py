@@ -40,12 +40,12 @@ class Sign(NamedTuple):
 
 _NO_D = "only methods with a discriminator have it"
 _PRECISION = (
-    Limit(0.5, "bad", "Most of the unlabelled pixels that teach G teach it a wrong class."),
-    Limit(0.8, "look at it", "Many of the unlabelled pixels that teach G teach it a wrong class."),
-    Limit(math.inf, "good", "Most of the unlabelled pixels that teach G teach it the right class."),
+    Limit(0.5, "bad", "Most of the pixels that are learned from have a wrong class."),
+    Limit(0.8, "look at it", "Many of the pixels that are learned from have a wrong class."),
+    Limit(math.inf, "good", "Most of the pixels that are learned from have the right class."),
 )
 _PRECISION_ABSENT = (
-    "it is known only where pixels of unlabelled images teach G, and these have masks to compare to"
+    "it is known only where pixels of unlabelled images are learned from, and have masks to compare"
 )
 SIGNS = {
     "loss/discriminator": Sign(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
-from typing import IO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -225,10 +225,14 @@ def decode(
 
 
 @contextlib.contextmanager
-def opened(file: IO[bytes], formats: Sequence[str]) -> Iterator[Image.Image]:
-    """Opens an image of one of these formats by Pillow, without its warning of large images.
+def opened(file: Any, formats: Sequence[str]) -> Iterator[Image.Image]:
+    """Opens an image by Pillow, without its warning of large images.
 
     Pillow still refuses an image of more than 179 megapixels.
+
+    Args:
+      file: that has been opened to read bytes.
+      formats: Pillow's names of the formats that are allowed.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

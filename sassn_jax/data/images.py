@@ -9,7 +9,7 @@ import io
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
@@ -225,7 +225,7 @@ def decode(
 
 
 @contextlib.contextmanager
-def opened(file: Any, formats: Sequence[str]) -> Iterator[Image.Image]:
+def opened(file: Any, formats: tuple[str, ...]) -> Iterator[Image.Image]:
     """Opens an image by Pillow, without its warning of large images.
 
     Pillow still refuses an image of more than 179 megapixels.

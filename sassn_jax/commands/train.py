@@ -53,16 +53,8 @@ def run() -> None:
 
     def train() -> None:
         folder = command.required(workdir)
-<<<<<<< HEAD
-        if goes_on and continue_to.value is not None:
-            overrides = get_override_values(flags.FLAGS[config.name])
-            overrides |= {"data_dir": data_dir.value} if data_dir.value else {}
-            _continue(continue_to.value, folder, overrides)
-        elif continue_to.value is not None:
-=======
         moved = {"data_dir": data_dir.value} if data_dir.value else {}
         if continue_to.value is not None and not goes_on:
->>>>>>> help_report
             raise InputError(
                 f"continue_to={continue_to.value}: expected without --config; the workdir has the "
                 "run's"

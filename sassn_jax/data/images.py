@@ -9,7 +9,7 @@ import io
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
@@ -225,10 +225,14 @@ def decode(
 
 
 @contextlib.contextmanager
-def opened(file: Any, formats: Sequence[str]) -> Iterator[Image.Image]:
-    """Opens a binary file as an image of one of these formats, without a warning of large images.
+def opened(file: Any, formats: tuple[str, ...]) -> Iterator[Image.Image]:
+    """Opens an image by Pillow, without its warning of large images.
 
     Pillow still refuses an image of more than 179 megapixels.
+
+    Args:
+      file: that has been opened to read bytes.
+      formats: Pillow's names of the formats that are allowed.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -37,12 +37,13 @@ def choose_validation(classes: Mapping[str, Collection[int]]) -> tuple[str, ...]
     if len(classes) < 2:
         raise ValueError(f"{len(classes)} images: expected at least two")
     waiting = sorted(classes, key=lambda id_: draw(SEED, id_))
-    left = collections.Counter(class_ for ids in classes.values() for class_ in set(ids))
+    shown = {id_: frozenset(ids) for id_, ids in classes.items()}
+    left = collections.Counter(class_ for ids in shown.values() for class_ in ids)
     missing = set(left)
     chosen: list[str] = []
 
     def worth(id_: str) -> tuple[bool, int, bool]:
-        own = set(classes[id_])
+        own = shown[id_]
         return all(left[class_] > 1 for class_ in own), len(own & missing), bool(own)
 
     def is_needed(id_: str) -> bool:
@@ -55,5 +56,5 @@ def choose_validation(classes: Mapping[str, Collection[int]]) -> tuple[str, ...]
             return tuple(sorted(chosen))
         waiting.remove(best)
         chosen.append(best)
-        missing.difference_update(classes[best])
-        left.subtract(set(classes[best]))
+        missing -= shown[best]
+        left.subtract(shown[best])

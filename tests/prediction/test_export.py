@@ -18,6 +18,7 @@ from sassn_jax.errors import InputError
 from sassn_jax.models.generator import Generator
 from sassn_jax.prediction import export
 from sassn_jax.prediction.export import export_run
+from tests.trees import random_variables
 
 pytest.importorskip("flatbuffers")  # what JAX writes programs with
 
@@ -39,7 +40,7 @@ def test_a_program_gives_what_the_network_gives(tmp_path, head, implementation, 
         attention=("layer4",),
         attention_implementation=implementation,
     )
-    variables = network.init(jax.random.key(0), jnp.zeros((2, 33, 33, 3)), train=False)
+    variables = random_variables(network, jnp.zeros((2, 33, 33, 3)), train=False)
     variables["params"]["attention4"]["alpha"] = jnp.float32(0.7)
 
     def predict(images):
@@ -60,7 +61,7 @@ def test_a_program_gives_what_the_network_gives(tmp_path, head, implementation, 
         shown = np.stack([IMAGE(image) for image in images])
         missing = (0, max(0, 40 - height)), (0, max(0, 40 - width))
         shown = np.pad(shown, ((0, 0), *missing, (0, 0)))
-        expected = np.asarray(predict(jnp.asarray(shown)))[:, :height, :width]
+        expected = np.asarray(jax.jit(predict)(jnp.asarray(shown)))[:, :height, :width]
         ids, probabilities = map(np.asarray, reread(images))
         np.testing.assert_allclose(probabilities, expected, atol=1e-4)
         assert ids.dtype == np.uint8

@@ -22,6 +22,7 @@ from sassn_jax.programs import jit_by_shape
 from sassn_jax.recipes import override, parse
 from sassn_jax.training import parallel
 from sassn_jax.training.album import Album
+from sassn_jax.training.attention_maps import with_projections
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.introduction import introduce
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
@@ -163,7 +164,7 @@ class Loop:
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
         self.train_step = parallel.jit_step(setup.method, setup.mesh)
-        self.predict = jit_by_shape(setup.method.predict)
+        self.predict = jit_by_shape(with_projections(setup.method.predict))
         self.album = Album(setup, writer, self.predict)
 
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
@@ -229,7 +230,7 @@ class Loop:
             self.album.take(state, batch, probabilities)
 
         matrix = evaluate(
-            self.predict,
+            lambda variables, images: self.predict(variables, images)[0],
             self.setup.method.inference_variables(state),
             source,
             info,

@@ -1,9 +1,6 @@
 """The command `experiments.inspect`, from outside."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +10,13 @@ from sassn_jax import data
 from sassn_jax.commands import inspect as command
 from sassn_jax.data.duplicates import NearDuplicate, is_available
 from sassn_jax.data.inspection import Inspection, Named, Part
+from tests.commands import forked
 
-ROOT = Path(__file__).parents[2]
 SPLITS = {"train": 4, "val": 2, "test": 1}
 
 
 def inspect(*flags, config="camvid.py:labels=1/2"):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.inspect", f"--config=configs/{config}", *flags],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    return forked.run("experiments.inspect", f"--config=configs/{config}", *flags)
 
 
 @pytest.fixture

@@ -254,7 +254,41 @@ def test_benchmark_writes_what_it_shows(tmp_path):
 
     result = run("benchmark", "stpe", *TINY)
     assert result.returncode == 2
-    assert "'stpe': expected one of step, attention, then flags" in result.stderr
+    assert "'stpe': expected one of step, inference, attention, then flags" in result.stderr
+
+
+def test_benchmark_of_inference(finished, tmp_path):
+    output = tmp_path / "inference.json"
+    flags = ("--batch_sizes=1,2", "--size=33,49", "--steps=2", f"--output={output}")
+    result = run("benchmark", "inference", f"--workdir={finished}", *flags)
+    assert result.returncode == 0, result.stderr
+    written = json.loads(output.read_text())
+    assert written["size"] == [33, 49]
+    assert [batch["batch_size"] for batch in written["batches"]] == [1, 2]
+    has_torch = importlib.util.find_spec("torch") is not None
+    for batch in written["batches"]:
+        assert ("PyTorch" in batch["implementations"]) == has_torch
+        assert ("ratio_to_torch" in batch) == has_torch
+        for figures in batch["implementations"].values():
+            seconds = figures["seconds"]
+            assert 0 < seconds["least"] <= seconds["median"] <= seconds["most"]
+            rate = batch["batch_size"] / seconds["median"]
+            assert figures["images_per_second"] == pytest.approx(rate)
+            assert figures["largest_difference"] < 1e-4  # the same network is timed
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--batch_sizes=1,0", "--batch_sizes=1,0: expected whole numbers above 0"),
+        ("--size=33", "--size=33: expected height,width such as 480,640"),
+    ],
+)
+def test_benchmark_of_inference_that_cannot_be(flag, message):
+    result = run("benchmark", "inference", "--workdir=runs/mine", flag)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
 
 
 def test_benchmark_of_attention(tmp_path):

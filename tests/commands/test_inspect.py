@@ -138,6 +138,6 @@ def test_near_duplicates_in_val_or_test_are_printed_first(capsys):
     command._print("folder", Inspection(("sky",), {}, (), alike, ()), ())
     lines = [line for line in capsys.readouterr().err.splitlines() if " looks like " in line]
     assert len(lines) == 10
-    assert lines[0].startswith("inspect: warning: val 'a12' looks like train 'b12' ")
-    assert lines[1].startswith("inspect: warning: unlabeled 'a13' looks like test 'b13' ")
-    assert lines[2].startswith("inspect: warning: unlabeled 'a0' looks like train 'b0' ")
+    assert lines[0].partition(": ")[2].startswith("warning: val 'a12' looks like train 'b12' ")
+    assert lines[1].partition(": ")[2].startswith("warning: unlabeled 'a13' looks like test 'b13' ")
+    assert lines[2].partition(": ")[2].startswith("warning: unlabeled 'a0' looks like train 'b0' ")

@@ -22,7 +22,7 @@ from experiments.benchmarks.torch_network import (
 )
 from sassn_jax.errors import InputError
 from sassn_jax.methods import Method
-from sassn_jax.prediction.export import AT_ONCE
+from sassn_jax.prediction.export import ONE_VIEW, WHOLE
 from sassn_jax.prediction.run import Run, load_run
 from sassn_jax.resampling import Size
 
@@ -60,7 +60,7 @@ def benchmark_inference(
       InputError: if there is no such run; if the ONNX file, or ONNX Runtime, is missing; if the
         file does not take such images.
     """
-    run = load_run(workdir, overrides={**AT_ONCE, "eval.pad_to": ()})
+    run = load_run(workdir, overrides={**ONE_VIEW | WHOLE, "eval.pad_to": ()})
     height, width = size or run.config.crop_size
     obstacle = _torch_obstacle(run)
     result: dict[str, Any] = {"size": [height, width], "batches": []}

@@ -60,7 +60,7 @@ def benchmark_inference(
       InputError: if there is no such run; if the ONNX file, or ONNX Runtime, is missing; if the
         file does not take such images.
     """
-    run = load_run(workdir, overrides={**ONE_VIEW | WHOLE, "eval.pad_to": ()})
+    run = load_run(workdir, overrides=ONE_VIEW | WHOLE | {"eval.pad_to": ()})
     height, width = size or run.config.crop_size
     obstacle = _torch_obstacle(run)
     result: dict[str, Any] = {"size": [height, width], "batches": []}
@@ -141,7 +141,7 @@ def call_of_onnx(path: Path, images: Images, num_classes: int) -> Call:
         import onnxruntime
     except ImportError:
         raise InputError(
-            f"onnx={str(path)!r}: onnxruntime is not installed; pip install onnxruntime"
+            f"onnx={str(path)!r}: onnxruntime is not installed; pip install 'sassn_jax[onnx]'"
         ) from None
     if not path.is_file():
         raise InputError(f"onnx={str(path)!r}: no such file; sassn export --format=onnx writes one")

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from sassn_jax.data.annotations import find_annotated
+from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.folder_files import IMAGE_SUFFIXES, files_below, find_masks
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing, write_json
@@ -93,12 +94,16 @@ class Outcome:
       skipped: number of files whose results were there.
       masked: number of files that got no mask, since the data set to which they belong has one.
       failed: one line for each file that could not be predicted.
+      pixels: with a threshold, the number of pixels of the predicted photos by most likely class.
+      sure: the same without the pixels that are 255, since no class is probable enough there.
     """
 
     predicted: int = 0
     skipped: int = 0
     masked: int = 0
     failed: list[str] = dataclasses.field(default_factory=list)
+    pixels: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
+    sure: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
 
 
 def find_files(source: StrPath, output: StrPath) -> list[tuple[Path, Path]]:
@@ -210,6 +215,9 @@ def predict_files(
         _, name = waiting.popleft()
         outputs.write(output, name, result)
         outcome.predicted += 1
+        if outputs.threshold:
+            outcome.pixels.update(_count(result.ids))
+            outcome.sure.update(_count(result.labels(outputs.threshold)))
         step()
         del result
     for (path, name), chosen in zip(todo, is_video, strict=True):
@@ -349,6 +357,12 @@ def _id(name: Path) -> str:
 def _place(path: Path) -> Path:
     """Returns where a file lies, which can itself be a link, whatever links lead there."""
     return path.parent.resolve() / path.name
+
+
+def _count(ids: np.ndarray) -> dict[int, int]:
+    """Returns the number of pixels of each class id."""
+    # Pillow counts without a copy; NumPy would make one of 8 bytes a pixel.
+    return dict(enumerate(Image.fromarray(ids).histogram()[:IGNORE_LABEL]))
 
 
 def _save_picture(path: Path, picture: Image.Image) -> None:

@@ -5,13 +5,14 @@ import dataclasses
 import glob
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from sassn_jax.data.annotations import find_annotated
+from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.folder_files import IMAGE_SUFFIXES, files_below, find_masks
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing, write_json
@@ -33,7 +34,8 @@ class Outputs:
       probabilities: `probabilities/NAME.npz`, whose array `probabilities` is `[H, W, C]`, float32.
       confidence: `confidence/NAME.png`, D's confidence; blue is 0, white 1/2 and red 1.
       as_labels: the class ids are masks to train from. One that exists is never replaced, since a
-        person may have corrected it.
+        person may have corrected it. A photo in `images/` of a folder data set, which has a mask
+        or annotations in the `labels/` beside it, gets none in another folder either.
       threshold: a pixel whose most likely class is less probable is 255 (ignored) in the ids.
     """
 
@@ -90,12 +92,18 @@ class Outcome:
     Attributes:
       predicted: number of photos, and of frames of videos.
       skipped: number of files whose results were there.
+      masked: number of files that got no mask, since the data set to which they belong has one.
       failed: one line for each file that could not be predicted.
+      pixels: with a threshold, the number of pixels of the predicted photos by most likely class.
+      sure: the same without the pixels that are 255, since no class is probable enough there.
     """
 
     predicted: int = 0
     skipped: int = 0
+    masked: int = 0
     failed: list[str] = dataclasses.field(default_factory=list)
+    pixels: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
+    sure: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
 
 
 def find_files(source: StrPath, output: StrPath) -> list[tuple[Path, Path]]:
@@ -207,6 +215,9 @@ def predict_files(
         _, name = waiting.popleft()
         outputs.write(output, name, result)
         outcome.predicted += 1
+        if outputs.threshold:
+            outcome.pixels.update(_count(result.ids))
+            outcome.sure.update(_count(result.labels(outputs.threshold)))
         step()
         del result
     for (path, name), chosen in zip(todo, is_video, strict=True):
@@ -275,10 +286,10 @@ def _choose(
 ) -> list[tuple[Path, Path]]:
     """Returns the files that are to be predicted; counts and names all others in `outcome`."""
     photos = {_place(path) for path, _ in files}
-    masked = frozenset[str]()
+    present, masked = frozenset[Path](), frozenset[Path]()
     if outputs.as_labels:
-        ids = [_id(name) for _, name in files]
-        masked = find_annotated(output, ids).union(find_masks(output, ids, []))
+        present = _with_masks({path: (output, _id(name)) for path, name in files})
+        masked = _with_masks(dict(filter(None, (_in_data_set(path) for path, _ in files))))
     claimed: dict[Path, Path] = {}
     todo = []
     for path, name in files:
@@ -299,15 +310,44 @@ def _choose(
             continue
         claimed.update(dict.fromkeys(results, path))
         if outputs.as_labels:
-            is_done = _id(name) in masked
+            is_done = path in present
         else:
             after = max(path.stat().st_mtime, begun)
             is_done = all(x.exists() and x.stat().st_mtime >= after for x in results)
         if is_done:
             outcome.skipped += 1
+        elif path in masked:
+            outcome.masked += 1
         else:
             todo.append((path, name))
     return todo
+
+
+def _in_data_set(path: Path) -> tuple[Path, tuple[Path, str]] | None:
+    """Returns a photo, with the folder of masks of its data set and its id there.
+
+    A data set is a folder with images/ and labels/. None for a photo in no such folder.
+    """
+    absolute = path.absolute()
+    for folder in absolute.parents:
+        labels = folder.parent / "labels"
+        if folder.name == "images" and labels.is_dir():
+            return path, (labels, _id(absolute.relative_to(folder)))
+    return None
+
+
+def _with_masks(places: Mapping[Path, tuple[Path, str]]) -> frozenset[Path]:
+    """Returns the photos that have a mask or annotations.
+
+    Args:
+      places: by photo, the folder where its mask would be, and its id there.
+    """
+    found = set[Path]()
+    for folder in {folder for folder, _ in places.values()}:
+        ids = {path: id_ for path, (its_folder, id_) in places.items() if its_folder == folder}
+        masked = find_annotated(folder, ids.values()).union(find_masks(folder, ids.values(), []))
+        found.update(path for path, id_ in ids.items() if id_ in masked)
+    return frozenset(found)
 
 
 def _id(name: Path) -> str:
@@ -317,6 +357,12 @@ def _id(name: Path) -> str:
 def _place(path: Path) -> Path:
     """Returns where a file lies, which can itself be a link, whatever links lead there."""
     return path.parent.resolve() / path.name
+
+
+def _count(ids: np.ndarray) -> dict[int, int]:
+    """Returns the number of pixels of each class id."""
+    # Pillow counts without a copy; NumPy would make one of 8 bytes a pixel.
+    return dict(enumerate(Image.fromarray(ids).histogram()[:IGNORE_LABEL]))
 
 
 def _save_picture(path: Path, picture: Image.Image) -> None:

@@ -24,7 +24,7 @@ from sassn_jax.training import parallel
 from sassn_jax.training.album import Album
 from sassn_jax.training.attention_maps import with_projections
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.introduction import introduce
+from sassn_jax.training.introduction import introduce, without_unlabeled
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.setup import Setup, learning_rates, set_up
 from sassn_jax.training.summaries import Writer
@@ -127,12 +127,8 @@ def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> T
         )
         for line in introduce(setup):
             reporter.say(line)
-        first_unlabeled = setup.method.unlabeled_from or 0
-        if first_unlabeled >= config.num_steps:
-            reporter.say(
-                f"no step takes unlabelled images: they take part from step {first_unlabeled} on, "
-                f"and num_steps={config.num_steps}"
-            )
+        if reason := without_unlabeled(setup):
+            reporter.say(reason)
         if start == 0 and parts:
             reporter.say(f"{', '.join(parts)} from {config.model.weights}")
         if setup.changed:

@@ -85,3 +85,29 @@ def test_a_damaged_pil_image_is_one_clear_error(run, tmp_path):
         for image in (damaged, nan, Image.new("RGB", (0, 5))):
             with pytest.raises(InputError, match=r"^image: (cannot be read|it has no pixels)"):
                 run.predict(image)
+
+
+def test_photos_of_a_data_set_that_have_masks_get_none_elsewhere(run, tmp_path, capsys):
+    """Nobody who copies the new masks to labels/ replaces what a person drew."""
+    for name in ("drawn", "labelme", "none", "deep/drawn", "deep/none"):
+        save(tmp_path / "photos" / "images" / f"{name}.jpg")
+    for name in ("drawn", "deep/drawn"):
+        save(tmp_path / "photos" / "labels" / f"{name}.png")
+    (tmp_path / "photos" / "labels" / "labelme.json").write_text("{}")
+    images = tmp_path / "photos" / "images"
+
+    def propose(source, output):
+        outcome = predict(run, source, tmp_path / output, as_labels=True)
+        made = sorted(str(path.relative_to(tmp_path / output)) for path in files(tmp_path / output))
+        return made, (outcome.predicted, outcome.skipped, outcome.masked)
+
+    assert propose(images, "all") == (["deep/none.png", "none.png"], (2, 0, 3))
+    assert propose(images, "all") == (["deep/none.png", "none.png"], (0, 2, 3))
+    assert propose(images / "deep", "deep") == (["none.png"], (1, 0, 1))
+    assert propose(images / "*.jpg", "pattern") == (["none.png"], (1, 0, 2))
+    assert propose(images / "drawn.jpg", "one") == ([], (0, 0, 1))
+    assert predict(run, images, tmp_path / "predicted").predicted == 5  # which are no masks
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]

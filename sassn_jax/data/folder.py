@@ -4,7 +4,8 @@ images/                        photos of any names, in folders too; endings: `IM
 labels/                        masks: class ids, see `masks.read_label`; 255 = ignore. Or shapes by
                                LabelMe or COCO, see `annotations`
 classes.txt                    optional: class names, one per line, in order of class id; with
-                               colours if masks are in colours, see `class_list`
+                               colours if masks are in colours; `ignore` for pixels that are of no
+                               class, see `class_list`
 train.txt, val.txt, test.txt   optional: ids or paths of images, one per line
 unlabeled.txt                  optional: the same, of images whose masks are not used
 
@@ -13,7 +14,7 @@ An image without a mask is unlabelled, but in val.txt and test.txt each needs on
 train.txt, all images that no other list has are training images. Without val.txt,
 `choose_validation` takes some of the training images that have masks.
 
-With two classes and masks of 0 and 255 alone, 255 is the second class.
+With two classes, no `ignore` and masks of 0 and 255 alone, 255 is the second class.
 """
 
 import dataclasses
@@ -31,8 +32,15 @@ from PIL import Image
 
 from sassn_jax.data.annotations import Annotation, find_annotations
 from sassn_jax.data.checked_parts import stamp
-from sassn_jax.data.class_list import read_class_list
-from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED, Color, check_class_ids
+from sassn_jax.data.class_list import ClassList, read_class_list
+from sassn_jax.data.dataset import (
+    IGNORE_LABEL,
+    UNLABELED,
+    Color,
+    DatasetInfo,
+    check_class_ids,
+    make_palette,
+)
 from sassn_jax.data.folder_files import (
     files_below,
     find_images,
@@ -65,7 +73,9 @@ class FolderLayout(Layout):
       stamps: see `Layout`.
       said: notes on what was found.
       has_foreground: whether 255 is the second class in all masks, so that no pixel is ignored.
-      colors: of the classes by name, in masks and in pictures, if classes.txt has them.
+      colors: of the classes by name, in pictures, if classes.txt has them.
+      class_list: what the numbers and colours in the masks stand for; without lines, numbers are
+        class ids.
       annotations: what the mask of an id is drawn from, if its file is no image.
     """
 
@@ -78,6 +88,7 @@ class FolderLayout(Layout):
     said: tuple[str, ...] = ()
     has_foreground: bool = False
     colors: Mapping[str, Color] = field(default_factory=dict)
+    class_list: ClassList = field(default_factory=ClassList)
     annotations: Mapping[str, Annotation] = field(default_factory=dict)
 
     @property
@@ -104,12 +115,27 @@ class FolderLayout(Layout):
             return photo.content, encode_png(ignored)
         if id_ in self.annotations:
             return photo.content, encode_png(self.annotations[id_].draw(self.class_names, photo))
-        label_file, stored = read_label(label_path, tuple(self.colors.values()))
+        lines = ClassList() if self._is_prediction(label_path) else self.class_list
+        label_file, stored = read_label(label_path, lines.line_colors)
         label = as_shown(label_path, stored, photo)
-        check_class_ids(label, label_path, len(self.class_names))
+        num_ids = len(lines.lines) or len(self.class_names)
+        check_class_ids(label, label_path, num_ids, may_list_ignore=not self.class_list.ignores)
+        if lines.ignores:
+            label = lines.to_class_ids(label)
         if self.has_foreground:
             label = (label == IGNORE_LABEL).astype(np.uint8)
         return photo.content, label_file if label is stored else encode_png(label)
+
+    def _is_prediction(self, path: Path) -> bool:
+        """Whether a mask has the palette of this project, so that it holds class ids.
+
+        Such a file is written by `sassn predict`. It knows nothing of lines that are no class.
+        """
+        if not self.class_list.lines:
+            return False
+        palette = make_palette(self.class_names, self.colors)
+        info = DatasetInfo("folder", self.class_names, palette)
+        return has_palette(path, info.mask_palette)
 
     def examined(self, progress: Progress) -> "FolderLayout":
         """Looks at the masks, and gives class names and validation images where no file does.
@@ -199,7 +225,7 @@ class FolderLayout(Layout):
         seen: set[int] = set()
         for done, path in enumerate(paths, start=1):
             try:
-                _, label = read_label(path, tuple(self.colors.values()))
+                _, label = read_label(path, self.class_list.line_colors)
             except InputError:
                 continue  # `read` reports it
             seen |= set(np.flatnonzero(np.bincount(label.ravel())).tolist())
@@ -208,8 +234,8 @@ class FolderLayout(Layout):
             progress(done, len(paths))
         if seen != {0, IGNORE_LABEL}:
             return self
-        if len(self.class_names) != 2:
-            number = len(self.class_names)
+        number = len(self.class_list.lines)
+        if number != 2 or self.class_list.ignores:
             listed = f"classes.txt has {number} names" if number else "there is no classes.txt"
             raise InputError(
                 f"{self.root / 'labels'}: all masks hold 0 and {IGNORE_LABEL} alone, but {listed}; "
@@ -300,15 +326,14 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
     if not images:
         problems.append(f"{root / 'images'}: holds no image")
     annotations: dict[str, Annotation] = {}
-    names: tuple[str, ...] = ()
-    colors: dict[str, Color] = {}
+    class_list = ClassList()
     lists: dict[str, tuple[str, ...]] = {}
     for name in ("classes", *LISTS):
         path = root / f"{name}.txt"
         if path.exists() or (published and name != UNLABELED):
             try:
                 if name == "classes":
-                    names, colors = read_class_list(path)
+                    class_list = read_class_list(path)
                 else:
                     lists[name] = read_list(path, "image ids", functools.partial(_clean, images))
             except InputError as error:
@@ -335,7 +360,7 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
     if problems:
         raise all_problems(problems)
     if published:
-        return FolderLayout(root, names, lists, images, masks)
+        return FolderLayout(root, class_list.names, lists, images, masks, class_list=class_list)
     splits, said = _splits(lists, images, masks)
     if not splits["train"]:
         raise InputError(
@@ -344,13 +369,14 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
         )
     return FolderLayout(
         root,
-        names,
+        class_list.names,
         splits,
         images,
         masks,
         _stamps(root),
-        said,
-        colors=colors,
+        (*class_list.notes, *said),
+        colors=class_list.colors,
+        class_list=class_list,
         annotations=annotations,
     )
 

@@ -4,7 +4,7 @@ labels/ID.json       LabelMe's file of one image
 labels/ANY.json      COCO's file of many images: polygons, and RLE of both kinds
 
 Pixels in no shape are of class 0 if that is called background, and are ignored if it is not. Shapes
-with the label `ignore` or `__ignore__` are ignored too.
+with the label `ignore` or `__ignore__` are ignored too, whether or not classes.txt has `ignore`.
 """
 
 import base64
@@ -22,13 +22,14 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 
+from sassn_jax.data.class_list import IGNORE
 from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.images import Photo
 from sassn_jax.data.lists import is_of_system
 from sassn_jax.data.masks import as_shown, check_size
 from sassn_jax.errors import InputError, one_line
 
-_IGNORED = ("ignore", "__ignore__")
+_IGNORED = (IGNORE, "__ignore__")
 _FARTHEST = 1e6  # pixels
 _BACKGROUND = ("background", "_background_")  # as classes.txt and LabelMe call it
 # The kinds of LabelMe's shapes, and how many points each may have.

@@ -76,6 +76,8 @@ def check_class_ids(
     name: object,
     num_classes: int,
     ignore_label: int = IGNORE_LABEL,
+    *,
+    may_list_ignore: bool = False,
 ) -> None:
     """Checks that a mask has only class ids and the ignore label.
 
@@ -84,6 +86,7 @@ def check_class_ids(
       name: of the mask, for the message.
       num_classes: the ids 0 to `num_classes - 1` are allowed.
       ignore_label: allowed too.
+      may_list_ignore: whether the remedy may be a line `ignore` in classes.txt.
 
     Raises:
       InputError: names the mask and its first wrong id, and guesses at the cause.
@@ -91,6 +94,13 @@ def check_class_ids(
     wrong = label[((label < 0) | (label >= num_classes)) & (label != ignore_label)]
     if wrong.size:
         remedy = _likeliest_cause(label, np.unique(wrong), num_classes, ignore_label)
+        if may_list_ignore and np.unique(wrong).tolist() == [num_classes]:
+            listed = "write `ignore` as the first line of classes.txt"
+            remedy = (
+                f"if 0 stands for pixels without a class, {listed}; else {remedy}"
+                if (label == 0).any()
+                else f"{remedy}, or {listed}"
+            )
         raise InputError(
             f"{name}: class id {wrong[0]}; expected 0 to {num_classes - 1} or {ignore_label} "
             f"(ignore); {remedy} ({wrong.size} of {label.size} pixels)"

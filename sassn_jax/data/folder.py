@@ -4,7 +4,8 @@ images/                        photos of any names, in folders too; endings: `IM
 labels/                        masks: class ids, see `masks.read_label`; 255 = ignore. Or shapes by
                                LabelMe or COCO, see `annotations`
 classes.txt                    optional: class names, one per line, in order of class id; with
-                               colours if masks are in colours, see `class_list`
+                               colours if masks are in colours; `ignore` for pixels that are of no
+                               class, see `class_list`
 train.txt, val.txt, test.txt   optional: ids or paths of images, one per line
 unlabeled.txt                  optional: the same, of images whose masks are not used
 
@@ -14,7 +15,7 @@ train.txt, all images that no other list has are training images. Without val.tx
 `choose_validation` takes some of the training images that have masks, but none whose mask a network
 proposed, see `proposals`: those are only trained on.
 
-With two classes and masks of 0 and 255 alone, 255 is the second class.
+With two classes, no `ignore` and masks of 0 and 255 alone, 255 is the second class.
 """
 
 import dataclasses
@@ -32,8 +33,15 @@ from PIL import Image
 
 from sassn_jax.data.annotations import Annotation, find_annotations
 from sassn_jax.data.checked_parts import stamp
-from sassn_jax.data.class_list import read_class_list
-from sassn_jax.data.dataset import IGNORE_LABEL, UNLABELED, Color, check_class_ids
+from sassn_jax.data.class_list import ClassList, read_class_list
+from sassn_jax.data.dataset import (
+    IGNORE_LABEL,
+    UNLABELED,
+    Color,
+    DatasetInfo,
+    check_class_ids,
+    make_palette,
+)
 from sassn_jax.data.folder_files import (
     files_below,
     find_images,
@@ -68,7 +76,9 @@ class FolderLayout(Layout):
       said: notes on what was found.
       has_foreground: whether 255 is the second class in all masks that are not proposed, so that no
         pixel of them is ignored.
-      colors: of the classes by name, in masks and in pictures, if classes.txt has them.
+      colors: of the classes by name, in pictures, if classes.txt has them.
+      class_list: what the numbers and colours in the masks stand for; without lines, numbers are
+        class ids.
       annotations: what the mask of an id is drawn from, if its file is no image.
       proposed: see `Layout`.
     """
@@ -82,6 +92,7 @@ class FolderLayout(Layout):
     said: tuple[str, ...] = ()
     has_foreground: bool = False
     colors: Mapping[str, Color] = field(default_factory=dict)
+    class_list: ClassList = field(default_factory=ClassList)
     annotations: Mapping[str, Annotation] = field(default_factory=dict)
     proposed: frozenset[str] = frozenset()
 
@@ -115,14 +126,29 @@ class FolderLayout(Layout):
             return photo.content, encode_png(ignored)
         if id_ in self.annotations:
             return photo.content, encode_png(self.annotations[id_].draw(self.class_names, photo))
-        is_drawn = id_ not in self.proposed  # a proposed mask holds class ids, however others do
-        colors = tuple(self.colors.values()) if is_drawn else ()
-        label_file, stored = read_label(label_path, colors)
+        is_drawn = id_ not in self.proposed
+        # A proposed mask holds class ids, whatever people's masks hold.
+        lines = self.class_list if is_drawn and not self._is_ours(label_path) else ClassList()
+        label_file, stored = read_label(label_path, lines.line_colors)
         label = as_shown(label_path, stored, photo)
-        check_class_ids(label, label_path, len(self.class_names))
+        num_ids = len(lines.lines) or len(self.class_names)
+        check_class_ids(label, label_path, num_ids, may_list_ignore=not self.class_list.ignores)
+        if lines.ignores:
+            label = lines.to_class_ids(label)
         if self.has_foreground and is_drawn:
             label = (label == IGNORE_LABEL).astype(np.uint8)
         return photo.content, label_file if label is stored else encode_png(label)
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether a mask has the palette of `sassn predict`, so that it holds class ids.
+
+        A proposed mask keeps it where a person has corrected it and the mark is lost.
+        """
+        if not self.class_list.lines:
+            return False
+        palette = make_palette(self.class_names, self.colors)
+        info = DatasetInfo("folder", self.class_names, palette)
+        return has_palette(path, info.mask_palette)
 
     def examined(self, progress: Progress) -> "FolderLayout":
         """Looks at the masks, and gives class names and validation images where no file does.
@@ -220,7 +246,7 @@ class FolderLayout(Layout):
         seen: set[int] = set()
         for done, path in enumerate(paths, start=1):
             try:
-                _, label = read_label(path, tuple(self.colors.values()))
+                _, label = read_label(path, self.class_list.line_colors)
             except InputError:
                 continue  # `read` reports it
             seen |= set(np.flatnonzero(np.bincount(label.ravel())).tolist())
@@ -229,8 +255,8 @@ class FolderLayout(Layout):
             progress(done, len(paths))
         if seen != {0, IGNORE_LABEL}:
             return self
-        if len(self.class_names) != 2:
-            number = len(self.class_names)
+        number = len(self.class_list.lines)
+        if number != 2 or self.class_list.ignores:
             listed = f"classes.txt has {number} names" if number else "there is no classes.txt"
             raise InputError(
                 f"{self.root / 'labels'}: all {self._drawn} hold 0 and {IGNORE_LABEL} alone, but "
@@ -322,15 +348,14 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
         problems.append(f"{root / 'images'}: holds no image")
     proposed = frozenset(id_ for id_, path in masks.items() if is_proposed(path))
     annotations: dict[str, Annotation] = {}
-    names: tuple[str, ...] = ()
-    colors: dict[str, Color] = {}
+    class_list = ClassList()
     lists: dict[str, tuple[str, ...]] = {}
     for name in ("classes", *LISTS):
         path = root / f"{name}.txt"
         if path.exists() or (published and name != UNLABELED):
             try:
                 if name == "classes":
-                    names, colors = read_class_list(path)
+                    class_list = read_class_list(path)
                 else:
                     lists[name] = read_list(path, "image ids", functools.partial(_clean, images))
             except InputError as error:
@@ -357,7 +382,7 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
     if problems:
         raise all_problems(problems)
     if published:
-        return FolderLayout(root, names, lists, images, masks)
+        return FolderLayout(root, class_list.names, lists, images, masks, class_list=class_list)
     splits, said = _splits(lists, images, masks)
     if not splits["train"]:
         raise InputError(
@@ -366,13 +391,14 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
         )
     return FolderLayout(
         root,
-        names,
+        class_list.names,
         splits,
         images,
         masks,
         _stamps(root),
-        said,
-        colors=colors,
+        (*class_list.notes, *said),
+        colors=class_list.colors,
+        class_list=class_list,
         annotations=annotations,
         proposed=proposed,
     )

@@ -11,13 +11,16 @@ _OF_SYSTEMS = {"Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX"}
 
 
 def read_list(
-    path: Path, what: str, clean: Callable[[str], str] = lambda entry: entry
+    path: Path,
+    what: str,
+    clean: Callable[[str], str] = lambda entry: entry,
+    repeatable: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Reads a list of one entry per line, and applies `clean` to each line.
 
     Raises:
-      InputError: if the file is missing, empty or not text, or has an entry twice. `what` says in
-        the message what the entries are.
+      InputError: if the file is missing, empty or not text, or has an entry twice that is not among
+        the `repeatable` ones. `what` says in the message what the entries are.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a list of {what}, one per line")
@@ -27,12 +30,13 @@ def read_list(
         raise InputError(f"{path}: not a text file; expected {what}, one per line") from None
     if not lines:
         raise InputError(f"{path}: empty; expected {what}, one per line")
-    seen: dict[str, None] = {}
-    for entry in map(clean, lines):
-        if entry in seen:
+    entries = tuple(map(clean, lines))
+    seen: set[str] = set()
+    for entry in entries:
+        if entry in seen and entry not in repeatable:
             raise InputError(f"{path}: {entry!r} occurs twice; expected each of the {what} once")
-        seen[entry] = None
-    return tuple(seen)
+        seen.add(entry)
+    return entries
 
 
 def write_lists(folder: Path, splits: Mapping[str, Iterable[str]]) -> None:

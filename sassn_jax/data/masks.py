@@ -78,10 +78,18 @@ def read_label(
     return content if is_plain else encode_png(label), label
 
 
-def has_palette(path: Traversable) -> bool:
-    """Whether the pixels of a mask that `read_label` can read are indices of a palette."""
-    with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
-        return image.mode == "P"
+def has_palette(path: Traversable, palette: UInt8[np.ndarray, "256 3"] | None = None) -> bool:
+    """Whether the pixels of a mask are indices of a palette: of any, or of this one.
+
+    It is False for a file that `read_label` cannot read.
+    """
+    try:
+        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+            if image.mode != "P" or palette is None:
+                return image.mode == "P"
+            return image.getpalette("RGB") == palette.ravel().tolist()
+    except Exception:  # damaged files fail in many ways; `read_label` names the file
+        return False
 
 
 def decode_label(image: Image.Image) -> np.ndarray:
@@ -247,7 +255,10 @@ def _strange_colors(pixels: UInt8[np.ndarray, "N 3"], total: int) -> str:
     found, counts = np.unique(pixels, axis=0, return_counts=True)
     color = " ".join(map(str, found[counts.argmax()].tolist()))
     what = "a colour" if len(found) == 1 else f"{len(found)} colours"
-    remedy = "add its class there, or correct the mask"
+    remedy = (
+        f"add its class there, or `ignore {color}` if it stands for pixels without a class, or "
+        "correct the mask"
+    )
     if len(found) > _FEW:
         remedy = "the edges seem to be smoothed between classes: export the mask without that"
     return (

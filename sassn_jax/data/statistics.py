@@ -10,6 +10,8 @@ from jaxtyping import Integer
 from sassn_jax.data.dataset import IGNORE_LABEL
 
 NAMED = 5  # the most classes that a warning lists
+# What people call pixels that are of no class.
+_NO_CLASS = ("ignore", "ignored", "__ignore__", "void", "unlabeled", "unlabelled", "undefined")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,14 @@ def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts])
       class_names: in order of class id.
       counts: of each split with masks.
     """
-    found = []
+    found = [
+        f"class {i} {name!r} is trained and scored like every other; if it stands for pixels "
+        "without a class, call it `ignore` in classes.txt"
+        for i, name in enumerate(class_names)
+        if name.lower() in _NO_CLASS
+    ]
+    if not counts:  # no mask could be read
+        return tuple(found)
     occurring = {
         split: {i for i, pixels in enumerate(of_split.pixels) if pixels}
         for split, of_split in counts.items()
@@ -105,7 +114,14 @@ def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts])
         found.append(_begin_at_one(class_names, is_last_absent=last not in anywhere))
         anywhere |= {0, last}  # the line above reports them
     if absent := sorted(set(range(len(class_names))) - anywhere):
-        found.append(f"no mask holds {_name(class_names, absent)}")
+        line = f"no mask holds {_name(class_names, absent)}"
+        if absent == [len(class_names) - 1] != [0]:
+            line += (
+                ", the last: is it absent, or does 0 stand for pixels without a class, so that "
+                "every other pixel counts as the class after its own? Then write `ignore` as the "
+                "first line of classes.txt"
+            )
+        found.append(line)
     for split, ids in occurring.items():
         if missing := sorted(set().union(*occurring.values()) - ids):
             found.append(

@@ -6,6 +6,7 @@ from PIL import Image
 
 from sassn_jax import data
 from sassn_jax.data import records
+from sassn_jax.data.dataset import make_palette
 from sassn_jax.errors import InputError
 from tests.data.conftest import CLASSES, labels_of
 
@@ -115,3 +116,93 @@ def test_masks_in_the_colours_of_classes(source, tmp_path):
     info = data.load("folder", tmp_path / "colors").info
     assert info.class_names == CLASSES
     np.testing.assert_array_equal(info.palette, colors)
+
+
+COLORS = np.array([(0, 0, 0), (9, 8, 7), (200, 0, 0), (0, 0, 200)], np.uint8)
+
+
+@pytest.mark.parametrize("in_colors", [False, True])
+def test_ignore_in_the_list_of_classes_is_no_class(source, tmp_path, in_colors):
+    """Its colour, or the number of its line, is ignored; the others keep their order."""
+    before = labels_of(source, tmp_path / "ids")
+    lines = ["ignore", *CLASSES]
+    if in_colors:
+        lines = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(lines, COLORS, strict=True)]
+    (source / "classes.txt").write_text("\n".join(lines))
+    for path in (source / "labels").iterdir():
+        with Image.open(path) as image:
+            numbers = np.asarray(image) + np.uint8(1)  # 255, ignored, becomes 0
+        Image.fromarray(COLORS[numbers] if in_colors else numbers).save(path)
+    assert any((label == 255).any() for label in before)
+    for label, same in zip(before, labels_of(source, tmp_path / "data"), strict=True):
+        np.testing.assert_array_equal(label, same)
+    info = data.load("folder", tmp_path / "data").info
+    assert info.class_names == CLASSES
+    if in_colors:
+        np.testing.assert_array_equal(info.palette, COLORS[1:])
+    description = records.read_description("folder", tmp_path / "data" / "source")
+    assert description.notes[0].startswith("classes.txt has 'ignore': pixels with ")
+    assert [len(counts.pixels) for counts in description.counts.values()] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("in_colors", [False, True])
+def test_a_mask_that_a_network_proposed_holds_class_ids_also_beside_ignore(
+    source, tmp_path, in_colors
+):
+    """The network knows nothing of `ignore`; its files are known by their palette."""
+    lines = ["ignore", *CLASSES]
+    colors = {}
+    if in_colors:
+        lines = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(lines, COLORS, strict=True)]
+        colors = dict(zip(CLASSES, map(tuple, COLORS[1:].tolist()), strict=True))
+    (source / "classes.txt").write_text("\n".join(lines))
+    info = data.DatasetInfo("folder", CLASSES, make_palette(CLASSES, colors))
+    proposed = []
+    for path in sorted((source / "labels").iterdir()):
+        with Image.open(path) as image:
+            proposed.append(np.resize(np.array([0, 255, 2, 1], np.uint8), image.size[::-1]))
+        mask = Image.fromarray(proposed[-1])
+        mask.putpalette(info.mask_palette.tobytes())
+        mask.save(path)  # by another program, which keeps no mark
+    found = labels_of(source, tmp_path / "data")
+    assert len(found) == len(proposed)
+    for label in found:
+        np.testing.assert_array_equal(np.unique(label), [0, 1, 2, 255])
+        np.testing.assert_array_equal(label.ravel()[:4], [0, 255, 2, 1])
+
+
+def test_an_id_that_is_one_too_many_is_explained(source, tmp_path):
+    path = source / "labels" / "val_0.png"
+    with Image.open(path) as image:
+        label = np.zeros(image.size[::-1], np.uint8)
+    label[1, 2] = len(CLASSES)
+    Image.fromarray(label).save(path)
+    listed = "if 0 stands for pixels without a class, write `ignore` as the first line of classes"
+    with pytest.raises(InputError, match=rf"val_0.png: class id 3; expected 0 to 2 .*; {listed}"):
+        data.prepare("folder", source, tmp_path / "data")
+    Image.fromarray(np.resize(np.array([1, 2, 3], np.uint8), label.shape)).save(path)
+    with pytest.raises(InputError, match=r"begin at 1, so subtract 1 from each, or write `ignore`"):
+        data.prepare("folder", source, tmp_path / "data")
+    (source / "classes.txt").write_text("\n".join(["ignore", *CLASSES[:2]]))
+    with pytest.raises(InputError, match=r"class id 3; expected 0 to 2") as error:
+        data.prepare("folder", source, tmp_path / "data")
+    assert "write `ignore`" not in str(error.value)
+
+
+def test_masks_of_0_and_255_beside_ignore_are_refused(source, tmp_path):
+    paint(source, [0, 255])
+    (source / "classes.txt").write_text("ignore\nthing\n")
+    with pytest.raises(InputError, match=r"all masks hold 0 and 255 alone, but classes.txt has"):
+        data.prepare("folder", source, tmp_path / "data")
+
+
+def test_a_colour_of_no_class_names_the_line_to_add(source, tmp_path):
+    lines = [f"{name} {r} {g} {b}" for name, (r, g, b) in zip(CLASSES, COLORS[1:], strict=True)]
+    (source / "classes.txt").write_text("\n".join(lines))
+    for path in (source / "labels").iterdir():
+        with Image.open(path) as image:
+            Image.fromarray(COLORS[np.asarray(image) + np.uint8(1)]).save(path)
+    with pytest.raises(
+        InputError, match=r"most often 0 0 0; .* or `ignore 0 0 0` if it stands for"
+    ):
+        data.prepare("folder", source, tmp_path / "data")

@@ -110,3 +110,17 @@ def test_what_is_usually_a_mistake_is_said(splits, expected):
 def test_of_many_classes_the_first_are_named():
     (line,) = find_oddities(tuple("abcdefgh"), {"train": counts([0], num_classes=8)})
     assert line == "no mask holds classes 1 'b', 2 'c', 3 'd', 4 'e', 5 'f' and 2 more"
+
+
+def test_a_name_for_no_class_is_pointed_out():
+    counts = LabelCounts.empty(3).add(np.array([[0, 1, 2]]))
+    (line,) = find_oddities(("sky", "Void", "road"), {"train": counts})
+    assert line.startswith("class 1 'Void' is trained and scored like every other; ")
+    assert "`ignore` in classes.txt" in line
+    assert find_oddities(("sky", "road"), {}) == ()
+
+
+def test_the_last_class_alone_is_absent_where_0_may_be_no_class():
+    counts = LabelCounts.empty(3).add(np.array([[0, 1, 1]]))
+    (line,) = find_oddities(("sky", "road", "car"), {"train": counts})
+    assert line.startswith("no mask holds class 2 'car', the last: is it absent, or does 0 stand")

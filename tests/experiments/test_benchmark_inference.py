@@ -58,9 +58,7 @@ def test_an_onnx_file_that_cannot_be_timed(softmax_file, tmp_path):
 
 def test_onnx_runtime_is_asked_for(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(
-        InputError, match=r"onnxruntime is not installed; pip install"):
-    ):
+    with pytest.raises(InputError, match=r"onnxruntime is not installed; pip install"):
         call_of_onnx(tmp_path / "model.onnx", IMAGES, 3)
 
 

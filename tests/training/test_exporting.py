@@ -13,7 +13,8 @@ from sassn_jax.data import Dataset, DatasetInfo, scenes
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
 from sassn_jax.prediction.export import export_run
-from sassn_jax.prediction.run import evaluate_run, load_run
+from sassn_jax.prediction.run import load_run
+from sassn_jax.prediction.scoring import evaluate_run
 from sassn_jax.recipes import parse, resolve
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store

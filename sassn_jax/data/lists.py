@@ -7,7 +7,7 @@ from pathlib import Path
 from sassn_jax.errors import InputError
 from sassn_jax.files import read_lines, replacing
 
-_FEW = 5  # lines that are alike in all but a file and numbers are still printed one by one
+_FEW = 3  # lines that are alike in all but a file and numbers are still printed one by one
 # What macOS and Windows leave in folders, besides names that begin with a dot.
 _OF_SYSTEMS = {"Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX"}
 
@@ -93,13 +93,13 @@ def group_alike(lines: Mapping[str, str]) -> list[str]:
     """Returns lines about single images, and one line for many that say the same.
 
     Args:
-      lines: by id, each a file's path, a colon and what is wrong. If more than a few are alike but
-        for paths and numbers, the first stands for all of them, with the number of images.
+      lines: by id. If more than a few are alike but for the id, in quotes or in the path of a
+        file, and for numbers, the first stands for all of them, with the number of images.
     """
     alike: dict[str, list[str]] = {}
     for id_, line in lines.items():
-        _, _, reason = line.partition(": ")
-        alike.setdefault(re.sub(r"\d+", "0", reason), []).append(id_)
+        plain = line.replace(f"/{id_}.", "/.").replace(repr(id_), "")
+        alike.setdefault(re.sub(r"\d+", "0", plain), []).append(id_)
     found = []
     for ids in alike.values():
         if len(ids) > _FEW:

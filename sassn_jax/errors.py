@@ -23,6 +23,10 @@ class OccupiedError(InputError):
     """Another process is working in the folder. The same call can succeed later."""
 
 
+class UnreadableError(InputError):
+    """A file is damaged, empty or of another format. The other files can be used without it."""
+
+
 class UnfitError(InputError):
     """This machine cannot do what was asked for, at least not now. Another machine may."""
 

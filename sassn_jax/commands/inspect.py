@@ -5,13 +5,16 @@
 In a checkout, `python -m experiments.inspect` is the same command. It reads every image and mask,
 and prints the numbers and sizes of the images, the share of each class in each split, and what is
 usually a mistake: classes that are missing, masks with a single class, images of two splits that
-look the same, files that cannot be read. It goes on after such a file, and ends with exit code 1.
+look the same, files that cannot be read. It goes on without them, and ends with exit code 1.
 
 --config.source=FOLDER looks at files that have not been prepared. --output writes the numbers as
 DIR/inspect.json, and a picture of up to 24 images with their masks as DIR/inspect.png. Images that
 look the same are found by the package imagehash: pip install 'sassn_jax[inspect]'.
 """
 
+import collections
+import contextlib
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +31,9 @@ from sassn_jax.data.contact_sheet import draw_sheet
 from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.duplicates import is_available
 from sassn_jax.data.inspection import LABELED_PART, Inspection, inspect, spread
+from sassn_jax.data.layout import Layout
 from sassn_jax.data.layout_source import read_unprepared
+from sassn_jax.data.lists import group_alike
 from sassn_jax.errors import InputError, check_name
 from sassn_jax.files import expanded, replacing, write_json
 from sassn_jax.terminal import make_console
@@ -53,10 +58,27 @@ def _inspect(given: ConfigDict, output: str | None) -> None:
     from sassn_jax import recipes  # after the flags: JAX takes seconds
 
     config = recipes.parse(given)
-    dataset, notes = _load(config.dataset, config.data_dir, config.source)
-    labeled = data.choose_labeled(dataset.splits["train"].ids, config.labels, config.seed).labeled
-    with command.progress(f"inspecting {config.dataset}") as show:
-        found = inspect(dataset, labeled, duplicates=is_available(), progress=show)
+
+    def look(dataset: data.Dataset) -> Inspection:
+        ids = dataset.splits["train"].ids
+        labeled = data.choose_labeled(ids, config.labels, config.seed).labeled
+        with command.progress(f"inspecting {config.dataset}") as show:
+            return inspect(dataset, labeled, duplicates=is_available(), progress=show)
+
+    layout = _read_layout(config.dataset, config.source)
+    notes: tuple[str, ...] = ()
+    if layout is None:
+        dataset = data.load(config.dataset, config.data_dir, config.source)
+        found = look(dataset)
+    else:
+        dataset, notes = _unprepared(config.dataset, layout)
+        found = look(dataset)
+        with contextlib.suppress(InputError):  # a run would be refused; all is printed
+            if found.damaged:  # as `prepare` does, so that the splits are those of a run
+                less, said = _unprepared(config.dataset, layout.without(found.damaged))
+                left_out = tuple(x for x in found.unreadable if x.id in found.damaged)
+                found = dataclasses.replace(look(less), left_out=left_out)
+                dataset, notes = less, said
     _print(config.dataset, found, notes)
     if output:
         about = {"dataset": config.dataset, "labels": config.labels, "seed": config.seed}
@@ -67,19 +89,24 @@ def _inspect(given: ConfigDict, output: str | None) -> None:
         with replacing(picture) as beside:
             draw_sheet(dataset, found).save(beside, format="png")
         print(f"written: {numbers}, {picture}")
-    if found.unreadable:
+    if found.unreadable or found.left_out:
         sys.exit(1)
 
 
-def _load(name: str, data_dir: str, source: str) -> tuple[data.Dataset, tuple[str, ...]]:
-    """Returns a dataset, prepared or from its source, and notes on how its masks are read."""
+def _read_layout(name: str, source: str) -> Layout | None:
+    """Returns which images a source holds; None if a dataset is given that has been prepared."""
     if source and name != "folder" and not expanded(source).exists():
         raise InputError(f"source={source!r}: no such folder; expected {name} as it is published")
     if not source or not expanded(source).exists():
-        return data.load(name, data_dir, source), ()
+        return None
     check_name("dataset", name, data.PREPARED, " with a source")
+    return data.PREPARED[name].read_layout(source)
+
+
+def _unprepared(name: str, layout: Layout) -> tuple[data.Dataset, tuple[str, ...]]:
+    """Returns the dataset of a layout, and notes on how its files are read."""
     with command.progress(f"looking at the masks of {name}") as show:
-        layout = data.PREPARED[name].read_layout(source).examined(show)
+        layout = layout.examined(show)
     colors = {**data.PREPARED[name].colors, **layout.colors}
     return read_unprepared(name, layout, colors), layout.notes
 
@@ -109,7 +136,9 @@ def _print(name: str, found: Inspection, notes: Sequence[str]) -> None:
         *found.oddities,
         *_first(alike),
         *_first(odd_masks),
-        *(f"{x.split} {x.id!r} cannot be read: {x.text}" for x in found.unreadable),
+        *group_alike(
+            {x.id: f"{x.split} {x.id!r} cannot be read: {x.text}" for x in found.unreadable}
+        ),
     ):
         command.warn(line)
 
@@ -120,9 +149,13 @@ def _image_table(found: Inspection) -> Table:
     table.add_column("split")
     for heading in ("images", "width (pixels)", "height (pixels)"):
         table.add_column(heading, justify="right")
+    lost = collections.Counter(x.split for x in (*found.unreadable, *found.left_out))
+    if lost:
+        table.add_column("cannot be read", justify="right")
     for name, part in found.parts.items():
         lengths = map(_format, (spread(part.widths), spread(part.heights)))
-        table.add_row(name, str(len(part.ids)), *lengths)
+        unread = [str(lost[name]) if name in lost else "-"] if lost else []
+        table.add_row(name, str(len(part.ids)), *lengths, *unread)
     return table
 
 

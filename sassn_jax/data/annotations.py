@@ -27,7 +27,7 @@ from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.images import Photo
 from sassn_jax.data.lists import is_of_system
 from sassn_jax.data.masks import as_shown, check_size
-from sassn_jax.errors import InputError, one_line
+from sassn_jax.errors import InputError, UnreadableError, one_line
 
 _IGNORED = (IGNORE, "__ignore__")
 _FARTHEST = 1e6  # pixels
@@ -298,4 +298,4 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({one_line(error)})") from None
+        raise UnreadableError(f"{path}: cannot be read as JSON ({one_line(error)})") from None

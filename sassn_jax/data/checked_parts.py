@@ -5,15 +5,44 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from sassn_jax.errors import InputError, all_problems
+from sassn_jax.data.lists import group_alike
+from sassn_jax.errors import InputError, UnreadableError, all_problems
 from sassn_jax.files import replacing
 
 Files = tuple[bytes, bytes]  # the contents of an image file and a mask file
+
+
+class WrongFilesError(InputError):
+    """The files of some images cannot be used.
+
+    Attributes:
+      errors: the reasons, by the ids of the images.
+    """
+
+    def __init__(self, errors: Mapping[str, InputError]):
+        """Makes one message of all errors, of which there is at least one."""
+        one = all_problems(group_alike({id_: str(error) for id_, error in errors.items()}))
+        super().__init__(str(one), one.details)
+        self.errors = dict(errors)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All errors, a line each or one for many that say the same."""
+        return self.details or (str(self),)
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """The reasons for those images of which a file is damaged, by id."""
+        return {
+            id_: str(error)
+            for id_, error in self.errors.items()
+            if isinstance(error, UnreadableError)
+        }
 
 
 @dataclass(frozen=True)
@@ -44,7 +73,7 @@ class CheckedParts:
         `on_image` is called after each image.
 
         Raises:
-          InputError: for all images for which `check` raises one, see `all_problems`.
+          WrongFilesError: for all images for which `check` raises an InputError.
         """
         stamps = [self.reading, *([id_, *map(stamp, sources(id_))] for id_ in ids)]
         digest = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
@@ -54,15 +83,15 @@ class CheckedParts:
                 on_image()
             return found
         files: list[Files] = []
-        wrong: list[str] = []
+        wrong: dict[str, InputError] = {}
         for id_ in ids:
             try:
                 files.append(check(id_))
             except InputError as error:
-                wrong.append(str(error))
+                wrong[id_] = error
             on_image()
         if wrong:
-            raise all_problems(wrong)
+            raise WrongFilesError(wrong)
         self.folder.mkdir(parents=True, exist_ok=True)
         with replacing(path) as beside, zipfile.ZipFile(beside, "w") as part:
             for id_, (image, mask) in zip(ids, files, strict=True):

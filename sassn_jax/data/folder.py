@@ -50,7 +50,7 @@ from sassn_jax.data.folder_files import (
 )
 from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
-from sassn_jax.data.lists import name_several, read_list
+from sassn_jax.data.lists import group_alike, name_several, read_list
 from sassn_jax.data.masks import as_shown, decode_label, has_palette, read_label
 from sassn_jax.data.proposals import is_proposed, proposal_notes
 from sassn_jax.data.splits import id_of_line
@@ -59,6 +59,7 @@ from sassn_jax.errors import InputError, all_problems
 from sassn_jax.files import StrPath, expanded, replacing
 
 _SOURCE = "source.txt"  # names the folder from which what stands beside it was prepared
+_NAMED = 10  # lines about images that are left out
 LISTS = ("train", "val", "test", UNLABELED)  # NAME.txt lists the ids of a split
 
 
@@ -81,6 +82,7 @@ class FolderLayout(Layout):
         class ids.
       annotations: what the mask of an id is drawn from, if its file is no image.
       proposed: see `Layout`.
+      listed: the name of the list that an id is in, for all ids in lists; `without` needs it.
     """
 
     root: Path
@@ -95,6 +97,36 @@ class FolderLayout(Layout):
     class_list: ClassList = field(default_factory=ClassList)
     annotations: Mapping[str, Annotation] = field(default_factory=dict)
     proposed: frozenset[str] = frozenset()
+    listed: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, unreadable: Mapping[str, str]) -> "FolderLayout":
+        """Leaves images out, with their masks, and says so; see `Layout.without`.
+
+        Raises:
+          InputError: if one is in a list, or if no training image with a mask is left.
+        """
+        named = {
+            id_: f"{line}; {id_!r} is in {self.listed[id_]}.txt: mend the file, or change the list"
+            for id_, line in unreadable.items()
+            if id_ in self.listed
+        }
+        if named:
+            raise all_problems(group_alike({**unreadable, **named}))
+        splits = {
+            split: tuple(id_ for id_ in ids if id_ not in unreadable)
+            for split, ids in self.splits.items()
+        }
+        lines = group_alike(unreadable)
+        if not splits["train"]:
+            raise all_problems(lines)
+        said = [f"left out, {line}" for line in lines[:_NAMED]]
+        if more := len(lines) - len(said):
+            said.append(f"left out, {more} more images that cannot be read")
+        return dataclasses.replace(
+            self,
+            splits={split: ids for split, ids in splits.items() if ids},
+            said=(*self.said, *said),
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -381,8 +413,11 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
     problems += [] if published else strays
     if problems:
         raise all_problems(problems)
+    listed = {id_: split for split, ids in lists.items() for id_ in ids}
     if published:
-        return FolderLayout(root, class_list.names, lists, images, masks, class_list=class_list)
+        return FolderLayout(
+            root, class_list.names, lists, images, masks, class_list=class_list, listed=listed
+        )
     splits, said = _splits(lists, images, masks)
     if not splits["train"]:
         raise InputError(
@@ -401,6 +436,7 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
         class_list=class_list,
         annotations=annotations,
         proposed=proposed,
+        listed=listed,
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from sassn_jax.errors import InputError, one_line
+from sassn_jax.errors import InputError, UnreadableError, one_line
 
 T = TypeVar("T")
 
@@ -60,7 +60,8 @@ def read_photo(path: Traversable) -> Photo:
     the first. What a reader of JPEG and PNG files would show otherwise is encoded anew as PNG.
 
     Raises:
-      InputError: if the file is missing, empty, damaged or of another format.
+      UnreadableError: if the file is empty, damaged or of another format.
+      InputError: if it is missing.
     """
     content = read_bytes(path)
 
@@ -205,23 +206,27 @@ def decode(
     Args:
       path: of the file, for messages.
       content: of the file.
-      read: is given the opened image. It may raise a ValueError.
+      read: is given the opened image. It may raise an InputError for an image that is whole but
+        cannot be used, and any other error for a damaged one.
       what: the file should hold, for messages.
       formats: that are allowed; without them, the one of the file's name.
 
     Raises:
-      InputError: if the file is damaged or has another format, or if `read` raises an error.
+      UnreadableError: if the file is damaged or has another format.
+      InputError: if `read` raises one.
     """
     formats = formats or (_FORMATS[PurePath(path.name).suffix.lower()],)
     try:
         with opened(io.BytesIO(content), formats) as image:
             return read(image)
+    except InputError as error:
+        raise InputError(f"{path}: cannot be read as {what} ({error})") from None
     except UnidentifiedImageError:  # its text has an address in memory
         named = " or ".join(filter(None, [", ".join(formats[:-1]), formats[-1]]))
         reason = f"not a {named} file" if content else "the file is empty"
     except Exception as error:  # damaged files fail in many ways
         reason = one_line(error)
-    raise InputError(f"{path}: cannot be read as {what} ({reason})")
+    raise UnreadableError(f"{path}: cannot be read as {what} ({reason})")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """A look at all images and masks of a dataset before a run: numbers, and what seems wrong."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from sassn_jax.data.duplicates import (
 from sassn_jax.data.images import size
 from sassn_jax.data.layout import Progress
 from sassn_jax.data.statistics import LabelCounts, find_oddities
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, UnreadableError
 
 # The two parts of the training images, where a run does not use all of their masks.
 LABELED_PART = "train (labeled)"
@@ -111,6 +111,8 @@ class Inspection:
       odd_masks: masks with one class, or with ignored pixels alone.
       near_duplicates: images that look like one of another split; None if nobody looked.
       unreadable: images that are not among the parts, since they or their masks cannot be read.
+      damaged: what is wrong with those of them of which a file is damaged, by id.
+      left_out: images that were read before and are not in the dataset, since a file is damaged.
     """
 
     class_names: tuple[str, ...]
@@ -118,6 +120,8 @@ class Inspection:
     odd_masks: tuple[Named, ...]
     near_duplicates: tuple[NearDuplicate, ...] | None
     unreadable: tuple[Named, ...]
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[Named, ...] = ()
 
     @property
     def counts(self) -> dict[str, LabelCounts]:
@@ -141,6 +145,7 @@ class Inspection:
             "near_duplicate_bits": NEAR,
             "near_duplicates": None if duplicates is None else [x._asdict() for x in duplicates],
             "unreadable": [x._asdict() for x in self.unreadable],
+            "left_out": [x._asdict() for x in self.left_out],
         }
 
 
@@ -163,6 +168,7 @@ def inspect(
     hashes: dict[str, dict[str, np.uint64]] = {}
     odd: list[Named] = []
     unreadable: list[Named] = []
+    damaged: dict[str, str] = {}
     done, total = 0, sum(map(len, dataset.splits.values()))
     for name, source in dataset.splits.items():
         empty = LabelCounts.empty(dataset.info.num_classes)
@@ -176,6 +182,8 @@ def inspect(
                 image, label = read(source, index, dataset.info, masked=name != UNLABELED)
             except (InputError, OSError) as error:
                 unreadable.append(Named(name, id_, str(error)))
+                if isinstance(error, UnreadableError):
+                    damaged[id_] = str(error)
             else:
                 parts[name].add(id_, image, label)
                 if is_divided:
@@ -193,6 +201,7 @@ def inspect(
         odd_masks=tuple(odd),
         near_duplicates=find_near_duplicates(hashes) if duplicates else None,
         unreadable=tuple(unreadable),
+        damaged=damaged,
     )
 
 

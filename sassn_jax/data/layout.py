@@ -9,6 +9,8 @@ from typing import Any
 
 from sassn_jax.data.checked_parts import stamp
 from sassn_jax.data.dataset import Color
+from sassn_jax.data.lists import group_alike
+from sassn_jax.errors import all_problems
 
 Progress = Callable[[int, int], None]  # is called with the number of images done, and of all
 SOURCE = ("class_names", "ids", "files")  # the keys of `Layout.describe`
@@ -57,6 +59,17 @@ class Layout(abc.ABC):
         """Returns the layout after decisions that need a look at the masks. Comes before `read`."""
         del progress
         return self
+
+    def without(self, unreadable: Mapping[str, str]) -> "Layout":
+        """Returns the layout without images of which a file is damaged. Comes before `examined`.
+
+        Args:
+          unreadable: what is wrong, by id; a line each, which names the file.
+
+        Raises:
+          InputError: if the images are needed; as in published datasets, which are complete.
+        """
+        raise all_problems(group_alike(unreadable))
 
     def describe(self) -> dict[str, Any]:
         """Returns what identifies the source, as JSON can hold it.

@@ -1,11 +1,13 @@
 """Lists of image ids, and the folders that hold the files of those ids."""
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from sassn_jax.errors import InputError
 from sassn_jax.files import read_lines, replacing
 
+_FEW = 3  # lines that are alike in all but a file and numbers are still printed one by one
 # What macOS and Windows leave in folders, besides names that begin with a dot.
 _OF_SYSTEMS = {"Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX"}
 
@@ -85,3 +87,23 @@ def name_several(names: Collection[str]) -> str:
     first = ", ".join(sorted(names)[:3])
     more = ", ..." if len(names) > 3 else ""
     return f" ({len(names)} such: {first}{more})" if len(names) > 1 else ""
+
+
+def group_alike(lines: Mapping[str, str]) -> list[str]:
+    """Returns lines about single images, and one line for many that say the same.
+
+    Args:
+      lines: by id. If more than a few are alike but for the id, in quotes or in the path of a
+        file, and for numbers, the first stands for all of them, with the number of images.
+    """
+    alike: dict[str, list[str]] = {}
+    for id_, line in lines.items():
+        plain = line.replace(f"/{id_}.", "/.").replace(repr(id_), "")
+        alike.setdefault(re.sub(r"\d+", "0", plain), []).append(id_)
+    found = []
+    for ids in alike.values():
+        if len(ids) > _FEW:
+            found.append(f"{lines[ids[0]]}{name_several(ids)}")
+        else:
+            found += [lines[id_] for id_ in ids]
+    return found

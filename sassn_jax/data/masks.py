@@ -63,7 +63,8 @@ def read_label(
       pixels.
 
     Raises:
-      InputError: if the file is missing or damaged, or is refused by the table.
+      UnreadableError: if the file is damaged, or of another format.
+      InputError: if the file is missing, a JPEG file, or refused by the table.
     """
     content = read_bytes(path)
     if content.startswith(_JPEG):
@@ -180,24 +181,25 @@ def _class_ids(
     """Returns the class ids of a file, and whether every reader would read the same ids from it.
 
     Raises:
-      ValueError: if the file is damaged or has no class ids.
+      InputError: if the file is whole, but has no class ids.
+      ValueError: if it is damaged.
     """
     depth, pixels = _bit_depth(content, image), np.asarray(image)
     if image.mode[0] in "IF":  # one channel of more than 8 bits
         is_id = (pixels >= 0) & (pixels <= IGNORE_LABEL) & (pixels == np.floor(pixels))
         if not is_id.all():
-            raise ValueError(
+            raise InputError(
                 f"has the class id {pixels[~is_id].max():g}; expected whole numbers from 0 to "
                 f"{IGNORE_LABEL}"
             )
         return pixels.astype(np.uint8), False
     if depth == 16:
-        raise ValueError("has several channels of 16 bits; expected one channel of class ids")
+        raise InputError("has several channels of 16 bits; expected one channel of class ids")
     if image.mode not in ("1", "L", "P", "LA", "RGB", "RGBA"):
-        raise ValueError(f"has mode {image.mode}; expected grey values, a palette or RGB")
+        raise InputError(f"has mode {image.mode}; expected grey values, a palette or RGB")
     if image.mode in ("LA", "RGBA"):
         if (pixels[..., -1] != _OPAQUE).any():
-            raise ValueError("has transparent pixels; expected one channel of class ids")
+            raise InputError("has transparent pixels; expected one channel of class ids")
         pixels = pixels[..., :-1]
     if colors and image.mode in ("RGB", "RGBA", "P"):
         shown = pixels if image.mode != "P" else np.asarray(image.convert("RGB"))
@@ -205,10 +207,10 @@ def _class_ids(
         if not unknown.size:
             return label, False
         if image.mode != "P" and (pixels != pixels[..., :1]).any():
-            raise ValueError(_strange_colors(unknown, label.size))
+            raise InputError(_strange_colors(unknown, label.size))
     if pixels.ndim == 3:
         if (strange := pixels[(pixels != pixels[..., :1]).any(-1)]).size:
-            raise ValueError(
+            raise InputError(
                 f"has colours, such as {tuple(strange[0].tolist())}; expected class ids in one "
                 "channel, a palette, or the colours in classes.txt as lines NAME RED GREEN BLUE"
             )
@@ -223,18 +225,19 @@ def _bit_depth(content: bytes, image: Image.Image) -> int:
     """Returns the bits per channel of an opened mask.
 
     Raises:
-      ValueError: if Pillow would read other classes than those in the file.
+      InputError: if Pillow would read other classes than those in the file.
+      ValueError: if the file is damaged.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         if "jpeg" in str(image.info.get("compression")):
-            raise ValueError("a TIFF file with JPEG compression, which changes class ids")
+            raise InputError("a TIFF file with JPEG compression, which changes class ids")
         return int(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0])
     if image.format == "PNG":
         png.check_whole(content)
         return png.bit_depth(content)
     bits = content[28]
     if bits != {"1": 1, "L": 8}.get(image.mode, bits):  # Pillow takes the wrong number for these
-        raise ValueError("a BMP file with a short palette of grey values; export it as PNG")
+        raise InputError("a BMP file with a short palette of grey values; export it as PNG")
     return 8
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sassn_jax.data.checked_parts import CheckedParts
+from sassn_jax.data.checked_parts import CheckedParts, WrongFilesError
 from sassn_jax.data.dataset import UNLABELED, Color, Dataset, DatasetInfo, make_palette
 from sassn_jax.data.layout import SOURCE, Layout, Progress
 from sassn_jax.data.record_source import RecordSource, damaged, open_builder, quiet
@@ -26,6 +26,8 @@ def prepare(
     name: str, layout: Layout, data_dir: StrPath, progress: Progress = lambda done, total: None
 ) -> bool:
     """Writes the images and masks of a layout as the dataset `name`, see `data.prepare`.
+
+    If the only fault is that some files are damaged, it begins again with `Layout.without` them.
 
     Until the dataset is complete, checked images are also kept in `data_dir/.NAME_checked`. They
     are removed after errors such as a full disk. If the call is killed or interrupted, all of them
@@ -45,7 +47,23 @@ def prepare(
             )
     is_utf8 = str(data_dir).encode(errors="ignore").decode() == str(data_dir)
     check(is_utf8, "data_dir", str(data_dir), "a name in UTF-8, as ArrayRecord writes no other")
-    layout = layout.examined(progress)
+    try:
+        _write_layout(name, layout.examined(progress), data_dir, progress)
+    except WrongFilesError as error:
+        if len(error.unreadable) < len(error.errors):
+            raise
+        less = layout.without(error.unreadable)
+        try:
+            less = less.examined(progress)
+        except InputError as too_few:  # for these splits; say what is missing
+            details = too_few.details or (str(too_few),)
+            raise InputError(str(too_few), (*error.lines, *details)) from None
+        _write_layout(name, less, data_dir, progress)
+    return True
+
+
+def _write_layout(name: str, layout: Layout, data_dir: Path, progress: Progress) -> None:
+    """Writes a layout that has been examined; raises WrongFilesError if files are wrong."""
     total = sum(map(len, layout.splits.values()))
     done = iter(range(1, total + 1))
     # Parts that were checked for other classes, or under other decisions, are not used.
@@ -71,7 +89,6 @@ def prepare(
         with contextlib.suppress(OSError):  # one is not empty
             folder.rmdir()
             folder.parent.rmdir()
-    return True
 
 
 def _is_prepared(name: str, data_dir: Path) -> bool:

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from sassn_jax.data.checked_parts import CheckedParts, Files
+from sassn_jax.data.checked_parts import CheckedParts, Files, WrongFilesError
 from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.images import orientation
 from sassn_jax.data.layout import Layout
 from sassn_jax.data.masks import decode_label
 from sassn_jax.data.statistics import LabelCounts
-from sassn_jax.errors import InputError, all_problems
+from sassn_jax.errors import InputError
 
 SHARD_LENGTH = 128  # images that are checked and written together; TFDS holds them in memory
 
@@ -108,16 +108,16 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
     ) -> list[Files]:
         """Reads a shard. If a file is wrong, reads all others too and names all that are wrong."""
         self._unread.remove((split, ids))
-        wrong: list[str] = []
+        wrong: dict[str, InputError] = {}
         for one, its_ids in ((split, ids), *self._unread):
             paths, read = functools.partial(layout.paths, one), functools.partial(layout.read, one)
             try:
                 files = parts.read(its_ids, paths, read, self._progress)
-            except InputError as error:
-                wrong += error.details or [str(error)]
+            except WrongFilesError as error:
+                wrong |= error.errors
             if not wrong:
                 return files
-        raise all_problems(wrong)
+        raise WrongFilesError(wrong)
 
     def _count(self, split: str, image: bytes, label: bytes) -> None:
         """Adds a mask to the counts of its split."""

@@ -83,7 +83,7 @@ def test_a_damaged_image_is_named_and_the_rest_goes_on(data_dir):
     assert line.startswith("inspect: warning: train 'train_9' cannot be read: ")
     assert "image 'train_1' is in its place" in line
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert ["train", "3", "30", "20"] in rows
+    assert ["train", "3", "30", "20", "1"] in rows
     assert "(labeled)" not in done.stdout
     assert not list(data_dir.glob("**/inspect*"))
 
@@ -100,8 +100,8 @@ def test_files_that_are_not_prepared_are_inspected_too(data_dir):
     assert len(broken) == 2
     assert broken[1].endswith("cannot be read as a mask (damaged: it is cut short)")
     rows = [line.split() for line in done.stdout.splitlines()]
-    assert ["train", "3", "30", "20"] in rows
-    assert ["val", "1", "30", "20"] in rows
+    assert ["train", "3", "30", "20", "1"] in rows
+    assert ["val", "1", "30", "20", "1"] in rows
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
@@ -129,7 +129,48 @@ def test_the_first_of_many_warnings_are_printed_but_all_broken_files(capsys):
     lines = printed.err.splitlines()
     assert sum("mask of train" in line for line in lines) == 10
     assert any("warning: and 3 more such images; --output=DIR writes all" in x for x in lines)
-    assert sum("cannot be read" in line for line in lines) == 13
+    (line,) = (line for line in lines if "cannot be read" in line)
+    assert line.endswith("(13 such: image_0, image_1, image_10, ...)")
+    assert not any("no mask holds" in line for line in lines)
+
+
+def test_a_folder_is_inspected_without_its_damaged_files(data_dir):
+    """As it is prepared without them, so that the splits are the same."""
+    source = data_dir.parent / "source"
+    for split in SPLITS:
+        (source / f"{split}.txt").unlink()
+    for path in ("images/train_1.png", "labels/train_2.png"):
+        (source / path).write_bytes((source / path).read_bytes()[:60])
+    (source / "images" / "plain.png").write_bytes(b"")  # without a mask
+    config = f"folder.py:path={source},labels=1/2"
+    done = inspect(config=config)
+    assert done.returncode == 1, done.stderr
+    assert sum(line.startswith("note: left out, ") for line in done.stdout.splitlines()) == 3
+    assert "cannot be read" not in done.stderr
+    data.prepare("folder", source, data_dir)
+    prepared = data.load("folder", data_dir, source)
+    assert {split: len(images) for split, images in prepared.splits.items()} == {
+        "train": 4,
+        "val": 1,
+    }
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["train", "(labeled)", "2", "30", "20", "-"] in rows
+    assert ["val", "1", "30", "20"] in [row[:4] for row in rows]
+
+
+def test_masks_that_all_cannot_be_read_are_one_line_a_split(data_dir):
+    source = data_dir.parent / "source"
+    for split in SPLITS:
+        (source / f"{split}.txt").unlink()
+    for path in (source / "labels").iterdir():
+        path.write_bytes(b"\xff\xd8\xff")
+    done = inspect(config=f"folder.py:path={source}")
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "JPEG changes class ids" in line]
+    assert ["such: " in line for line in lines] == [True, False]
+    assert "no mask holds" not in done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["train", "0", "-", "-", "6"] in rows or ["train", "0", "-", "-", "5"] in rows
 
 
 def test_near_duplicates_in_val_or_test_are_printed_first(capsys):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from sassn_jax import data
+from sassn_jax.data import records
 from sassn_jax.errors import InputError
 from tests.data.conftest import CLASSES, labels_of
 from tests.data.sources import litter
@@ -146,3 +147,70 @@ def test_all_files_that_cannot_be_read_are_named_at_once(source, tmp_path):
         str(source / "images" / "train_1.jpg"),
         str(source / "labels" / "val_0.png"),
     ]
+
+
+def without_lists(source):
+    for split in ("train", "val", "test"):
+        (source / f"{split}.txt").unlink()
+
+
+@pytest.mark.parametrize("kind", ["images", "labels"])
+def test_damaged_files_are_left_out_and_named(source, tmp_path, kind):
+    """An image whose mask is damaged is left out too, until one of the two is mended."""
+    without_lists(source)
+    suffix = ".jpg" if kind == "images" else ".png"
+    broken = source / kind / f"train_1{suffix}"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:100])
+    (source / "images" / "plain.jpg").write_bytes(b"")  # without a mask
+    (source / "images" / "other.jpg").write_bytes((source / "images" / "val_0.jpg").read_bytes())
+    data.prepare("folder", source, tmp_path / "data")
+    assert not data.prepare("folder", source, tmp_path / "data")
+    dataset = data.load("folder", tmp_path / "data")
+    ids = {id_ for split in dataset.splits.values() for id_ in split.ids}
+    assert ids == {"train_0", "train_2", "val_0", "val_1", "test_0", "other"}
+    assert dataset.splits["unlabeled"].ids == ("other",)
+    notes = records.read_description("folder", tmp_path / "data" / "source").notes
+    left_out = [note for note in notes if note.startswith("left out, ")]
+    assert [str(broken) in left_out[0], "plain.jpg" in left_out[1]] == [True, True]
+    broken.write_bytes(whole)
+    assert data.prepare("folder", source, tmp_path / "data")
+    assert len(data.load("folder", tmp_path / "data").splits["train"]) == 5
+
+
+def test_many_damaged_files_are_counted(source, tmp_path):
+    without_lists(source)
+    for i in range(12):
+        (source / "images" / f"plain_{i}.jpg").write_bytes(b"")
+    data.prepare("folder", source, tmp_path / "data")
+    note = records.read_description("folder", tmp_path / "data" / "source").notes[0]
+    assert note.endswith("(the file is empty) (12 such: plain_0, plain_1, plain_10, ...)")
+
+
+def test_a_damaged_file_that_a_list_names_is_refused(source, tmp_path):
+    (source / "images" / "val_0.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"val_0.jpg: .*'val_0' is in val.txt: mend the file, or"):
+        data.prepare("folder", source, tmp_path / "data")
+
+
+def test_a_folder_without_a_mask_that_can_be_read_is_refused(source, tmp_path):
+    without_lists(source)
+    masks = sorted((source / "labels").iterdir())
+    for path in masks[1:]:
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="a single training image has a mask") as error:
+        data.prepare("folder", source, tmp_path / "data")
+    assert "(5 such: " in error.value.details[0]
+    masks[0].write_bytes(b"")
+    with pytest.raises(InputError, match="the file is empty") as error:
+        data.prepare("folder", source, tmp_path / "data")
+    assert "(6 such: " in str(error.value)
+
+
+def test_what_contradicts_is_refused_also_beside_damaged_files(source, tmp_path):
+    without_lists(source)
+    (source / "images" / "val_0.jpg").write_bytes(b"")
+    Image.fromarray(np.zeros((3, 4), np.uint8)).save(source / "labels" / "val_1.png")
+    with pytest.raises(InputError, match="the first of 2 problems") as error:
+        data.prepare("folder", source, tmp_path / "data")
+    assert any("val_1.png: 4x3 pixels, but its image has" in line for line in error.value.details)

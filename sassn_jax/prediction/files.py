@@ -17,7 +17,7 @@ from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing, write_json
 from sassn_jax.prediction.images import as_rgb
 from sassn_jax.prediction.predicting import MAX_MEMORY
-from sassn_jax.prediction.result import Prediction, heat_map
+from sassn_jax.prediction.result import Prediction, with_scale
 from sassn_jax.prediction.run import Run
 from sassn_jax.prediction.video import VIDEOS, predict_video
 
@@ -31,7 +31,8 @@ class Outputs:
     Attributes:
       overlays: `overlays/NAME.png`, the photo with the colours of the classes and a legend.
       probabilities: `probabilities/NAME.npz`, whose array `probabilities` is `[H, W, C]`, float32.
-      confidence: `confidence/NAME.png`, D's confidence; blue is 0, white 1/2 and red 1.
+      confidence: `confidence/NAME.png`, D's confidence; blue is 0, white 1/2 and red 1. A scale
+        stands below.
       as_labels: the class ids are masks to train from. One that exists is never replaced, since a
         person may have corrected it.
       threshold: a pixel whose most likely class is less probable is 255 (ignored) in the ids.
@@ -75,7 +76,7 @@ class Outputs:
         if self.overlays:
             _save_picture(output / "overlays" / png, result.overlay(legend=True))
         if self.confidence and result.confidence is not None:
-            _save_picture(output / "confidence" / png, heat_map(result.confidence))
+            _save_picture(output / "confidence" / png, with_scale(result.confidence))
         if self.probabilities:
             path = output / "probabilities" / name.with_suffix(".npz")
             with replacing(path) as beside, open(beside, "wb") as file:
@@ -89,11 +90,13 @@ class Outcome:
 
     Attributes:
       predicted: number of photos, and of frames of videos.
+      frames: number of the frames of videos alone.
       skipped: number of files whose results were there.
       failed: one line for each file that could not be predicted.
     """
 
     predicted: int = 0
+    frames: int = 0
     skipped: int = 0
     failed: list[str] = dataclasses.field(default_factory=list)
 
@@ -214,10 +217,12 @@ def predict_files(
             try:
                 (target,) = outputs.paths(output, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                outcome.predicted += predict_video(predictor, path, target)
+                frames = predict_video(predictor, path, target)
             except InputError as error:
                 fail(path, error)
             else:
+                outcome.predicted += frames
+                outcome.frames += frames
                 step()
     return outcome
 

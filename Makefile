@@ -29,6 +29,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(CHECK_PYTHON)
+	@echo "installing into $(VENV): one to some minutes, mostly without a word"
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -71,6 +72,7 @@ lint: setup
 # examples, and check what the builder does not: the commands, the pictures and the list of pages.
 docs: setup
 	$(VENV)/bin/zensical build --strict
+	@echo "running the examples of the pages, which takes a minute or two"
 	$(RUN) -m pytest -n0 tests/test_docs.py
 
 demo: setup

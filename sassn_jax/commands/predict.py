@@ -105,9 +105,11 @@ def _predict(
     seconds = time.perf_counter() - began
     for line in outcome.failed:
         print(line, file=sys.stderr)
-    parts = [
-        f"{outcome.predicted} images in {seconds:.1f} s, {outcome.predicted / seconds:.1f} a second"
-    ]
+    photos = outcome.predicted - outcome.frames
+    counts = {"photos": photos, "frames of videos": outcome.frames}
+    done = [f"{count} {what}" for what, count in counts.items() if count] or ["nothing to predict"]
+    rate = outcome.predicted / seconds
+    parts = [f"{' and '.join(done)} in {seconds:.1f} s, {rate:.1f} a second"]
     if outcome.skipped:
         parts.append(f"{outcome.skipped} files skipped, whose results are there")
     if outcome.masked:

@@ -81,18 +81,28 @@ def _is_given(flag: str) -> bool:
 def _train(config: ConfigDict, workdir: str) -> None:
     # After the flags: JAX takes seconds.
     from sassn_jax.recipes import parse
-    from sassn_jax.training.loop import train_and_evaluate
+    from sassn_jax.training.loop import is_finished, train_and_evaluate
 
     typed = parse(config)
+    if is_finished(typed, workdir):
+        _say_finished(workdir, typed.num_steps)
+        return
     if typed.source and expanded(typed.source).exists():
         _prepare(typed.dataset, typed.source, typed.data_dir)
     train_and_evaluate(config, workdir)
 
 
 def _continue(continue_to: int, workdir: str, overrides: Mapping[str, Any]) -> None:
-    from sassn_jax.training.loop import continue_training
+    from sassn_jax.training.loop import continue_training, is_finished, longer_config
 
+    if is_finished(longer_config(workdir, continue_to, overrides), workdir):
+        _say_finished(workdir, continue_to)
+        return
     continue_training(workdir, continue_to, overrides)
+
+
+def _say_finished(workdir: str, num_steps: int) -> None:
+    print(f"{workdir}: all {num_steps} steps have been taken")
 
 
 def _prepare(name: str, source: str, data_dir: str) -> None:

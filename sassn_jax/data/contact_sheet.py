@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from sassn_jax.data.dataset import UNLABELED, Dataset, DatasetInfo, subset
+from sassn_jax.data.drawing import Font, draw_legend, line_height, make_font, shortened
 from sassn_jax.data.inspection import LABELED_PART, Inspection, read
 
 COLUMNS = 6
@@ -14,10 +15,8 @@ SIDE = 240  # of the longer side of a picture, pixels
 THINNEST = 4  # of its shorter side, so that a strip of 4000x20 can be seen
 GAP = 12  # pixels
 FONT_SIZE = 13  # pixels
-LINE = 18  # pixels from one line of text to the next
+LINE = line_height(FONT_SIZE)  # pixels from one line of text to the next
 _WHITE, _BLACK, _GREY = (255, 255, 255), (0, 0, 0), (100, 100, 100)
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def draw_sheet(dataset: Dataset, inspection: Inspection, count: int = 24) -> Image.Image:
@@ -28,7 +27,7 @@ def draw_sheet(dataset: Dataset, inspection: Inspection, count: int = 24) -> Ima
       inspection: of the dataset; says which images can be read.
       count: of images, at most.
     """
-    font = _font()
+    font = make_font(FONT_SIZE)
     parts = {name: part for name, part in inspection.parts.items() if part.ids}
     if LABELED_PART in inspection.parts:  # the two parts of train stand for it
         parts.pop("train", None)
@@ -41,7 +40,7 @@ def draw_sheet(dataset: Dataset, inspection: Inspection, count: int = 24) -> Ima
             pixels = read(source, i, dataset.info, masked=part.split != UNLABELED)
             cells.append(_cell(overlay(*pixels, dataset.info, SIDE), (id_, name), font))
     is_ignored = any(counts.ignored for counts in inspection.counts.values())
-    legend = _legend(dataset.info, is_ignored, font)
+    legend = _legend(dataset.info, is_ignored)
     return _stack([*_rows(cells), legend])
 
 
@@ -97,7 +96,7 @@ def _cell(picture: Image.Image, lines: tuple[str, ...], font: Font) -> Image.Ima
     draw = ImageDraw.Draw(cell)
     for i, (line, color) in enumerate(zip(lines, (_BLACK, _GREY), strict=True)):
         place = SIDE / 2, picture.height + i * LINE
-        draw.text(place, _shortened(line, SIDE, font), fill=color, font=font, anchor="ma")
+        draw.text(place, shortened(line, SIDE, font), fill=color, font=font, anchor="ma")
     return cell
 
 
@@ -114,26 +113,15 @@ def _rows(cells: list[Image.Image]) -> list[Image.Image]:
     return rows
 
 
-def _legend(info: DatasetInfo, is_ignored: bool, font: Font) -> Image.Image:
+def _legend(info: DatasetInfo, is_ignored: bool) -> Image.Image:
     """Returns the colour, the id and the name of each class; of ignored pixels if there are any."""
-    names = [*enumerate(info.class_names)]
-    colors = [*map(tuple, info.palette.tolist())]
+    entries = [
+        (f"{i} {name}", tuple(color))
+        for i, (name, color) in enumerate(zip(info.class_names, info.palette.tolist(), strict=True))
+    ]
     if is_ignored:
-        names.append((info.ignore_label, "(ignored)"))
-        colors.append(_WHITE)
-    width = COLUMNS * (SIDE + GAP) - GAP
-    texts = [_shortened(f"{i} {name}", SIDE - 2 * LINE, font) for i, name in names]
-    longest = max(font.getlength(text) for text in texts)
-    column = int(longest) + 2 * LINE  # its width
-    columns = max(1, width // column)
-    rows = -(-len(texts) // columns)
-    legend = Image.new("RGB", (width, rows * LINE), _WHITE)
-    draw = ImageDraw.Draw(legend)
-    for i, (text, color) in enumerate(zip(texts, colors, strict=True)):
-        left, top = i // rows * column, i % rows * LINE
-        draw.rectangle((left, top + 2, left + 12, top + 14), fill=color, outline=_GREY)
-        draw.text((left + LINE, top + LINE / 2), text, fill=_BLACK, font=font, anchor="lm")
-    return legend
+        entries.append((f"{info.ignore_label} (ignored)", _WHITE))
+    return Image.fromarray(draw_legend(entries, COLUMNS * (SIDE + GAP) - GAP, FONT_SIZE))
 
 
 def _stack(pictures: list[Image.Image]) -> Image.Image:
@@ -145,21 +133,3 @@ def _stack(pictures: list[Image.Image]) -> Image.Image:
         sheet.paste(picture, (GAP, top))
         top += picture.height + GAP
     return sheet
-
-
-def _shortened(text: str, width: float, font: Font) -> str:
-    """Returns a text without its middle, if it is wider than `width` pixels."""
-    kept = len(text)
-    shorter = text
-    while font.getlength(shorter) > width and kept > 1:
-        kept -= 1
-        shorter = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
-    return shorter
-
-
-def _font() -> Font:
-    """Returns DejaVu Sans, which has most alphabets, or else Pillow's own font."""
-    try:
-        return ImageFont.truetype("DejaVuSans.ttf", FONT_SIZE)
-    except OSError:  # it is not among the fonts of this system
-        return ImageFont.load_default(FONT_SIZE)

@@ -31,6 +31,7 @@ class Outcome:
 
     Attributes:
       predicted: number of photos, and of frames of videos.
+      frames: number of the frames of videos alone.
       skipped: number of files whose results were there.
       masked: number of files that got no mask, since the data set to which they belong has one.
       failed: one line for each file that could not be predicted.
@@ -39,6 +40,7 @@ class Outcome:
     """
 
     predicted: int = 0
+    frames: int = 0
     skipped: int = 0
     masked: int = 0
     failed: list[str] = dataclasses.field(default_factory=list)
@@ -165,10 +167,12 @@ def predict_files(
             try:
                 (target,) = outputs.paths(output, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                outcome.predicted += predict_video(predictor, path, target)
+                frames = predict_video(predictor, path, target)
             except InputError as error:
                 fail(path, error)
             else:
+                outcome.predicted += frames
+                outcome.frames += frames
                 step()
     return outcome
 

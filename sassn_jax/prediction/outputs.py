@@ -8,7 +8,7 @@ from PIL import Image
 
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import replacing
-from sassn_jax.prediction.result import Prediction, heat_map
+from sassn_jax.prediction.result import Prediction, with_scale
 from sassn_jax.prediction.video import VIDEOS
 
 
@@ -19,7 +19,8 @@ class Outputs:
     Attributes:
       overlays: `overlays/NAME.png`, the photo with the colours of the classes and a legend.
       probabilities: `probabilities/NAME.npz`, whose array `probabilities` is `[H, W, C]`, float32.
-      confidence: `confidence/NAME.png`, D's confidence; blue is 0, white 1/2 and red 1.
+      confidence: `confidence/NAME.png`, D's confidence; blue is 0, white 1/2 and red 1. A scale
+        stands below.
       as_labels: the class ids are masks to train from. One that exists is never replaced, since a
         person may have corrected it. A photo in `images/` of a folder data set, which has a mask
         or annotations in the `labels/` beside it, gets none in another folder either.
@@ -64,7 +65,7 @@ class Outputs:
         if self.overlays:
             _save_picture(output / "overlays" / png, result.overlay(legend=True))
         if self.confidence and result.confidence is not None:
-            _save_picture(output / "confidence" / png, heat_map(result.confidence))
+            _save_picture(output / "confidence" / png, with_scale(result.confidence))
         if self.probabilities:
             path = output / "probabilities" / name.with_suffix(".npz")
             with replacing(path) as beside, open(beside, "wb") as file:

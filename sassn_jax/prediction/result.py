@@ -4,20 +4,20 @@ import dataclasses
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from sassn_jax.data import DatasetInfo
 from sassn_jax.data.dataset import IGNORE_LABEL
+from sassn_jax.data.drawing import draw_legend, draw_scale, heat_map, letters_for
 from sassn_jax.data.proposals import proposal_mark
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing
 
-_LINE = 22  # height of a line of the legend, in pixels
-_LETTERS = 14  # height of its letters
+_NAMED = 3  # classes that a printed prediction names
 _ROWS = 256  # of a picture that are drawn at a time, since each of their copies takes memory
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """What a network says of one image.
 
@@ -37,6 +37,18 @@ class Prediction:
     info: DatasetInfo
     kept_probabilities: Float32[np.ndarray, "H W C"] | None = None
     confidence: Float32[np.ndarray, "H W"] | None = None
+
+    def __repr__(self) -> str:
+        """Returns one line: the size, and the classes that most pixels have."""
+        height, width = self.ids.shape
+        counts = np.bincount(self.ids.ravel(), minlength=len(self.classes))
+        found = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
+        shares = [f"{self.classes[i]} {counts[i] / self.ids.size:.1%}" for i in found[:_NAMED]]
+        more = [f"{len(found) - _NAMED} more"] if len(found) > _NAMED else []
+        return (
+            f"Prediction({width}x{height} pixels, {len(self.classes)} classes: "
+            f"{', '.join([*shares, *more])})"
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -117,15 +129,12 @@ class Prediction:
             image.save(beside, format="png", pnginfo=proposal_mark())
 
 
-def heat_map(values: Float32[np.ndarray, "H W"]) -> Image.Image:
-    """Returns values of 0 to 1 as colours: blue is 0, white 1/2 and red 1."""
-    picture = Image.new("RGB", values.shape[::-1])
-    for top in range(0, len(values), _ROWS):
-        rows = values[top : top + _ROWS]
-        cold = np.clip(2 * rows, 0, 1)  # 1 from the middle up
-        hot = np.clip(2 - 2 * rows, 0, 1)  # 1 up to the middle
-        colors = np.stack([cold, np.minimum(cold, hot), hot], axis=-1)
-        picture.paste(Image.fromarray(np.round(255 * colors).astype(np.uint8)), (0, top))
+def with_scale(confidence: Float32[np.ndarray, "H W"]) -> Image.Image:
+    """Returns D's confidence in the colours of `heat_map`, with their scale below it."""
+    height, width = confidence.shape
+    scale = draw_scale("confidence of the discriminator", width, letters_for(width, height))
+    picture = _extended((width, height), scale)
+    picture.paste(heat_map(confidence))
     return picture
 
 
@@ -133,18 +142,12 @@ def _with_legend(size: tuple[int, int], info: DatasetInfo, ids: list[int]) -> Im
     """Returns a white picture of this width and height, with a legend of these classes below it."""
     if not ids:
         return Image.new("RGB", size, "white")
-    width, height = size
-    font = ImageFont.load_default(_LETTERS)
-    names = [info.class_names[i] for i in ids]
-    entry = 2 * _LINE + max(round(font.getlength(name)) for name in names)
-    columns = max(1, width // entry)
-    lines = -(-len(ids) // columns)
-    whole = Image.new("RGB", (max(width, entry), height + lines * _LINE), "white")
-    draw = ImageDraw.Draw(whole)
-    for place, (id_, name) in enumerate(zip(ids, names, strict=True)):
-        line, column = divmod(place, columns)
-        left, top = column * entry + 4, height + line * _LINE + 4
-        square = (left, top, left + _LETTERS, top + _LETTERS)
-        draw.rectangle(square, fill=tuple(info.palette[id_].tolist()), outline="black")
-        draw.text((left + _LINE, top + _LETTERS // 2), name, "black", font, anchor="lm")
+    entries = [(info.class_names[i], tuple(info.palette[i].tolist())) for i in ids]
+    return _extended(size, draw_legend(entries, size[0], letters_for(*size)))
+
+
+def _extended(size: tuple[int, int], below: UInt8[np.ndarray, "_ W 3"]) -> Image.Image:
+    """Returns a white picture of this width and height, with another one below it."""
+    whole = Image.new("RGB", (size[0], size[1] + len(below)), "white")
+    whole.paste(Image.fromarray(below), (0, size[1]))
     return whole

@@ -22,7 +22,7 @@ def evaluate_run(
     on_images: Callable[[int, int], None] = lambda done, total: None,
     overrides: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Scores a run on a split, and writes the result into its folder as `eval_SPLIT.json`.
+    """Scores a run on a split, and writes the result into its folder, see `write_scores`.
 
     Args:
       workdir: of the run, or an exported file, beside which the scores are written.
@@ -33,7 +33,7 @@ def evaluate_run(
 
     Returns:
       `split`, `step`, `miou`, `pixel_accuracy`, `iou` by class name, and `overrides` if there are
-      any besides `data_dir` and `source`.
+      any that can change a score: any besides `data_dir`, `source` and `eval_batch_size`.
 
     Raises:
       InputError: if there is no such run, checkpoint or split, a value is wrong, or the dataset has
@@ -63,8 +63,8 @@ def score_run(
 
     matrix = run.score(source, count)
     # Folders of this machine change no score, and are nobody else's concern.
-    places = ("data_dir", "source")
-    showing = {name: value for name, value in run.overrides.items() if name not in places}
+    neutral = ("data_dir", "source", "eval_batch_size")
+    showing = {name: value for name, value in run.overrides.items() if name not in neutral}
     return {
         "split": split,
         "step": run.step,
@@ -76,6 +76,9 @@ def score_run(
 def write_scores(workdir: str | Path, result: Mapping[str, Any]) -> None:
     """Writes what `score_run` returned into the run's folder, as `eval_SPLIT.json`.
 
+    A result with `overrides` is written to `eval_SPLIT_overrides.json`: the other file is the score
+    by the run's own config.
+
     The scores of an exported `NAME.safetensors` go beside it, as `NAME_eval_SPLIT.json`.
 
     Raises:
@@ -83,7 +86,7 @@ def write_scores(workdir: str | Path, result: Mapping[str, Any]) -> None:
     """
     folder = Workdir.at(workdir)
     if folder.path.is_file():
-        name = folder.scores(result["split"]).name
+        name = folder.scores(result["split"], overridden="overrides" in result).name
         write_json(folder.path.with_name(f"{folder.path.stem}_{name}"), result)
     else:
         folder.write_scores(result)

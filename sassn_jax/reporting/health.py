@@ -1,6 +1,7 @@
 """Verdicts on a run's last logged values: is the training healthy?"""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -49,43 +50,49 @@ _PRECISION_ABSENT = (
 )
 SIGNS = {
     "loss/discriminator": Sign(
-        "Loss of D",
+        "Loss of the discriminator",
         "0.2 to 0.5, a rule of thumb of AdvSemiSeg's author for VOC 2012",
         _NO_D,
         (
-            Limit(0.1, "bad", "D has won: it sees through nearly every prediction, so it teaches "
-                  "G little."),
-            Limit(0.2, "look at it", "D is ahead of G."),
-            Limit(0.5, "good", "D and G keep each other busy."),
-            Limit(math.inf, "look at it", "D has learned little so far: guessing costs 0.69."),
+            Limit(0.1, "bad", "The discriminator has won: it sees through nearly every prediction, "
+                  "so it teaches the network little."),
+            Limit(0.2, "look at it", "The discriminator is ahead of the network."),
+            Limit(0.5, "good", "The discriminator and the network keep each other busy."),
+            Limit(math.inf, "look at it", "The discriminator has learned little so far: guessing costs "
+                  "0.69."),
         ),
     ),
     "confidence": Sign(
-        "Mean confidence of D",
-        "0.05 to 0.9 higher in drawn masks than in predictions",
+        "Mean confidence of the discriminator that a person drew a mask",
+        "0.05 to 0.9 higher for drawn masks than for predictions",
         _NO_D,
         (
-            Limit(0.0, "bad", "D takes predictions for drawn masks more readily than drawn masks "
-                  "themselves."),
-            Limit(0.05, "look at it", "D hardly tells drawn masks from predictions."),
-            Limit(0.9, "good", "D tells drawn masks from predictions, and is certain of neither."),
-            Limit(0.96, "look at it", "D is nearly certain, so it tells G little."),
-            Limit(math.inf, "bad", "D is certain of nearly every pixel: predictions can no longer "
-                  "fool it."),
+            Limit(0.0, "bad", "The discriminator takes predictions for drawn masks more readily than "
+                  "drawn masks themselves."),
+            Limit(0.05, "look at it", "The discriminator hardly tells drawn masks from "
+                  "predictions."),
+            Limit(0.9, "good", "The discriminator tells drawn masks from predictions, and is certain "
+                  "of neither."),
+            Limit(0.96, "look at it", "The discriminator is nearly certain, so it tells the network "
+                  "little."),
+            Limit(math.inf, "bad", "The discriminator is certain of nearly every pixel: predictions "
+                  "can no longer fool it."),
         ),
     ),
     "self_training/kept": Sign(
-        "Unlabelled pixels that D trusts, from which G learns",
+        "Unlabelled pixels that the discriminator trusts, from which the network learns",
         "5% to 99%",
-        "only methods in which D chooses what to learn from have it, and only once unlabelled "
-        "images take part",
+        "only methods in which a discriminator chooses what to learn from have it, and only once "
+        "unlabelled images take part",
         (
-            Limit(0.001, "bad", "D trusts no unlabelled pixel: unlabelled images teach G nothing "
-                  "in this way."),
-            Limit(0.05, "look at it", "D trusts few unlabelled pixels, so they can change little."),
-            Limit(0.99, "good", "D chooses among the unlabelled pixels, and those that it trusts "
-                  "teach G."),
-            Limit(math.inf, "look at it", "D trusts every unlabelled pixel: it chooses nothing."),
+            Limit(0.001, "bad", "The discriminator trusts no unlabelled pixel: unlabelled images teach "
+                  "the network nothing in this way."),
+            Limit(0.05, "look at it", "The discriminator trusts few unlabelled pixels, so they can "
+                  "change little."),
+            Limit(0.99, "good", "The discriminator chooses among the unlabelled pixels, and those that "
+                  "it trusts teach the network."),
+            Limit(math.inf, "look at it", "The discriminator trusts every unlabelled pixel: it chooses "
+                  "nothing."),
         ),
     ),
     "self_training/precision": Sign(
@@ -119,15 +126,16 @@ SIGNS = {
         ),
     ),
     "sigma": Sign(
-        "Sigma, the largest singular value, of D's kernels",
+        "Size of the discriminator's kernels (their largest singular values)",
         "within a factor of 3 of the first logged value",
         "only a discriminator with spectral normalization has it",
         (
-            Limit(3.0, "good", "D learns about as fast as at the start. It divides each kernel by "
-                  "its sigma, so that the same step means less where sigma is larger."),
-            Limit(math.inf, "look at it", "D learns at another speed than at the start. It divides "
-                  "each kernel by its sigma: where sigma has grown, steps change D less, and where "
-                  "it has shrunk, they change it more. Try another optimizer.discriminator_lr."),
+            Limit(3.0, "good", "The discriminator learns about as fast as at the start. It divides "
+                  "each kernel by its size, so that the same step means less for a larger one."),
+            Limit(math.inf, "look at it", "The discriminator learns at another speed than at the start. It "
+                  "divides each kernel by its size: where it has grown, steps change the "
+                  "discriminator less, and where it has shrunk, more. Try another "
+                  "optimizer.discriminator_lr."),
         ),
     ),
     "input_wait": Sign(
@@ -184,8 +192,11 @@ def judge(rows: Sequence[Values]) -> list[Finding]:
             limit = Limit(math.inf, "bad", BROKEN)
             if number is not None:
                 limit = next(limit for limit in sign.limits if number < limit.below)
+            title = sign.title
+            if place := re.fullmatch(r"alpha/attention(\d)", metric):
+                title += f" after stage {place[1]}"
             findings.append(
-                Finding(metric, sign.title, value, limit.verdict, limit.reason, sign.healthy)
+                Finding(metric, title, value, limit.verdict, limit.reason, sign.healthy)
             )
     return findings
 
@@ -226,7 +237,7 @@ def _read_confidence(last: Values) -> list[Reading]:
     real, fake = last["confidence/real"], last["confidence/fake"]
     if real is None or fake is None:
         return [("confidence", NO_NUMBER, None)]
-    return [("confidence", f"{real:.2f} in drawn masks, {fake:.2f} in predictions", real - fake)]
+    return [("confidence", f"{real:.2f} for drawn masks, {fake:.2f} for predictions", real - fake)]
 
 
 def _read_sigmas(first: Sequence[float | None], last: Sequence[float | None]) -> list[Reading]:

@@ -25,6 +25,7 @@ from sassn_jax.training.setup import Setup
 from sassn_jax.training.summaries import Writer, picture_row
 
 PICTURED = 4  # images of the validation split, and crops of either kind, that are shown
+TRUTH = 1  # its place in a row
 HEADINGS = ("input", "truth", "prediction", "D's confidence")
 
 
@@ -76,8 +77,14 @@ class Album:
             self._writer.picture(step, "pictures/attention", self._attended(state))
 
     def _write_table(self, step: int, name: str, rows: list[list[Picture]]) -> None:
-        table = headed_table(HEADINGS[: len(rows[0])], rows)
-        picture = with_legend(table, self._setup.dataset.info)
+        info = self._setup.dataset.info
+        headings = HEADINGS[: len(rows[0])]
+        has_confidence = len(headings) == len(HEADINGS)
+        if all((row[TRUTH] == info.mask_palette[info.ignore_label]).all() for row in rows):
+            # No mask: unlabelled images often have none.
+            headings = (*headings[:TRUTH], *headings[TRUTH + 1 :])
+            rows = [[*row[:TRUTH], *row[TRUTH + 1 :]] for row in rows]
+        picture = with_legend(headed_table(headings, rows), info, confidence=has_confidence)
         self._writer.picture(step, f"pictures/{name}", picture)
 
     def _row(self, state: TrainState, example: Example, probabilities: jax.Array) -> list[Picture]:
@@ -148,11 +155,16 @@ class Album:
         row, column = (at - first for at, first in zip(pixel, corner, strict=True))
         ((_, projections),) = self._predict_each(state, [self._setup.config.image(image)])
         params = self._setup.method.inference_variables(state)["params"]
-        headings, pictures = ["input"], [crossed(image, (row, column))]
+        headings, pictures = ["input\nthe cross attends to"], [crossed(image, (row, column))]
         for name, of_one in sorted(projections.items()):
             query, key = of_one["query"], of_one["key"]
             at = (row * query.shape[0] // size[0], column * query.shape[1] // size[1])
             heat = attention_map(query, key, *at)
-            headings.append(f"{name}, alpha {float(params[name]['alpha']):.2g}")
+            # In units of the mean weight: attention that has learned nothing is 1 everywhere.
+            lowest, highest = heat.min() * heat.size, heat.max() * heat.size
+            headings.append(
+                f"{name}, alpha {float(params[name]['alpha']):.2g}\n"
+                f"grey {lowest:.3g}, red {highest:.3g} x mean"
+            )
             pictures.append(heat_over(image, heat, (row, column)))
         return headed_table(headings, [pictures])

@@ -19,7 +19,7 @@ from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.programs import jit_by_shape
-from sassn_jax.recipes import override, parse
+from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
 from sassn_jax.training.album import Album
 from sassn_jax.training.attention_maps import with_projections
@@ -63,6 +63,21 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
     return _train(parse(config), Workdir.at(workdir))
 
 
+def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
+    """Tells whether a folder holds the run of a config after its last step; builds nothing.
+
+    Raises:
+      InputError: if the folder holds another run, or a value is wrong.
+    """
+    folder = Workdir.at(workdir)
+    if not folder.config.exists():
+        return False
+    config, _ = resolve(parse(config))
+    folder.check(config, may_be_longer=True)
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        return checkpoints.latest_step == config.num_steps
+
+
 def continue_training(
     workdir: str | Path, continue_to: int, overrides: Mapping[str, Any] = MappingProxyType({})
 ) -> TrainState:
@@ -86,6 +101,12 @@ def continue_training(
       InputError: if there is no run, or it has more steps already, or a value is wrong.
       TrainingError: if a loss is not finite.
     """
+    config = longer_config(workdir, continue_to, overrides)
+    return _train(config, Workdir.at(workdir), may_be_longer=True)
+
+
+def longer_config(workdir: str | Path, continue_to: int, overrides: Mapping[str, Any]) -> Config:
+    """Returns the config by which `continue_training` goes on; arguments and errors as there."""
     folder = Workdir.at(workdir)
     stored = folder.read_config()
     if continue_to < stored.num_steps:
@@ -93,8 +114,7 @@ def continue_training(
             f"continue_to={continue_to}: expected at least the {stored.num_steps} steps that the "
             f"run in {folder.path} has"
         )
-    config = override(stored, {**overrides, "num_steps": continue_to})
-    return _train(config, folder, may_be_longer=True)
+    return override(stored, {**overrides, "num_steps": continue_to})
 
 
 def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> TrainState:
@@ -171,12 +191,19 @@ class Loop:
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
         window = Window()
+        kinds = 0  # of the batch before: a batch with unlabelled images is another program
         with contextlib.ExitStack() as trace:
             for step in range(start + 1, config.num_steps + 1):
                 if traced and step == traced[0]:
                     folder = self.workdir.path  # below which TensorBoard's plugin finds it
                     trace.enter_context(jax.profiler.trace(folder, create_perfetto_trace=True))
                 taken = window.wait_for(batches)
+                if kinds and len(taken) != kinds:
+                    self.reporter.say(
+                        f"step {step} is the first with unlabelled images: compiling it, which may "
+                        "take minutes"
+                    )
+                kinds = len(taken)
                 batch = parallel.put_batch(taken, self.setup.mesh)
                 with jax.transfer_guard("disallow"):
                     state, metrics = self.train_step(state, batch)
@@ -209,6 +236,8 @@ class Loop:
                     f"step {step}: {name} is {value}; the run was stopped. Try a lower "
                     "optimizer.lr, or optimizer.discriminator_lr if it is D's, in another workdir"
                 )
+        if not self.setup.truth_of_unlabeled:
+            values = {name: x for name, x in values.items() if not name.endswith("/precision")}
         self.writer.scalars(step, values)
         self.reporter.values(step, {name: values[name] for name in SHOWN if name in values})
 

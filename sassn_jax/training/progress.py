@@ -55,7 +55,8 @@ class BarReporter:
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
         """Shows values beside the bar."""
-        self._progress.update(self._task, completed=step, values=_describe(values))
+        text = f"at step {step}: {_describe(values)}"
+        self._progress.update(self._task, completed=step, values=text)
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""
@@ -66,14 +67,16 @@ class BarReporter:
 class LineReporter:
     """Lines of text for logs: every `LINE_EVERY` seconds, and for each tenth of the run.
 
-    A line has the time of day, the step, the latest values, and an estimate of the time that is
-    left: that of the steps since the first one, which waits for the compiler.
+    A line has the time of day, the step, the values that are new since the line before, with their
+    step where it is another one, and an estimate of the time that is left: that of the steps since
+    the first one, which waits for the compiler.
     """
 
     def __init__(self, console: Console, name: str, num_steps: int):
         """Names the run and its length."""
         self._console, self._name, self._num_steps = console, name, num_steps
-        self._values: Mapping[str, float] = {}
+        self._values = ""  # in words, until a line has shown them
+        self._values_step = 0
         self._last = time.monotonic()
         self._last_part = 0
         self._first: tuple[int, float] | None = None  # a step, and when it was done
@@ -93,7 +96,7 @@ class LineReporter:
 
     def values(self, step: int, values: Mapping[str, float]) -> None:
         """Takes new values, and prints a line if the last one is of an earlier tenth or old."""
-        self._values = values
+        self._values, self._values_step = _describe(values), step
         if self._part(step) > self._last_part:
             self._print(step, time.monotonic())
         else:
@@ -105,7 +108,10 @@ class LineReporter:
     def _print(self, step: int, now: float) -> None:
         self._last, self._last_part = now, self._part(step)
         parts = [f"{time.strftime('%H:%M:%S')}  step {step}/{self._num_steps}"]
-        parts += [_describe(self._values)] if self._values else []
+        if self._values:
+            earlier = f"at step {self._values_step}: " if self._values_step < step else ""
+            parts.append(f"{earlier}{self._values}")
+            self._values = ""
         if self._first and self._first[0] < step < self._num_steps:
             first, then = self._first
             left = (now - then) / (step - first) * (self._num_steps - step)

@@ -27,6 +27,7 @@ class Setup:
       dataset: all its splits.
       method: what is learned from a batch.
       split: which training images are labelled.
+      truth_of_unlabeled: whether any image that is taken as unlabelled has a mask to compare with.
       batches: of training, at step 0.
     """
 
@@ -36,6 +37,7 @@ class Setup:
     dataset: data.Dataset
     method: Method
     split: data.Split
+    truth_of_unlabeled: bool
     batches: data.BatchIterator
 
     def initial_state(self) -> TrainState:
@@ -65,6 +67,7 @@ def set_up(config: Config) -> Setup:
     train = dataset.splits["train"]
     split = data.choose_labeled(train.ids, config.labels, config.seed)
     split = split._replace(fingerprint=dataset.fingerprint)
+    truth_of_unlabeled = config.unlabeled == "all" or bool(split.unlabeled)
     if data.UNLABELED in dataset.splits:
         without_masks = dataset.splits[data.UNLABELED]
         split = split._replace(unlabeled=(*split.unlabeled, *without_masks.ids))
@@ -87,7 +90,7 @@ def set_up(config: Config) -> Setup:
         seed=config.seed,
         workers=config.loader_workers,
     )
-    return Setup(config, changed, mesh, dataset, method, split, batches)
+    return Setup(config, changed, mesh, dataset, method, split, truth_of_unlabeled, batches)
 
 
 def abstract_state(method: Method, config: Config) -> Any:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from sassn_jax.config import Config
 from sassn_jax.data import DatasetInfo, Example
+from sassn_jax.data.drawing import heat_map
 from sassn_jax.files import naming, replacing
 from sassn_jax.training.workdir import Workdir, binding
 
@@ -129,11 +130,10 @@ def picture_row(
     info: DatasetInfo,
     confidence: Float[np.ndarray, "H W"] | None = None,
 ) -> list[UInt8[np.ndarray, "H W 3"]]:
-    """Returns pictures of input, truth, prediction and, if given, D's confidence (1 is white)."""
+    """Returns pictures of input, truth, prediction and, if given, D's confidence in colours."""
     row = [example["image"], colorize(example["label"], info), colorize(prediction, info)]
     if confidence is not None:
-        grey = np.round(255 * confidence).astype(np.uint8)
-        row.append(np.repeat(grey[..., None], 3, axis=-1))
+        row.append(np.asarray(heat_map(confidence)))
     return row
 
 

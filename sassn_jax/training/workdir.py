@@ -90,9 +90,9 @@ class Workdir:
         """The start of the names of TensorBoard's files."""
         return self.path.absolute() / "events"  # so that no name looks like the scheme of a URL
 
-    def scores(self, split: str) -> Path:
-        """The scores on a split."""
-        return self.path / f"eval_{split}.json"
+    def scores(self, split: str, *, overridden: bool = False) -> Path:
+        """The scores on a split, by the config of the run or by one with other fields."""
+        return self.path / f"eval_{split}{'_overrides' if overridden else ''}.json"
 
     def occupied(self) -> contextlib.AbstractContextManager[None]:
         """Keeps other processes out while the context lasts, see `files.occupied`."""
@@ -208,7 +208,8 @@ class Workdir:
         Raises:
           OSError: naming the file, where it cannot be written.
         """
-        write_json(self.scores(result["split"]), result)
+        path = self.scores(result["split"], overridden="overrides" in result)
+        write_json(path, result)
 
 
 def binding(config: Config) -> dict[str, Any]:

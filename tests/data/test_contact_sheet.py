@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sassn_jax.data import contact_sheet
+from sassn_jax.data import contact_sheet, drawing
 from sassn_jax.data.contact_sheet import SIDE, choose, draw_sheet, overlay
 from sassn_jax.data.inspection import inspect
 from sassn_jax.errors import InputError
@@ -88,7 +88,7 @@ def test_where_no_pixel_is_ignored_the_legend_has_classes_alone():
 
 
 def test_without_the_font_pillows_own_is_used(monkeypatch):
-    load = contact_sheet.ImageFont.truetype
+    load = drawing.ImageFont.truetype
 
     def missing(font, *arguments, **options):
         if isinstance(font, str):
@@ -97,7 +97,7 @@ def test_without_the_font_pillows_own_is_used(monkeypatch):
 
     given = dataset(train={"a": noise(0)})
     found = inspect(given, ("a",), duplicates=False)
-    monkeypatch.setattr(contact_sheet.ImageFont, "truetype", missing)
+    monkeypatch.setattr(drawing.ImageFont, "truetype", missing)
     sheet = np.asarray(draw_sheet(given, found))
     legend = sheet[-contact_sheet.LINE - contact_sheet.GAP :]
     assert (legend.max(-1) < 50).any()  # the names' black ink

@@ -97,6 +97,11 @@ def test_writes_all_that_is_wanted(run, photos, tmp_path):
         np.testing.assert_array_equal(image, result.overlay(legend=True))
     with Image.open(output / "confidence" / "x.png") as image:
         colors = np.asarray(image, int)
+    height, width = result.ids.shape
+    assert colors.shape[1] == width
+    scale = set(map(tuple, colors[height:].reshape(-1, 3).tolist()))
+    assert {(255, 0, 0), (0, 0, 255)} <= scale
+    colors = colors[:height]
     red, blue = colors[..., 0], colors[..., 2]
     assert ((red >= blue) == (result.confidence >= 0.5)).mean() > 0.99
 
@@ -322,6 +327,7 @@ def test_a_video_gives_a_video(run, tmp_path):
     write_video(path, [np.full(SHAPE, color, np.uint8) for color in colors])
     outcome = predict(run, path, output)
     assert (outcome.predicted, outcome.failed, names(output)) == (12, [], ["walk.mp4"])
+    assert outcome.frames == 12
     with av.open(str(path)) as before, av.open(str(output / "walk.mp4")) as after:
         assert after.streams.video[0].average_rate == 5
         shown = [frame.to_ndarray(format="rgb24") for frame in before.decode(video=0)]

@@ -285,6 +285,32 @@ def test_overlay_and_its_legend(run):
         result.overlay(2)
 
 
+@pytest.mark.parametrize(("width", "height"), [(240, 160), (1600, 1200), (4000, 3000), (60, 500)])
+def test_the_legend_grows_with_the_picture(width, height):
+    """The letters stay readable in a picture made smaller, and add little to a small one."""
+    info = DatasetInfo("any", ("sky", "road", "a long name of a class"), INFO.palette[:3])
+    ids = np.arange(width * height, dtype=np.uint32).reshape(height, width) % 3
+    result = Prediction(
+        np.zeros((height, width, 3), np.uint8), ids.astype(np.uint8), ids / np.float32(3), info
+    )
+    picture = result.overlay(legend=True)
+    assert picture.width == width
+    legend = picture.height - height
+    assert legend <= max(0.15 * height, 60)
+    assert legend >= 0.02 * min(height, width)
+
+
+def test_a_printed_prediction_is_one_line():
+    ids = np.array([[0, 0, 0, 0, 0], [1, 1, 1, 2, 0], [2, 4, 1, 0, 4], [1, 1, 2, 2, 3]], np.uint8)
+    info = DatasetInfo("any", ("sky", "road", "car", "dog", "cat"), np.zeros((5, 3), np.uint8))
+    result = Prediction(np.zeros((4, 5, 3), np.uint8), ids, ids / np.float32(9), info)
+    assert (
+        repr(result)
+        == str(result)
+        == ("Prediction(5x4 pixels, 5 classes: sky 35.0%, road 30.0%, car 20.0%, 2 more)")
+    )
+
+
 def test_saved_ids_are_read_back_as_a_mask(run, tmp_path):
     from sassn_jax.data.masks import read_label
 

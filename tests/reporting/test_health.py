@@ -1,5 +1,6 @@
 """Verdicts on the last values of a run."""
 
+import math
 import re
 from pathlib import Path
 
@@ -51,6 +52,40 @@ def test_each_name_of_the_documents_table_is_judged():
         key = next(key for key in SIGNS if name.startswith(key))
         findings = judge([{"step": 1, **ADVERSARIAL, **CONSISTENCY}])
         assert any(finding.metric.startswith(key) for finding in findings), name
+
+
+# Of each row of the table in docs/health.md: a text of its last column, and the healthy numbers.
+HEALTHY = {
+    "loss/discriminator": ("0.2 to 0.5.", 0.2, 0.5),
+    "confidence": ("higher by 0.05 to 0.9:", 0.05, 0.9),
+    "self_training/kept": ("5% to 99% ", 0.05, 0.99),
+    "self_training/precision": ("80% or more", 0.8, math.inf),
+    "consistency/kept": ("5% or more", 0.05, math.inf),
+    "consistency/precision": ("80% or more", 0.8, math.inf),
+    "alpha": ("0.02 or more, of either sign", 0.02, math.inf),
+    "sigma": ("within a factor of 3 ", -math.inf, 3.0),
+    "input_wait": ("below 5%", -math.inf, 0.05),
+}
+
+
+@pytest.mark.parametrize("key", SIGNS)
+def test_the_limits_are_those_of_the_document(key):
+    text, lowest, highest = HEALTHY[key]
+    (row, *_) = (line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{key}"))
+    assert text in row.split("|")[3]
+    begins = [-math.inf, *(limit.below for limit in SIGNS[key].limits)]
+    good = [
+        (begin, limit.below)
+        for begin, limit in zip(begins, SIGNS[key].limits, strict=False)
+        if limit.verdict == "good"
+    ]
+    assert good == [(lowest, highest)]
+
+
+@pytest.mark.parametrize("alpha", [0.0188, -0.0188, 0.0199])
+def test_an_alpha_below_the_limit_is_not_in_use(alpha):
+    (finding,) = judge([{"alpha/attention4": alpha}])
+    assert finding.verdict == "look at it"
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,20 @@ def test_a_run_is_scored_in_other_ways_on_request(workdir):
     plain = {"eval.window": (), "eval.stride": (), "eval.mirror": False}
     whole = evaluate_run(workdir, overrides=plain)
     assert whole.pop("overrides") == plain
+    # The run's own score stays, also where a field is given that changes no score.
+    assert json.loads((workdir / "eval_val.json").read_text()) == by_windows
+    others = json.loads((workdir / "eval_val_overrides.json").read_text())
+    assert others == whole | {"overrides": {name: _listed(x) for name, x in plain.items()}}
+    evaluate_run(workdir, overrides={"eval_batch_size": 2})
+    assert "overrides" not in json.loads((workdir / "eval_val.json").read_text())
     assert whole["miou"] != by_windows["miou"]
     # How it is scored is no part of what a run is: it goes on.
     config.eval.update({"window": (), "stride": (), "mirror": False, "scales": (0.5, 1.0)})
     train_and_evaluate(config, workdir)
+
+
+def _listed(value):
+    return list(value) if isinstance(value, tuple) else value
 
 
 def test_a_run_is_only_scored_and_gone_on_with_on_the_classes_that_it_began_with(

@@ -13,11 +13,11 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sassn_jax.data import scenes
-from sassn_jax.errors import TrainingError
+from sassn_jax.errors import InputError, TrainingError
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.models.generator import Generator
 from sassn_jax.prediction.run import load_run
-from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.training.loop import is_finished, train_and_evaluate
 from tests.compiling import few_optimizations
 from tests.training.conftest import (
     assert_equal_bits,
@@ -125,6 +125,35 @@ def test_a_run_too_short_for_unlabeled_images_says_so(workdir, capsys):
     assert "no step takes unlabelled images: --config.loss.semi_start=1 is the first" in said
 
 
+def test_the_step_that_is_compiled_again_is_announced(workdir, capsys):
+    config = tiny_config("advsemiseg")
+    config.num_steps = 5
+    train_and_evaluate(config, workdir)
+    said = capsys.readouterr().out
+    assert said.count("compiling it, which may take minutes") == 1
+    assert "step 5 is the first with unlabelled images: compiling it" in said
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_precision_that_cannot_be_known_is_not_logged(workdir, monkeypatch, masks):
+    """Where all unlabelled images come without masks."""
+    from sassn_jax import data
+
+    whole = data.load("scenes")
+    train = whole.splits["train"]
+    few, rest = (data.subset(train, ids) for ids in (train.ids[:4], train.ids[4:]))
+    if not masks:
+        splits = {**whole.splits, "train": few, data.UNLABELED: rest}
+        monkeypatch.setattr(data, "load", lambda *_: data.Dataset(whole.info, splits))
+    config = tiny_config("advsemiseg")
+    config.labels = "1/8" if masks else "1"
+    config.num_steps, config.loss.semi_start = 2, 0
+    train_and_evaluate(config, workdir)
+    names = {name for row in rows_of(workdir) for name in row}
+    assert "self_training/kept" in names
+    assert ("self_training/precision" in names) == masks
+
+
 def test_one_seed_gives_one_result(undisturbed, workdir):
     assert_equal_bits(undisturbed, train_and_evaluate(tiny_config(), workdir))
 
@@ -182,8 +211,15 @@ def test_a_profile_ends_where_a_run_is_stopped(workdir, monkeypatch):
 def test_a_finished_run_is_left_alone(supervised_run):
     config, first, workdir = supervised_run
     rows = rows_of(workdir)
+    assert is_finished(config, workdir)
     assert_equal_bits(first, train_and_evaluate(config, workdir))
     assert rows_of(workdir) == rows
+    config.num_steps += 1
+    assert not is_finished(config, workdir)  # which is then refused with the ways to go on
+    assert not is_finished(config, workdir / "new")
+    config.seed += 1
+    with pytest.raises(InputError, match="seed was 0, is 1"):
+        is_finished(config, workdir)
 
 
 def test_best_checkpoint_is_kept(workdir, monkeypatch):

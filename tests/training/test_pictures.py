@@ -33,23 +33,34 @@ def test_headings_have_room_above_small_pictures(width, enlarged):
         assert abs(middle - enlarged * width / 2) < 4
 
 
-def test_a_long_heading_stays_above_its_column():
+@pytest.mark.parametrize("text", ["attention3, alpha -0.00086", "grey 0.98, red 1.03 x mean"])
+def test_long_headings_stay_above_their_columns(text):
     black = np.zeros((2, 240, 3), np.uint8)
-    table = pictures.headed_table(["a", "attention3, alpha -0.0345"], [[black, black]])
-    dark = np.flatnonzero((table[: pictures.STRIP] < 128).any((0, 2)))
-    second = dark[dark > 200]
-    assert 240 + pictures.GAP < second[0] < second[-1] < table.shape[1] - 1
+    both = f"{text}\n{text}"
+    table = pictures.headed_table([both, both], [[black, black]])
+    assert table.shape[0] == 2 * pictures.STRIP + 2
+    for line in range(2):
+        strip = table[line * pictures.STRIP : (line + 1) * pictures.STRIP]
+        dark = (strip < 128).any((0, 2))
+        assert not dark[235 : 245 + pictures.GAP].any()  # a gap between the two
+        assert not dark[[0, -1]].any()
+        assert dark[20:220].any()
+        assert dark[264:464].any()
 
 
 @pytest.mark.parametrize("width", [120, 1000])
 def test_the_legend_has_every_colour_and_keeps_to_its_width(width):
-    legend = pictures.legend(INFO, width)
-    assert legend.shape[1] == width
+    above = np.zeros((5, width, 3), np.uint8)
+    whole = pictures.with_legend(above, INFO)
+    np.testing.assert_array_equal(whole[:5], above)
+    legend = whole[5:]
     for color in [*COLORS, (255, 255, 255)]:
         assert (legend == color).all(-1).sum() >= 100
     assert (legend.shape[0] == pictures.LINE) == (width == 1000)
-    above = np.zeros((5, width, 3), np.uint8)
-    np.testing.assert_array_equal(pictures.with_legend(above, INFO)[5:], legend)
+    with_scale = pictures.with_legend(above, INFO, confidence=True)
+    np.testing.assert_array_equal(with_scale[: len(whole)], whole)
+    scale = with_scale[len(whole) :].reshape(-1, 3).tolist()
+    assert {(255, 0, 0), (0, 0, 255)} <= set(map(tuple, scale))
 
 
 def test_bars_are_as_long_as_the_iou():
@@ -62,6 +73,20 @@ def test_bars_are_as_long_as_the_iou():
     assert lengths[2] == pytest.approx(200, abs=3)
     assert lengths[3] == pytest.approx(150, abs=3)  # the mean of the two that occur
     assert bars.shape[0] == 4 * pictures.LINE
+
+
+def test_a_heat_map_has_its_own_range():
+    """Attention that looks nearly everywhere alike shows where it looks more."""
+    image = np.full((40, 60, 3), 90, np.uint8)
+    heat = np.full((4, 6), 0.0416)
+    heat[3, 5], heat[0, 5] = 0.0417, 0.0415
+    picture = pictures.heat_over(image, heat, (20, 10))
+    assert picture[-1, -1].tolist() == [255, 0, 0]
+    assert picture[0, -1].tolist() == [90, 90, 90]
+    middle = picture[0, 0].astype(int)
+    np.testing.assert_allclose(middle, [(90 + 255) / 2, 45, 45], atol=1)
+    flat = pictures.heat_over(image, np.full((4, 6), 0.25), (20, 10))
+    assert flat[-1, -1].tolist() == [90, 90, 90]
 
 
 def test_heat_is_red_where_it_is_largest_and_the_pixel_has_a_cross():

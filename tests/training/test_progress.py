@@ -18,7 +18,8 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_line_has_the_latest_values_however_old(clock):
+def test_a_line_has_new_values_with_their_step_and_no_old_ones(clock):
+    """Values that stand still beside a new time look like a run that learns nothing."""
     log = io.StringIO()
     reporter = LineReporter(Console(file=log, width=200), "run", 1000)
     clock[0] = 1.0
@@ -31,8 +32,8 @@ def test_a_line_has_the_latest_values_however_old(clock):
     reporter.update(81)
     assert log.getvalue().splitlines() == [
         # 30 steps in 15 seconds, and 80 in 40; 969 and 919 are left.
-        "run: 12:00:00  step 31/1000  loss 0.5124  about 0:08:04 left",
-        "run: 12:00:00  step 81/1000  loss 0.5124  about 0:07:40 left",
+        "run: 12:00:00  step 31/1000  at step 2: loss 0.5124  about 0:08:04 left",
+        "run: 12:00:00  step 81/1000  about 0:07:40 left",
     ]
 
 

@@ -176,12 +176,12 @@ def test_picture_row():
     confidence = np.array([[0, 0.2, 1], [0.5, 1, 1]], np.float32)
     without = picture_row(example, prediction, INFO)
     assert len(without) == 3
-    image, truth, guess, grey = picture_row(example, prediction, INFO, confidence)
+    image, truth, guess, sure = picture_row(example, prediction, INFO, confidence)
     np.testing.assert_array_equal(image, example["image"])
     np.testing.assert_array_equal(truth, colorize(example["label"], INFO))
     np.testing.assert_array_equal(guess, colorize(prediction, INFO))
-    np.testing.assert_array_equal(grey[..., 0], [[0, 51, 255], [128, 255, 255]])
-    assert (grey == grey[..., :1]).all()
+    red, white, blue = [255, 0, 0], [255] * 3, [0, 0, 255]
+    np.testing.assert_array_equal(sure, [[blue, [102, 102, 255], red], [white, red, red]])
 
 
 def test_write_picture(tmp_path):

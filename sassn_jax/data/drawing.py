@@ -1,0 +1,116 @@
+"""What pictures for people share: the font, the legend of the classes, the colours of D."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+_WHITE, _GREY = (255, 255, 255), (100, 100, 100)
+_ROWS = 256  # of a picture that are coloured at a time, since each of their copies takes memory
+SCALE_WORDS = 20  # the length of a scale's bar, in heights of its letters
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def make_font(size: float) -> Font:
+    """Returns DejaVu Sans, which has most alphabets, or else Pillow's own font.
+
+    Args:
+      size: of the letters, pixels.
+    """
+    try:
+        return ImageFont.truetype("DejaVuSans.ttf", size)
+    except OSError:  # it is not among the fonts of this system
+        return ImageFont.load_default(size)
+
+
+def shortened(text: str, width: float, font: Font) -> str:
+    """Returns a text without its middle, if it is wider than `width` pixels."""
+    kept = len(text)
+    shorter = text
+    while font.getlength(shorter) > width and kept > 1:
+        kept -= 1
+        shorter = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
+    return shorter
+
+
+def letters_for(width: int, height: int) -> int:
+    """Returns the size of letters, in pixels, that can be read below a picture of this size.
+
+    It grows with the picture, since a large picture is looked at made smaller.
+    """
+    return max(10, round(min((width * height) ** 0.5 / 50, width / 12)))
+
+
+def draw_legend(
+    entries: Sequence[tuple[str, tuple[int, ...]]], width: int, letters: int
+) -> UInt8[np.ndarray, "_ W 3"]:
+    """Draws colours with their names, in as many lines as they need.
+
+    Args:
+      entries: names and RGB colours.
+      width: of the picture, pixels. A name that is wider is shown without its middle.
+      letters: height of the letters, pixels.
+    """
+    font, line = make_font(letters), line_height(letters)
+    texts = [shortened(name, width - 2 * letters, font) for name, _ in entries]
+    places, x, y = [], 0, 0
+    for text in texts:
+        length = round(2.5 * letters + font.getlength(text))
+        if x and x + length - letters > width:  # the space after a name may be cut off
+            x, y = 0, y + line
+        places.append((x, y))
+        x += length
+    picture = Image.new("RGB", (width, y + line), _WHITE)
+    draw = ImageDraw.Draw(picture)
+    for text, (_, color), (x, y) in zip(texts, entries, places, strict=True):
+        top = y + (line - letters) // 2
+        draw.rectangle((x + 1, top, x + letters, top + letters - 1), fill=color, outline=_GREY)
+        middle = (x + round(1.4 * letters), y + line // 2)
+        draw.text(middle, text, fill="black", font=font, anchor="lm")
+    return np.asarray(picture)
+
+
+def line_height(letters: int) -> int:
+    """Returns the height of a line of a legend, pixels."""
+    return round(1.5 * letters)
+
+
+def heat_map(values: Float[np.ndarray, "H W"]) -> Image.Image:
+    """Returns values of 0 to 1 as colours: blue is 0, white 1/2 and red 1."""
+    picture = Image.new("RGB", values.shape[::-1])
+    for top in range(0, len(values), _ROWS):
+        rows = values[top : top + _ROWS]
+        cold = np.clip(2 * rows, 0, 1)  # 1 from the middle up
+        hot = np.clip(2 - 2 * rows, 0, 1)  # 1 up to the middle
+        colors = np.stack([cold, np.minimum(cold, hot), hot], axis=-1)
+        picture.paste(Image.fromarray(np.round(255 * colors).astype(np.uint8)), (0, top))
+    return picture
+
+
+def draw_scale(title: str, width: int, letters: int) -> UInt8[np.ndarray, "_ W 3"]:
+    """Draws the colours of `heat_map` as a bar from 0 to 1, and what they are of.
+
+    Args:
+      title: what has these colours.
+      width: of the picture, pixels.
+      letters: height of the letters, pixels; smaller ones are taken where the title is too wide.
+    """
+    while (text_width := make_font(letters).getlength(f"{title}  0   1")) > 0.75 * width:
+        if letters <= 6:
+            break
+        letters -= 1
+    font, line = make_font(letters), line_height(letters)
+    picture = Image.new("RGB", (width, line), _WHITE)
+    draw = ImageDraw.Draw(picture)
+    begin = f"{title}  0 "
+    draw.text((1, line // 2), begin, fill="black", font=font, anchor="lm")
+    left = 1 + round(font.getlength(begin))
+    longest = max(2, round(width - text_width) - 4)
+    bar = heat_map(np.linspace(0, 1, min(SCALE_WORDS * letters, longest))[None])
+    bar = bar.resize((bar.width, letters))
+    picture.paste(bar, (left, (line - letters) // 2))
+    middle = (left + bar.width + letters // 3, line // 2)
+    draw.text(middle, "1", fill="black", font=font, anchor="lm")
+    return np.asarray(picture)

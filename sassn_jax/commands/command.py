@@ -278,10 +278,10 @@ def _first_cause(error: Exception, config: ConfigDict | None = None) -> str:
         r"Unknown command line flag '(.+?)'(?:\. Did you mean: ([\w.]+).*)?", text
     )
     if unknown:
-        given = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
         hint = f"did you mean --{unknown[2]}?" if unknown[2] else "see --help"
-        if isinstance(given, ConfigDict):
-            hint = _field_hint(unknown[1], given, "--config.") or hint
+        fields = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
+        if isinstance(fields, ConfigDict):
+            hint = _field_hint(unknown[1], fields, "--config.") or hint
         return f"--{unknown[1]}: there is no such flag; {hint}"
     return text.removeprefix("flag ")
 

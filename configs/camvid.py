@@ -1,7 +1,7 @@
 """CamVid street scenes at 180x240, from the half-width ResNet-50.
 
-    python -m experiments.prepare --dataset=camvid --source=CAMVID --data_dir=DATA
-    python -m experiments.train --config=configs/camvid.py:method=sassn,labels=1/32 \
+    sassn prepare --dataset=camvid --source=CAMVID --data_dir=DATA
+    sassn train --config=configs/camvid.py:method=sassn,labels=1/32 \
         --config.data_dir=DATA --config.model.weights=resnet50_thin.npz --workdir=runs/camvid_sassn
 
 mIoU on the test split, one seed: 0.286 with 11 labelled images, 0.279 without the unlabelled ones;
@@ -9,7 +9,7 @@ mIoU on the test split, one seed: 0.286 with 11 labelled images, 0.279 without t
 docs/results.md has the other methods.
 
 `method=fcn8s` and `method=dilation` take VGG-16 and train at the published rates, ten times as
-long, so that a GPU is wanted. `--config.model.weights` is a VGG-16 of `experiments.import_weights`
+long, so that a GPU is wanted. `--config.model.weights` is a VGG-16 of `sassn import_weights`
 then, whose mean colour counts; without one, the latter, which is Dilation8, has that which its
 authors give for CamVid.
 """

@@ -1,11 +1,11 @@
 """Cityscapes at 512x1024, as in the paper: whole images, ResNet-101, 40,000 steps.
 
-    python -m experiments.prepare --dataset=cityscapes_512x1024 --source=FOLDER --data_dir=DATA
-    python -m experiments.train --config=configs/cityscapes.py:method=sassn,labels=1/8 \
+    sassn prepare --dataset=cityscapes_512x1024 --source=FOLDER --data_dir=DATA
+    sassn train --config=configs/cityscapes.py:method=sassn,labels=1/8 \
         --config.data_dir=DATA --config.model.weights=FILE.safetensors --workdir=runs/city_sassn
 
 `s4gan` and `mittal` are trained by Mittal et al.'s recipe: 8 crops of 256x512 in place of 2 images.
-`backbone=deeplabv3` takes the other head. `experiments.import_weights` makes the file of weights.
+`backbone=deeplabv3` takes the other head. `sassn import_weights` makes the file of weights.
 `cutmix` and `unimatch` are trained as their authors train them, on the paper's networks, where
 CutMix's authors have two of the head's four branches, `--config.model.aspp_rates="(6, 12)"`.
 UniMatch cuts 512x1024 pixels out of the paper's images, scaled, where its authors cut 801x801 out

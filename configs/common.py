@@ -1,7 +1,6 @@
 """What the configs share: how an argument is read, and the paper's recipe with what it names.
 
-Every field, what it means and its default are in `sassn_jax/config.py` and, for the groups of the
-methods, in `sassn_jax/methods/`.
+docs/configuration.md lists every field, what it means and its default.
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """The run of `make demo`: scenes with few labels, short enough for two cores.
 
-python -m experiments.train --config=configs/demo.py:method=sassn,labels=1/8 --workdir=runs/one
+sassn train --config=configs/demo.py:method=sassn,labels=1/8 --workdir=runs/one
 
 IoU of the look-alike pair on the test split, one seed: 0.70, where advsemiseg reaches 0.35. Two to
 three minutes on two cores. Unlabelled images come late, at 150 of 250 steps: the steps before are

@@ -1,6 +1,6 @@
 r"""Images of one's own, of which some have masks, with the recipe of `configs/voc.py`.
 
-    python -m experiments.train --config=configs/folder.py:path=FOLDER,method=sassn \
+    sassn train --config=configs/folder.py:path=FOLDER,method=sassn \
         --config.model.weights=FILE.safetensors --workdir=runs/mine
 
 FOLDER holds images/ and labels/, see docs/own-data.md. It is prepared in FOLDER/.sassn, or in

@@ -1,6 +1,6 @@
 """Scenes: generated images in which a cue far away decides between two classes.
 
-python -m experiments.train --config=configs/scenes.py:method=sassn,labels=1/8 --workdir=runs/scenes
+sassn train --config=configs/scenes.py:method=sassn,labels=1/8 --workdir=runs/scenes
 
 `method=fcn8s` and `method=dilation` take a narrow VGG, from random weights as the others here, and
 Dilation8: Dilation10's context would see a map of 12x12 positions from 64 away.

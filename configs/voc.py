@@ -1,12 +1,12 @@
 """PASCAL VOC 2012 with SBD's masks, as in the paper: 321x321, ResNet-101, 20,000 steps.
 
-    python -m experiments.prepare --dataset=voc2012_aug --source=FOLDER --data_dir=DATA
-    python -m experiments.train --config=configs/voc.py:method=sassn,labels=1/8 \
+    sassn prepare --dataset=voc2012_aug --source=FOLDER --data_dir=DATA
+    sassn train --config=configs/voc.py:method=sassn,labels=1/8 \
         --config.data_dir=DATA --config.model.weights=FILE.safetensors --workdir=runs/voc_sassn
 
 `s4gan` and `mittal` are trained by Mittal et al.'s recipe: twice the steps, more weight decay; on
 the paper's network, where their code evaluates two of the head's four branches.
-`backbone=deeplabv3` takes the other head. `experiments.import_weights` makes the file of weights.
+`backbone=deeplabv3` takes the other head. `sassn import_weights` makes the file of weights.
 `cutmix` and `unimatch` are trained as their authors train them, on the paper's networks: CutMix's
 authors have two of the head's four branches, `--config.model.aspp_rates="(6, 12)"`, and UniMatch's
 a DeepLabv3+. `advsemiseg_code` has the batch and the decay of AdvSemiSeg's code.

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from sassn_jax.conversion.conventions import weights_suffixes
+from sassn_jax.conversion.conventions import CAFFE_TRUNK, weights_suffixes
 from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.fields import (
@@ -83,6 +83,11 @@ class ModelConfig(Checked):
         expected = f"a {store.SUFFIX} file of `sassn import_weights` or `sassn export`"
         if npz.SUFFIX in suffixes:
             expected += f", or a {npz.SUFFIX} file with batch norm fused"
+        elif Path(self.weights).suffix == npz.SUFFIX:
+            expected += (
+                f"; a {npz.SUFFIX} file is for model.backbone={CAFFE_TRUNK}, and the backbone is "
+                f"{self.backbone}"
+            )
         check_rule(
             "weights", self.weights, Rule(lambda x: x == "" or Path(x).suffix in suffixes, expected)
         )

@@ -122,9 +122,13 @@ def parse(config: ConfigDict | Mapping[str, Any] | Config) -> Config:
 def override(config: Config, values: Mapping[str, Any]) -> Config:
     """Returns a config with other values of some fields, by dotted name.
 
+    Another `eval.window` gets a stride of its own, unless `eval.stride` is given too.
+
     Raises:
       InputError: if there is no such field, or it takes no such value.
     """
+    if "eval.window" in values:
+        values = {"eval.stride": (), **values}
     nested: dict[str, Any] = {}
     for name, value in values.items():
         *path, last = name.split(".")

@@ -76,6 +76,21 @@ def test_some_fields_of_a_config_get_other_values():
             override(config, {name: True})
 
 
+def test_another_window_gets_a_stride_of_its_own():
+    config = override(Config(), {"eval.window": (90, 60), "eval.stride": (9, 6)})
+    assert override(config, {"eval.window": ()}).eval.stride == ()
+    assert override(config, {"eval.window": (33, 48)}).eval.stride == (22, 32)
+    assert override(config, {"eval.window": (33, 48), "eval.stride": (5, 5)}).eval.stride == (5, 5)
+    assert override(config, {"eval.mirror": True}).eval.stride == (9, 6)
+
+
+def test_an_unconverted_file_names_the_backbone_that_it_is_of():
+    weights = {"weights": "thin.npz"}
+    with pytest.raises(InputError, match=r"^model\.weights='thin\.npz'.* is for model\.backbone="):
+        parse({"model": weights})
+    assert parse({"model": {**weights, "backbone": "resnet50_thin"}}).model.weights == "thin.npz"
+
+
 def test_defaults_are_changed_by_their_names():
     assert default_config("supervised", num_steps=5).num_steps == 5
     with pytest.raises(InputError, match="num_step: the config has no such field; did you mean"):

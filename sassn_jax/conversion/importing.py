@@ -22,6 +22,7 @@ READERS: dict[str, Callable[[Path], Arrays]] = {
     store.SUFFIX: store.read_arrays,
 }
 SUFFIXES = (*READERS, ".onnx")
+LISTED = 20  # differences that are printed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,40 @@ def _fill(
     source: Path, architecture: str, arrays: Arrays, target: Target, allowed: re.Pattern[str]
 ) -> tuple[dict[str, Any], Arrays]:
     """Returns the network's variables, and the arrays that are not among them."""
+    variables, left, problems, homeless = _match(arrays, target, allowed)
+    problems += homeless
+    if problems:
+        is_other = len(left) == len(arrays)  # another network: a list of everything would not help
+        hint = ""
+        if alike := _network_like(source, arrays, allowed):
+            is_other = True
+            hint = f"; this file looks like architecture={alike}"
+        elif is_other:
+            hint = "; none of its names is one of the network's"
+            if prefix := wrappers.common_modules(arrays):
+                hint += f"; they all begin with {'.'.join(prefix)}., which should be removed"
+        elif homeless:
+            hint = "; allow=REGEX leaves out arrays whose whole name matches"
+        listed = problems[:LISTED]
+        if len(problems) > LISTED:
+            listed.append(f"and {len(problems) - LISTED} more")
+        raise InputError(
+            f"source={str(source)!r}: expected exactly the arrays of {architecture}; "
+            f"{matching.summary(problems)}{hint}",
+            details=() if is_other or len(problems) <= matching.SHOWN else listed,
+        )
+    return variables, left
+
+
+def _match(
+    arrays: Arrays, target: Target, allowed: re.Pattern[str]
+) -> tuple[dict[str, Any], Arrays, list[str], list[str]]:
+    """Fills a network from arrays, as far as they fit.
+
+    Returns:
+      The variables that were found; the arrays that are not among them; a line for each array that
+      is missing or wrong; and a line for each that has no place and may not be left out.
+    """
     left = dict(arrays)
     variables, problems = matching.fill(target.shapes, left, target.name_of)
     homeless = [
@@ -104,22 +139,20 @@ def _fill(
         for name, array in left.items()
         if not (names.is_unused(name) or re.fullmatch(target.dead, name) or allowed.fullmatch(name))
     ]
-    problems += homeless
-    if problems:
-        is_other = len(left) == len(arrays)  # another network: a list of everything would not help
-        hint = ""
-        if is_other:
-            hint = "; none of its names is one of the network's"
-            if prefix := wrappers.common_modules(arrays):
-                hint += f"; they all begin with {'.'.join(prefix)}., which should be removed"
-        elif homeless:
-            hint = "; allow=REGEX leaves out arrays whose whole name matches"
-        raise InputError(
-            f"source={str(source)!r}: expected exactly the arrays of {architecture}; "
-            f"{matching.summary(problems)}{hint}",
-            details=() if is_other or len(problems) <= matching.SHOWN else problems,
-        )
-    return variables, left
+    return variables, left, problems, homeless
+
+
+def _network_like(source: Path, arrays: Arrays, allowed: re.Pattern[str]) -> str:
+    """Returns the name of a network that these arrays fill; empty if there is none."""
+    for name in NETWORKS:
+        try:
+            target = make_target(source, arrays, name, None, all_branches=False)
+        except InputError:  # a head needs the array that tells its number of classes
+            continue
+        _, _, problems, homeless = _match(arrays, target, allowed)
+        if not (problems or homeless):
+            return name
+    return ""
 
 
 def _describe(left: Arrays, dead: str) -> tuple[str, ...]:

@@ -37,12 +37,12 @@ def export_run(
     output: str | Path,
     checkpoint: str = "latest",
     format: str = "safetensors",
-    size: Size | None = None,
+    size: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Writes what a run predicts with to one file; the dataset is not needed.
 
-    - `safetensors`: the network's arrays and its config. `load_run` reads the file, and training
-      starts from it as `model.weights`.
+    - `safetensors`: the network's arrays and its config. `sassn_jax.load` reads the file, and
+      training starts from it as `model.weights`.
     - `stablehlo`: a program for JAX alone, see `conversion.stablehlo`.
     - `onnx`: a program for ONNX Runtime and others, see `conversion.onnx`.
 

@@ -7,6 +7,7 @@ from sassn_jax.training.setup import Setup
 
 NAMED = 8  # classes
 LARGE = 16  # times the pixels of a crop
+SLOW = "resnet101"  # on a CPU; what `configs/folder.py` trains
 
 
 def introduce(setup: Setup) -> tuple[str, ...]:
@@ -37,6 +38,14 @@ def introduce(setup: Setup) -> tuple[str, ...]:
             f"a crop of {height}x{width} pixels is a small part of an image such as the first of "
             f"val, of {image.shape[0]}x{image.shape[1]}; if it does not show what the classes are, "
             "make the images smaller or crop_size larger"
+        )
+    first = setup.method.unlabeled_from or 0
+    if setup.split.unlabeled and 0 < first < config.num_steps:
+        lines.append(f"images without masks take part from step {first} on (loss.semi_start)")
+    if setup.mesh.devices.flat[0].platform == "cpu" and config.model.backbone == SLOW:
+        lines.append(
+            f"on a CPU a {SLOW} takes many seconds a step; docs/own-data.md has a command for a "
+            'laptop, with a smaller network ("On a laptop")'
         )
     if not config.model.weights:
         lines.append(

@@ -118,6 +118,36 @@ def test_mistakes_name_the_flag(tmp_path):
             "--datset=x",
         ): "sassn prepare: --datset: there is no such flag; did you mean --dataset?",
         ("inspect", "--xyz"): "sassn inspect: --xyz: there is no such flag; see --help",
+        (
+            "train",
+            config,
+            workdir,
+            "--epochs=3",
+        ): "sassn train: --epochs: there is no such flag; did you mean --config.num_steps?",
+        (
+            "train",
+            config,
+            workdir,
+            "--lr=1",
+        ): "sassn train: --lr: there is no such flag; did you mean --config.optimizer.lr?",
+        (
+            "train",
+            config,
+            workdir,
+            "--config.num_step=3",
+        ): "sassn train: --config has no field num_step; did you mean num_steps?",
+        (
+            "train",
+            config,
+            workdir,
+            "--config.backbone=x",
+        ): "sassn train: --config has no field backbone; did you mean model.backbone?",
+        (
+            "train",
+            config,
+            workdir,
+            "--config.xyz=3",
+        ): "sassn train: --config has no field xyz; see docs/configuration.md",
     }
     for words, line in mistakes.items():
         result = forked.run("sassn", *words)

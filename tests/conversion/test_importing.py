@@ -202,13 +202,23 @@ def test_the_source_is_never_overwritten(arrays, tmp_path):
     assert source.read_bytes() == before
 
 
-def test_every_difference_is_told(arrays, tmp_path, output):
+def test_differences_are_counted_and_some_are_listed(arrays, tmp_path, output):
     source = save({"conv1.weight": arrays["conv1.weight"]}, tmp_path / "a.npz")
     with pytest.raises(InputError, match=r"bn1\.running_mean .* is missing; .*\.\.\.") as error:
         import_weights(source, "resnet_tiny", output)
-    assert len(error.value.details) == len(arrays) - 1
+    *listed, rest = error.value.details
+    assert rest == f"and {len(arrays) - 1 - len(listed)} more"
     assert f"{len(arrays) - 1} differ: {error.value.details[0]}; " in str(error.value)
     assert str(error.value).count(" is missing") == 6
+
+
+@pytest.mark.parametrize("change", [dict, fuse])
+def test_the_network_that_a_file_looks_like_is_named(arrays, tmp_path, output, change):
+    source = save(change(arrays), tmp_path / "a.npz")
+    message = r"of resnet101; \d+ differ.*; this file looks like architecture=resnet_tiny$"
+    with pytest.raises(InputError, match=message) as error:
+        import_weights(source, "resnet101", output)
+    assert error.value.details == ()
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
         (
             "train",
             ["--config=configs/scenes.py", "--config.batchsize=2"],
-            "--config has no field batchsize; see sassn_jax/config.py; did you mean batch_size?",
+            "--config has no field batchsize; did you mean batch_size?",
         ),
         (
             "train",
@@ -161,7 +161,7 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
         (
             "evaluate",
             ["--config.eval.scale=(1.0,)"],
-            "evaluate: --config has no field eval.scale; see --help; did you mean eval.scales?",
+            "evaluate: --config has no field eval.scale; did you mean eval.scales?",
         ),
         ("evaluate", ["--config.eval.mirror=maybe"], "mirror"),
         (

@@ -82,6 +82,17 @@ def test_the_recipe_is_fitted_to_the_images(photos):
     assert recipe.get_config(f"path={photos}").crop_size == (321, 321)  # `prepare` will say so
 
 
+def test_what_a_newcomer_waits_for_is_said(photos, small_runs):
+    config = recipe.get_config(f"path={photos},method=sassn")
+    said = " ".join(introduce(set_up(parse(config))))
+    assert "images without masks take part from step 500 on" in said
+    assert "on a CPU a resnet101 takes many seconds a step" in said
+    config.loss.adv_from_start, config.model.backbone = True, "resnet_tiny"
+    said = " ".join(introduce(set_up(parse(config))))
+    assert "take part" not in said
+    assert "On a laptop" not in said
+
+
 def test_many_masks_get_the_steps_of_the_paper():
     config = recipe.get_config("method=mittal")
     recipe.fit(config, data.Survey(1322, (375, 500), (1.0, 2.0, 3.0)))

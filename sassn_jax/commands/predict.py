@@ -113,7 +113,7 @@ def _predict(
     if outcome.skipped:
         parts.append(f"{outcome.skipped} files skipped, whose results are there")
     if outcome.masked:
-        parts.append(f"{outcome.masked} photos skipped, which labels/ of their folder has masks of")
+        parts.append(f"{outcome.masked} photos skipped, which have a mask in labels/")
     if outcome.failed:
         parts.append(f"{len(outcome.failed)} files failed")
     print(f"{output}: {'; '.join(parts)}")

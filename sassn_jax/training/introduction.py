@@ -63,7 +63,7 @@ def without_unlabeled(setup: Setup) -> str:
         return ""
     if not setup.split.unlabeled and config.unlabeled == "rest":
         again = (
-            "; an image whose proposed mask is taken out of labels/ has none again"
+            "; images whose proposed masks you take out of labels/ are unlabelled again"
             if setup.dataset.proposed
             else ""
         )

@@ -1,5 +1,6 @@
 """Training straight from a folder of one's own images."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,8 +11,9 @@ from PIL import Image
 
 from configs import folder as recipe
 from sassn_jax import data
+from sassn_jax.data.proposals import proposal_mark
 from sassn_jax.recipes import parse
-from sassn_jax.training.introduction import introduce
+from sassn_jax.training.introduction import introduce, without_unlabeled
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.training.setup import set_up
 from tests.training.conftest import tiny_config
@@ -64,6 +66,19 @@ def test_a_folder_needs_nothing_else(photos, workdir, small_runs, tiny_networks,
         (photos / f"{name}.txt").write_text("\n".join(ids))
     again = data.load("folder", source=photos)
     assert {name: list(one.ids) for name, one in again.splits.items()} == lists
+
+
+def test_a_run_says_which_masks_are_proposed_and_that_no_image_is_left(
+    photos, small_runs, tiny_networks
+):
+    for name in ("photo 10", "sub dir/größe 11"):
+        Image.new("P", (90, 71)).save(photos / "labels" / f"{name}.png", pnginfo=proposal_mark())
+    config = parse(tiny(recipe.get_config(f"path={photos},method=sassn")))
+    setup = set_up(config)
+    assert any(line.startswith("2 of 10 training masks were proposed") for line in introduce(setup))
+    assert "proposed masks you take out of labels/ are unlabelled" in without_unlabeled(setup)
+    everything = set_up(dataclasses.replace(config, unlabeled="all"))
+    assert without_unlabeled(everything) == ""
 
 
 def test_the_recipe_is_fitted_to_the_images(photos):

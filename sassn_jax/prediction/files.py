@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from sassn_jax.data.annotations import find_annotated
-from sassn_jax.data.folder_files import IMAGE_SUFFIXES, files_below, find_masks
+from sassn_jax.data.folder_files import IMAGE_SUFFIXES, files_below, find_masks, id_of
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing, write_json
 from sassn_jax.prediction.images import as_rgb
@@ -311,7 +311,7 @@ def _choose(
 
 
 def _id(name: Path) -> str:
-    return name.with_suffix("").as_posix()
+    return id_of(Path(), name)
 
 
 def _place(path: Path) -> Path:

@@ -12,7 +12,15 @@ import numpy as np
 from PIL import Image
 
 from sassn_jax.data.annotations import find_annotated
-from sassn_jax.data.folder_files import IMAGE_SUFFIXES, files_below, find_masks, id_of
+from sassn_jax.data.folder_files import (
+    IMAGE_SUFFIXES,
+    files_below,
+    find_masks,
+    id_of,
+    is_other_photo,
+    relative,
+)
+from sassn_jax.data.lists import name_several
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing, write_json
 from sassn_jax.prediction.images import as_rgb
@@ -98,12 +106,15 @@ class Outcome:
     failed: list[str] = dataclasses.field(default_factory=list)
 
 
-def find_files(source: StrPath, output: StrPath) -> list[tuple[Path, Path]]:
+def find_files(
+    source: StrPath, output: StrPath, on_note: Callable[[str], None] = lambda note: None
+) -> list[tuple[Path, Path]]:
     """Returns the photos and videos of `source`, sorted, each with its relative path.
 
     Args:
       source: a file; a folder, with all folders in it; or a pattern, such as `photos/**/*.jpg`.
       output: the folder for the results; files that are in it already are left out.
+      on_note: called with a line if `source` has photos of a kind that is not read.
 
     Raises:
       InputError: if there is no such file, or `output` is the folder of the photos.
@@ -123,6 +134,11 @@ def find_files(source: StrPath, output: StrPath) -> list[tuple[Path, Path]]:
             f"{str(output.parent / 'predicted')!r}"
         )
     is_below = start.resolve() in output.parents
+    if unread := [relative(start, path) for path in found if is_other_photo(path)]:
+        on_note(
+            f"{start}: {min(unread)} is not read{name_several(unread)}; convert it to "
+            f"{', '.join(IMAGE_SUFFIXES)}"
+        )
     known = (*IMAGE_SUFFIXES, *VIDEOS)
     files = [
         (path, path.relative_to(start))

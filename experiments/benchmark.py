@@ -1,10 +1,12 @@
-"""Times the training step, and position attention alone.
+"""Times the training step, prediction, and position attention alone.
 
     python -m experiments.benchmark step --config=configs/NAME.py
+    python -m experiments.benchmark inference --workdir=DIR [--size=321,321] [--onnx=FILE]
     python -m experiments.benchmark attention [--shapes=voc_sa1,1x8385x64x512] [--dtypes=bfloat16]
 
-`step` times a training step, `attention` each implementation of position attention. If PyTorch is
-installed, the same is timed in PyTorch, in turn with ours.
+`step` times a training step, `inference` the prediction of images by batch size, `attention` each
+implementation of position attention. If PyTorch is installed, the same is timed in PyTorch, in turn
+with ours.
 """
 
 from collections.abc import Callable
@@ -22,6 +24,10 @@ from sassn_jax.terminal import make_console
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "step: as for sassn train.")
 _STEPS = flags.DEFINE_integer("steps", 10, "How many times each thing is timed.", 1)
+_WORKDIR = command.define_path("workdir", "", "inference: a run, or a file of sassn export.")
+_BATCH_SIZES = flags.DEFINE_list("batch_sizes", ["1", "8"], "inference: images in a call.")
+_SIZE = flags.DEFINE_list("size", None, "inference: height,width; of the run's crops if left out.")
+_ONNX = command.define_path("onnx", "", "inference: the run as an ONNX file, to be timed too.")
 _SHAPES = flags.DEFINE_list(
     "shapes", None, "attention: named shapes, or batch x positions x qk_width x v_width; all named."
 )
@@ -74,6 +80,45 @@ def step() -> None:
     _write(result)
 
 
+def inference() -> None:
+    """Times the prediction of images."""
+    from experiments.benchmarks.inference import benchmark_inference
+
+    batch_sizes = _numbers(_BATCH_SIZES)
+    size = None
+    if _SIZE.value is not None:
+        if len(sides := _numbers(_SIZE)) != 2:
+            raise InputError(
+                f"--size={','.join(_SIZE.value)}: expected height,width such as 480,640"
+            )
+        size = sides[0], sides[1]
+    workdir = command.required(_WORKDIR)
+    result = benchmark_inference(workdir, batch_sizes, size, _ONNX.value, _STEPS.value)
+    console = make_console(soft_wrap=True)
+    height, width = result["size"]
+    for batch in result["batches"]:
+        table = Table(title=f"{batch['batch_size']} x {height}x{width}, milliseconds a call")
+        table.add_column("", no_wrap=True)
+        for text in ("median", "least", "most", "images\na second", "probabilities\ndiffer by"):
+            table.add_column(text, justify="right")
+        for name, figures in batch["implementations"].items():
+            milliseconds = (f"{x * 1e3:,.1f}" for x in figures["seconds"].values())
+            rate, difference = figures["images_per_second"], figures["largest_difference"]
+            table.add_row(name, *milliseconds, f"{rate:,.4g}", f"{difference:.1e}")
+        console.print(table)
+        if "ratio_to_torch" in batch:
+            console.print(f"ours / PyTorch: {batch['ratio_to_torch']:.2f} times the time")
+    if "not_compared" in result:
+        console.print(f"not compared with PyTorch: {result['not_compared']}")
+    _write(result)
+
+
+def _numbers(flag: flags.FlagHolder[Any]) -> list[int]:
+    if not flag.value or not all(x.isdecimal() and int(x) > 0 for x in flag.value):
+        raise InputError(f"--{flag.name}={','.join(flag.value)}: expected whole numbers above 0")
+    return [int(x) for x in flag.value]
+
+
 def attention() -> None:
     """Times the implementations of position attention."""
     from experiments.benchmarks.attention import DTYPES, benchmark_attention
@@ -110,4 +155,4 @@ def _write(result: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    command.run({"step": step, "attention": attention})
+    command.run({"step": step, "inference": inference, "attention": attention})

@@ -51,7 +51,7 @@ def main() -> None:
 def _result(workdir: Path, method: str, seed: int) -> dict:
     """Trains and scores one run, or reads its result; `seconds` is the time of the last call."""
     from sassn_jax.data.scenes import LOOK_ALIKE
-    from sassn_jax.prediction.run import evaluate_run
+    from sassn_jax.prediction.scoring import evaluate_run
     from sassn_jax.recipes import parse
     from sassn_jax.training.loop import train_and_evaluate
     from sassn_jax.training.workdir import Workdir

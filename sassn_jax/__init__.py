@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from sassn_jax.prediction.export import export_run as export
     from sassn_jax.prediction.result import Prediction as Prediction
     from sassn_jax.prediction.run import Run as Run
-    from sassn_jax.prediction.run import evaluate_run as evaluate
     from sassn_jax.prediction.run import load_run as load
+    from sassn_jax.prediction.scoring import evaluate_run as evaluate
     from sassn_jax.recipes import default_config as default_config
     from sassn_jax.training.loop import train_and_evaluate as train
 
@@ -77,7 +77,7 @@ _PLACES = {
     "Run": ("sassn_jax.prediction.run", "Run"),
     "VGGNetwork": ("sassn_jax.models.vgg_network", "VGGNetwork"),
     "default_config": ("sassn_jax.recipes", "default_config"),
-    "evaluate": ("sassn_jax.prediction.run", "evaluate_run"),
+    "evaluate": ("sassn_jax.prediction.scoring", "evaluate_run"),
     "export": ("sassn_jax.prediction.export", "export_run"),
     "import_weights": ("sassn_jax.conversion.importing", "import_weights"),
     "load": ("sassn_jax.prediction.run", "load_run"),

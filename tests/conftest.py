@@ -29,6 +29,7 @@ UNMEASURED = (
     "tests/experiments/",
     "tests/methods/test_adversarial.py",
     "tests/methods/test_filled_pixels.py",
+    "tests/methods/test_supervised.py",
     "tests/models/test_classifier.py",
     "tests/models/test_generator.py",
     "tests/models/test_image_discriminator.py",
@@ -39,7 +40,9 @@ UNMEASURED = (
     "tests/test_configs.py",
     "tests/training/test_exporting.py::test_training_starts_from_the_parts_that_fit",
     "tests/training/test_parallel.py::test_two_devices",
+    "tests/training/test_pretrained_runs.py",
     "tests/training/test_teacher.py",
+    "tests/training/test_vgg.py",
 )
 
 

@@ -6,7 +6,6 @@ step, so that their ratio also holds on a busy machine.
 
 import dataclasses
 import functools
-import importlib.util
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,11 +14,15 @@ import jax
 import numpy as np
 
 from experiments.benchmarks import time_in_turn
+from experiments.benchmarks.torch_network import (
+    in_faster_format,
+    make_generator,
+    network_obstacle,
+)
 from sassn_jax.config import Config
 from sassn_jax.methods import METHODS
 from sassn_jax.methods.adversarial import Adversarial, LossWeights
 from sassn_jax.methods.supervised import Supervised
-from sassn_jax.models.resnet import ARCHITECTURES
 from sassn_jax.recipes import parse
 from sassn_jax.training import parallel
 from sassn_jax.training.setup import set_up
@@ -96,14 +99,10 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
 
 def torch_obstacle(config: Config, *, has_unlabeled: bool) -> str | None:
     """Returns why the step cannot be compared with PyTorch's, None if it can."""
-    if not importlib.util.find_spec("torch"):
-        return "it is not installed (make parity)"
-    if jax.default_backend() != "cpu":
-        return "its side runs on the CPU, ours does not"
     if METHODS[config.method] not in (Supervised, Adversarial):
         return "its side has the paper's methods only, such as supervised and sassn"
-    if config.model.head != "deeplabv2" or config.model.auxiliary_head:
-        return "its side has the head deeplabv2 only"
+    if obstacle := network_obstacle(config.model):
+        return obstacle
     if config.optimizer.name != "sgd":
         return "its side has the optimizer sgd only (--config.optimizer.name=sgd)"
     if config.method != "supervised":
@@ -116,8 +115,8 @@ def torch_obstacle(config: Config, *, has_unlabeled: bool) -> str | None:
             return "its side wants a step with unlabelled images (loss.semi_start below num_steps)"
         if not has_unlabeled:
             return "its side wants unlabelled images (labels below 1)"
-    if config.model.dtype != "float32" or config.model.remat or config.accumulation > 1:
-        return "its side is plain: no other model.dtype, no model.remat, no accumulation"
+    if config.model.remat or config.accumulation > 1:
+        return "its side is plain: no model.remat, no accumulation"
     return None
 
 
@@ -128,7 +127,7 @@ def _torch_step(config: Config, setup: Any, state: Any, batch: Any) -> Callable[
     from experiments import torch_reference as reference
 
     model, loss = config.model, dataclasses.asdict(config.settings_of(LossWeights))
-    architecture = ARCHITECTURES[model.backbone]
+    num_classes = setup.dataset.info.num_classes
     settings = reference.Settings(
         num_steps=config.num_steps,
         learning_rate=config.learning_rate,
@@ -142,24 +141,11 @@ def _torch_step(config: Config, setup: Any, state: Any, batch: Any) -> Callable[
     )
 
     def make_step(memory_format: torch.memory_format) -> Callable[[Any], None]:
-        generator: Any = reference.Generator(
-            setup.dataset.info.num_classes,
-            stage_sizes=architecture.blocks,
-            widths=[architecture.width * 2**stage for stage in range(4)],
-            stem_width=architecture.stem,
-            rates=model.aspp_rates,
-            attention=model.attention,
-            qk_reduction=model.qk_reduction,
-            norm=model.norm,
-            layout=model.layout,
-        )
-        generator.to(memory_format=memory_format)
-        reference.to_torch(generator, state.generator.params, state.generator.collections)
+        variables = state.generator.variables
+        generator = make_generator(model, num_classes, variables, memory_format)
         discriminator: Any = None
         if (ours := state.discriminator) is not None:
-            discriminator = reference.Discriminator(
-                setup.dataset.info.num_classes, spectral_norm=model.spectral_norm
-            )
+            discriminator = reference.Discriminator(num_classes, spectral_norm=model.spectral_norm)
             discriminator.to(memory_format=memory_format)
             reference.to_torch(discriminator, ours.params, ours.collections)
         players = reference.make_players(generator, discriminator, settings)
@@ -179,11 +165,4 @@ def _torch_step(config: Config, setup: Any, state: Any, batch: Any) -> Callable[
 
         return step
 
-    def seconds_of(step: Callable[[Any], None]) -> float:
-        step(batch)
-        began = time.perf_counter()
-        step(batch)
-        return time.perf_counter() - began
-
-    formats = [make_step(x) for x in (torch.channels_last, torch.contiguous_format)]
-    return min(formats, key=seconds_of)
+    return in_faster_format(make_step, batch)

@@ -18,7 +18,7 @@ from experiments.reproduction.cells import Cell, Recipe, scored_split
 from sassn_jax.config import Config
 from sassn_jax.errors import OccupiedError, UnfitError
 from sassn_jax.files import write_json
-from sassn_jax.prediction.run import evaluate_run
+from sassn_jax.prediction.scoring import evaluate_run
 from sassn_jax.recipes import parse
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.loop import train_and_evaluate

@@ -43,10 +43,12 @@ def run() -> None:
 
 def _evaluate(workdir: str, split: str, checkpoint: str, overrides: dict[str, Any]) -> None:
     """Scores the run, prints the result as a table, and writes it."""
-    from sassn_jax.prediction.run import score_run, write_scores
+    from sassn_jax.prediction.run import load_run
+    from sassn_jax.prediction.scoring import score_run, write_scores
 
+    run = load_run(workdir, checkpoint, overrides)
     with command.progress(f"scoring {split}") as show:
-        result = score_run(workdir, split, checkpoint, show, overrides)
+        result = score_run(run, split, show)
     try:
         _print(workdir, result)
     finally:  # scores that cannot be printed are written, and the other way round

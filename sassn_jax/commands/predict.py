@@ -17,6 +17,7 @@ Images are shown to the network as in scoring, unless --config.eval.window, --co
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -24,6 +25,8 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags import get_override_values
 
 from sassn_jax.commands import command
+
+SHOWN = 10  # classes
 
 
 def run() -> None:
@@ -81,7 +84,8 @@ def _predict(
     wanted: dict[str, Any],
     max_memory: float,
 ) -> None:
-    from sassn_jax.prediction.files import Outputs, find_files, predict_files
+    from sassn_jax.prediction.files import find_files, predict_files
+    from sassn_jax.prediction.outputs import Outputs
     from sassn_jax.prediction.run import load_run
 
     outputs = Outputs(**wanted)
@@ -110,8 +114,25 @@ def _predict(
     ]
     if outcome.skipped:
         parts.append(f"{outcome.skipped} files skipped, whose results are there")
+    if outcome.masked:
+        parts.append(f"{outcome.masked} photos skipped, which labels/ of their folder has masks of")
     if outcome.failed:
         parts.append(f"{len(outcome.failed)} files failed")
     print(f"{output}: {'; '.join(parts)}")
+    if outputs.threshold and outcome.predicted:
+        print(_shares(run.info.class_names, outcome.pixels, outcome.sure, outputs.threshold))
     if outcome.failed:
         sys.exit(1)
+
+
+def _shares(
+    names: Sequence[str], pixels: Mapping[int, int], sure: Mapping[int, int], threshold: float
+) -> str:
+    """Returns which share of each class a threshold leaves, and of at most `SHOWN` the least."""
+    shares = sorted((sure[id_] / count, id_) for id_, count in pixels.items() if count)
+    named = ", ".join(f"{names[id_]} {share:.0%}" for share, id_ in shares[:SHOWN])
+    which = f"the {SHOWN} classes with the least" if len(shares) > SHOWN else "each class"
+    return (
+        f"threshold={threshold:g}, below which pixels are 255, leaves of the pixels of {which}: "
+        f"{named}"
+    )

@@ -157,11 +157,13 @@ class Dataset:
       splits: sources by name: `train` and `val`; `test` and `unlabeled` if the dataset has them.
       fingerprint: a hash that changes with images and masks. Empty for generated images, which
         never change.
+      proposed: ids of the images whose mask a network proposed; of a `folder` only.
     """
 
     info: DatasetInfo
     splits: Mapping[str, Source]
     fingerprint: str = ""
+    proposed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

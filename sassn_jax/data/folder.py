@@ -12,7 +12,8 @@ unlabeled.txt                  optional: the same, of images whose masks are not
 An image's id is its path below images/ without the ending. Its mask has the same id below labels/.
 An image without a mask is unlabelled, but in val.txt and test.txt each needs one. Without
 train.txt, all images that no other list has are training images. Without val.txt,
-`choose_validation` takes some of the training images that have masks.
+`choose_validation` takes some of the training images that have masks, but none whose mask a network
+proposed, see `proposals`: those are only trained on.
 
 With two classes, no `ignore` and masks of 0 and 255 alone, 255 is the second class.
 """
@@ -52,6 +53,7 @@ from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
 from sassn_jax.data.lists import group_alike, name_several, read_list
 from sassn_jax.data.masks import as_shown, decode_label, has_palette, read_label
+from sassn_jax.data.proposals import is_proposed, proposal_notes
 from sassn_jax.data.splits import id_of_line
 from sassn_jax.data.validation import choose_validation
 from sassn_jax.errors import InputError, all_problems
@@ -74,11 +76,13 @@ class FolderLayout(Layout):
       masks: the mask files by id.
       stamps: see `Layout`.
       said: notes on what was found.
-      has_foreground: whether 255 is the second class in all masks, so that no pixel is ignored.
+      has_foreground: whether 255 is the second class in all masks that are not proposed, so that no
+        pixel of them is ignored.
       colors: of the classes by name, in pictures, if classes.txt has them.
       class_list: what the numbers and colours in the masks stand for; without lines, numbers are
         class ids.
       annotations: what the mask of an id is drawn from, if its file is no image.
+      proposed: see `Layout`.
       listed: the name of the list that an id is in, for all ids in lists; `without` needs it.
     """
 
@@ -93,6 +97,7 @@ class FolderLayout(Layout):
     colors: Mapping[str, Color] = field(default_factory=dict)
     class_list: ClassList = field(default_factory=ClassList)
     annotations: Mapping[str, Annotation] = field(default_factory=dict)
+    proposed: frozenset[str] = frozenset()
     listed: Mapping[str, str] = field(default_factory=dict)
 
     def without(self, unreadable: Mapping[str, str]) -> "FolderLayout":
@@ -126,14 +131,20 @@ class FolderLayout(Layout):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Says how classes and splits were made up, and whether 255 is the second class."""
+        """Says how splits and classes were made up, which masks are proposed, and what 255 is."""
+        said = (*self.said, *proposal_notes(self.splits, self.proposed))
         if not self.has_foreground:
-            return self.said
+            return said
         return (
-            *self.said,
-            f"the masks hold 0 and {IGNORE_LABEL} alone: {IGNORE_LABEL} is read as class 1, "
-            f"{self.class_names[1]!r}, and no pixel is ignored",
+            *said,
+            f"the {self._drawn} hold 0 and {IGNORE_LABEL} alone: {IGNORE_LABEL} is read as class "
+            f"1, {self.class_names[1]!r}, and no pixel is ignored",
         )
+
+    @property
+    def _drawn(self) -> str:
+        """What masks are called in a message that is not about proposed ones."""
+        return "drawn masks" if self.proposed else "masks"
 
     def paths(self, split: str, id_: str) -> tuple[Path, Path]:
         """Returns the files of an image and its mask; twice the image if it has no mask."""
@@ -148,21 +159,23 @@ class FolderLayout(Layout):
             return photo.content, encode_png(ignored)
         if id_ in self.annotations:
             return photo.content, encode_png(self.annotations[id_].draw(self.class_names, photo))
-        lines = ClassList() if self._is_prediction(label_path) else self.class_list
+        is_drawn = id_ not in self.proposed
+        # A proposed mask holds class ids, whatever people's masks hold.
+        lines = self.class_list if is_drawn and not self._is_ours(label_path) else ClassList()
         label_file, stored = read_label(label_path, lines.line_colors)
         label = as_shown(label_path, stored, photo)
         num_ids = len(lines.lines) or len(self.class_names)
         check_class_ids(label, label_path, num_ids, may_list_ignore=not self.class_list.ignores)
         if lines.ignores:
             label = lines.to_class_ids(label)
-        if self.has_foreground:
+        if self.has_foreground and is_drawn:
             label = (label == IGNORE_LABEL).astype(np.uint8)
         return photo.content, label_file if label is stored else encode_png(label)
 
-    def _is_prediction(self, path: Path) -> bool:
-        """Whether a mask has the palette of this project, so that it holds class ids.
+    def _is_ours(self, path: Path) -> bool:
+        """Whether a mask has the palette of `sassn predict`, so that it holds class ids.
 
-        Such a file is written by `sassn predict`. It knows nothing of lines that are no class.
+        A proposed mask keeps it where a person has corrected it and the mark is lost.
         """
         if not self.class_list.lines:
             return False
@@ -210,21 +223,29 @@ class FolderLayout(Layout):
         return dataclasses.replace(self, class_names=names, said=(*self.said, said))
 
     def _with_validation(self, occurring: Mapping[str, Collection[int]]) -> "FolderLayout":
-        """Takes validation images from the training images with masks if there is no val.txt."""
+        """Takes validation images from the training images with masks if there is no val.txt.
+
+        They are those that it would take if there were no proposed masks, so that scores before and
+        after proposing masks can be compared.
+        """
         if "val" in self.splits:
             return self
-        masked = self.splits["train"]
-        if len(masked) < 2:
+        train = self.splits["train"]
+        drawn = [id_ for id_ in train if id_ not in self.proposed]
+        if len(drawn) < 2:
+            found = "a single training image has a mask"
+            if self.proposed:
+                found = f"a network proposed {len(train) - len(drawn)} of {len(train)} masks"
             raise InputError(
-                f"{self.root / 'labels'}: a single training image has a mask; expected at least "
-                "two, one to train on and one to validate on"
+                f"{self.root / 'labels'}: {found}; expected at least two {self._drawn}, one to "
+                "train on and one to validate on"
             )
-        val = choose_validation({id_: occurring[id_] for id_ in masked})
+        val = choose_validation({id_: occurring[id_] for id_ in drawn})
         said = (
-            f"no val.txt: images with masks that are taken for validation: {len(val)} of "
-            f"{len(masked)}, chosen to show as many classes as they can"
+            f"no val.txt: images with {self._drawn} that are taken for validation: {len(val)} of "
+            f"{len(drawn)}, chosen to show as many classes as they can"
         )
-        splits = {"train": tuple(id_ for id_ in masked if id_ not in val), "val": val}
+        splits = {"train": tuple(id_ for id_ in train if id_ not in val), "val": val}
         splits |= {split: ids for split, ids in self.splits.items() if split != "train"}
         return dataclasses.replace(self, splits=splits, said=(*self.said, said))
 
@@ -243,8 +264,8 @@ class FolderLayout(Layout):
 
         Most programs that draw masks of two classes write 0 and 255. If 255 meant ignored pixels
         there, one class would be left, and every prediction would be right. Masks are looked at
-        until one has another value. In a mask with a palette 255 is ignored, as in VOC's and in
-        those that `sassn predict --as_labels` writes.
+        until one has another value. In a mask with a palette 255 is ignored, as in VOC's. Proposed
+        masks are not looked at, since they hold class ids however the others are written.
 
         Raises:
           InputError: if the masks hold 0 and 255 alone, but there are not two classes.
@@ -254,7 +275,7 @@ class FolderLayout(Layout):
             for split, ids in self.splits.items()
             if split != UNLABELED
             for id_ in ids
-            if id_ not in self.annotations
+            if id_ not in self.annotations and id_ not in self.proposed
         ]
         seen: set[int] = set()
         for done, path in enumerate(paths, start=1):
@@ -272,8 +293,8 @@ class FolderLayout(Layout):
         if number != 2 or self.class_list.ignores:
             listed = f"classes.txt has {number} names" if number else "there is no classes.txt"
             raise InputError(
-                f"{self.root / 'labels'}: all masks hold 0 and {IGNORE_LABEL} alone, but {listed}; "
-                "expected one with two names (such as background and what "
+                f"{self.root / 'labels'}: all {self._drawn} hold 0 and {IGNORE_LABEL} alone, but "
+                f"{listed}; expected one with two names (such as background and what "
                 f"{IGNORE_LABEL} shows), or masks of class ids"
             )
         return dataclasses.replace(self, has_foreground=True)
@@ -359,6 +380,7 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
     masks = find_masks(root / "labels", images, strays)
     if not images:
         problems.append(f"{root / 'images'}: holds no image")
+    proposed = frozenset(id_ for id_, path in masks.items() if is_proposed(path))
     annotations: dict[str, Annotation] = {}
     class_list = ClassList()
     lists: dict[str, tuple[str, ...]] = {}
@@ -415,6 +437,7 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
         colors=class_list.colors,
         class_list=class_list,
         annotations=annotations,
+        proposed=proposed,
         listed=listed,
     )
 

@@ -25,12 +25,14 @@ class Layout(abc.ABC):
       colors: of the classes by name, if the source gives them; for pictures.
       stamps: a hash of the names, sizes and times of all files, if the dataset is to be prepared
         anew when they change; empty if that is an error.
+      proposed: ids of the images whose mask a network proposed, see `proposals`.
     """
 
     class_names: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
     colors: Mapping[str, Color] = MappingProxyType({})
     stamps: str = ""
+    proposed: frozenset[str] = frozenset()
 
     @property
     def notes(self) -> tuple[str, ...]:

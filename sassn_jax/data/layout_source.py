@@ -49,4 +49,5 @@ def read_unprepared(
     """
     names = layout.class_names
     info = DatasetInfo(name, names, make_palette(names, colors))
-    return Dataset(info, {split: LayoutSource(layout, split) for split in layout.splits})
+    sources = {split: LayoutSource(layout, split) for split in layout.splits}
+    return Dataset(info, sources, proposed=layout.proposed)

@@ -135,6 +135,7 @@ def load(name: str, data_dir: StrPath | None, colors: Mapping[str, Color]) -> Da
             for split, ids in description.ids.items()
         },
         description.fingerprint,
+        description.proposed,
     )
 
 
@@ -149,6 +150,7 @@ class Description(NamedTuple):
       colors: see `Layout`.
       source: see `Layout.describe`.
       stamps: see `Layout`.
+      proposed: see `Layout`.
     """
 
     class_names: tuple[str, ...]
@@ -158,6 +160,7 @@ class Description(NamedTuple):
     colors: dict[str, Color]
     source: dict[str, Any]
     stamps: str
+    proposed: frozenset[str]
 
     @property
     def fingerprint(self) -> str:
@@ -192,6 +195,7 @@ def read_description(name: str, data_dir: StrPath) -> Description:
             {name: (red, green, blue) for name, (red, green, blue) in metadata["colors"].items()},
             {name: metadata[name] for name in SOURCE},
             metadata["stamps"],
+            frozenset(metadata.get("proposed", ())),  # masks had no mark when this was not stored
         )
     except Exception as error:  # JSON is damaged, or fields are missing
         raise InputError(damaged(Path(builder.data_path) / "metadata.json", error)) from None

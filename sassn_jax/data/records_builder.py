@@ -78,6 +78,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
                 "counts": self._counts,
                 "colors": dict(layout.colors),
                 "stamps": layout.stamps,
+                "proposed": sorted(layout.proposed),
             }
         )
         shards: dict[str, list[Sequence[str]]] = {

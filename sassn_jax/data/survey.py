@@ -54,7 +54,8 @@ def survey(root: StrPath, labels: str = "1") -> Survey | None:
         return None
     height, width = (int(side) for side in np.median(sizes, axis=0))
     red, green, blue = (round(float(value), 1) for value in np.mean(means, axis=0))
-    kept = 0 if "val" in layout.splits else number_of_validation_images(len(train))
+    drawn = len(set(train) - layout.proposed)
+    kept = 0 if "val" in layout.splits else number_of_validation_images(drawn)
     labeled = len(choose_labeled(train, labels, seed=0).labeled) * (len(train) - kept) // len(train)
     return Survey(max(1, labeled), (height, width), (red, green, blue))
 

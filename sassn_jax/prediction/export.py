@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import UInt8
 
 from sassn_jax import methods
 from sassn_jax.conversion import onnx, stablehlo
@@ -25,6 +26,9 @@ FORMATS = ("safetensors", "stablehlo", "onnx")
 ONE_VIEW = {"eval.scales": (1.0,), "eval.mirror": False}
 WHOLE = {"eval.window": (), "eval.stride": ()}  # an open size has no fixed number of windows
 MOST_ERROR = 1e-4  # of a probability
+# Of a logit, as a share of the largest: float32 in another order of operations differs by 4e-6 in a
+# ResNet-101.
+_ROUNDING = 1e-5
 _CHECKED_SIZES = ((65, 97), (120, 80))  # of the images of the check, if the program takes any
 
 
@@ -62,7 +66,8 @@ def export_run(
 
     Raises:
       InputError: if there is no such run or checkpoint, or `output` cannot be such a file; if a
-        program's probabilities differ by more than 1e-4 from those of the run.
+        program's probabilities differ from those of the run by more than 1e-4, and by more than
+        rounding to float32 explains where the network's logits are large.
     """
     check_name("format", format, FORMATS)
     path = store.check_name(output, f".{format}")
@@ -105,11 +110,15 @@ def export_run(
         about = describe(run.info, size) | {"platforms": list(stablehlo.PLATFORMS)}
     with replacing(path) as beside:
         beside.write_bytes(content)
-        found = _compare(read(beside), run, [size] if size else _CHECKED_SIZES)
-        if not found["largest_error"] <= MOST_ERROR:  # also for NaN
+        images = _images([size] if size else _CHECKED_SIZES)
+        found = _compare(read(beside), run, images)
+        allowed = MOST_ERROR
+        if found["largest_error"] > allowed:  # which is rounding where logits are large
+            allowed = max(allowed, _ROUNDING * _largest_logit(run, images) / 2)
+        if not found["largest_error"] <= allowed:  # also for NaN
             raise InputError(
                 f"{path}: not written: its probabilities differ by {found['largest_error']:.1e} "
-                f"from the run's, expected at most {MOST_ERROR:.0e}"
+                f"from the run's, expected at most {allowed:.0e}"
             )
     write_json(path.with_suffix(".json"), about)
     return about | {"step": run.step, "left_out": left_out} | found
@@ -124,13 +133,20 @@ def _program_of(run: Run, attention: str) -> Program:
     )
 
 
-def _compare(program: Program, run: Run, sizes: Iterable[Size]) -> dict[str, Any]:
-    """Compares a program with its run on two images of coloured squares of each size."""
+def _images(sizes: Iterable[Size]) -> list[UInt8[np.ndarray, "B H W 3"]]:
+    """Returns two images of coloured squares of each size."""
     rng = np.random.default_rng(0)
-    largest, differing, pixels = 0.0, 0, 0
+    images = []
     for height, width in sizes:
         coarse = rng.integers(0, 256, (2, -(-height // 16), -(-width // 16), 3), dtype=np.uint8)
-        images = coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
+        images.append(coarse.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width])
+    return images
+
+
+def _compare(program: Program, run: Run, batches: list[np.ndarray]) -> dict[str, Any]:
+    """Compares what a program and its run give for some images."""
+    largest, differing, pixels = 0.0, 0, 0
+    for images in batches:
         ids, probabilities = map(np.asarray, program(images))
         expected = run.predict(list(images))
         errors = np.abs(probabilities - np.stack([x.probabilities for x in expected]))
@@ -138,3 +154,9 @@ def _compare(program: Program, run: Run, sizes: Iterable[Size]) -> dict[str, Any
         differing += int(np.sum(ids != np.stack([x.ids for x in expected])))
         pixels += ids.size
     return {"largest_error": largest, "differing": differing, "pixels": pixels}
+
+
+def _largest_logit(run: Run, batches: list[np.ndarray]) -> float:
+    shown = np.stack([run.config.image(image) for image in batches[0]])
+    logits = jax.jit(run.method.generator.logits)(run.variables, shown)
+    return float(np.abs(np.asarray(logits)).max())

@@ -5,13 +5,14 @@ import dataclasses
 import glob
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from sassn_jax.data.annotations import find_annotated
+from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.folder_files import (
     IMAGE_SUFFIXES,
     files_below,
@@ -21,74 +22,15 @@ from sassn_jax.data.folder_files import (
     relative,
 )
 from sassn_jax.data.lists import name_several
-from sassn_jax.errors import InputError, check
-from sassn_jax.files import StrPath, expanded, replacing, write_json
+from sassn_jax.errors import InputError
+from sassn_jax.files import StrPath, expanded, write_json
 from sassn_jax.prediction.images import as_rgb
+from sassn_jax.prediction.outputs import IDS_ALONE, Outputs
 from sassn_jax.prediction.predicting import MAX_MEMORY
-from sassn_jax.prediction.result import Prediction, heat_map
 from sassn_jax.prediction.run import Run
 from sassn_jax.prediction.video import VIDEOS, predict_video
 
 SETTINGS = "predict.json"  # what the results in a folder depend on, beside them
-
-
-@dataclasses.dataclass(frozen=True)
-class Outputs:
-    """What is written for each photo into a folder, beside the class ids as `NAME.png`.
-
-    Attributes:
-      overlays: `overlays/NAME.png`, the photo with the colours of the classes and a legend.
-      probabilities: `probabilities/NAME.npz`, whose array `probabilities` is `[H, W, C]`, float32.
-      confidence: `confidence/NAME.png`, D's confidence; blue is 0, white 1/2 and red 1.
-      as_labels: the class ids are masks to train from. One that exists is never replaced, since a
-        person may have corrected it.
-      threshold: a pixel whose most likely class is less probable is 255 (ignored) in the ids.
-    """
-
-    overlays: bool = False
-    probabilities: bool = False
-    confidence: bool = False
-    as_labels: bool = False
-    threshold: float = 0.0
-
-    def __post_init__(self) -> None:
-        check(0 <= self.threshold <= 1, "threshold", self.threshold, "a probability, from 0 to 1")
-        if self.as_labels and (self.overlays or self.probabilities or self.confidence):
-            raise InputError(
-                "as_labels=True: expected it alone, since other files have no place among masks; "
-                "write overlays, probabilities and confidence to another folder"
-            )
-
-    def paths(self, output: Path, name: Path) -> list[Path]:
-        """Returns the files that are written for a photo of this relative path."""
-        if name.suffix.lower() in VIDEOS:
-            return [output / name.with_suffix(".mp4")]
-        png = name.with_suffix(".png")
-        return [
-            output / png,
-            *([output / "overlays" / png] if self.overlays else []),
-            *([output / "probabilities" / name.with_suffix(".npz")] if self.probabilities else []),
-            *([output / "confidence" / png] if self.confidence else []),
-        ]
-
-    def write(self, output: Path, name: Path, result: Prediction) -> None:
-        """Writes them, each whole or not at all.
-
-        Raises:
-          OSError: naming the file that cannot be written.
-        """
-        for path in self.paths(output, name):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        png = name.with_suffix(".png")
-        if self.overlays:
-            _save_picture(output / "overlays" / png, result.overlay(legend=True))
-        if self.confidence and result.confidence is not None:
-            _save_picture(output / "confidence" / png, heat_map(result.confidence))
-        if self.probabilities:
-            path = output / "probabilities" / name.with_suffix(".npz")
-            with replacing(path) as beside, open(beside, "wb") as file:
-                np.savez_compressed(file, probabilities=result.probabilities)
-        result.save(output / png, self.threshold)
 
 
 @dataclasses.dataclass
@@ -98,12 +40,18 @@ class Outcome:
     Attributes:
       predicted: number of photos, and of frames of videos.
       skipped: number of files whose results were there.
+      masked: number of files that got no mask, since the data set to which they belong has one.
       failed: one line for each file that could not be predicted.
+      pixels: with a threshold, the number of pixels of the predicted photos by most likely class.
+      sure: the same without the pixels that are 255, since no class is probable enough there.
     """
 
     predicted: int = 0
     skipped: int = 0
+    masked: int = 0
     failed: list[str] = dataclasses.field(default_factory=list)
+    pixels: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
+    sure: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
 
 
 def find_files(
@@ -159,7 +107,7 @@ def predict_files(
     run: Run,
     files: list[tuple[Path, Path]],
     output: StrPath,
-    outputs: Outputs = Outputs(),
+    outputs: Outputs = IDS_ALONE,
     *,
     max_memory: float = MAX_MEMORY,
     on_file: Callable[[int, int], None] = lambda done, total: None,
@@ -223,6 +171,9 @@ def predict_files(
         _, name = waiting.popleft()
         outputs.write(output, name, result)
         outcome.predicted += 1
+        if outputs.threshold:
+            outcome.pixels.update(_count(result.ids))
+            outcome.sure.update(_count(result.labels(outputs.threshold)))
         step()
         del result
     for (path, name), chosen in zip(todo, is_video, strict=True):
@@ -291,10 +242,10 @@ def _choose(
 ) -> list[tuple[Path, Path]]:
     """Returns the files that are to be predicted; counts and names all others in `outcome`."""
     photos = {_place(path) for path, _ in files}
-    masked = frozenset[str]()
+    present, masked = frozenset[Path](), frozenset[Path]()
     if outputs.as_labels:
-        ids = [_id(name) for _, name in files]
-        masked = find_annotated(output, ids).union(find_masks(output, ids, []))
+        present = _with_masks({path: (output, _id(name)) for path, name in files})
+        masked = _with_masks(dict(filter(None, (_in_data_set(path) for path, _ in files))))
     claimed: dict[Path, Path] = {}
     todo = []
     for path, name in files:
@@ -315,15 +266,44 @@ def _choose(
             continue
         claimed.update(dict.fromkeys(results, path))
         if outputs.as_labels:
-            is_done = _id(name) in masked
+            is_done = path in present
         else:
             after = max(path.stat().st_mtime, begun)
             is_done = all(x.exists() and x.stat().st_mtime >= after for x in results)
         if is_done:
             outcome.skipped += 1
+        elif path in masked:
+            outcome.masked += 1
         else:
             todo.append((path, name))
     return todo
+
+
+def _in_data_set(path: Path) -> tuple[Path, tuple[Path, str]] | None:
+    """Returns a photo, with the folder of masks of its data set and its id there.
+
+    A data set is a folder with images/ and labels/. None for a photo in no such folder.
+    """
+    absolute = path.absolute()
+    for folder in absolute.parents:
+        labels = folder.parent / "labels"
+        if folder.name == "images" and labels.is_dir():
+            return path, (labels, _id(absolute.relative_to(folder)))
+    return None
+
+
+def _with_masks(places: Mapping[Path, tuple[Path, str]]) -> frozenset[Path]:
+    """Returns the photos that have a mask or annotations.
+
+    Args:
+      places: by photo, the folder where its mask would be, and its id there.
+    """
+    found = set[Path]()
+    for folder in {folder for folder, _ in places.values()}:
+        ids = {path: id_ for path, (its_folder, id_) in places.items() if its_folder == folder}
+        masked = find_annotated(folder, ids.values()).union(find_masks(folder, ids.values(), []))
+        found.update(path for path, id_ in ids.items() if id_ in masked)
+    return frozenset(found)
 
 
 def _id(name: Path) -> str:
@@ -335,7 +315,7 @@ def _place(path: Path) -> Path:
     return path.parent.resolve() / path.name
 
 
-def _save_picture(path: Path, picture: Image.Image) -> None:
-    with replacing(path) as beside:
-        # Photos hardly shrink at a higher level, which takes six times as long.
-        picture.save(beside, format="png", compress_level=3)
+def _count(ids: np.ndarray) -> dict[int, int]:
+    """Returns the number of pixels of each class id."""
+    # Pillow counts without a copy; NumPy would make one of 8 bytes a pixel.
+    return dict(enumerate(Image.fromarray(ids).histogram()[:IGNORE_LABEL]))

@@ -1,7 +1,6 @@
 """What a network says of one image."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -9,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sassn_jax.data import DatasetInfo
 from sassn_jax.data.dataset import IGNORE_LABEL
+from sassn_jax.data.proposals import proposal_mark
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing
 
@@ -97,7 +97,8 @@ class Prediction:
     def save(self, path: StrPath, threshold: float = 0.0) -> None:
         """Writes the class ids to a PNG file, with the colours of the classes as its palette.
 
-        The pixels of the file are the ids themselves. A folder data set reads them as a mask.
+        The pixels of the file are the ids themselves. A folder data set reads them as a mask, which
+        the file marks as proposed by a network: it is trained on, but not taken for validation.
 
         Args:
           path: of the file, which appears whole or not at all.
@@ -109,15 +110,11 @@ class Prediction:
         """
         path = expanded(path)
         check(path.suffix == ".png", "path", str(path), "a name that ends in .png")
-        save_ids(path, self.labels(threshold), self.info)
-
-
-def save_ids(path: Path, ids: UInt8[np.ndarray, "H W"], info: DatasetInfo) -> None:
-    """Writes class ids to a PNG file with a palette, in which ignored pixels are white."""
-    image = Image.fromarray(ids)
-    image.putpalette(info.mask_palette.tobytes())  # of 256 colours, so that a pixel takes 8 bits
-    with replacing(path) as beside:
-        image.save(beside, format="png")
+        image = Image.fromarray(self.labels(threshold))
+        # Of 256 colours, so that a pixel takes 8 bits; ignored pixels are white.
+        image.putpalette(self.info.mask_palette.tobytes())
+        with replacing(path) as beside:
+            image.save(beside, format="png", pnginfo=proposal_mark())
 
 
 def heat_map(values: Float32[np.ndarray, "H W"]) -> Image.Image:

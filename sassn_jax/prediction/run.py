@@ -1,4 +1,4 @@
-"""What can be done with a trained run: load it, predict, score it."""
+"""A trained run: load it, predict with it, score it."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from sassn_jax.data import Dataset, DatasetInfo, Source
 from sassn_jax.devices import check_platform
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import PaddedBatch, evaluate
-from sassn_jax.files import expanded, write_json
+from sassn_jax.files import expanded
 from sassn_jax.inference import Predict
 from sassn_jax.methods import Method, TrainState, Variables
 from sassn_jax.metrics import ConfusionMatrix
@@ -47,6 +47,7 @@ class Run:
       variables: what the method predicts with.
       step: the number of steps that they were trained for.
       state: the whole state at the checkpoint; None for an exported file.
+      overrides: the fields of `config` that were given other values when it was loaded.
     """
 
     config: Config
@@ -55,6 +56,7 @@ class Run:
     variables: Variables
     step: int
     state: TrainState | None = None
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -233,7 +235,7 @@ def load_run(
             raise InputError(f"{workdir}: no checkpoint yet; train it first")
         state = checkpoints.restore(abstract_state(method, config), step)
     variables = method.inference_variables(state)
-    return Run(config, info, method, variables, int(state.step), state)
+    return Run(config, info, method, variables, int(state.step), state, overrides)
 
 
 def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
@@ -243,81 +245,4 @@ def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     wanted = method.inference_variables(abstract_state(method, config))
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):
         raise InputError(f"{path}: its arrays are not those of the network in its config")
-    return Run(config, info, method, jax.device_put(variables), step)
-
-
-def evaluate_run(
-    workdir: str | Path,
-    split: str = "val",
-    checkpoint: str = "latest",
-    on_images: Callable[[int, int], None] = lambda done, total: None,
-    overrides: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """Scores a run on a split, and writes the result into its folder as `eval_SPLIT.json`.
-
-    Args:
-      workdir: of the run, or an exported file, beside which the scores are written.
-      split: a name of its dataset's splits.
-      checkpoint: `latest`, or `best` by mIoU on the validation split.
-      on_images: called with the number of images done and the number of all images.
-      overrides: other values of fields of its config, by dotted name, such as `eval.mirror`.
-
-    Returns:
-      `split`, `step`, `miou`, `pixel_accuracy`, `iou` by class name, and `overrides` if there are
-      any besides `data_dir` and `source`.
-
-    Raises:
-      InputError: if there is no such run, checkpoint or split, a value is wrong, or the dataset has
-        other classes than the run's network.
-      OSError: naming the file of the scores, where it cannot be written.
-    """
-    result = score_run(workdir, split, checkpoint, on_images, overrides)
-    write_scores(workdir, result)
-    return result
-
-
-def score_run(
-    workdir: str | Path,
-    split: str = "val",
-    checkpoint: str = "latest",
-    on_images: Callable[[int, int], None] = lambda done, total: None,
-    overrides: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Any]:
-    """Does what `evaluate_run` does, but writes nothing."""
-    run = load_run(workdir, checkpoint, overrides)
-    splits = {name: source for name, source in run.dataset.splits.items() if name != data.UNLABELED}
-    if split not in splits:
-        raise InputError(f"split={split!r}: expected one of {', '.join(splits)}")
-    source, done = splits[split], 0
-
-    def count(batch: PaddedBatch, _: jax.Array) -> None:
-        nonlocal done
-        done += len(batch.indices)
-        on_images(done, len(source))
-
-    matrix = run.score(source, count)
-    # Folders of this machine change no score, and are nobody else's concern.
-    places = ("data_dir", "source")
-    showing = {name: value for name, value in overrides.items() if name not in places}
-    return {
-        "split": split,
-        "step": run.step,
-        **matrix.summary(run.dataset.info.class_names),
-        **({"overrides": showing} if showing else {}),
-    }
-
-
-def write_scores(workdir: str | Path, result: Mapping[str, Any]) -> None:
-    """Writes what `score_run` returned into the run's folder, as `eval_SPLIT.json`.
-
-    The scores of an exported `NAME.safetensors` go beside it, as `NAME_eval_SPLIT.json`.
-
-    Raises:
-      OSError: naming the file, where it cannot be written.
-    """
-    folder = Workdir.at(workdir)
-    if folder.path.is_file():
-        name = folder.scores(result["split"]).name
-        write_json(folder.path.with_name(f"{folder.path.stem}_{name}"), result)
-    else:
-        folder.write_scores(result)
+    return Run(config, info, method, jax.device_put(variables), step, overrides=overrides)

@@ -1,19 +1,18 @@
 """The pictures that an evaluation during training writes for TensorBoard."""
 
-import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from sassn_jax.data import Example
 from sassn_jax.evaluation import PaddedBatch
-from sassn_jax.inference import Predict
 from sassn_jax.methods import Batch, TrainState
 from sassn_jax.methods.photometric import to_rgb
 from sassn_jax.metrics import ConfusionMatrix
-from sassn_jax.training.attention_maps import attention_maps, telling_pixel
+from sassn_jax.training.attention_maps import Projections, attention_map, telling_pixel
 from sassn_jax.training.pictures import (
     Picture,
     crossed,
@@ -32,18 +31,21 @@ HEADINGS = ("input", "truth", "prediction", "D's confidence")
 class Album:
     """Draws what a network makes of some images, at each evaluation the same ones."""
 
-    def __init__(self, setup: Setup, writer: Writer, predict: Predict):
+    def __init__(
+        self,
+        setup: Setup,
+        writer: Writer,
+        predict: Callable[[Any, Array], tuple[Array, Projections]],
+    ):
         """Compiles nothing yet.
 
         Args:
           setup: of the run.
           writer: of the run.
-          predict: the method's, compiled for each shape.
+          predict: the method's, see `with_projections`, compiled for each shape.
         """
         self._setup, self._writer, self._predict = setup, writer, predict
         self._confidence = jax.jit(setup.method.confidence)
-        network = setup.method.generator.network
-        self._attention = jax.jit(functools.partial(attention_maps, network))
         self._validation: dict[int, list[Picture]] = {}
 
     def take(self, state: TrainState, batch: PaddedBatch, probabilities: jax.Array) -> None:
@@ -90,8 +92,6 @@ class Album:
 
     def _crops(self, state: TrainState, batch: Batch) -> dict[str, list[list[Picture]]]:
         """Rows of training crops, by the kind of their images."""
-        variables = self._setup.method.inference_variables(state)
-        size = self._setup.config.eval_batch_size  # a shape that windows of this size have too
         rows: dict[str, list[list[Picture]]] = {}
         halves: Any = batch
         crops = [
@@ -99,18 +99,37 @@ class Album:
             for kind, half in halves.items()
             for image, label in zip(half["image"][:PICTURED], half["label"][:PICTURED], strict=True)
         ]
-        for start in range(0, len(crops), size):
-            part = crops[start : start + size]
-            images = np.stack([image for _, image, _ in part])
-            missing = np.zeros((size - len(part), *images.shape[1:]), images.dtype)
-            filled = jax.device_put(np.append(images, missing, 0))
-            shown = np.asarray(to_rgb(filled, self._setup.config.image))
-            pixels = np.clip(np.round(shown), 0, 255).astype(np.uint8)
-            probabilities = self._predict(variables, filled)
-            for i, (name, _, label) in enumerate(part):
-                example: Example = {"image": pixels[i], "label": label, "id": ""}
-                rows.setdefault(name, []).append(self._row(state, example, probabilities[i]))
+        images = [image for _, image, _ in crops]
+        shown = np.asarray(to_rgb(jax.device_put(np.stack(images)), self._setup.config.image))
+        pixels = np.clip(np.round(shown), 0, 255).astype(np.uint8)
+        predicted = self._predict_each(state, images)
+        for (name, _, label), image, (probabilities, _) in zip(
+            crops, pixels, predicted, strict=True
+        ):
+            example: Example = {"image": image, "label": label, "id": ""}
+            rows.setdefault(name, []).append(self._row(state, example, probabilities))
         return rows
+
+    def _predict_each(
+        self, state: TrainState, images: Sequence[Float[np.ndarray, "H W 3"]]
+    ) -> Iterator[tuple[Array, Projections]]:
+        """Predicts normalized images of one size, and yields the prediction of each."""
+        variables = self._setup.method.inference_variables(state)
+        size = self._setup.config.eval_batch_size  # a shape that windows of this size have too
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            filled = np.zeros((size, *part[0].shape), part[0].dtype)
+            filled[: len(part)] = part
+            probabilities, projections = self._predict(variables, jax.device_put(filled))
+            projections = jax.device_get(projections)
+            for i in range(len(part)):
+                yield (
+                    probabilities[i],
+                    {
+                        name: {kind: of_all[i] for kind, of_all in of_one.items()}
+                        for name, of_one in projections.items()
+                    },
+                )
 
     def _attended(self, state: TrainState) -> Picture:
         """The attention of a pixel of the first validation image, as `telling_pixel` chooses it."""
@@ -127,13 +146,13 @@ class Album:
         ]
         image = example["image"][tuple(slice(a, a + n) for a, n in zip(corner, size, strict=True))]
         row, column = (at - first for at, first in zip(pixel, corner, strict=True))
-        normalized: Float[np.ndarray, "1 H W 3"] = self._setup.config.image(image)[None]
-        maps = self._attention(
-            state.generator.variables, jax.device_put(normalized), np.array([row, column])
-        )
+        ((_, projections),) = self._predict_each(state, [self._setup.config.image(image)])
+        params = self._setup.method.inference_variables(state)["params"]
         headings, pictures = ["input"], [crossed(image, (row, column))]
-        for name, heat in sorted(maps.items()):
-            alpha = float(state.generator.params[name]["alpha"])
-            headings.append(f"{name}, alpha {alpha:.2g}")
-            pictures.append(heat_over(image, np.asarray(heat), (row, column)))
+        for name, of_one in sorted(projections.items()):
+            query, key = of_one["query"], of_one["key"]
+            at = (row * query.shape[0] // size[0], column * query.shape[1] // size[1])
+            heat = attention_map(query, key, *at)
+            headings.append(f"{name}, alpha {float(params[name]['alpha']):.2g}")
+            pictures.append(heat_over(image, heat, (row, column)))
         return headed_table(headings, [pictures])

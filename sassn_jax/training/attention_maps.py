@@ -1,51 +1,57 @@
 """What position attention looks at: the weights of one pixel, as a map over the image."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Integer
+
+from sassn_jax.inference import Predict
+
+Projections = dict[str, dict[str, Any]]  # `query` and `key`, `[B, h, w, D]`, of each attention
 
 
-def attention_maps(
-    network: nn.Module,
-    variables: Any,
-    images: Float[Array, "1 H W 3"],
-    pixel: Int[Array, " 2"],
-) -> dict[str, Float[Array, "h w"]]:
-    """Returns the weights with which a pixel attends to all positions of a feature map.
+def with_projections(predict: Predict) -> Callable[[Any, Array], tuple[Array, Projections]]:
+    """Makes a prediction return the queries and keys of the network's attentions as well.
 
-    Only this pixel's row of the N x N weights is computed.
+    So the picture of an attention needs no second program of the network, which takes as long to
+    compile as the first.
 
     Args:
-      network: a segmentation network, taken in evaluation.
-      variables: of the network.
-      images: one normalized image.
-      pixel: row and column in the image.
+      predict: takes variables and images, and applies networks of Flax.
 
     Returns:
-      A map that sums to 1 for each attention of the network, by name, such as `attention3`.
+      A function of the same arguments. It returns the prediction, and the queries and keys of each
+      attention by its name, such as `attention3`.
     """
-    _, kept = network.apply(
-        variables,
-        images,
-        train=False,
-        capture_intermediates=lambda module, _: module.name in ("query", "key"),
-        mutable=["intermediates"],
-    )
-    captured: Mapping[str, Any] = kept.get("intermediates", {})
-    maps = {}
-    for name, layer in captured.items():
-        if not name.startswith("attention"):
-            continue
-        query, key = (layer[x]["__call__"][0][0].astype(jnp.float32) for x in ("query", "key"))
-        row, column = pixel * jnp.array(query.shape[:2]) // jnp.array(images.shape[1:3])
-        scores = jnp.einsum("d,hwd->hw", query[row, column], key)
-        maps[name] = jax.nn.softmax(scores, axis=(0, 1))
-    return maps
+
+    def predict_and_keep(variables: Any, images: Array) -> tuple[Array, Projections]:
+        kept: Projections = {}
+
+        def keep(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+            result = call(*args, **kwargs)
+            module = context.module
+            if context.method_name == "__call__" and module.name in ("query", "key"):
+                outer = "".join(module.path[-2:-1])
+                if outer.startswith("attention"):
+                    kept.setdefault(outer, {})[module.name] = result
+            return result
+
+        with nn.intercept_methods(keep):
+            prediction = predict(variables, images)
+        return prediction, kept
+
+    return predict_and_keep
+
+
+def attention_map(
+    query: Float[np.ndarray, "h w D"], key: Float[np.ndarray, "h w D"], row: int, column: int
+) -> Float[np.ndarray, "h w"]:
+    """Returns the weights with which a position attends to all positions; they sum to 1."""
+    scores = key.astype(np.float32) @ query[row, column].astype(np.float32)
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
 
 
 def telling_pixel(label: Integer[np.ndarray, "H W"], ignore_label: int) -> tuple[int, int]:

@@ -1,7 +1,8 @@
-"""What a run on one's own images says before it begins: what was inferred, and what it lacks."""
+"""What a run says before it begins: what was inferred, and what it lacks."""
 
 import math
 
+from sassn_jax.data.proposals import proposal_notes
 from sassn_jax.training.setup import Setup
 
 NAMED = 8  # classes
@@ -28,6 +29,7 @@ def introduce(setup: Setup) -> tuple[str, ...]:
         f"crop_size={config.crop_size}, batch_size={config.batch_size}, "
         f"num_steps={config.num_steps} ({math.ceil(passes)} passes over the images with masks), "
         f"image.mean={config.image.mean}; to change one: --config.FIELD=VALUE",
+        *proposal_notes({x: y.ids for x, y in dataset.splits.items()}, dataset.proposed),
     ]
     image = dataset.splits["val"][0]["image"]
     if image.shape[0] * image.shape[1] > LARGE * height * width:
@@ -43,3 +45,27 @@ def introduce(setup: Setup) -> tuple[str, ...]:
             f"--config.model.weights=FILE for {config.model.backbone}"
         )
     return tuple(lines)
+
+
+def without_unlabeled(setup: Setup) -> str:
+    """Returns why no step of a run takes unlabelled images; empty if one does, or none should."""
+    config, first = setup.config, setup.method.unlabeled_from
+    if first is None:
+        return ""
+    if not setup.split.unlabeled and config.unlabeled == "rest":
+        again = (
+            "; an image whose proposed mask is taken out of labels/ has none again"
+            if setup.dataset.proposed
+            else ""
+        )
+        return (
+            f"no unlabelled images are left for method={config.method}, since all training images "
+            "are used with their masks: --config.unlabeled=all takes them without their masks as "
+            f"well, and --config.labels=1/2 uses half of the masks{again}"
+        )
+    if first >= config.num_steps:
+        return (
+            f"no step takes unlabelled images: --config.loss.semi_start={first} is the first that "
+            f"would, and num_steps={config.num_steps}"
+        )
+    return ""

@@ -22,8 +22,9 @@ from sassn_jax.programs import jit_by_shape
 from sassn_jax.recipes import override, parse
 from sassn_jax.training import parallel
 from sassn_jax.training.album import Album
+from sassn_jax.training.attention_maps import with_projections
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.introduction import introduce
+from sassn_jax.training.introduction import introduce, without_unlabeled
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.setup import Setup, learning_rates, set_up
 from sassn_jax.training.summaries import Writer
@@ -126,12 +127,8 @@ def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> T
         )
         for line in introduce(setup):
             reporter.say(line)
-        first_unlabeled = setup.method.unlabeled_from or 0
-        if first_unlabeled >= config.num_steps:
-            reporter.say(
-                f"no step takes unlabelled images: they take part from step {first_unlabeled} on, "
-                f"and num_steps={config.num_steps}"
-            )
+        if reason := without_unlabeled(setup):
+            reporter.say(reason)
         if start == 0 and parts:
             reporter.say(f"{', '.join(parts)} from {config.model.weights}")
         if setup.changed:
@@ -163,7 +160,7 @@ class Loop:
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
         self.train_step = parallel.jit_step(setup.method, setup.mesh)
-        self.predict = jit_by_shape(setup.method.predict)
+        self.predict = jit_by_shape(with_projections(setup.method.predict))
         self.album = Album(setup, writer, self.predict)
 
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
@@ -229,7 +226,7 @@ class Loop:
             self.album.take(state, batch, probabilities)
 
         matrix = evaluate(
-            self.predict,
+            lambda variables, images: self.predict(variables, images)[0],
             self.setup.method.inference_variables(state),
             source,
             info,

@@ -1,9 +1,6 @@
 """The command `experiments.inspect`, from outside."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +10,13 @@ from sassn_jax import data
 from sassn_jax.commands import inspect as command
 from sassn_jax.data.duplicates import NearDuplicate, is_available
 from sassn_jax.data.inspection import Inspection, Named, Part
+from tests.commands import forked
 
-ROOT = Path(__file__).parents[2]
 SPLITS = {"train": 4, "val": 2, "test": 1}
 
 
 def inspect(*flags, config="camvid.py:labels=1/2"):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.inspect", f"--config=configs/{config}", *flags],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    return forked.run("experiments.inspect", f"--config=configs/{config}", *flags)
 
 
 @pytest.fixture
@@ -187,6 +179,6 @@ def test_near_duplicates_in_val_or_test_are_printed_first(capsys):
     command._print("folder", Inspection(("sky",), {}, (), alike, ()), ())
     lines = [line for line in capsys.readouterr().err.splitlines() if " looks like " in line]
     assert len(lines) == 10
-    assert lines[0].startswith("inspect: warning: val 'a12' looks like train 'b12' ")
-    assert lines[1].startswith("inspect: warning: unlabeled 'a13' looks like test 'b13' ")
-    assert lines[2].startswith("inspect: warning: unlabeled 'a0' looks like train 'b0' ")
+    assert lines[0].partition(": ")[2].startswith("warning: val 'a12' looks like train 'b12' ")
+    assert lines[1].partition(": ")[2].startswith("warning: unlabeled 'a13' looks like test 'b13' ")
+    assert lines[2].partition(": ")[2].startswith("warning: unlabeled 'a0' looks like train 'b0' ")

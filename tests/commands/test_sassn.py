@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from sassn_jax.commands import VERBS
+from tests.commands import forked
 
 ROOT = Path(__file__).parents[2]
 # With -P, as in a script that pip has made, the working folder is not on the path.
 SASSN = ("-P", "-c", "from sassn_jax.commands import main; main()")
 
 
-def run(*words, program=SASSN, cwd=ROOT):
+def run(*words, cwd=ROOT):
     return subprocess.run(
-        [sys.executable, *program, *words], cwd=cwd, capture_output=True, text=True, check=False
+        [sys.executable, *SASSN, *words], cwd=cwd, capture_output=True, text=True, check=False
     )
 
 
@@ -52,16 +53,16 @@ def test_its_version_is_the_packages():
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_is_that_of_the_command_in_the_checkout(verb):
-    result = run(verb, "--help")
+    result = forked.run("sassn", verb, "--help")
     assert result.returncode == 0, result.stderr
     assert f"sassn {verb} --" in result.stdout
     assert_fits_a_screen(result.stdout)
-    assert result.stdout == run("--help", program=("-m", f"experiments.{verb}")).stdout
+    assert result.stdout == forked.run(f"experiments.{verb}", "--help").stdout
 
 
 @pytest.mark.parametrize("verb", ["benchmark", "demo", "gpu_check", "plan", "reproduce"])
 def test_help_of_what_a_checkout_has(verb):
-    result = run("--help", program=("-m", f"experiments.{verb}"))
+    result = forked.run(f"experiments.{verb}", "--help")
     assert result.returncode == 0, result.stderr
     assert_fits_a_screen(result.stdout)
     assert re.search(rf"^    (make {verb}|python -m experiments.{verb}) .*--", result.stdout, re.M)
@@ -119,7 +120,7 @@ def test_mistakes_name_the_flag(tmp_path):
         ("inspect", "--xyz"): "sassn inspect: --xyz: there is no such flag; see --help",
     }
     for words, line in mistakes.items():
-        result = run(*words)
+        result = forked.run("sassn", *words)
         assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
         assert result.stderr.startswith(line), result.stderr
 

@@ -8,16 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.commands import forked
+
 ROOT = Path(__file__).parents[2]
 
 
 def prepare(*flags):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.prepare", *map(str, flags)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
+    return forked.run("experiments.prepare", *map(str, flags))
 
 
 @pytest.fixture

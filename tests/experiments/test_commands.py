@@ -18,6 +18,7 @@ import pytest
 
 from sassn_jax.commands import command
 from sassn_jax.models.resnet import ARCHITECTURES, ResNet
+from tests.commands import forked
 from tests.trees import random_variables
 from tests.weights.test_resnet import to_file
 
@@ -25,8 +26,7 @@ ROOT = Path(__file__).parents[2]
 TINY = (
     "--config=configs/scenes.py:method=sassn,labels=1/8",
     "--config.num_steps=6",
-    "--config.batch_size=2",
-    "--config.crop_size=(32, 32)",
+    "--config.batch_size=2",  # of whole images, so that crops and images are one shape to compile
     "--config.log_every=1",
     "--config.eval_every=6",
     "--config.checkpoint_every=2",
@@ -34,10 +34,10 @@ TINY = (
 )
 
 
-def start(verb: str, *flags: str, cache: bool = True, **kwargs) -> subprocess.Popen:
+def start(verb: str, *flags: str, writes_cache: bool = True, **kwargs) -> subprocess.Popen:
     environment = {
         **os.environ,
-        "JAX_ENABLE_COMPILATION_CACHE": str(cache).lower(),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if writes_cache else "1000",
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": "1",
     }
@@ -111,9 +111,9 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
     written = json.loads((finished / "eval_test.json").read_text())
     assert set(written) == {"split", "step", "miou", "pixel_accuracy", "iou"}
     fields = ("--config.eval.scales=(0.5, 1)", "--config.eval.mirror", "--config.eval_batch_size=4")
-    result = run("evaluate", f"--workdir={finished}", "--split=test", *fields)
+    result = run("evaluate", f"--workdir={finished}", "--split=val", *fields)
     assert result.returncode == 0, result.stderr
-    written = json.loads((finished / "eval_test.json").read_text())
+    written = json.loads((finished / "eval_val.json").read_text())
     assert written["overrides"] == {
         "eval.scales": [0.5, 1],
         "eval.mirror": True,
@@ -166,7 +166,7 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
         ("evaluate", ["--config.eval.mirror=maybe"], "mirror"),
         (
             "train",
-            [*TINY, "--config.crop_size=(64, 64)"],
+            [*TINY, "--config.crop_size=(64, 64)", "--config.crop_size=(64, 96)"],
             "train: --config.crop_size: given 2 times; expected once, with all of its values",
         ),
         (
@@ -183,7 +183,7 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, verb, flags, message):
-    result = run(verb, *flags, f"--workdir={tmp_path / 'run'}")
+    result = forked.run(f"experiments.{verb}", *flags, f"--workdir={tmp_path / 'run'}")
     assert result.returncode == 2, result.stderr
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
@@ -192,7 +192,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path, verb, flags, message):
 
 @pytest.mark.parametrize("verb", ["train", "evaluate"])
 def test_an_empty_workdir_is_none(verb):
-    result = run(verb, *(TINY if verb == "train" else ()), "--workdir=")
+    result = forked.run(f"experiments.{verb}", *(TINY if verb == "train" else ()), "--workdir=")
     assert result.returncode == 2
     assert result.stderr == f"{verb}: --workdir: not given; see --help\n"
 
@@ -252,9 +252,43 @@ def test_benchmark_writes_what_it_shows(tmp_path):
     assert ("torch" in written) == (importlib.util.find_spec("torch") is not None)
     assert ("ratio" in written) == ("torch" in written)
 
-    result = run("benchmark", "stpe", *TINY)
+    result = forked.run("experiments.benchmark", "stpe", *TINY)
     assert result.returncode == 2
-    assert "'stpe': expected one of step, attention, then flags" in result.stderr
+    assert "'stpe': expected one of step, inference, attention, then flags" in result.stderr
+
+
+def test_benchmark_of_inference(finished, tmp_path):
+    output = tmp_path / "inference.json"
+    flags = ("--batch_sizes=1,2", "--size=33,49", "--steps=2", f"--output={output}")
+    result = run("benchmark", "inference", f"--workdir={finished}", *flags)
+    assert result.returncode == 0, result.stderr
+    written = json.loads(output.read_text())
+    assert written["size"] == [33, 49]
+    assert [batch["batch_size"] for batch in written["batches"]] == [1, 2]
+    has_torch = importlib.util.find_spec("torch") is not None
+    for batch in written["batches"]:
+        assert ("PyTorch" in batch["implementations"]) == has_torch
+        assert ("ratio_to_torch" in batch) == has_torch
+        for figures in batch["implementations"].values():
+            seconds = figures["seconds"]
+            assert 0 < seconds["least"] <= seconds["median"] <= seconds["most"]
+            rate = batch["batch_size"] / seconds["median"]
+            assert figures["images_per_second"] == pytest.approx(rate)
+            assert figures["largest_difference"] < 1e-4  # the same network is timed
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--batch_sizes=1,0", "--batch_sizes=1,0: expected whole numbers above 0"),
+        ("--size=33", "--size=33: expected height,width such as 480,640"),
+    ],
+)
+def test_benchmark_of_inference_that_cannot_be(flag, message):
+    result = run("benchmark", "inference", "--workdir=runs/mine", flag)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
 
 
 def test_benchmark_of_attention(tmp_path):
@@ -284,56 +318,35 @@ def test_benchmark_of_attention(tmp_path):
     ],
 )
 def test_benchmark_of_an_unknown_attention(flag, message):
-    result = run("benchmark", "attention", flag)
+    result = forked.run("experiments.benchmark", "attention", flag)
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [
-        "train",
-        "evaluate",
-        "prepare",
-        "inspect",
-        "benchmark",
-        "demo",
-        "import_weights",
-        "export",
-        "reproduce",
-    ],
-)
-def test_help_says_how_a_command_is_called(verb):
-    result = run(verb, "--help")
-    assert result.returncode == 0
-    assert "--" in result.stdout
-    assert result.stdout.strip()
-
-
 def test_a_workdir_that_cannot_be_written(tmp_path):
-    result = run("train", *TINY, "--workdir=/proc/run")
+    result = forked.run("experiments.train", *TINY, "--workdir=/proc/run")
     assert result.returncode == 2
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert "/proc/run" in result.stderr
 
 
 @pytest.mark.parametrize("size", [5_000, 100_000])  # of split.json; of checkpoints
+@pytest.mark.usefixtures("finished")  # whose programs are in the compilation cache
 def test_a_full_disk(tmp_path, size):
     """A limit on the size of files stands in for a full disk."""
     workdir = tmp_path / "run"
-    flags = ("--config=configs/scenes.py:method=supervised", *TINY[1:])
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     # The limit would cut short the files of the compilation cache too.
-    result = run("train", *flags, f"--workdir={workdir}", cache=False, preexec_fn=limit)
+    result = run("train", *TINY, f"--workdir={workdir}", writes_cache=False, preexec_fn=limit)
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert str(workdir) in result.stderr
     # Nothing half-written is taken for a checkpoint: the same command then goes on.
-    result = run("train", *flags, f"--workdir={workdir}")
+    result = run("train", *TINY, f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr
 
 

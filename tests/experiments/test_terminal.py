@@ -70,7 +70,7 @@ def trained(home: Path) -> subprocess.CompletedProcess:
         "--config.data_dir=~/data",
         "--config.num_steps=1",
         "--config.batch_size=1",
-        "--config.crop_size=(32, 32)",
+        "--config.crop_size=(40, 48)",  # of whole images, so that there is one shape to compile
         f"--workdir=~/{NAME}",
     )
 

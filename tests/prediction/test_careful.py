@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from sassn_jax.errors import InputError
-from sassn_jax.prediction.files import Outputs, find_files, predict_files
+from sassn_jax.prediction.files import find_files, predict_files
+from sassn_jax.prediction.outputs import Outputs
 
 SHAPE = (40, 56, 3)
 PIXELS = np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8)
@@ -97,3 +98,29 @@ def test_photos_of_a_kind_that_is_not_read_are_named(tmp_path):
     assert [name.name for _, name in found] == ["a.png"]
     (note,) = notes
     assert "deep/phone.avif is not read (2 such: deep/phone.avif, phone.HEIC); convert it" in note
+
+
+def test_photos_of_a_data_set_that_have_masks_get_none_elsewhere(run, tmp_path, capsys):
+    """Nobody who copies the new masks to labels/ replaces what a person drew."""
+    for name in ("drawn", "labelme", "none", "deep/drawn", "deep/none"):
+        save(tmp_path / "photos" / "images" / f"{name}.jpg")
+    for name in ("drawn", "deep/drawn"):
+        save(tmp_path / "photos" / "labels" / f"{name}.png")
+    (tmp_path / "photos" / "labels" / "labelme.json").write_text("{}")
+    images = tmp_path / "photos" / "images"
+
+    def propose(source, output):
+        outcome = predict(run, source, tmp_path / output, as_labels=True)
+        made = sorted(str(path.relative_to(tmp_path / output)) for path in files(tmp_path / output))
+        return made, (outcome.predicted, outcome.skipped, outcome.masked)
+
+    assert propose(images, "all") == (["deep/none.png", "none.png"], (2, 0, 3))
+    assert propose(images, "all") == (["deep/none.png", "none.png"], (0, 2, 3))
+    assert propose(images / "deep", "deep") == (["none.png"], (1, 0, 1))
+    assert propose(images / "*.jpg", "pattern") == (["none.png"], (1, 0, 2))
+    assert propose(images / "drawn.jpg", "one") == ([], (0, 0, 1))
+    assert predict(run, images, tmp_path / "predicted").predicted == 5  # which are no masks
+
+
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]

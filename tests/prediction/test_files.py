@@ -13,10 +13,12 @@ import sassn_jax
 from sassn_jax.data.masks import read_label
 from sassn_jax.errors import InputError
 from sassn_jax.prediction.export import export_run
-from sassn_jax.prediction.files import SETTINGS, Outputs, find_files, predict_files
+from sassn_jax.prediction.files import SETTINGS, find_files, predict_files
+from sassn_jax.prediction.outputs import Outputs
 from sassn_jax.prediction.run import load_run
 
 SHAPE = (40, 56, 3)
+NAMES = ("x.png", "y.JPEG", "ü.bmp")
 
 
 def photo(seed):
@@ -291,6 +293,16 @@ def test_the_command_says_what_it_did(trained, photos, tmp_path, capsys, run, mo
     out, err = capsys.readouterr()
     assert "3 images in" in out
     assert "predicted before with other settings (threshold)" in err
+    results = [run.predict(path) for path in sorted(photos.rglob("*.*")) if path.name in NAMES]
+    ids = np.concatenate([result.ids.ravel() for result in results])
+    kept = np.concatenate([result.labels(0.5).ravel() for result in results])
+    shares = {
+        name: f"{name} {(kept == i).sum() / (ids == i).sum():.0%}"
+        for i, name in enumerate(run.info.class_names)
+        if i in ids
+    }
+    (line,) = (line for line in out.splitlines() if line.startswith("threshold=0.5"))
+    assert sorted(line.split(": ")[1].split(", ")) == sorted(shares.values())
 
 
 def write_video(path, frames, rate=5):

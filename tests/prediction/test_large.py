@@ -15,8 +15,8 @@ from pathlib import Path
 import jax, numpy as np
 from sassn_jax.data import DatasetInfo, Normalize
 from sassn_jax.inference import Inference
-from sassn_jax.prediction.files import Outputs
 from sassn_jax.prediction.images import as_rgb
+from sassn_jax.prediction.outputs import Outputs
 from sassn_jax.prediction.predicting import Predictor
 
 path, output = map(Path, sys.argv[1:])

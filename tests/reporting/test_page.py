@@ -13,7 +13,8 @@ import pytest
 from sassn_jax.data.statistics import LabelCounts
 from sassn_jax.errors import InputError
 from sassn_jax.metrics import ConfusionMatrix
-from sassn_jax.prediction.run import load_run, score_run
+from sassn_jax.prediction.run import load_run
+from sassn_jax.prediction.scoring import score_run
 from sassn_jax.reporting import page
 from sassn_jax.reporting.collecting import summarize_run
 
@@ -64,7 +65,7 @@ def two_runs(summary, odd):
 
 
 def test_the_scores_are_those_of_evaluate(small_run, summary):
-    expected = score_run(small_run, "test")
+    expected = score_run(load_run(small_run), "test")
     assert summary.matrix.summary(summary.info.class_names)["iou"] == expected["iou"]
     parsed = Parsed(page.render([summary]))
     assert f"mIoU {100 * expected['miou']:.1f}%" in parsed.text

@@ -8,7 +8,7 @@ import pytest
 
 from pallas_kernels.position_attention import position_attention
 from sassn_jax.models.attention import PositionAttention
-from sassn_jax.training.attention_maps import attention_maps, telling_pixel
+from sassn_jax.training.attention_maps import attention_map, telling_pixel, with_projections
 from tests.trees import random_variables
 
 
@@ -24,12 +24,16 @@ class Network(nn.Module):
 def test_a_map_is_the_pixels_row_of_all_weights():
     images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 20, 28, 3)), "float32")
     variables = random_variables(Network(), images, train=False)
-    maps = jax.jit(lambda pixel: attention_maps(Network(), variables, images, pixel))(
-        jnp.array([9, 27])
-    )
-    assert set(maps) == {"attention3", "attention4"}
+
+    def predict(variables, images):
+        return Network().apply(variables, images, train=False)
+
+    predicted, projections = jax.jit(with_projections(predict))(variables, images)
+    assert set(projections) == {"attention3", "attention4"}
     x = images[:, ::4, ::4]
-    for name, found in maps.items():
+    for name, projected in projections.items():
+        query, key = (np.asarray(projected[kind][0]) for kind in ("query", "key"))
+        found = attention_map(query, key, 2, 6)
         params = variables["params"][name]
 
         def project(part, x=x, params=params):
@@ -39,6 +43,7 @@ def test_a_map_is_the_pixels_row_of_all_weights():
         weights = position_attention(project("query"), project("key"), jnp.eye(35)[None])[0]
         np.testing.assert_allclose(found.ravel(), weights[2 * 7 + 6], rtol=1e-4, atol=1e-6)
         x = PositionAttention(1).apply({"params": params}, x)
+    np.testing.assert_allclose(predicted, x, rtol=1e-5)
 
 
 def test_a_network_without_attention_has_no_maps():
@@ -49,7 +54,13 @@ def test_a_network_without_attention_has_no_maps():
 
     images = jnp.zeros((1, 4, 4, 3))
     variables = random_variables(Plain(), images, train=False)
-    assert attention_maps(Plain(), variables, images, jnp.array([0, 0])) == {}
+
+    def predict(variables, images):
+        return Plain().apply(variables, images, train=False)
+
+    predicted, projections = with_projections(predict)(variables, images)
+    assert projections == {}
+    np.testing.assert_array_equal(predicted, predict(variables, images))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from sassn_jax import data
 from sassn_jax.data import scenes
 from sassn_jax.errors import InputError
-from sassn_jax.prediction.run import evaluate_run, load_run
+from sassn_jax.prediction.run import load_run
+from sassn_jax.prediction.scoring import evaluate_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import assert_equal_bits, tiny_config
 

@@ -1,6 +1,5 @@
 """A run as one file, and what can be done with it."""
 
-import functools
 import json
 from pathlib import Path
 
@@ -14,12 +13,14 @@ from sassn_jax.data import Dataset, DatasetInfo, scenes
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import evaluate
 from sassn_jax.prediction.export import export_run
-from sassn_jax.prediction.run import evaluate_run, load_run
+from sassn_jax.prediction.run import load_run
+from sassn_jax.prediction.scoring import evaluate_run
 from sassn_jax.recipes import parse, resolve
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store
 from tests.compiling import few_optimizations
 from tests.training.conftest import make_runs_small, tiny_config
+from tests.trees import random_variables
 
 pytestmark = pytest.mark.usefixtures("small_runs", "fast_compile")
 
@@ -130,9 +131,8 @@ def test_training_starts_from_the_parts_that_fit(exported, change, parts):
     config.update_from_flattened_dict(change)
     config, _ = resolve(parse(config))
     generator = methods.create(config, classes).generator
-    init = functools.partial(generator.network.init, train=False)
     images = jnp.zeros((1, 32, 32, 3))
-    variables = jax.jit(init)(jax.random.key(0), images)
+    variables = random_variables(generator.network, images, train=False)
     assert set(generator.pretrained.parts(variables)) == parts
     loaded = generator.pretrained.load(generator.network.make_backbone(), variables, images)
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)

@@ -106,12 +106,15 @@ def test_supervised_run_has_no_discriminator(supervised):
     assert "loss/discriminator" not in rows_of(workdir)[0]
 
 
-def test_all_labels_leave_nothing_unlabeled(workdir):
+def test_all_labels_leave_nothing_unlabeled(workdir, capsys):
     config = tiny_config("advsemiseg")
     config.labels = "1"
     config.num_steps, config.loss.semi_start = 2, 0
     train_and_evaluate(config, workdir)
     assert all("loss/self_training" not in row for row in rows_of(workdir))
+    said = "".join(capsys.readouterr())
+    assert "no unlabelled images are left for method=advsemiseg" in said
+    assert "--config.unlabeled=all" in said
 
 
 def test_a_run_too_short_for_unlabeled_images_says_so(workdir, capsys):
@@ -119,7 +122,7 @@ def test_a_run_too_short_for_unlabeled_images_says_so(workdir, capsys):
     config.num_steps = config.loss.semi_start = 1
     train_and_evaluate(config, workdir)
     said = "".join(capsys.readouterr())
-    assert "no step takes unlabelled images: they take part from step 1 on, and num_steps=1" in said
+    assert "no step takes unlabelled images: --config.loss.semi_start=1 is the first" in said
 
 
 def test_one_seed_gives_one_result(undisturbed, workdir):

@@ -11,7 +11,8 @@ import pytest
 from sassn_jax import methods
 from sassn_jax.errors import InputError
 from sassn_jax.prediction.export import export_run
-from sassn_jax.prediction.run import evaluate_run, load_run
+from sassn_jax.prediction.run import load_run
+from sassn_jax.prediction.scoring import evaluate_run
 from sassn_jax.recipes import parse, resolve
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.training.setup import learning_rates

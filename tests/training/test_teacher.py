@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from sassn_jax.prediction.export import export_run
-from sassn_jax.prediction.run import evaluate_run, load_run
+from sassn_jax.prediction.run import load_run
+from sassn_jax.prediction.scoring import evaluate_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import FEW_IMAGES, tiny_config
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sassn_jax.prediction.export import export_run
-from sassn_jax.prediction.run import evaluate_run
+from sassn_jax.prediction.scoring import evaluate_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.training.conftest import assert_equal_bits, rows_of, tiny_config
 

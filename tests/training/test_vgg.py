@@ -10,7 +10,8 @@ from sassn_jax.conversion.importing import import_weights
 from sassn_jax.errors import InputError
 from sassn_jax.models.vgg_network import VGGNetwork
 from sassn_jax.prediction.export import export_run
-from sassn_jax.prediction.run import evaluate_run, load_run
+from sassn_jax.prediction.run import load_run
+from sassn_jax.prediction.scoring import evaluate_run
 from sassn_jax.recipes import parse
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.weights import store

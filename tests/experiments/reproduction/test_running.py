@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from experiments.reproduction.scheduling import run_cells
 from sassn_jax.errors import InputError, OccupiedError, UnfitError
 from sassn_jax.training.summaries import Writer
 from tests.experiments.reproduction.conftest import TINY
-from tests.training.conftest import make_runs_small
+from tests.training.conftest import make_networks_tiny, make_runs_small
 
 ROOT = Path(__file__).parents[3]
 RECIPE = Recipe("scenes", overrides=TINY)
@@ -61,10 +62,16 @@ def test_cells_that_kill_their_processes_do_not_block_the_others(tmp_path):
         "scores = {'split': 'test', 'miou': 0.5, 'overrides': {}}\n"
         "running.evaluate_run = lambda *args, **options: dict(scores)\n"
         "cells = [Cell('scenes', method, '1/8', 0) for method in ('sa', 'sassn', 'sn')]\n"
-        "sys.exit(run_cells(pathlib.Path(sys.argv[1]), cells, Recipe('scenes'), print))"
+        "for _ in range(7):\n"  # processes that need not import all of this again
+        "    if child := os.fork():\n"
+        "        _, status = os.waitpid(child, 0)\n"
+        "        print('code', os.waitstatus_to_exitcode(status), flush=True)\n"
+        "    else:\n"
+        "        os._exit(run_cells(pathlib.Path(sys.argv[1]), cells, Recipe('scenes'), print))"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    codes = [subprocess.run(command, cwd=ROOT, check=False).returncode for _ in range(7)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    codes = [int(code) for code in re.findall(r"^code (\d+)$", done.stdout, re.MULTILINE)]
     assert codes == [9] * 6 + [2]  # cells that have failed
     found = {
         method: results.read(results.folder_of(tmp_path, Cell("scenes", method, "1/8", 0)))
@@ -109,9 +116,10 @@ def test_a_cell_that_was_killed_goes_on(tmp_path):
         "import pathlib, sys, jax, pytest\n"
         "from experiments.reproduction.scheduling import run_cells\n"
         "from tests.experiments.reproduction.test_running import CELL, RECIPE\n"
-        "from tests.training.conftest import make_runs_small\n"
+        "from tests.training.conftest import make_networks_tiny, make_runs_small\n"
         "jax.config.update('jax_disable_most_optimizations', True)\n"
         "make_runs_small(pytest.MonkeyPatch())\n"
+        "make_networks_tiny(pytest.MonkeyPatch())\n"
         "sys.exit(run_cells(pathlib.Path(sys.argv[1]), [CELL], RECIPE, print))"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
@@ -133,6 +141,7 @@ def test_a_cell_that_was_killed_goes_on(tmp_path):
 @pytest.mark.usefixtures("fast_compile")
 def test_a_cell_that_was_stopped_goes_on(tmp_path, monkeypatch, said):
     make_runs_small(monkeypatch)
+    make_networks_tiny(monkeypatch)
 
     def stop(self, step, values, write=Writer.scalars):
         write(self, step, values)

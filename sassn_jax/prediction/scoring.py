@@ -1,0 +1,89 @@
+"""Scoring a trained run, and writing its scores."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import jax
+
+from sassn_jax import data
+from sassn_jax.errors import InputError
+from sassn_jax.evaluation import PaddedBatch
+from sassn_jax.files import write_json
+from sassn_jax.prediction.run import Run, load_run
+from sassn_jax.training.workdir import Workdir
+
+
+def evaluate_run(
+    workdir: str | Path,
+    split: str = "val",
+    checkpoint: str = "latest",
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Scores a run on a split, and writes the result into its folder as `eval_SPLIT.json`.
+
+    Args:
+      workdir: of the run, or an exported file, beside which the scores are written.
+      split: a name of its dataset's splits.
+      checkpoint: `latest`, or `best` by mIoU on the validation split.
+      on_images: called with the number of images done and the number of all images.
+      overrides: other values of fields of its config, by dotted name, such as `eval.mirror`.
+
+    Returns:
+      `split`, `step`, `miou`, `pixel_accuracy`, `iou` by class name, and `overrides` if there are
+      any besides `data_dir` and `source`.
+
+    Raises:
+      InputError: if there is no such run, checkpoint or split, a value is wrong, or the dataset has
+        other classes than the run's network.
+      OSError: naming the file of the scores, where it cannot be written.
+    """
+    result = score_run(load_run(workdir, checkpoint, overrides), split, on_images)
+    write_scores(workdir, result)
+    return result
+
+
+def score_run(
+    run: Run,
+    split: str = "val",
+    on_images: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Does what `evaluate_run` does with a loaded run, but writes nothing."""
+    splits = {name: source for name, source in run.dataset.splits.items() if name != data.UNLABELED}
+    if split not in splits:
+        raise InputError(f"split={split!r}: expected one of {', '.join(splits)}")
+    source, done = splits[split], 0
+
+    def count(batch: PaddedBatch, _: jax.Array) -> None:
+        nonlocal done
+        done += len(batch.indices)
+        on_images(done, len(source))
+
+    matrix = run.score(source, count)
+    # Folders of this machine change no score, and are nobody else's concern.
+    places = ("data_dir", "source")
+    showing = {name: value for name, value in run.overrides.items() if name not in places}
+    return {
+        "split": split,
+        "step": run.step,
+        **matrix.summary(run.dataset.info.class_names),
+        **({"overrides": showing} if showing else {}),
+    }
+
+
+def write_scores(workdir: str | Path, result: Mapping[str, Any]) -> None:
+    """Writes what `score_run` returned into the run's folder, as `eval_SPLIT.json`.
+
+    The scores of an exported `NAME.safetensors` go beside it, as `NAME_eval_SPLIT.json`.
+
+    Raises:
+      OSError: naming the file, where it cannot be written.
+    """
+    folder = Workdir.at(workdir)
+    if folder.path.is_file():
+        name = folder.scores(result["split"]).name
+        write_json(folder.path.with_name(f"{folder.path.stem}_{name}"), result)
+    else:
+        folder.write_scores(result)

@@ -33,7 +33,8 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.dataset = "folder"
     config.eval.pad_to = ()
     if path:
-        config.source = str(Path(path).expanduser().absolute())
+        folder = Path(path).expanduser().absolute()
+        config.source = str(folder.resolve() if ".." in folder.parts else folder)
         if found := survey(path, config.labels):
             fit(config, found)
     config.eval.window = config.get_oneway_ref("crop_size")  # follows it, unless it is set

@@ -89,7 +89,11 @@ def _predict(
     from sassn_jax.prediction.run import load_run
 
     outputs = Outputs(**wanted)
-    files = find_files(source, output)
+
+    def note(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    files = find_files(source, output, note)
     run = load_run(workdir, checkpoint, overrides)
     began = time.perf_counter()
     with command.progress("predicting") as show:
@@ -100,7 +104,7 @@ def _predict(
             outputs,
             max_memory=max_memory,
             on_file=show,
-            on_note=lambda note: print(note, file=sys.stderr),
+            on_note=note,
         )
     seconds = time.perf_counter() - began
     for line in outcome.failed:

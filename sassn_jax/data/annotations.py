@@ -13,6 +13,7 @@ import io
 import json
 import math
 import sys
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from PIL import Image, ImageDraw
 
 from sassn_jax.data.class_list import IGNORE
 from sassn_jax.data.dataset import IGNORE_LABEL
+from sassn_jax.data.folder_files import id_of
 from sassn_jax.data.images import Photo
 from sassn_jax.data.lists import is_of_system
 from sassn_jax.data.masks import as_shown, check_size
@@ -149,7 +151,7 @@ def find_annotations(folder: Path, images: Collection[str]) -> dict[str, Annotat
     for path in sorted(folder.rglob("*.[jJ][sS][oO][nN]")):
         if is_of_system(path.name):
             continue
-        if (id_ := path.relative_to(folder).with_suffix("").as_posix()) in known:
+        if (id_ := id_of(folder, path)) in known:
             found[id_] = LabelMe(path)
             continue
         for id_, image in _read_coco(path, known).items():
@@ -166,7 +168,7 @@ def find_annotated(folder: Path, images: Collection[str]) -> frozenset[str]:
     """
     known, found = frozenset(images), set[str]()
     for path in folder.rglob("*.[jJ][sS][oO][nN]"):
-        if (id_ := path.relative_to(folder).with_suffix("").as_posix()) in known:
+        if (id_ := id_of(folder, path)) in known:
             found.add(id_)
             continue
         with contextlib.suppress(InputError):
@@ -213,7 +215,8 @@ def _read_coco(path: Path, known: Collection[str]) -> dict[str, CocoImage]:
 
 def _id_of(file_name: str, known: Collection[str]) -> str | None:
     """Returns the id of the image that is named so, perhaps below other folders than images/."""
-    parts = PurePosixPath(file_name.replace("\\", "/")).with_suffix("").parts
+    file_name = unicodedata.normalize("NFC", file_name.replace("\\", "/"))
+    parts = PurePosixPath(file_name).with_suffix("").parts
     ends = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((end for end in ends if end in known), None)
 

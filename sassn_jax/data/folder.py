@@ -47,6 +47,7 @@ from sassn_jax.data.folder_files import (
     find_images,
     find_masks,
     missing_files,
+    relative,
 )
 from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
@@ -190,7 +191,8 @@ class FolderLayout(Layout):
             they hold no class; or if there are too few of them to leave some for validation.
         """
         ids = itertools.chain(*self.splits.values())
-        said = (*self.said, *photo_notes(self.images[id_] for id_ in ids))
+        photos = {relative(self.root, self.images[id_]): self.images[id_] for id_ in ids}
+        said = (*self.said, *photo_notes(photos))
         layout = dataclasses.replace(self, said=said)._with_foreground(progress)
         if self.class_names and "val" in self.splits:
             return layout

@@ -1,6 +1,7 @@
 """The files of a user's folder of images and masks, found by their names."""
 
 import os
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -23,8 +24,7 @@ def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
       The files by id, sorted. An id is the path below the folder, without its ending, with `/`.
     """
     found = _by_id(folder, IMAGE_SUFFIXES, problems)
-    unread = {path.name for path in files_below(folder) if path.suffix.lower() in _OTHER_PHOTOS}
-    if unread:
+    if unread := {relative(folder, path) for path in files_below(folder) if is_other_photo(path)}:
         problems.append(
             f"{folder}: {min(unread)} is not read{name_several(unread)}; convert it to "
             f"{', '.join(IMAGE_SUFFIXES)}, or remove it"
@@ -46,9 +46,16 @@ def find_masks(folder: Path, images: Collection[str], problems: list[str]) -> di
     """
     found = _by_id(folder, LABEL_SUFFIXES, problems)
     if lost := sorted(found.keys() - set(images)):
+        remedy = "give mask and image the same name, or remove the mask"
+        if ending := _common_ending(lost, images):
+            suffix = found[lost[0]].suffix
+            remedy = (
+                f"the names end in {ending!r} after that of the image; to rename all at once, in "
+                f'labels: for f in *{ending}{suffix}; do mv "$f" '
+                f'"${{f%{ending}{suffix}}}{suffix}"; done'
+            )
         problems.append(
-            f"{found[lost[0]]}: no image in images/ has this name{name_several(lost)}; give mask "
-            "and image the same name, or remove the mask"
+            f"{found[lost[0]]}: no image in images/ has this name{name_several(lost)}; {remedy}"
         )
     others = {
         id_of(folder, path): path
@@ -65,8 +72,32 @@ def find_masks(folder: Path, images: Collection[str], problems: list[str]) -> di
 
 
 def id_of(folder: Path, path: Path) -> str:
-    """Returns the id of a file below a folder."""
-    return path.relative_to(folder).with_suffix("").as_posix()
+    """Returns the id of a file below a folder.
+
+    Letters with accents are single characters in it (NFC), however the file's name has them: a zip
+    file from macOS has two characters for each of them (NFD).
+    """
+    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+
+
+def relative(folder: Path, path: Path) -> str:
+    """Returns the path of a file below a folder, from that folder on, for messages."""
+    return path.relative_to(folder).as_posix()
+
+
+def is_other_photo(path: Path) -> bool:
+    """Whether a file is a photo of a kind that is not read, by its ending."""
+    return path.suffix.lower() in _OTHER_PHOTOS
+
+
+def _common_ending(ids: Collection[str], images: Collection[str]) -> str:
+    """Returns what follows the id of an image in all of these ids, such as `_mask`; or nothing."""
+    known = frozenset(images)
+    endings = {
+        next((id_[i:] for i in range(len(id_) - 1, 0, -1) if id_[:i] in known), "") for id_ in ids
+    }
+    ending = endings.pop()
+    return ending if not endings and ending.startswith(("_", "-", ".")) else ""
 
 
 def _by_id(folder: Path, suffixes: Collection[str], problems: list[str]) -> dict[str, Path]:
@@ -76,9 +107,9 @@ def _by_id(folder: Path, suffixes: Collection[str], problems: list[str]) -> dict
             alike.setdefault(id_of(folder, path), []).append(path)
     twice = sorted(id_ for id_, paths in alike.items() if len(paths) > 1)
     if twice:
-        names = " and ".join(sorted(path.name for path in alike[twice[0]]))
+        names = " and ".join(sorted(relative(folder, path) for path in alike[twice[0]]))
         problems.append(
-            f"{alike[twice[0]][0].parent}: {names} have the same id {twice[0]!r}"
+            f"{folder}: {names} have the same id {twice[0]!r}"
             f"{name_several(twice)}; rename all but one"
         )
     if strange := sorted(ascii(id_) for id_ in alike if not _is_utf8(id_)):

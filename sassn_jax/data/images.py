@@ -9,7 +9,7 @@ import io
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
@@ -105,13 +105,16 @@ def turned(pixels: np.ndarray, turn: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).transpose(_TURNS[turn]))
 
 
-def photo_notes(paths: Iterable[Traversable]) -> tuple[str, ...]:
+def photo_notes(paths: Mapping[str, Traversable]) -> tuple[str, ...]:
     """Returns one line for each way in which `read_photo` changes some of the images.
 
     Only the beginning of each file is read. Files that cannot be read are passed over.
+
+    Args:
+      paths: the files by the names that the lines give them.
     """
     found: dict[str, list[str]] = {}
-    for path in paths:
+    for name, path in paths.items():
         try:
             with path.open("rb") as file, opened(file, PHOTO_FORMATS) as image:
                 kinds = {
@@ -123,7 +126,7 @@ def photo_notes(paths: Iterable[Traversable]) -> tuple[str, ...]:
         except Exception:  # `read_photo` names the file
             continue
         for kind in (kind for kind, is_so in kinds.items() if is_so):
-            found.setdefault(kind, []).append(path.name)
+            found.setdefault(kind, []).append(name)
     return tuple(
         f"images with {kind} ({len(names)}, such as {names[0]})"
         for kind, names in sorted(found.items())

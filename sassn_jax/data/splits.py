@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -104,6 +105,9 @@ def id_of_line(line: str, allowed: Collection[str]) -> str | None:
     A line may also hold the paths of the image and its mask. Returns None for a line that names no
     image, or can be read in several ways.
     """
+    if line in allowed:
+        return line
+    line = unicodedata.normalize("NFC", line)  # as the ids of a folder are
     return line if line in allowed else _id_of_files(line, allowed)
 
 

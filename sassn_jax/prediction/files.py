@@ -13,7 +13,15 @@ from PIL import Image
 
 from sassn_jax.data.annotations import find_annotated
 from sassn_jax.data.dataset import IGNORE_LABEL
-from sassn_jax.data.folder_files import IMAGE_SUFFIXES, files_below, find_masks
+from sassn_jax.data.folder_files import (
+    IMAGE_SUFFIXES,
+    files_below,
+    find_masks,
+    id_of,
+    is_other_photo,
+    relative,
+)
+from sassn_jax.data.lists import name_several
 from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath, expanded, write_json
 from sassn_jax.prediction.images import as_rgb
@@ -48,12 +56,15 @@ class Outcome:
     sure: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
 
 
-def find_files(source: StrPath, output: StrPath) -> list[tuple[Path, Path]]:
+def find_files(
+    source: StrPath, output: StrPath, on_note: Callable[[str], None] = lambda note: None
+) -> list[tuple[Path, Path]]:
     """Returns the photos and videos of `source`, sorted, each with its relative path.
 
     Args:
       source: a file; a folder, with all folders in it; or a pattern, such as `photos/**/*.jpg`.
       output: the folder for the results; files that are in it already are left out.
+      on_note: called with a line if `source` has photos of a kind that is not read.
 
     Raises:
       InputError: if there is no such file, or `output` is the folder of the photos.
@@ -73,6 +84,11 @@ def find_files(source: StrPath, output: StrPath) -> list[tuple[Path, Path]]:
             f"{str(output.parent / 'predicted')!r}"
         )
     is_below = start.resolve() in output.parents
+    if unread := [relative(start, path) for path in found if is_other_photo(path)]:
+        on_note(
+            f"{start}: {min(unread)} is not read{name_several(unread)}; convert it to "
+            f"{', '.join(IMAGE_SUFFIXES)}"
+        )
     known = (*IMAGE_SUFFIXES, *VIDEOS)
     files = [
         (path, path.relative_to(start))
@@ -295,7 +311,7 @@ def _with_masks(places: Mapping[Path, tuple[Path, str]]) -> frozenset[Path]:
 
 
 def _id(name: Path) -> str:
-    return name.with_suffix("").as_posix()
+    return id_of(Path(), name)
 
 
 def _place(path: Path) -> Path:

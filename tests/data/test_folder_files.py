@@ -1,5 +1,9 @@
 """Which files of a user's folder are images and masks, and which are wrong."""
 
+import json
+import subprocess
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -81,3 +85,48 @@ def test_everything_that_is_wrong_is_named_at_once(source):
     ):
         assert part in text
     assert len(error.value.details) == 6
+
+
+def test_letters_with_accents_may_be_stored_in_two_ways(source):
+    """A zip file from macOS has `u` and two dots where Linux and Windows have one letter."""
+    one, two = (unicodedata.normalize(form, "über/Größe é") for form in ("NFC", "NFD"))
+    assert one != two
+    for kind, name in (("images", one), ("labels", two)):
+        (source / kind / name).parent.mkdir()
+    for kind, name, suffix in (("images", one, ".jpg"), ("labels", two, ".png")):
+        (source / kind / f"val_0{suffix}").rename(source / kind / f"{name}{suffix}")
+    (source / "val.txt").write_text(f"{two}.jpg\nval_1\n", encoding="utf-8")
+    layout = folder.read_layout(source)
+    assert layout.splits["val"] == (one, "val_1")
+    assert layout.read("val", one)
+    (source / "labels" / f"{two}.png").unlink()
+    shape = {"label": "Road", "points": [[0, 0], [9, 0], [9, 9]]}
+    (source / "labels" / f"{two}.json").write_text(json.dumps({"shapes": [shape]}))
+    assert one in folder.read_layout(source).annotations
+
+
+@pytest.mark.parametrize("ending", ["_mask", "_labelIds", ".mask"])
+def test_masks_with_a_word_after_the_name_are_renamed_by_the_command_in_the_message(source, ending):
+    for path in (source / "labels").iterdir():
+        path.rename(path.with_name(f"{path.stem}{ending}.png"))
+    with pytest.raises(InputError) as error:
+        folder.read_layout(source)
+    (line,) = (x for x in error.value.details if "no image in images/ has this name" in x)
+    assert f"the names end in {ending!r} after that of the image" in line
+    command = line.partition("in labels: ")[2]
+    subprocess.run(command, shell=True, cwd=source / "labels", check=True)
+    folder.read_layout(source)
+
+
+def test_masks_of_other_names_are_not_renamed(source):
+    (source / "labels" / "val_0.png").rename(source / "labels" / "val_00.png")
+    with pytest.raises(InputError) as error:
+        folder.read_layout(source)
+    assert any("give mask and image the same name" in x for x in error.value.details)
+
+
+def test_messages_name_paths_from_the_folder_on(source):
+    (source / "images" / "IMG").mkdir()
+    (source / "images" / "IMG" / "5.heic").write_bytes(b"")
+    with pytest.raises(InputError, match=r"images: IMG/5.heic is not read"):
+        folder.read_layout(source)

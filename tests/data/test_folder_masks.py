@@ -94,7 +94,7 @@ def test_a_photo_that_is_stored_turned_is_prepared_as_it_is_shown(source, tmp_pa
         Image.fromarray(shown[1]).save(label_path)
     notes = records.read_description("folder", tmp_path / "shown" / "source").notes
     assert notes == (
-        "images with an EXIF orientation: they are turned as it says (1, such as val_0.jpg)",
+        "images with an EXIF orientation: they are turned as it says (1, such as images/val_0.jpg)",
     )
     Image.fromarray(shown[1][1:]).save(label_path)
     with pytest.raises(InputError, match="as its EXIF orientation 6 shows it"):

@@ -212,10 +212,10 @@ def test_what_is_changed_is_said_once(tmp_path):
         save(tmp_path / "turned.jpg", RGB, turn=3),
         tmp_path / "missing.png",
     ]
-    assert photo_notes([plain]) == ()
-    assert photo_notes(paths) == (
-        "images with an EXIF orientation: they are turned as it says (1, such as turned.jpg)",
+    assert photo_notes({"plain": plain}) == ()
+    assert photo_notes({f"a/{path.name}": path for path in paths}) == (
+        "images with an EXIF orientation: they are turned as it says (1, such as a/turned.jpg)",
         "images with grey values of more than 8 bits: in each, its smallest value is read as 0 "
-        "and its largest as 255 (1, such as deep.png)",
-        "images with transparent pixels: they are read on white (2, such as la.png)",
+        "and its largest as 255 (1, such as a/deep.png)",
+        "images with transparent pixels: they are read on white (2, such as a/la.png)",
     )

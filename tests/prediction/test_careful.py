@@ -88,6 +88,18 @@ def test_a_damaged_pil_image_is_one_clear_error(run, tmp_path):
                 run.predict(image)
 
 
+def test_photos_of_a_kind_that_is_not_read_are_named(tmp_path):
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.png", "phone.HEIC", "deep/phone.avif", "notes.txt"):
+        (folder / name).write_bytes(b"")
+    notes = []
+    found = find_files(folder, tmp_path / "out", notes.append)
+    assert [name.name for _, name in found] == ["a.png"]
+    (note,) = notes
+    assert "deep/phone.avif is not read (2 such: deep/phone.avif, phone.HEIC); convert it" in note
+
+
 def test_photos_of_a_data_set_that_have_masks_get_none_elsewhere(run, tmp_path, capsys):
     """Nobody who copies the new masks to labels/ replaces what a person drew."""
     for name in ("drawn", "labelme", "none", "deep/drawn", "deep/none"):

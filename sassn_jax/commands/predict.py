@@ -110,8 +110,8 @@ def _predict(
     for line in outcome.failed:
         print(line, file=sys.stderr)
     photos = outcome.predicted - outcome.frames
-    counts = {"photos": photos, "frames of videos": outcome.frames}
-    done = [f"{count} {what}" for what, count in counts.items() if count] or ["nothing to predict"]
+    counts = {"images": photos, "frames": outcome.frames}
+    done = [f"{count} {what}" for what, count in counts.items() if count] or ["0 images"]
     rate = outcome.predicted / seconds
     parts = [f"{' and '.join(done)} in {seconds:.1f} s, {rate:.1f} a second"]
     if outcome.skipped:

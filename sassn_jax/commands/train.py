@@ -89,7 +89,7 @@ def _train(config: ConfigDict, workdir: str) -> None:
         return
     if typed.source and expanded(typed.source).exists():
         _prepare(typed.dataset, typed.source, typed.data_dir)
-    train_and_evaluate(config, workdir)
+    train_and_evaluate(config, workdir, shlex.join(["sassn", "train", *sys.argv[1:]]))
 
 
 def _continue(continue_to: int, workdir: str, overrides: Mapping[str, Any]) -> None:

@@ -8,7 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 _WHITE, _GREY = (255, 255, 255), (100, 100, 100)
 _ROWS = 256  # of a picture that are coloured at a time, since each of their copies takes memory
-SCALE_WORDS = 20  # the length of a scale's bar, in heights of its letters
+SCALE_LENGTH = 20  # of its bar at most, in heights of its letters
+SMALLEST = 7  # letters that a scale may have, pixels
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -93,24 +94,22 @@ def draw_scale(title: str, width: int, letters: int) -> UInt8[np.ndarray, "_ W 3
     """Draws the colours of `heat_map` as a bar from 0 to 1, and what they are of.
 
     Args:
-      title: what has these colours.
+      title: what has these colours; left out below a picture that is too narrow for it.
       width: of the picture, pixels.
       letters: height of the letters, pixels; smaller ones are taken where the title is too wide.
     """
-    while (text_width := make_font(letters).getlength(f"{title}  0   1")) > 0.75 * width:
-        if letters <= 6:
-            break
-        letters -= 1
-    font, line = make_font(letters), line_height(letters)
-    picture = Image.new("RGB", (width, line), _WHITE)
-    draw = ImageDraw.Draw(picture)
-    begin = f"{title}  0 "
-    draw.text((1, line // 2), begin, fill="black", font=font, anchor="lm")
+    sizes = range(letters, SMALLEST - 1, -1)
+    fitting = (n for n in sizes if make_font(n).getlength(f"{title}  0  1") < 0.75 * width)
+    size = next(fitting, None)
+    begin = "0 " if size is None else f"{title}  0 "
+    font, line = make_font(size or SMALLEST), line_height(size or SMALLEST)
     left = 1 + round(font.getlength(begin))
-    longest = max(2, round(width - text_width) - 4)
-    bar = heat_map(np.linspace(0, 1, min(SCALE_WORDS * letters, longest))[None])
-    bar = bar.resize((bar.width, letters))
-    picture.paste(bar, (left, (line - letters) // 2))
-    middle = (left + bar.width + letters // 3, line // 2)
-    draw.text(middle, "1", fill="black", font=font, anchor="lm")
+    longest = width - left - round(font.getlength(" 1")) - 2
+    length = max(2, min(longest, SCALE_LENGTH * (size or SMALLEST)))
+    picture = Image.new("RGB", (width, line), _WHITE)
+    bar = heat_map(np.linspace(0, 1, length)[None]).resize((length, line - 4))
+    picture.paste(bar, (left, 2))
+    draw = ImageDraw.Draw(picture)
+    draw.text((1, line // 2), begin, fill="black", font=font, anchor="lm")
+    draw.text((left + length, line // 2), " 1", fill="black", font=font, anchor="lm")
     return np.asarray(picture)

@@ -1,6 +1,7 @@
 """What a report says of one run, gathered from its workdir, its checkpoint and its dataset."""
 
 import dataclasses
+import datetime
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -51,11 +52,15 @@ class RunSummary:
       info: the classes.
       fields: the config, by dotted name.
       step: the number of steps that the scored checkpoint was trained for.
+      saved: the day on which that checkpoint was saved, in UTC.
+      command: that began the run; None for a run that was begun from Python.
       counts: the number of images by split.
       labeled: counts over the masks of the labelled training images.
       rows: of `metrics.jsonl`.
       split: the name of the scored split.
       matrix: pixels of that split by class of label and prediction.
+      ignored: the number of ignored pixels of that split.
+      image_mious: the mIoU of each image of that split that has labelled pixels.
       best: the images with the highest mIoU, the highest first.
       worst: the images with the lowest mIoU, the lowest first.
     """
@@ -64,11 +69,15 @@ class RunSummary:
     info: DatasetInfo
     fields: dict[str, Any]
     step: int
+    saved: str
+    command: str | None
     counts: dict[str, int]
     labeled: LabelCounts
     rows: tuple[Row, ...]
     split: str
     matrix: ConfusionMatrix
+    ignored: int
+    image_mious: tuple[float, ...]
     best: tuple[PicturedImage, ...]
     worst: tuple[PicturedImage, ...]
 
@@ -98,7 +107,7 @@ def summarize_run(
     run = load_run(folder.path, checkpoint, overrides or {})
     dataset = run.dataset
     split = "test" if "test" in dataset.splits else "val"
-    matrix, scores = _score(run, dataset.splits[split], on_images)
+    matrix, scores, ignored = _score(run, dataset.splits[split], on_images)
     ranked = sorted(scores, key=lambda index: scores[index], reverse=True)
     best = ranked[: min(EXTREMES, (len(ranked) + 1) // 2)]
     worst = ranked[len(best) :][::-1][:EXTREMES]
@@ -109,11 +118,15 @@ def summarize_run(
         info=dataset.info,
         fields=traverse_util.flatten_dict(run.config.to_dict(), sep="."),
         step=run.step,
+        saved=_read_date(folder.checkpoints / str(run.step)),
+        command=folder.read_command(),
         counts=_count_images(dataset, chosen),
         labeled=_count_labels(dataset, chosen),
         rows=_read_rows(folder.metrics),
         split=split,
         matrix=matrix,
+        ignored=ignored,
+        image_mious=tuple(scores.values()),
         best=tuple(pictured[: len(best)]),
         worst=tuple(pictured[len(best) :]),
     )
@@ -121,22 +134,27 @@ def summarize_run(
 
 def _score(
     run: Run, source: data.Source, on_images: Callable[[int, int], None]
-) -> tuple[ConfusionMatrix, dict[int, float]]:
-    """Scores a split; also returns the mIoU of each image that has labelled pixels, by index."""
-    info, scores, done = run.dataset.info, {}, 0
+) -> tuple[ConfusionMatrix, dict[int, float], int]:
+    """Scores a split; also returns the mIoU of each image, and the number of ignored pixels.
+
+    The mIoU is by index, and of the images that have labelled pixels.
+    """
+    info, scores, done, ignored = run.dataset.info, {}, 0, 0
 
     def look(batch: PaddedBatch, probabilities: jax.Array) -> None:
-        nonlocal done
+        nonlocal done, ignored
         predictions = np.asarray(probabilities.argmax(-1))
         for place, index in enumerate(batch.indices):
             height, width = batch.label_sizes.images[place]
             label = batch.labels[place, :height, :width]
+            ignored += int((label == info.ignore_label).sum())
             if (miou := image_miou(label, predictions[place, :height, :width], info)) is not None:
                 scores[index] = miou
         done += len(batch.indices)
         on_images(done, len(source))
 
-    return run.score(source, look), scores
+    matrix = run.score(source, look)
+    return matrix, scores, ignored
 
 
 def image_miou(
@@ -198,6 +216,13 @@ def _count_labels(dataset: Dataset, chosen: data.Split) -> LabelCounts:
     for index in range(len(source)):
         counts = counts.add(source[index]["label"])
     return counts
+
+
+def _read_date(checkpoint: Path) -> str:
+    """Returns the day on which Orbax saved a checkpoint."""
+    written = json.loads((checkpoint / "_CHECKPOINT_METADATA").read_text(encoding="utf-8"))
+    seconds = written["commit_timestamp_nsecs"] / 1e9
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")
 
 
 def _read_rows(path: Path) -> tuple[Row, ...]:

@@ -54,12 +54,12 @@ SIGNS = {
         "0.2 to 0.5, a rule of thumb of AdvSemiSeg's author for VOC 2012",
         _NO_D,
         (
-            Limit(0.1, "bad", "The discriminator has won: it sees through nearly every prediction, "
-                  "so it teaches the network little."),
+            Limit(0.1, "bad", "The discriminator has won: it sees through nearly every "
+                  "prediction, so it teaches the network little."),
             Limit(0.2, "look at it", "The discriminator is ahead of the network."),
             Limit(0.5, "good", "The discriminator and the network keep each other busy."),
-            Limit(math.inf, "look at it", "The discriminator has learned little so far: guessing costs "
-                  "0.69."),
+            Limit(math.inf, "look at it", "The discriminator has learned little so far: guessing "
+                  "costs 0.69."),
         ),
     ),
     "confidence": Sign(
@@ -67,16 +67,16 @@ SIGNS = {
         "0.05 to 0.9 higher for drawn masks than for predictions",
         _NO_D,
         (
-            Limit(0.0, "bad", "The discriminator takes predictions for drawn masks more readily than "
-                  "drawn masks themselves."),
+            Limit(0.0, "bad", "The discriminator takes predictions for drawn masks more readily "
+                  "than drawn masks themselves."),
             Limit(0.05, "look at it", "The discriminator hardly tells drawn masks from "
                   "predictions."),
-            Limit(0.9, "good", "The discriminator tells drawn masks from predictions, and is certain "
-                  "of neither."),
-            Limit(0.96, "look at it", "The discriminator is nearly certain, so it tells the network "
-                  "little."),
-            Limit(math.inf, "bad", "The discriminator is certain of nearly every pixel: predictions "
-                  "can no longer fool it."),
+            Limit(0.9, "good", "The discriminator tells drawn masks from predictions, and is "
+                  "certain of neither."),
+            Limit(0.96, "look at it", "The discriminator is nearly certain, so it tells the "
+                  "network little."),
+            Limit(math.inf, "bad", "The discriminator is certain of nearly every pixel: "
+                  "predictions can no longer fool it."),
         ),
     ),
     "self_training/kept": Sign(
@@ -85,14 +85,14 @@ SIGNS = {
         "only methods in which a discriminator chooses what to learn from have it, and only once "
         "unlabelled images take part",
         (
-            Limit(0.001, "bad", "The discriminator trusts no unlabelled pixel: unlabelled images teach "
-                  "the network nothing in this way."),
-            Limit(0.05, "look at it", "The discriminator trusts few unlabelled pixels, so they can "
-                  "change little."),
-            Limit(0.99, "good", "The discriminator chooses among the unlabelled pixels, and those that "
-                  "it trusts teach the network."),
-            Limit(math.inf, "look at it", "The discriminator trusts every unlabelled pixel: it chooses "
-                  "nothing."),
+            Limit(0.001, "bad", "The discriminator trusts no unlabelled pixel: unlabelled images "
+                  "teach the network nothing in this way."),
+            Limit(0.05, "look at it", "The discriminator trusts few unlabelled pixels, so they "
+                  "can change little."),
+            Limit(0.99, "good", "The discriminator chooses among the unlabelled pixels, and those "
+                  "that it trusts teach the network."),
+            Limit(math.inf, "look at it", "The discriminator trusts every unlabelled pixel: it "
+                  "chooses nothing."),
         ),
     ),
     "self_training/precision": Sign(
@@ -108,8 +108,8 @@ SIGNS = {
                   "teach it nothing."),
             Limit(0.05, "look at it", "The network is sure of few unlabelled pixels, so they can "
                   "change little."),
-            Limit(math.inf, "good", "The network is sure of enough unlabelled pixels to learn from "
-                  "them."),
+            Limit(math.inf, "good", "The network is sure of enough unlabelled pixels to learn "
+                  "from them."),
         ),
     ),
     "consistency/precision": Sign(
@@ -130,11 +130,12 @@ SIGNS = {
         "within a factor of 3 of the first logged value",
         "only a discriminator with spectral normalization has it",
         (
-            Limit(3.0, "good", "The discriminator learns about as fast as at the start. It divides "
-                  "each kernel by its size, so that the same step means less for a larger one."),
-            Limit(math.inf, "look at it", "The discriminator learns at another speed than at the start. It "
-                  "divides each kernel by its size: where it has grown, steps change the "
-                  "discriminator less, and where it has shrunk, more. Try another "
+            Limit(3.0, "good", "The discriminator learns about as fast as at the start. It "
+                  "divides each kernel by its size, so that the same step means less for a "
+                  "larger one."),
+            Limit(math.inf, "look at it", "The discriminator learns at another speed than at the "
+                  "start. It divides each kernel by its size: where it has grown, steps change "
+                  "the discriminator less, and where it has shrunk, more. Try another "
                   "optimizer.discriminator_lr."),
         ),
     ),

@@ -1,6 +1,7 @@
 """The page of a report: `write_report` makes one HTML file that needs nothing else."""
 
 import base64
+import importlib.metadata
 import importlib.resources
 import importlib.util
 import io
@@ -29,15 +30,24 @@ MISSING = "–"  # noqa: RUF001 (an en dash, as tables have it)
 CURVES = (
     ("mIoU on val", "val/miou", True),
     ("Losses", "loss/", False),
-    ("Mean confidence of D", "confidence/", True),
-    ("Unlabelled pixels that D trusts", "self_training/", True),
+    ("Mean confidence of the discriminator", "confidence/", True),
+    ("Unlabelled pixels that it trusts", "self_training/", True),
     ("Unlabelled pixels that the network is sure of", "consistency/", True),
     ("Weight of attention", "alpha/", False),
-    ("Sigma of D's kernels", "sigma/", False),
+    ("Size of the discriminator's kernels", "sigma/", False),
     ("Images a second", "images_per_second", False),
 )
 WORST_FIRST: tuple[Verdict, ...] = ("bad", "look at it", "good")
-CAPTIONS = ("photo", "truth", "prediction", "confidence of D")
+CAPTIONS = ("photo", "truth", "prediction", "discriminator's confidence")
+# Names of curves, in place of the ends of the metrics' names.
+PLAIN = {
+    "cross_entropy": "on labels",
+    "real": "for drawn masks",
+    "fake": "for predictions",
+    "kept": "share of pixels",
+    "precision": "of these, right",
+}
+FEW = 30  # images; with fewer the report says how far the score can be trusted
 
 
 def write_report(
@@ -114,6 +124,7 @@ def render(summaries: Sequence[RunSummary]) -> str:
         highest=_marked([summary.matrix.miou() for summary in summaries]),
         comparison=_compare(summaries) if several else (),
         class_comparison=_compare_classes(summaries) if several and same_classes else None,
+        version=importlib.metadata.version("sassn_jax"),
     )
 
 
@@ -143,6 +154,9 @@ def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
         "dataset": summary.info.name,
         "seed": summary.fields["seed"],
         "step": summary.step,
+        "saved": summary.saved,
+        "command": summary.command,
+        "few": _warn_of_few(summary),
         "split": summary.split,
         "counts": summary.counts,
         "miou": _percent(scored["miou"]),
@@ -163,15 +177,31 @@ def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
     }
 
 
+def _warn_of_few(summary: RunSummary) -> str:
+    """Returns how far a score on few images can be trusted, in a sentence; empty for many."""
+    mious = summary.image_mious
+    if len(mious) >= FEW:
+        return ""
+    if len(mious) < 2:
+        return "One image or none: its score says nothing of other images."
+    points = math.ceil(200 * np.std(mious, ddof=1) / math.sqrt(len(mious)))
+    return (
+        f"{len(mious)} images are few: as much as they differ among themselves, a difference of "
+        f"about {max(1, points)} points of mIoU between two runs means nothing (twice the standard "
+        "error of the mean of the images' own mIoU)."
+    )
+
+
 def _classes(summary: RunSummary) -> list[dict[str, str]]:
     in_split = summary.matrix.counts.sum(axis=1)
+    all_pixels = max(1, in_split.sum() + summary.ignored)
     return [
         {
             "name": name,
             "color": "#{:02x}{:02x}{:02x}".format(*summary.info.palette[number].tolist()),
             "labeled": _percent(_share(summary.labeled.pixels[number], summary.labeled)),
             "images": str(summary.labeled.images_with[number]),
-            "scored": _percent(float(in_split[number] / max(1, in_split.sum()))),
+            "scored": _percent(float(in_split[number] / all_pixels)),
             "iou": _percent(iou),
         }
         for number, (name, iou) in enumerate(
@@ -193,15 +223,19 @@ def _curves(summary: RunSummary) -> list[Chart]:
     charts = []
     for title, prefix, in_percent in CURVES:
         curves = {
-            name.removeprefix(prefix) or title: _curve(summary, name)
+            _plain(name.removeprefix(prefix)) or title: _curve(summary, name)
             for name in sorted(names)
             if name.startswith(prefix)
         }
         shown = {name: curve for name, curve in curves.items() if curve[0]}
-        if shown:
+        if any(len(steps) > 1 for steps, _ in shown.values()):  # one value is no curve
             alt = f"{title} over the steps of {summary.name}: {_in_words(shown)}"
             charts.append(draw_curves(shown, title, alt, in_percent=in_percent))
     return charts
+
+
+def _plain(name: str) -> str:
+    return PLAIN.get(name, name.replace("_", " "))
 
 
 def _curve(summary: RunSummary, name: str) -> Curve:
@@ -270,11 +304,11 @@ def _compare(summaries: Sequence[RunSummary]) -> list[Chart]:
     for title, name, in_percent in (
         ("mIoU on val", "val/miou", True),
         ("Loss on labels", "loss/cross_entropy", False),
-        ("Loss of D", "loss/discriminator", False),
+        ("Loss of the discriminator", "loss/discriminator", False),
     ):
         curves = {summary.name: _curve(summary, name) for summary in summaries}
         shown = {run: curve for run, curve in curves.items() if curve[0]}
-        if shown:
+        if any(len(steps) > 1 for steps, _ in shown.values()):
             alt = f"{title} by run: {_in_words(shown)}"
             charts.append(draw_curves(curves, title, alt, in_percent=in_percent))
     return charts

@@ -41,7 +41,9 @@ SHOWN = (
 )
 
 
-def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> TrainState:
+def train_and_evaluate(
+    config: ConfigDict | Config, workdir: str | Path, command: str | None = None
+) -> TrainState:
     """Trains what a config describes, or goes on where an earlier call was stopped.
 
     The same config and seed on the same kind of device give the same bits, interrupted or not.
@@ -49,6 +51,7 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
     Args:
       config: what to train, see `sassn_jax.config.Config` and `sassn_jax.default_config`.
       workdir: a folder for this run alone; `Workdir` says what is in it afterwards.
+      command: by which a user began the run, which a report on it repeats.
 
     Returns:
       The state after `config.num_steps` steps.
@@ -60,7 +63,7 @@ def train_and_evaluate(config: ConfigDict | Config, workdir: str | Path) -> Trai
         image is first read).
       TrainingError: if a loss is not finite.
     """
-    return _train(parse(config), Workdir.at(workdir))
+    return _train(parse(config), Workdir.at(workdir), command=command)
 
 
 def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
@@ -117,7 +120,9 @@ def longer_config(workdir: str | Path, continue_to: int, overrides: Mapping[str,
     return override(stored, {**overrides, "num_steps": continue_to})
 
 
-def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> TrainState:
+def _train(
+    config: Config, folder: Workdir, *, may_be_longer: bool = False, command: str | None = None
+) -> TrainState:
     setup = set_up(config)
     config = setup.config
     folder.check(config, may_be_longer=may_be_longer)
@@ -130,7 +135,7 @@ def _train(config: Config, folder: Workdir, *, may_be_longer: bool = False) -> T
         make_reporter(folder.path.resolve().name, config.num_steps) as reporter,
         contextlib.closing(setup.batches),
     ):
-        folder.begin(config, setup.split, setup.dataset.info)
+        folder.begin(config, setup.split, setup.dataset.info, command)
         if config.dataset == "folder":
             ids = {split: source.ids for split, source in setup.dataset.splits.items()}
             data.write_lists(folder.lists, ids)

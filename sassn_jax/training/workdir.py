@@ -13,7 +13,7 @@ from flax import traverse_util
 from sassn_jax import data
 from sassn_jax.config import Config
 from sassn_jax.errors import InputError
-from sassn_jax.files import expanded, occupied, write_json
+from sassn_jax.files import expanded, occupied, replacing, write_json
 from sassn_jax.recipes import parse
 
 SHOWN = 4  # differences that an error lists
@@ -59,6 +59,11 @@ class Workdir:
     def lengths(self) -> Path:
         """Of a run that was continued: each `num_steps` that it had, in order."""
         return self.path / "lengths.json"
+
+    @property
+    def command(self) -> Path:
+        """The command that began the run, unless it was begun from Python."""
+        return self.path / "command.txt"
 
     @property
     def split(self) -> Path:
@@ -154,9 +159,14 @@ class Workdir:
                 "them, or choose another workdir"
             )
 
-    def begin(self, config: Config, split: data.Split, info: data.DatasetInfo) -> None:
+    def begin(
+        self, config: Config, split: data.Split, info: data.DatasetInfo, command: str | None = None
+    ) -> None:
         """Writes what a run begins with, unless it has begun before; keeps a new `num_steps`."""
         if not self.config.exists():
+            if command is not None:
+                with replacing(self.command) as beside:
+                    beside.write_text(f"{command}\n", encoding="utf-8", errors="replace")
             write_json(self.config, config.to_dict())
         elif (former := self.read_config()).num_steps != config.num_steps:
             lengths = [*self.read_lengths(), config.num_steps]
@@ -184,6 +194,12 @@ class Workdir:
             raise InputError(f"{self.config}: {error}") from None
         except ValueError as error:
             raise InputError(f"{self.config}: not JSON ({error})") from None
+
+    def read_command(self) -> str | None:
+        """Returns the command that began the run, None if it was begun from Python."""
+        if not self.command.exists():
+            return None
+        return self.command.read_text(encoding="utf-8").strip()
 
     def read_lengths(self) -> list[int]:
         """Returns each `num_steps` that the run had, in order: one if it was never continued."""

@@ -291,7 +291,10 @@ def test_the_legend_grows_with_the_picture(width, height):
     info = DatasetInfo("any", ("sky", "road", "a long name of a class"), INFO.palette[:3])
     ids = np.arange(width * height, dtype=np.uint32).reshape(height, width) % 3
     result = Prediction(
-        np.zeros((height, width, 3), np.uint8), ids.astype(np.uint8), ids / np.float32(3), info
+        np.zeros((height, width, 3), np.uint8),
+        ids.astype(np.uint8),
+        np.zeros((height, width), np.float32),
+        info,
     )
     picture = result.overlay(legend=True)
     assert picture.width == width

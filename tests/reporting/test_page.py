@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html.parser
+import importlib.metadata
 import importlib.util
 import re
 import shutil
@@ -98,7 +99,12 @@ def test_the_page_has_all_sections_and_loads_nothing(summary):
     parts = ("health", "data", "curves", "classes", "confusion", "images", "config")
     assert {f"run-1-{part}" for part in parts} <= ids
     assert "train, labelled 4 images train, unlabelled 28 images val 3 images" in parsed.text
-    assert "Loss of D (loss/discriminator) : " in parsed.text
+    assert re.search(r"Loss of the discriminator: [\d.]+\. \(loss/discriminator\)", parsed.text)
+    assert "after stage 4" in parsed.text or "alpha/attention4" not in parsed.text
+    assert f"sassn_jax {importlib.metadata.version('sassn_jax')}" in parsed.text
+    assert re.search(r"trained until 20\d\d-\d\d-\d\d\.", parsed.text)
+    assert "The command that began" not in parsed.text  # it was begun from Python
+    assert "mIoU on val over the steps" not in text  # one evaluation is no curve
     assert "crop_size (32, 48)" in parsed.text
     links = [attributes["href"] for attributes in parsed.all("a")]
     assert all(link[0] == "#" and link[1:] in ids for link in links)
@@ -113,6 +119,30 @@ def test_the_page_has_all_sections_and_loads_nothing(summary):
     assert "https:" not in text
     assert all(image["alt"] for image in parsed.all("img"))
     assert len(text.encode()) < page.LIMIT
+
+
+def test_few_images_come_with_the_difference_that_means_nothing(summary):
+    mious = np.array([0.2, 0.3, 0.1, 0.4])
+    few = dataclasses.replace(summary, image_mious=tuple(mious), command="sassn train --x='a b'")
+    error = np.sqrt(((mious - mious.mean()) ** 2).sum() / 3) / 2
+    text = Parsed(page.render([few])).text
+    points = int(np.ceil(100 * 2 * error))
+    assert "4 images are few" in text
+    assert f"a difference of about {points} points of mIoU between two runs means nothing" in text
+    assert "sassn train --x='a b'" in text
+    many = dataclasses.replace(summary, image_mious=(0.1, 0.9) * 15)
+    assert "are few" not in Parsed(page.render([many])).text
+
+
+def test_shares_are_of_all_pixels_as_inspect_counts_them(summary):
+    pixels = summary.matrix.counts.sum(axis=1)
+    other = dataclasses.replace(summary, ignored=int(pixels.sum()))
+    classes = page._classes(other)
+    for of_class, count in zip(classes, pixels, strict=True):
+        assert of_class["scored"] == f"{50 * count / pixels.sum():.1f}%"
+    labeled = summary.labeled
+    for of_class, count in zip(classes, labeled.pixels, strict=True):
+        assert of_class["labeled"] == f"{100 * labeled.share(count):.1f}%"
 
 
 def test_several_runs_are_compared(two_runs):

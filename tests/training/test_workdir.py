@@ -137,6 +137,17 @@ def test_the_data_of_a_run_may_have_moved(supervised_run, monkeypatch):
         continue_training(workdir, 4, {"seed": 1})
 
 
+def test_the_command_that_began_a_run_is_kept(supervised_run, tmp_path):
+    config, _, workdir = supervised_run
+    begun, new = Workdir(workdir), Workdir(tmp_path / "new")
+    assert begun.read_command() is None  # it was begun from Python
+    new.path.mkdir()
+    split, info = data.read_split(begun.split), begun.read_classes("scenes")
+    for command in ("sassn train --config='a b'", "sassn train --later"):
+        new.begin(parse(config), split, info, command)
+        assert new.read_command() == "sassn train --config='a b'"
+
+
 def test_there_must_be_a_run_to_continue(tmp_path):
     with pytest.raises(InputError, match=r"no config.json; expected the workdir of a run"):
         continue_training(tmp_path, 4)

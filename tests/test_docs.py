@@ -10,7 +10,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import sassn_jax
 from sassn_jax import recipes
@@ -139,3 +141,21 @@ def test_the_examples_of_the_python_page(monkeypatch, tmp_path):
 def test_the_reference_has_every_public_name():
     described = re.findall(r"^::: sassn_jax\.(\w+)", (DOCS / "api.md").read_text(), re.MULTILINE)
     assert set(sassn_jax.__all__) <= set(described)
+
+
+def test_the_program_for_large_photos_keeps_ids_and_palettes(tmp_path, monkeypatch):
+    (program,) = (x for x in blocks(DOCS / "own-data.md", "python") if "NEAREST" in x)
+    ids = np.kron(np.arange(48).reshape(6, 8), np.ones((4, 4))).astype(np.uint8)  # blocks of 4x4
+    for folder in ("images/a b", "labels/a b"):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+    Image.fromarray(ids).save(tmp_path / "photos" / "images" / "a b" / "photo.JPG")
+    mask = Image.fromarray(ids)
+    mask.putpalette([*range(255, -1, -1)] * 3)
+    mask.save(tmp_path / "photos" / "labels" / "a b" / "photo.png")
+    monkeypatch.chdir(tmp_path)
+    exec(program, {})
+    with Image.open(tmp_path / "small" / "labels" / "a b" / "photo.png") as small:
+        assert small.mode == "P"
+        np.testing.assert_array_equal(small, np.arange(48).reshape(6, 8))
+    with Image.open(tmp_path / "small" / "images" / "a b" / "photo.JPG") as small:
+        assert small.size == (8, 6)

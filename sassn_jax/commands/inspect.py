@@ -30,7 +30,13 @@ from sassn_jax.commands.tables import class_table
 from sassn_jax.data.contact_sheet import draw_sheet
 from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.duplicates import is_available
-from sassn_jax.data.inspection import LABELED_PART, Inspection, inspect, spread
+from sassn_jax.data.inspection import (
+    LABELED_PART,
+    Inspection,
+    inspect,
+    large_image_note,
+    spread,
+)
 from sassn_jax.data.layout import Layout
 from sassn_jax.data.layout_source import read_unprepared
 from sassn_jax.data.lists import group_alike
@@ -79,6 +85,11 @@ def _inspect(given: ConfigDict, output: str | None) -> None:
                 left_out = tuple(x for x in found.unreadable if x.id in found.damaged)
                 found = dataclasses.replace(look(less), left_out=left_out)
                 dataset, notes = less, said
+    heights, widths = found.parts["train"].heights, found.parts["train"].widths
+    if config.dataset == "folder" and heights:
+        median = sorted(heights)[len(heights) // 2], sorted(widths)[len(widths) // 2]
+        which = "the median training image"
+        notes = (*notes, *large_image_note(config.crop_size, median, which))
     _print(config.dataset, found, notes)
     if output:
         about = {"dataset": config.dataset, "labels": config.labels, "seed": config.seed}

@@ -24,6 +24,9 @@ LABELED_PART = "train (labeled)"
 UNLABELED_PART = "train (unlabeled)"
 
 
+_LARGE = 16  # times the pixels of a crop
+
+
 class Named(NamedTuple):
     """Something about one image.
 
@@ -202,6 +205,26 @@ def inspect(
         near_duplicates=find_near_duplicates(hashes) if duplicates else None,
         unreadable=tuple(unreadable),
         damaged=damaged,
+    )
+
+
+def large_image_note(
+    crop_size: tuple[int, int], image_size: tuple[int, int], which: str
+) -> tuple[str, ...]:
+    """Returns a line if training crops show a small part of an image only; otherwise nothing.
+
+    Args:
+      crop_size: height and width of a crop, in pixels.
+      image_size: height and width of an image.
+      which: image that is, such as "the first image of val".
+    """
+    (height, width), (whole_height, whole_width) = crop_size, image_size
+    if whole_height * whole_width <= _LARGE * height * width:
+        return ()
+    return (
+        f"a crop of {height}x{width} pixels is a small part of {which}, which has "
+        f"{whole_height}x{whole_width}; if it does not show what the classes are, make the images "
+        "smaller or crop_size larger (docs/own-data.md, Large photos)",
     )
 
 

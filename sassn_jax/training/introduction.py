@@ -2,11 +2,11 @@
 
 import math
 
+from sassn_jax.data.inspection import large_image_note
 from sassn_jax.data.proposals import proposal_notes
 from sassn_jax.training.setup import Setup
 
 NAMED = 8  # classes
-LARGE = 16  # times the pixels of a crop
 SLOW = "resnet101"  # on a CPU; what `configs/folder.py` trains
 
 
@@ -22,7 +22,6 @@ def introduce(setup: Setup) -> tuple[str, ...]:
         for split, what in (("val", "for validation"), ("test", "for tests"))
         if split in dataset.splits
     )
-    height, width = config.crop_size
     passes = config.num_steps * config.batch_size / len(setup.split.labeled)
     lines = [
         f"{len(names)} classes: {', '.join(names[:NAMED])}{more}; images with masks: "
@@ -32,13 +31,8 @@ def introduce(setup: Setup) -> tuple[str, ...]:
         f"image.mean={config.image.mean}; to change one: --config.FIELD=VALUE",
         *proposal_notes({x: y.ids for x, y in dataset.splits.items()}, dataset.proposed),
     ]
-    image = dataset.splits["val"][0]["image"]
-    if image.shape[0] * image.shape[1] > LARGE * height * width:
-        lines.append(
-            f"a crop of {height}x{width} pixels is a small part of an image such as the first of "
-            f"val, of {image.shape[0]}x{image.shape[1]}; if it does not show what the classes are, "
-            "make the images smaller or crop_size larger"
-        )
+    height, width, _ = dataset.splits["val"][0]["image"].shape
+    lines += large_image_note(config.crop_size, (height, width), "the first image of val")
     first = setup.method.unlabeled_from or 0
     if setup.split.unlabeled and 0 < first < config.num_steps:
         lines.append(f"images without masks take part from step {first} on (loss.semi_start)")

@@ -8,7 +8,13 @@ import pytest
 
 from sassn_jax.data import Dataset, DatasetInfo, choose_labeled
 from sassn_jax.data.duplicates import is_available
-from sassn_jax.data.inspection import LABELED_PART, UNLABELED_PART, Named, inspect
+from sassn_jax.data.inspection import (
+    LABELED_PART,
+    UNLABELED_PART,
+    Named,
+    inspect,
+    large_image_note,
+)
 from sassn_jax.data.statistics import find_oddities
 from sassn_jax.errors import InputError
 
@@ -152,3 +158,9 @@ def test_a_copy_in_another_split_is_found_and_json_holds_everything(tiny):
     assert read["near_duplicates"][0]["other_id"] == "t4"
     assert inspect(tiny, ("t0",)).near_duplicates == ()
     assert inspect(tiny, ("t0",), duplicates=False).describe()["near_duplicates"] is None
+
+
+def test_a_crop_that_is_a_small_part_of_an_image_is_pointed_out():
+    (line,) = large_image_note((33, 33), (133, 132), "the first")
+    assert line.startswith("a crop of 33x33 pixels is a small part of the first, which has 133x132")
+    assert large_image_note((33, 33), (132, 132), "the first") == ()

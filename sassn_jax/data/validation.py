@@ -1,6 +1,7 @@
 """The choice of validation images in a folder that has no list of them."""
 
 import collections
+import heapq
 import math
 from collections.abc import Collection, Mapping
 
@@ -36,7 +37,6 @@ def choose_validation(classes: Mapping[str, Collection[int]]) -> tuple[str, ...]
     """
     if len(classes) < 2:
         raise ValueError(f"{len(classes)} images: expected at least two")
-    waiting = sorted(classes, key=lambda id_: draw(SEED, id_))
     shown = {id_: frozenset(ids) for id_, ids in classes.items()}
     left = collections.Counter(class_ for ids in shown.values() for class_ in ids)
     missing = set(left)
@@ -46,15 +46,22 @@ def choose_validation(classes: Mapping[str, Collection[int]]) -> tuple[str, ...]
         own = shown[id_]
         return all(left[class_] > 1 for class_ in own), len(own & missing), bool(own)
 
-    def is_needed(id_: str) -> bool:
-        keeps_training, shows_more, _ = worth(id_)
-        return keeps_training and shows_more > 0 and len(chosen) < math.floor(len(classes) * MOST)
+    def entry(place: int, id_: str) -> tuple[tuple[int, ...], int, str]:
+        return tuple(-x for x in worth(id_)), place, id_  # the best, and first of equals, is least
 
+    # What an image is worth only falls, so one whose entry still holds is the best of all.
+    waiting = [entry(*x) for x in enumerate(sorted(classes, key=lambda id_: draw(SEED, id_)))]
+    heapq.heapify(waiting)
+    least, most = number_of_validation_images(len(classes)), math.floor(len(classes) * MOST)
     while True:
-        best = max(waiting, key=worth)  # the first of equals
-        if len(chosen) >= number_of_validation_images(len(classes)) and not is_needed(best):
+        while (renewed := entry(*waiting[0][1:])) != waiting[0]:
+            heapq.heapreplace(waiting, renewed)
+        best = waiting[0][2]
+        keeps_training, shows_more, _ = worth(best)
+        is_needed = keeps_training and shows_more > 0 and len(chosen) < most
+        if len(chosen) >= least and not is_needed:
             return tuple(sorted(chosen))
-        waiting.remove(best)
+        heapq.heappop(waiting)
         chosen.append(best)
         missing -= shown[best]
         left.subtract(shown[best])

@@ -35,7 +35,7 @@ SMALL = {
 def commands() -> dict[str, list[str]]:
     """The first command of each verb on the page, as the arguments of `sassn`."""
     found: dict[str, list[str]] = {}
-    for block in re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL):
+    for block in re.findall(r"^```(?:sh)?\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("sassn "):
                 verb, *flags = shlex.split(line)[1:]

@@ -186,9 +186,9 @@ def _warn_of_few(summary: RunSummary) -> str:
         return "One image or none: its score says nothing of other images."
     points = math.ceil(200 * np.std(mious, ddof=1) / math.sqrt(len(mious)))
     return (
-        f"{len(mious)} images are few: as much as they differ among themselves, a difference of "
-        f"about {max(1, points)} points of mIoU between two runs means nothing (twice the standard "
-        "error of the mean of the images' own mIoU)."
+        f"{len(mious)} images are few: a difference of up to about {max(1, points)} points of mIoU "
+        "between two runs means nothing. This is twice the standard error of the mean of the "
+        "images' own mIoU."
     )
 
 

@@ -164,7 +164,7 @@ class Album:
             lowest, highest = heat.min() * heat.size, heat.max() * heat.size
             headings.append(
                 f"{name}, alpha {float(params[name]['alpha']):.2g}\n"
-                f"grey {lowest:.3g}, red {highest:.3g} x mean"
+                f"grey {lowest:.4g}, red {highest:.4g} x mean"
             )
             pictures.append(heat_over(image, heat, (row, column)))
         return headed_table(headings, [pictures])

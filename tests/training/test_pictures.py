@@ -1,10 +1,13 @@
 """Tables of pictures with headings, the legend, bars and heat maps, measured in their pixels."""
 
+import types
+
 import numpy as np
 import pytest
 
 from sassn_jax.data import DatasetInfo
 from sassn_jax.training import pictures
+from sassn_jax.training.album import Album
 
 COLORS = np.array([[0, 0, 0], [200, 10, 20], [30, 40, 250]], np.uint8)
 INFO = DatasetInfo("toy", ("background", "a", "b"), COLORS)
@@ -100,3 +103,24 @@ def test_heat_is_red_where_it_is_largest_and_the_pixel_has_a_cross():
     assert cyan.mean(0).tolist() == [8, 10]
     assert picture[8, 10].tolist() == [90, 90, 90]
     assert (image == 90).all()
+
+
+@pytest.mark.parametrize("has_truth", [True, False])
+def test_the_truth_is_left_out_where_there_is_none(monkeypatch, has_truth):
+    """The masks of unlabelled images are often ignored pixels alone."""
+    shown, headed = [], []
+    album = Album.__new__(Album)
+    album._setup = types.SimpleNamespace(dataset=types.SimpleNamespace(info=INFO))
+    album._writer = types.SimpleNamespace(picture=lambda *picture: shown.append(picture))
+    monkeypatch.setattr(
+        "sassn_jax.training.album.headed_table",
+        lambda headings, rows: headed.append(headings) or pictures.headed_table(headings, rows),
+    )
+    black, white = np.zeros((240, 240, 3), np.uint8), np.full((240, 240, 3), 255, np.uint8)
+    rows = [[black, white, black, black], [black, black if has_truth else white, black, black]]
+    album._write_table(3, "training_unlabeled", rows)
+    truth = ("truth",) if has_truth else ()
+    assert headed == [("input", *truth, "prediction", "D's confidence")]
+    ((_, name, picture),) = shown
+    assert name == "pictures/training_unlabeled"
+    assert picture.shape[1] == (3 + has_truth) * 244 - 4

@@ -11,7 +11,11 @@ from PIL import Image
 
 from configs import folder as recipe
 from sassn_jax import data
+<<<<<<< HEAD
 from sassn_jax.data.proposals import proposal_mark
+=======
+from sassn_jax.errors import InputError
+>>>>>>> help_fields
 from sassn_jax.recipes import parse
 from sassn_jax.training.introduction import introduce, without_unlabeled
 from sassn_jax.training.loop import train_and_evaluate
@@ -123,6 +127,10 @@ def test_the_window_follows_the_crop_unless_it_is_set():
     config.crop_size = (97, 97)
     assert parse(config).eval.window == (97, 97)
     assert parse(config).eval.stride == (64, 64)
+    config.crop_size = (96,)  # and not the window, which nobody has typed, is named
+    with pytest.raises(InputError, match=r"^crop_size=\(96,\): expected height and width"):
+        parse(config)
+    config.crop_size = (97, 97)
     config.eval.window = (129, 161)
     assert parse(config).crop_size == (97, 97)
     assert parse(config).eval.window == (129, 161)

@@ -14,7 +14,7 @@ import json
 import math
 import sys
 import unicodedata
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -25,9 +25,8 @@ from PIL import Image, ImageDraw
 
 from sassn_jax.data.class_list import IGNORE
 from sassn_jax.data.dataset import IGNORE_LABEL
-from sassn_jax.data.folder_files import id_of
+from sassn_jax.data.folder_files import files_below, id_of
 from sassn_jax.data.images import Photo
-from sassn_jax.data.lists import is_of_system
 from sassn_jax.data.masks import as_shown, check_size
 from sassn_jax.errors import InputError, UnreadableError, one_line
 
@@ -148,9 +147,7 @@ def find_annotations(folder: Path, images: Collection[str]) -> dict[str, Annotat
     known = frozenset(images)
     found: dict[str, Annotation] = {}
     several: dict[str, CocoImage] = {}
-    for path in sorted(folder.rglob("*.[jJ][sS][oO][nN]")):
-        if is_of_system(path.name):
-            continue
+    for path in sorted(_json_files(folder)):
         if (id_ := id_of(folder, path)) in known:
             found[id_] = LabelMe(path)
             continue
@@ -161,13 +158,17 @@ def find_annotations(folder: Path, images: Collection[str]) -> dict[str, Annotat
     return {**several, **found}
 
 
+def _json_files(folder: Path) -> Iterator[Path]:
+    return (path for path in files_below(folder) if path.suffix.lower() == ".json")
+
+
 def find_annotated(folder: Path, images: Collection[str]) -> frozenset[str]:
     """Returns the ids of those images that `find_annotations` finds in a folder.
 
     Files that it would refuse are passed over.
     """
     known, found = frozenset(images), set[str]()
-    for path in folder.rglob("*.[jJ][sS][oO][nN]"):
+    for path in _json_files(folder):
         if (id_ := id_of(folder, path)) in known:
             found.add(id_)
             continue

@@ -11,11 +11,8 @@ from PIL import Image
 
 from configs import folder as recipe
 from sassn_jax import data
-<<<<<<< HEAD
 from sassn_jax.data.proposals import proposal_mark
-=======
 from sassn_jax.errors import InputError
->>>>>>> help_fields
 from sassn_jax.recipes import parse
 from sassn_jax.training.introduction import introduce, without_unlabeled
 from sassn_jax.training.loop import train_and_evaluate

@@ -14,7 +14,7 @@ from absl import flags
 from sassn_jax import data
 from sassn_jax.commands import command
 from sassn_jax.commands.tables import class_table
-from sassn_jax.data import folder, records
+from sassn_jax.data import folder_places, records
 from sassn_jax.data.statistics import find_oddities
 from sassn_jax.terminal import make_console
 
@@ -44,7 +44,7 @@ def _prepare(name: str, source: str, data_dir: str) -> None:
     """Prepares a dataset, and prints what it holds."""
     with command.progress(f"preparing {name}") as show:
         wrote = data.prepare(name, source, data_dir, show)
-    place = str(folder.place(source, data_dir)) if name == "folder" else data_dir
+    place = str(folder_places.place(source, data_dir)) if name == "folder" else data_dir
     before = f"had been prepared already (remove {Path(place) / name} to do so again):"
     show_prepared(name, place, "prepared" if wrote else before)
 

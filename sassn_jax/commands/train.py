@@ -109,9 +109,9 @@ def _prepare(name: str, source: str, data_dir: str) -> None:
     """Prepares one's own images where they have changed, and prints what they hold."""
     from sassn_jax import data
     from sassn_jax.commands.prepare import show_prepared
-    from sassn_jax.data import folder
+    from sassn_jax.data import folder_places
 
     with command.progress(f"preparing {source}") as show:
         wrote = data.prepare(name, source, data_dir, show)
     if wrote:
-        show_prepared(name, str(folder.place(source, data_dir)))
+        show_prepared(name, str(folder_places.place(source, data_dir)))

@@ -5,7 +5,15 @@ import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from sassn_jax.data import camvid, cityscapes, folder, records, scenes, voc2012_aug
+from sassn_jax.data import (
+    camvid,
+    cityscapes,
+    folder,
+    folder_places,
+    records,
+    scenes,
+    voc2012_aug,
+)
 from sassn_jax.data.batch import Batch, Half, batch_spec
 from sassn_jax.data.classes import describe_classes, parse_classes, read_classes, write_classes
 from sassn_jax.data.dataset import (
@@ -99,8 +107,8 @@ def prepare(
     Args:
       dataset: one of `PREPARED`.
       source: folder of the publisher's files; the dataset's module says what it must hold.
-      data_dir: folder of prepared datasets; created if it does not exist. See `folder.place` for
-        where in it a `folder` is prepared.
+      data_dir: folder of prepared datasets; created if it does not exist. `folder_places.place`
+        says where in it a `folder` is prepared.
       progress: called with the number of images written, and of all.
 
     Returns:
@@ -114,14 +122,14 @@ def prepare(
     """
     check_name("dataset", dataset, PREPARED, " (scenes needs no preparation)")
     if dataset == "folder":
-        data_dir = folder.place(source, data_dir)
+        data_dir = folder_places.place(source, data_dir)
     assert data_dir, f"{data_dir=}: expected a folder"
     layout = PREPARED[dataset].read_layout(source)
     if dataset == "folder":
-        folder.check_same_source(source, expanded(data_dir))
+        folder_places.check_same_source(source, expanded(data_dir))
     wrote = records.prepare(dataset, layout, data_dir, progress)
     if wrote and dataset == "folder":
-        folder.write_source(source, expanded(data_dir))
+        folder_places.write_source(source, expanded(data_dir))
         ids = records.read_description(dataset, data_dir).ids
         write_lists(expanded(data_dir) / "lists", ids)
     return wrote
@@ -148,7 +156,7 @@ def load(dataset: str, data_dir: StrPath | None = None, source: StrPath = "") ->
     if dataset == "folder":
         if source and (not data_dir or expanded(source).exists()):
             prepare(dataset, source, data_dir)
-        data_dir = folder.place(source, data_dir)
+        data_dir = folder_places.place(source, data_dir)
     return records.load(dataset, data_dir, PREPARED[dataset].colors)
 
 

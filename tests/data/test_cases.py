@@ -10,7 +10,8 @@ from PIL import Image
 
 from sassn_jax.data.annotations import find_annotations
 from sassn_jax.data.dataset import UNLABELED
-from sassn_jax.data.folder import FolderLayout, read_layout
+from sassn_jax.data.folder import read_layout
+from sassn_jax.data.folder_layout import FolderLayout
 from sassn_jax.data.images import decode_image, read_photo
 from sassn_jax.data.masks import decode_label
 from sassn_jax.errors import InputError

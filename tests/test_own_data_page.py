@@ -35,7 +35,8 @@ SMALL = {
 def commands() -> dict[str, list[str]]:
     """The first command of each verb on the page, as the arguments of `sassn`."""
     found: dict[str, list[str]] = {}
-    for block in re.findall(r"^```(?:sh)?\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE):
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    for block in (text for language, text in fences if not language):
         for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("sassn "):
                 verb, *flags = shlex.split(line)[1:]

@@ -172,10 +172,16 @@ class FolderLayout(Layout):
         split_of = {
             id_: split for split, ids in self.splits.items() if split != UNLABELED for id_ in ids
         }
-        occurring = {}
+        occurring: dict[str, frozenset[int]] = {}
+        wrong: dict[str, str] = {}
         for done, (id_, split) in enumerate(split_of.items(), start=1):
-            occurring[id_] = named._occurring(split, id_)
+            try:
+                occurring[id_] = named._occurring(split, id_)
+            except InputError as error:  # `prepare` reports it
+                occurring[id_], wrong[id_] = frozenset(), str(error)
             progress(done, len(split_of))
+        if wrong and not layout.class_names and not any(occurring.values()):
+            raise all_problems(group_alike(wrong))
         return layout._with_names(occurring)._with_validation(occurring)
 
     def _with_names(self, occurring: Mapping[str, Collection[int]]) -> "FolderLayout":
@@ -220,11 +226,8 @@ class FolderLayout(Layout):
         return dataclasses.replace(self, splits=splits, said=(*self.said, said))
 
     def _occurring(self, split: str, id_: str) -> frozenset[int]:
-        """Returns the class ids in a mask; none if it cannot be read, which `prepare` reports."""
-        try:
-            _, content = self.read(split, id_)
-        except InputError:
-            return frozenset()
+        """Returns the class ids in a mask; raises as `read`."""
+        _, content = self.read(split, id_)
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             counts = np.bincount(decode_label(image).ravel())
         return frozenset(np.flatnonzero(counts).tolist()) - {IGNORE_LABEL}

@@ -214,3 +214,12 @@ def test_what_contradicts_is_refused_also_beside_damaged_files(source, tmp_path)
     with pytest.raises(InputError, match="the first of 2 problems") as error:
         data.prepare("folder", source, tmp_path / "data")
     assert any("val_1.png: 4x3 pixels, but its image has" in line for line in error.value.details)
+
+
+def test_without_classes_a_folder_of_damaged_masks_names_them(source, tmp_path):
+    without_lists(source)
+    (source / "classes.txt").unlink()
+    for path in (source / "labels").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"labels/test_0.png: .*the file is empty.* \(6 such: "):
+        data.prepare("folder", source, tmp_path / "data")

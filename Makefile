@@ -69,11 +69,12 @@ lint: setup
 	$(RUN) -m mypy
 
 # Strict: an unknown page, heading or name of the code ends the build. The tests run the pages'
-# examples, and check what the builder does not: the commands, the pictures and the list of pages.
+# examples, walk the page on own data, and check what the builder does not: the commands, the pictures
+# and the list of pages.
 docs: setup
 	$(VENV)/bin/zensical build --strict
-	@echo "running the examples of the pages, which takes a minute or two"
-	$(RUN) -m pytest -n0 tests/test_docs.py
+	@echo "running the examples of the pages, which takes three to four minutes"
+	$(RUN) -m pytest -n0 -m "slow or not slow" tests/test_docs.py tests/test_own_data_page.py
 
 demo: setup
 	$(RUN) -m experiments.demo --workdir=runs/demo

@@ -292,6 +292,11 @@ def _class_id(path: Path, name: Any, class_names: Sequence[str]) -> int:
         return IGNORE_LABEL
     if name in _BACKGROUND and class_names[0].lower() in _BACKGROUND:
         return 0
+    if not any(class_names):
+        raise InputError(
+            f"{path}: the label {name!r} needs a classes.txt; expected one beside images/ with the "
+            "name of each class, one a line"
+        )
     raise InputError(
         f"{path}: the label {name!r} is not in classes.txt, which has {', '.join(class_names)}; "
         "add it there, or change the label"

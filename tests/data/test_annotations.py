@@ -370,3 +370,9 @@ def test_a_folder_with_masks_labelme_and_coco(source, tmp_path):
         expected = np.zeros_like(found[id_])
         expected[rows, columns] = 1
         np.testing.assert_array_equal(found[id_], expected)
+
+
+def test_labels_without_a_class_list_ask_for_one(tmp_path, photo):
+    annotation = labelme(tmp_path, shape("road", BOX))
+    with pytest.raises(InputError, match=r"the label 'road' needs a classes\.txt; expected one"):
+        annotation.draw(("", "", ""), photo)

@@ -3,7 +3,7 @@
     make plan FLAGS='--config=configs/NAME.py --gpu=NAME [--num_gpus=8] [--output=FILE.json]'
 
 The training step is compiled for the GPU, which need not be there. Neither weights nor data are
-needed; but your own dataset (configs/folder.py) must be prepared, because it defines the classes.
+needed, but for your own images (configs/folder.py:path=FOLDER), which define the classes.
 If the run does not fit, bfloat16, rematerialisation and accumulation are tried, the cheapest first.
 The exit code is 1 if nothing makes it fit.
 """

@@ -1,6 +1,7 @@
 """Prepares a dataset, once, so that training can read it.
 
-    sassn prepare --dataset=camvid --source=FOLDER --data_dir=FOLDER
+    sassn prepare --dataset=camvid --source=FOLDER --data_dir=DATA
+    sassn prepare --dataset=folder --source=photos
 
 In a checkout, `python -m experiments.prepare` is the same command. It prints how often each class
 occurs in each split, and warns of likely mistakes: classes that occur nowhere, ids that seem to
@@ -23,7 +24,7 @@ def run() -> None:
     """Runs the command."""
     dataset = flags.DEFINE_string("dataset", None, f"One of {', '.join(data.PREPARED)}.")
     source = command.define_path(
-        "source", None, "Folder of the dataset as published; docs/datasets.md says what it holds."
+        "source", None, "Folder of your images, or of the dataset as published (docs/datasets.md)."
     )
     data_dir = command.define_path(
         "data_dir",

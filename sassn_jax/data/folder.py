@@ -28,15 +28,8 @@ from pathlib import Path
 from sassn_jax.data.annotations import Annotation, find_annotations
 from sassn_jax.data.checked_parts import stamp
 from sassn_jax.data.class_list import ClassList, read_class_list
-from sassn_jax.data.dataset import (
-    UNLABELED,
-)
-from sassn_jax.data.folder_files import (
-    files_below,
-    find_images,
-    find_masks,
-    missing_files,
-)
+from sassn_jax.data.dataset import UNLABELED
+from sassn_jax.data.folder_files import files_below, find_images, find_masks, missing_files
 from sassn_jax.data.folder_layout import FolderLayout
 from sassn_jax.data.lists import name_several, read_list
 from sassn_jax.data.proposals import is_proposed

@@ -20,9 +20,7 @@ from sassn_jax.data.dataset import (
     check_class_ids,
     make_palette,
 )
-from sassn_jax.data.folder_files import (
-    relative,
-)
+from sassn_jax.data.folder_files import relative
 from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
 from sassn_jax.data.lists import group_alike

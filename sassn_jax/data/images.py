@@ -155,7 +155,7 @@ def orientation(content: bytes) -> int:
       (EXIF 2.32, tag 0x0112). It is 1 if the file has no orientation or cannot be read.
     """
     try:
-        with Image.open(io.BytesIO(content), formats=list(_FORMATS.values())) as image:
+        with opened(io.BytesIO(content), tuple(_FORMATS.values())) as image:
             return _orientation(image)
     except Exception:  # damaged files fail in many ways; who reads the pixels names the file
         return 1

@@ -22,9 +22,7 @@ from sassn_jax.errors import InputError, UnreadableError
 # The two parts of the training images, where a run does not use all of their masks.
 LABELED_PART = "train (labeled)"
 UNLABELED_PART = "train (unlabeled)"
-
-
-_LARGE = 16  # times the pixels of a crop
+_LARGE = 16  # times the pixels of a crop: an image with more is pointed out
 
 
 class Named(NamedTuple):
@@ -215,15 +213,15 @@ def large_image_note(
 
     Args:
       crop_size: height and width of a crop, in pixels.
-      image_size: height and width of an image.
+      image_size: height and width of an image, in pixels.
       which: image that is, such as "the first image of val".
     """
     (height, width), (whole_height, whole_width) = crop_size, image_size
     if whole_height * whole_width <= _LARGE * height * width:
         return ()
     return (
-        f"a crop of {height}x{width} pixels is a small part of {which}, which has "
-        f"{whole_height}x{whole_width}; if it does not show what the classes are, make the images "
+        f"a crop of {width}x{height} pixels is a small part of {which}, which has "
+        f"{whole_width}x{whole_height}; if it does not show what the classes are, make the images "
         "smaller or crop_size larger (docs/own-data.md, Large photos)",
     )
 

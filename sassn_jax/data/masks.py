@@ -14,6 +14,7 @@ from sassn_jax.data.images import (
     Photo,
     decode,
     encode_png,
+    opened,
     orientation,
     read_bytes,
     read_image,
@@ -85,7 +86,7 @@ def has_palette(path: Traversable, palette: UInt8[np.ndarray, "256 3"] | None = 
     It is False for a file that `read_label` cannot read.
     """
     try:
-        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
+        with path.open("rb") as file, opened(file, _FORMATS) as image:
             if image.mode != "P" or palette is None:
                 return image.mode == "P"
             return image.getpalette("RGB") == palette.ravel().tolist()

@@ -82,8 +82,8 @@ class LabelCounts:
         )
 
     def share(self, pixels: int) -> float:
-        """Returns a number of pixels as a share of all pixels, including ignored ones."""
-        return pixels / (self.ignored + sum(self.pixels))
+        """Returns a number of pixels as a share of all pixels, ignored ones included; 0 of none."""
+        return pixels / max(1, self.ignored + sum(self.pixels))
 
 
 def find_oddities(class_names: Sequence[str], counts: Mapping[str, LabelCounts]) -> tuple[str, ...]:

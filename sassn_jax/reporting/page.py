@@ -162,7 +162,7 @@ def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
         "miou": _percent(scored["miou"]),
         "pixel_accuracy": _percent(scored["pixel_accuracy"]),
         "classes": _classes(summary),
-        "ignored": _percent(_share(summary.labeled.ignored, summary.labeled)),
+        "ignored": _percent(summary.labeled.share(summary.labeled.ignored)),
         "findings": findings,
         "not_judged": not_judged(findings),
         "has_players": any(finding.metric == "loss/discriminator" for finding in findings),
@@ -199,7 +199,7 @@ def _classes(summary: RunSummary) -> list[dict[str, str]]:
         {
             "name": name,
             "color": "#{:02x}{:02x}{:02x}".format(*summary.info.palette[number].tolist()),
-            "labeled": _percent(_share(summary.labeled.pixels[number], summary.labeled)),
+            "labeled": _percent(summary.labeled.share(summary.labeled.pixels[number])),
             "images": str(summary.labeled.images_with[number]),
             "scored": _percent(float(in_split[number] / all_pixels)),
             "iou": _percent(iou),
@@ -208,10 +208,6 @@ def _classes(summary: RunSummary) -> list[dict[str, str]]:
             zip(summary.info.class_names, summary.matrix.iou().tolist(), strict=True)
         )
     ]
-
-
-def _share(pixels: int, counts: Any) -> float:
-    return pixels / max(1, counts.ignored + sum(counts.pixels))
 
 
 def _percent(value: float | None) -> str:

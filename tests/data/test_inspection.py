@@ -161,6 +161,6 @@ def test_a_copy_in_another_split_is_found_and_json_holds_everything(tiny):
 
 
 def test_a_crop_that_is_a_small_part_of_an_image_is_pointed_out():
-    (line,) = large_image_note((33, 33), (133, 132), "the first")
-    assert line.startswith("a crop of 33x33 pixels is a small part of the first, which has 133x132")
-    assert large_image_note((33, 33), (132, 132), "the first") == ()
+    (line,) = large_image_note((22, 44), (125, 124), "the first")
+    assert line.startswith("a crop of 44x22 pixels is a small part of the first, which has 124x125")
+    assert large_image_note((22, 44), (121, 128), "the first") == ()

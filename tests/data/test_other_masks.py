@@ -186,3 +186,11 @@ def test_a_folder_with_masks_of_several_formats(source):
 def pixels(content: bytes) -> list[list[int]]:
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image).tolist()
+
+
+def test_the_palette_of_a_large_mask_is_seen_without_a_warning(tmp_path, monkeypatch):
+    mask = Image.new("P", (12, 10))
+    mask.putpalette([1, 2, 3])
+    mask.save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow warns of more
+    assert has_palette(tmp_path / "a.png")

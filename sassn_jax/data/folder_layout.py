@@ -44,8 +44,8 @@ class FolderLayout(Layout):
       masks: the mask files by id.
       stamps: see `Layout`.
       said: notes on what was found.
-      has_foreground: whether 255 is the second class in all masks that are not proposed, so that no
-        pixel of them is ignored.
+      has_foreground: whether 255 is the second class in all masks but those of `sassn predict`, so
+        that no pixel of them is ignored.
       colors: of the classes by name, in pictures, if classes.txt has them.
       class_list: what the numbers and colours in the masks stand for; without lines, numbers are
         class ids.
@@ -127,16 +127,16 @@ class FolderLayout(Layout):
             return photo.content, encode_png(ignored)
         if id_ in self.annotations:
             return photo.content, encode_png(self.annotations[id_].draw(self.class_names, photo))
-        is_drawn = id_ not in self.proposed
-        # A proposed mask holds class ids, whatever people's masks hold.
-        lines = self.class_list if is_drawn and not self._is_ours(label_path) else ClassList()
+        # A mask of `sassn predict` holds class ids, whatever people's masks hold.
+        is_ours = id_ in self.proposed or self._is_ours(label_path)
+        lines = ClassList() if is_ours else self.class_list
         label_file, stored = read_label(label_path, lines.line_colors)
         label = as_shown(label_path, stored, photo)
         num_ids = len(lines.lines) or len(self.class_names)
         check_class_ids(label, label_path, num_ids, may_list_ignore=not self.class_list.ignores)
         if lines.ignores:
             label = lines.to_class_ids(label)
-        if self.has_foreground and is_drawn:
+        if self.has_foreground and not is_ours:
             label = (label == IGNORE_LABEL).astype(np.uint8)
         return photo.content, label_file if label is stored else encode_png(label)
 
@@ -235,8 +235,8 @@ class FolderLayout(Layout):
 
         Most programs that draw masks of two classes write 0 and 255. If 255 meant ignored pixels
         there, one class would be left, and every prediction would be right. Masks are looked at
-        until one has another value. In a mask with a palette 255 is ignored, as in VOC's. Proposed
-        masks are not looked at, since they hold class ids however the others are written.
+        until one has another value. In a mask with a palette 255 is ignored, as in VOC's. Masks of
+        `sassn predict` are not looked at, since they hold class ids however the others are written.
 
         Raises:
           InputError: if the masks hold 0 and 255 alone, but there are not two classes.
@@ -250,6 +250,8 @@ class FolderLayout(Layout):
         ]
         seen: set[int] = set()
         for done, path in enumerate(paths, start=1):
+            if self._is_ours(path):
+                continue
             try:
                 _, label = read_label(path, self.class_list.line_colors)
             except InputError:

@@ -138,6 +138,12 @@ def test_black_and_white_masks_stay_so_beside_proposed_ones(photos):
         np.testing.assert_array_equal(after[f"{i:02}"], ball)
     np.testing.assert_array_equal(after["10"], ball)
     assert (after["11"] == 255).all()
+    with Image.open(photos / "labels" / "10.png") as mask:
+        mask.load()
+    mask.save(photos / "labels" / "10.png")  # as a program does that drops the mark
+    after = labels_by_id(data.load("folder", source=photos))
+    for id_ in ("00", "10"):
+        np.testing.assert_array_equal(after[id_], ball)
 
 
 def test_ignored_pixels_are_no_class_that_is_white(photos):

@@ -7,12 +7,8 @@ Pixels in no shape are of class 0 if that is called background, and are ignored 
 with the label `ignore` or `__ignore__` are ignored too, whether or not classes.txt has `ignore`.
 """
 
-import base64
 import contextlib
-import io
 import json
-import math
-import sys
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,30 +17,19 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from sassn_jax.data.class_list import IGNORE
 from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.folder_files import files_below, id_of
 from sassn_jax.data.images import Photo
 from sassn_jax.data.masks import as_shown, check_size
+from sassn_jax.data.shapes import draw_shape
 from sassn_jax.errors import InputError, UnreadableError, one_line
 
 _IGNORED = (IGNORE, "__ignore__")
 _FARTHEST = 1e6  # pixels
 _BACKGROUND = ("background", "_background_")  # as classes.txt and LabelMe call it
-# The kinds of LabelMe's shapes, and how many points each may have.
-_POINTS = {
-    "polygon": range(3, sys.maxsize),
-    "rectangle": range(2, 3),
-    "oriented_rectangle": range(4, 5),
-    "circle": range(2, 3),
-    "line": range(2, 3),
-    "linestrip": range(2, sys.maxsize),
-    "point": range(1, 2),
-    "mask": range(2, 3),
-}
-_LINE_WIDTH, _POINT_RADIUS = 10, 5  # pixels: the defaults of `labelme.utils.shape_to_mask`
 
 
 @dataclass(frozen=True)
@@ -72,7 +57,7 @@ class LabelMe:
             canvas = Image.fromarray(label)
             for shape in content["shapes"]:
                 class_id = _class_id(self.path, shape["label"], class_names)
-                _draw_shape(canvas, shape, class_id)
+                draw_shape(canvas, shape, class_id)
         except InputError:
             raise
         except Exception as error:  # any value may be of any type
@@ -242,42 +227,6 @@ def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
         if (far := np.abs(polygon).max()) > _FARTHEST:  # pycocotools would fill all memory
             raise ValueError(f"a polygon has the coordinate {far:g}, far outside of the image")
     return coco.merge(coco.frPyObjects(segmentation, *size))
-
-
-def _draw_shape(canvas: Image.Image, shape: Mapping[str, Any], class_id: int) -> None:
-    """Draws a shape as `labelme.utils.shapes_to_label` does; raises ValueError if it cannot."""
-    points = [(float(x), float(y)) for x, y in shape["points"]]
-    if not np.isfinite(points).all():
-        raise ValueError("a point is not finite")
-    kind = shape.get("shape_type") or "polygon"
-    if kind not in _POINTS:
-        raise ValueError(f"a shape of the kind {kind!r}; expected one of {', '.join(_POINTS)}")
-    if not _POINTS[kind].start <= len(points) < _POINTS[kind].stop:
-        raise ValueError(f"a {kind} of {len(points)} points")
-    draw = ImageDraw.Draw(canvas)
-    fill: dict[str, Any] = {"fill": class_id, "outline": class_id}
-    if kind in ("polygon", "oriented_rectangle"):
-        draw.polygon(points, **fill)
-    elif kind == "rectangle":
-        (left, right), (top, bottom) = (sorted(ends) for ends in zip(*points, strict=True))
-        draw.rectangle((left, top, right, bottom), **fill)
-    elif kind == "circle":
-        _draw_circle(draw, points[0], math.dist(*points), fill)
-    elif kind == "point":
-        _draw_circle(draw, points[0], _POINT_RADIUS, fill)
-    elif kind in ("line", "linestrip"):
-        draw.line(points, fill=class_id, width=_LINE_WIDTH)
-    else:
-        with Image.open(io.BytesIO(base64.b64decode(shape["mask"])), formats=["PNG"]) as stencil:
-            inside = Image.fromarray(np.asarray(stencil) > 0)
-        canvas.paste(class_id, (int(points[0][0]), int(points[0][1])), inside)
-
-
-def _draw_circle(
-    draw: ImageDraw.ImageDraw, center: tuple[float, float], radius: float, fill: dict[str, Any]
-) -> None:
-    x, y = center
-    draw.ellipse((x - radius, y - radius, x + radius, y + radius), **fill)
 
 
 def _blank(class_names: Sequence[str], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:

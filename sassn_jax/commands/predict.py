@@ -84,7 +84,8 @@ def _predict(
     wanted: dict[str, Any],
     max_memory: float,
 ) -> None:
-    from sassn_jax.prediction.files import find_files, predict_files
+    from sassn_jax.prediction.files import predict_files
+    from sassn_jax.prediction.finding import find_files
     from sassn_jax.prediction.outputs import Outputs
     from sassn_jax.prediction.run import load_run
 

@@ -2,28 +2,18 @@
 
 import collections
 import dataclasses
-import glob
-import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from sassn_jax.data.annotations import find_annotated
 from sassn_jax.data.dataset import IGNORE_LABEL
-from sassn_jax.data.folder_files import (
-    IMAGE_SUFFIXES,
-    files_below,
-    find_masks,
-    id_of,
-    is_other_photo,
-    relative,
-)
-from sassn_jax.data.lists import name_several
+from sassn_jax.data.folder_files import id_of
 from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath, expanded, write_json
+from sassn_jax.prediction.finding import in_data_set, location, with_masks
 from sassn_jax.prediction.images import as_rgb
 from sassn_jax.prediction.outputs import IDS_ALONE, Outputs
 from sassn_jax.prediction.predicting import MAX_MEMORY
@@ -54,55 +44,6 @@ class Outcome:
     failed: list[str] = dataclasses.field(default_factory=list)
     pixels: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
     sure: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
-
-
-def find_files(
-    source: StrPath, output: StrPath, on_note: Callable[[str], None] = lambda note: None
-) -> list[tuple[Path, Path]]:
-    """Returns the photos and videos of `source`, sorted, each with its relative path.
-
-    Args:
-      source: a file; a folder, with all folders in it; or a pattern, such as `photos/**/*.jpg`.
-      output: the folder for the results; files that are in it already are left out.
-      on_note: called with a line if `source` has photos of a kind that is not read.
-
-    Raises:
-      InputError: if there is no such file, or `output` is the folder of the photos.
-    """
-    start, output = expanded(source), expanded(output).resolve()
-    if start.is_file():
-        found, start = [start], start.parent
-    elif start.is_dir():
-        found = sorted(filter(Path.is_file, files_below(start)))  # as a folder data set finds them
-    else:
-        found = [Path(path) for path in sorted(glob.glob(str(start), recursive=True))]
-        plain = itertools.takewhile(lambda part: not glob.has_magic(part), start.parts[:-1])
-        start = Path(*plain)
-    if start.resolve() == output:
-        raise InputError(
-            f"output={str(output)!r}: the folder of the photos; expected another one, such as "
-            f"{str(output.parent / 'predicted')!r}"
-        )
-    is_below = start.resolve() in output.parents
-    if unread := [relative(start, path) for path in found if is_other_photo(path)]:
-        on_note(
-            f"{start}: {min(unread)} is not read{name_several(unread)}; convert it to "
-            f"{', '.join(IMAGE_SUFFIXES)}"
-        )
-    known = (*IMAGE_SUFFIXES, *VIDEOS)
-    files = [
-        (path, path.relative_to(start))
-        for path in found
-        if path.suffix.lower() in known
-        and not path.name.startswith(".")
-        and not (is_below and output in _place(path).parents)
-    ]
-    if not files:
-        raise InputError(
-            f"input={str(source)!r}: no photo or video there; expected a file, a folder or a "
-            f"pattern of files that end in {', '.join(known)}"
-        )
-    return files
 
 
 def predict_files(
@@ -245,11 +186,11 @@ def _choose(
     outcome: Outcome,
 ) -> list[tuple[Path, Path]]:
     """Returns the files that are to be predicted; counts and names all others in `outcome`."""
-    photos = {_place(path) for path, _ in files}
+    photos = {location(path) for path, _ in files}
     present, masked = frozenset[Path](), frozenset[Path]()
     if outputs.as_labels:
-        present = _with_masks({path: (output, _id(name)) for path, name in files})
-        masked = _with_masks(dict(filter(None, (_in_data_set(path) for path, _ in files))))
+        present = with_masks({path: (output, id_of(Path(), name)) for path, name in files})
+        masked = with_masks(dict(filter(None, (in_data_set(path) for path, _ in files))))
     claimed: dict[Path, Path] = {}
     todo = []
     for path, name in files:
@@ -257,7 +198,7 @@ def _choose(
             outcome.failed.append(f"{path}: a video gives no masks; take pictures out of it")
             continue
         results = outputs.paths(output, name)
-        if replaced := next((x for x in results if _place(x) in photos), None):
+        if replaced := next((x for x in results if location(x) in photos), None):
             outcome.failed.append(
                 f"{path}: its result would replace the photo {replaced}; choose another output"
             )
@@ -281,42 +222,6 @@ def _choose(
         else:
             todo.append((path, name))
     return todo
-
-
-def _in_data_set(path: Path) -> tuple[Path, tuple[Path, str]] | None:
-    """Returns a photo, with the folder of masks of its data set and its id there.
-
-    A data set is a folder with images/ and labels/. None for a photo in no such folder.
-    """
-    absolute = path.absolute()
-    for folder in absolute.parents:
-        labels = folder.parent / "labels"
-        if folder.name == "images" and labels.is_dir():
-            return path, (labels, _id(absolute.relative_to(folder)))
-    return None
-
-
-def _with_masks(places: Mapping[Path, tuple[Path, str]]) -> frozenset[Path]:
-    """Returns the photos that have a mask or annotations.
-
-    Args:
-      places: by photo, the folder where its mask would be, and its id there.
-    """
-    found = set[Path]()
-    for folder in {folder for folder, _ in places.values()}:
-        ids = {path: id_ for path, (its_folder, id_) in places.items() if its_folder == folder}
-        masked = find_annotated(folder, ids.values()).union(find_masks(folder, ids.values(), []))
-        found.update(path for path, id_ in ids.items() if id_ in masked)
-    return frozenset(found)
-
-
-def _id(name: Path) -> str:
-    return id_of(Path(), name)
-
-
-def _place(path: Path) -> Path:
-    """Returns where a file lies, which can itself be a link, whatever links lead there."""
-    return path.parent.resolve() / path.name
 
 
 def _count(ids: np.ndarray) -> dict[int, int]:

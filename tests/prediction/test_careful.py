@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from sassn_jax.errors import InputError
-from sassn_jax.prediction.files import find_files, predict_files
+from sassn_jax.prediction.files import predict_files
+from sassn_jax.prediction.finding import find_files
 from sassn_jax.prediction.outputs import Outputs
 
 SHAPE = (40, 56, 3)

@@ -13,7 +13,8 @@ import sassn_jax
 from sassn_jax.data.masks import read_label
 from sassn_jax.errors import InputError
 from sassn_jax.prediction.export import export_run
-from sassn_jax.prediction.files import SETTINGS, find_files, predict_files
+from sassn_jax.prediction.files import SETTINGS, predict_files
+from sassn_jax.prediction.finding import find_files
 from sassn_jax.prediction.outputs import Outputs
 from sassn_jax.prediction.run import load_run
 

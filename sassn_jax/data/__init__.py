@@ -19,6 +19,7 @@ from sassn_jax.data.classes import describe_classes, parse_classes, read_classes
 from sassn_jax.data.dataset import (
     IGNORE_LABEL,
     UNLABELED,
+    Color,
     Dataset,
     DatasetInfo,
     Example,
@@ -45,7 +46,7 @@ class Published(NamedTuple):
     """
 
     read_layout: Callable[[StrPath], Layout]
-    colors: Mapping[str, tuple[int, int, int]]
+    colors: Mapping[str, Color]
 
 
 # The datasets that `prepare` takes. `scenes` is generated, and needs no preparation.

@@ -127,7 +127,7 @@ def _likeliest_cause(
     return "correct the mask or the classes"
 
 
-def voc_color(number: int) -> tuple[int, int, int]:
+def voc_color(number: int) -> Color:
     """Returns PASCAL VOC's RGB colour of a class id, whose bits it spreads over the channels."""
     red, green, blue = (
         sum((number >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))

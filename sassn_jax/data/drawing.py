@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 _WHITE, _GREY = (255, 255, 255), (100, 100, 100)
-_ROWS = 256  # of a picture that are coloured at a time, since each of their copies takes memory
+ROWS = 256  # of a picture that are coloured at a time, since each of their copies takes memory
 SCALE_LENGTH = 20  # of its bar at most, in heights of its letters
 SMALLEST = 7  # letters that a scale may have, pixels
 
@@ -81,8 +81,8 @@ def line_height(letters: int) -> int:
 def heat_map(values: Float[np.ndarray, "H W"]) -> Image.Image:
     """Returns values of 0 to 1 as colours: blue is 0, white 1/2 and red 1."""
     picture = Image.new("RGB", values.shape[::-1])
-    for top in range(0, len(values), _ROWS):
-        rows = values[top : top + _ROWS]
+    for top in range(0, len(values), ROWS):
+        rows = values[top : top + ROWS]
         cold = np.clip(2 * rows, 0, 1)  # 1 from the middle up
         hot = np.clip(2 - 2 * rows, 0, 1)  # 1 up to the middle
         colors = np.stack([cold, np.minimum(cold, hot), hot], axis=-1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from sassn_jax.data.dataset import Dataset, DatasetInfo, Example, make_palette
+from sassn_jax.data.dataset import Color, Dataset, DatasetInfo, Example, make_palette
 from sassn_jax.data.images import decode_image
 from sassn_jax.data.layout import Layout
 from sassn_jax.data.masks import decode_label
@@ -37,9 +37,7 @@ class LayoutSource:
         return {"image": pixels, "label": label, "id": id_}
 
 
-def read_unprepared(
-    name: str, layout: Layout, colors: Mapping[str, tuple[int, int, int]]
-) -> Dataset:
+def read_unprepared(name: str, layout: Layout, colors: Mapping[str, Color]) -> Dataset:
     """Returns a dataset whose images and masks are read from the files of a layout.
 
     Args:

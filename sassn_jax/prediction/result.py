@@ -8,13 +8,12 @@ from PIL import Image
 
 from sassn_jax.data import DatasetInfo
 from sassn_jax.data.dataset import IGNORE_LABEL
-from sassn_jax.data.drawing import draw_legend, draw_scale, heat_map, letters_for
+from sassn_jax.data.drawing import ROWS, draw_legend, draw_scale, heat_map, letters_for
 from sassn_jax.data.proposals import proposal_mark
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing
 
 _NAMED = 3  # classes that a printed prediction names
-_ROWS = 256  # of a picture that are drawn at a time, since each of their copies takes memory
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -100,8 +99,8 @@ class Prediction:
         ids = np.unique(self.ids).tolist() if legend else []
         height, width = self.ids.shape
         picture = _with_legend((width, height), self.info, ids)
-        for top in range(0, height, _ROWS):
-            rows = slice(top, top + _ROWS)
+        for top in range(0, height, ROWS):
+            rows = slice(top, top + ROWS)
             colors = Image.fromarray(self.palette[self.ids[rows]])
             picture.paste(Image.blend(Image.fromarray(self.image[rows]), colors, alpha), (0, top))
         return picture

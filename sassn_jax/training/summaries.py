@@ -19,8 +19,6 @@ from sassn_jax.files import naming, replacing
 from sassn_jax.training.workdir import Workdir, binding
 
 _WHITE = 255
-
-
 COMPARED = ("val/miou", "val/pixel_accuracy")  # what TensorBoard's table of runs shows of each
 
 

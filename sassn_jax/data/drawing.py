@@ -1,4 +1,4 @@
-"""What pictures for people share: the font, the legend of the classes, the colours of D."""
+"""What pictures for people share: font, legend of the classes, name and colours of D's values."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _WHITE, _GREY = (255, 255, 255), (100, 100, 100)
 ROWS = 256  # of a picture that are coloured at a time, since each of their copies takes memory
+CONFIDENCE = "discriminator's confidence"  # what pictures call the values of D
 SCALE_LENGTH = 20  # of its bar at most, in heights of its letters
 SMALLEST = 7  # letters that a scale may have, pixels
 

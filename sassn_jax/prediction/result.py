@@ -8,7 +8,7 @@ from PIL import Image
 
 from sassn_jax.data import DatasetInfo
 from sassn_jax.data.dataset import IGNORE_LABEL
-from sassn_jax.data.drawing import ROWS, draw_legend, draw_scale, heat_map, letters_for
+from sassn_jax.data.drawing import CONFIDENCE, ROWS, draw_legend, draw_scale, heat_map, letters_for
 from sassn_jax.data.proposals import proposal_mark
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, replacing
@@ -131,7 +131,7 @@ class Prediction:
 def with_scale(confidence: Float32[np.ndarray, "H W"]) -> Image.Image:
     """Returns D's confidence in the colours of `heat_map`, with their scale below it."""
     height, width = confidence.shape
-    scale = draw_scale("confidence of the discriminator", width, letters_for(width, height))
+    scale = draw_scale(CONFIDENCE, width, letters_for(width, height))
     picture = _extended((width, height), scale)
     picture.paste(heat_map(confidence))
     return picture

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from sassn_jax.data.drawing import CONFIDENCE
 from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath, expanded, replacing
 from sassn_jax.reporting.charts import Chart, Curve, draw_bars, draw_confusion, draw_curves
@@ -38,7 +39,7 @@ CURVES = (
     ("Images a second", "images_per_second", False),
 )
 WORST_FIRST: tuple[Verdict, ...] = ("bad", "look at it", "good")
-CAPTIONS = ("photo", "truth", "prediction", "discriminator's confidence")
+CAPTIONS = ("photo", "truth", "prediction", CONFIDENCE)
 # Names of curves, in place of the ends of the metrics' names.
 PLAIN = {
     "cross_entropy": "on labels",

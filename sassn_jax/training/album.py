@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from sassn_jax.data import Example
+from sassn_jax.data.drawing import CONFIDENCE
 from sassn_jax.evaluation import PaddedBatch
 from sassn_jax.methods import Batch, TrainState
 from sassn_jax.methods.photometric import to_rgb
@@ -26,7 +27,7 @@ from sassn_jax.training.summaries import Writer, picture_row
 
 PICTURED = 4  # images of the validation split, and crops of either kind, that are shown
 TRUTH = 1  # its place in a row
-HEADINGS = ("input", "truth", "prediction", "D's confidence")
+HEADINGS = ("input", "truth", "prediction", CONFIDENCE)
 
 
 class Album:

@@ -237,7 +237,8 @@ class Loop:
             if name.startswith(MUST_BE_FINITE) and not math.isfinite(value):
                 raise TrainingError(
                     f"step {step}: {name} is {value}; the run was stopped. Try a lower "
-                    "optimizer.lr, or optimizer.discriminator_lr if it is D's, in another workdir"
+                    "optimizer.lr, or optimizer.discriminator_lr if the name has discriminator, in "
+                    "another workdir"
                 )
         if not self.setup.truth_of_unlabeled:
             values = {name: x for name, x in values.items() if not name.endswith("/precision")}

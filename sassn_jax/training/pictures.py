@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 from sassn_jax.data import DatasetInfo
-from sassn_jax.data.drawing import Font, draw_legend, draw_scale, line_height, make_font
+from sassn_jax.data.drawing import CONFIDENCE, Font, draw_legend, draw_scale, line_height, make_font
 from sassn_jax.training.summaries import tile
 
 Picture = UInt8[np.ndarray, "_ _ 3"]  # of any size
@@ -80,7 +80,7 @@ def with_legend(picture: Picture, info: DatasetInfo, *, confidence: bool = False
     entries = [*zip(info.class_names, map(tuple, info.palette.tolist()), strict=True)]
     parts = [picture, draw_legend([*entries, ("ignored", (WHITE,) * 3)], width, LETTERS)]
     if confidence:
-        parts.append(draw_scale("D's confidence", width, LETTERS))
+        parts.append(draw_scale(CONFIDENCE, width, LETTERS))
     return np.concatenate(parts)
 
 

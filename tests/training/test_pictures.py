@@ -120,7 +120,7 @@ def test_the_truth_is_left_out_where_there_is_none(monkeypatch, has_truth):
     rows = [[black, white, black, black], [black, black if has_truth else white, black, black]]
     album._write_table(3, "training_unlabeled", rows)
     truth = ("truth",) if has_truth else ()
-    assert headed == [("input", *truth, "prediction", "D's confidence")]
+    assert headed == [("input", *truth, "prediction", "discriminator's confidence")]
     ((_, name, picture),) = shown
     assert name == "pictures/training_unlabeled"
     assert picture.shape[1] == (3 + has_truth) * 244 - 4

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from sassn_jax.data import Example
 from sassn_jax.data.drawing import CONFIDENCE
 from sassn_jax.evaluation import PaddedBatch
-from sassn_jax.methods import Batch, TrainState
+from sassn_jax.methods import Batch, TrainState, Variables
 from sassn_jax.methods.photometric import to_rgb
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.training.attention_maps import Projections, attention_map, telling_pixel
@@ -37,7 +37,7 @@ class Album:
         self,
         setup: Setup,
         writer: Writer,
-        predict: Callable[[Any, Array], tuple[Array, Projections]],
+        predict: Callable[[Variables, Array], tuple[Array, Projections]],
     ):
         """Compiles nothing yet.
 

@@ -1,7 +1,6 @@
 """Builds dataset, method and batches from a config."""
 
 import dataclasses
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -93,7 +92,7 @@ def set_up(config: Config) -> Setup:
     return Setup(config, changed, mesh, dataset, method, split, truth_of_unlabeled, batches)
 
 
-def abstract_state(method: Method, config: Config) -> Any:
+def abstract_state(method: Method, config: Config) -> TrainState:
     """Returns the shapes of a run's state on one device; nothing is computed.
 
     Args:

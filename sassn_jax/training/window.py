@@ -2,12 +2,12 @@
 
 import math
 import time
-from typing import Any
 
 import jax
 import numpy as np
 
 from sassn_jax import data, methods
+from sassn_jax.methods.state import Metrics
 
 AHEAD = 2  # steps that may wait on the device, each with its batch
 MUST_BE_FINITE = ("loss/", "gradient_norm/")  # beginnings of names of metrics
@@ -18,7 +18,7 @@ class Window:
 
     def __init__(self) -> None:
         """Begins now."""
-        self._metrics: list[Any] = []
+        self._metrics: list[Metrics] = []
         self.restart()
 
     def restart(self) -> None:
@@ -35,8 +35,8 @@ class Window:
         self._waited += time.perf_counter() - began
         return batch
 
-    def add(self, metrics: Any, *, images: int) -> None:
-        """Adds a step; its metrics stay on the device until the window closes."""
+    def add(self, metrics: Metrics, *, images: int) -> None:
+        """Adds a step of so many images; its metrics stay on the device until the window closes."""
         self._metrics.append(metrics)
         self._images += images
         if len(self._metrics) > AHEAD:

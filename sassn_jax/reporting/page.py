@@ -18,36 +18,17 @@ from PIL import Image
 from sassn_jax.data.drawing import CONFIDENCE
 from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath, expanded, replacing
-from sassn_jax.reporting.charts import Chart, Curve, draw_bars, draw_confusion, draw_curves
+from sassn_jax.reporting.charts import draw_bars
 from sassn_jax.reporting.collecting import PicturedImage, RunSummary, summarize_run
 from sassn_jax.reporting.health import Verdict, judge, not_judged
+from sassn_jax.reporting.run_charts import compared_curves, confusion, run_curves
 
 LIMIT = 10 * 2**20  # bytes of a page, so that it can be sent by mail
 PICTURE_WIDTH = 400  # pixels
-LONGEST = 400  # points of a curve, evenly spaced, the first and the last among them
 MISSING = "–"  # noqa: RUF001 (an en dash, as tables have it)
 
-# Of each chart of curves: its title, the beginning of its metrics' names, and whether in percent.
-CURVES = (
-    ("mIoU on val", "val/miou", True),
-    ("Losses", "loss/", False),
-    ("Mean confidence of the discriminator", "confidence/", True),
-    ("Unlabelled pixels that it trusts", "self_training/", True),
-    ("Unlabelled pixels that the network is sure of", "consistency/", True),
-    ("Weight of attention", "alpha/", False),
-    ("Size of the discriminator's kernels", "sigma/", False),
-    ("Images a second", "images_per_second", False),
-)
 WORST_FIRST: tuple[Verdict, ...] = ("bad", "look at it", "good")
 CAPTIONS = ("photo", "truth", "prediction", CONFIDENCE)
-# Names of curves, in place of the ends of the metrics' names.
-PLAIN = {
-    "cross_entropy": "on labels",
-    "real": "for drawn masks",
-    "fake": "for predictions",
-    "kept": "share of pixels",
-    "precision": "of these, right",
-}
 FEW = 30  # images; with fewer the report says how far the score can be trusted
 
 
@@ -123,7 +104,7 @@ def render(summaries: Sequence[RunSummary]) -> str:
         runs=[_describe(number, summary) for number, summary in enumerate(summaries)],
         differing=_differing(summaries),
         highest=_marked([summary.matrix.miou() for summary in summaries]),
-        comparison=_compare(summaries) if several else (),
+        comparison=compared_curves(summaries) if several else (),
         class_comparison=_compare_classes(summaries) if several and same_classes else None,
         version=importlib.metadata.version("sassn_jax"),
     )
@@ -169,8 +150,8 @@ def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
         "has_players": any(finding.metric == "loss/discriminator" for finding in findings),
         "verdict": (verdict := next((v for v in WORST_FIRST if v in verdicts), None)),
         "with_verdict": f"{verdicts.count(verdict)} of {len(verdicts)} signs" if verdict else "",
-        "curves": _curves(summary),
-        "confusion": _confusion(summary),
+        "curves": run_curves(summary),
+        "confusion": confusion(summary),
         "has_confidence": any(len(image.pictures) == len(CAPTIONS) for image in summary.best),
         "best": [_figure(image) for image in summary.best],
         "worst": [_figure(image) for image in summary.worst],
@@ -215,53 +196,6 @@ def _percent(value: float | None) -> str:
     return MISSING if value is None or math.isnan(value) else f"{100 * value:.1f}%"
 
 
-def _curves(summary: RunSummary) -> list[Chart]:
-    names = {name for row in summary.rows for name in row}
-    charts = []
-    for title, prefix, in_percent in CURVES:
-        curves = {
-            _plain(name.removeprefix(prefix)) or title: _curve(summary, name)
-            for name in sorted(names)
-            if name.startswith(prefix)
-        }
-        shown = {name: curve for name, curve in curves.items() if curve[0]}
-        if any(len(steps) > 1 for steps, _ in shown.values()):  # one value is no curve
-            alt = f"{title} over the steps of {summary.name}: {_in_words(shown)}"
-            charts.append(draw_curves(shown, title, alt, in_percent=in_percent))
-    return charts
-
-
-def _plain(name: str) -> str:
-    return PLAIN.get(name, name.replace("_", " "))
-
-
-def _curve(summary: RunSummary, name: str) -> Curve:
-    known = [(row["step"], row[name]) for row in summary.rows if row.get(name) is not None]
-    if len(known) > LONGEST:  # more than a chart can show
-        known = [known[place] for place in np.linspace(0, len(known) - 1, LONGEST).astype(int)]
-    return [step for step, _ in known], [value for _, value in known]  # type: ignore[misc]
-
-
-def _in_words(curves: Mapping[str, Curve]) -> str:
-    return "; ".join(
-        f"{name} from {values[0]:.3g} to {values[-1]:.3g}" for name, (_, values) in curves.items()
-    )
-
-
-def _confusion(summary: RunSummary) -> Chart:
-    counts = summary.matrix.counts.astype(float)
-    of_label = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, of_label, out=np.full_like(counts, np.nan), where=of_label > 0)
-    wrong = np.nan_to_num(shares * (1 - np.eye(len(shares))))
-    label, guess = np.unravel_index(wrong.argmax(), wrong.shape)
-    names = summary.info.class_names
-    alt = (
-        f"Confusion matrix of {summary.name} on {summary.split}. Most often, {names[label]} was "
-        f"taken for {names[guess]}: {100 * wrong.max():.0f}% of its pixels."
-    )
-    return draw_confusion(shares, names, alt)
-
-
 def _figure(image: PicturedImage) -> dict[str, Any]:
     pictures = [
         (caption, _data_uri(picture, is_photo=caption not in ("truth", "prediction")))
@@ -294,21 +228,6 @@ def _differing(summaries: Sequence[RunSummary]) -> list[tuple[str, list[str]]]:
         name: [str(summary.fields.get(name, MISSING)) for summary in summaries] for name in names
     }
     return [(name, row) for name, row in values.items() if len(set(row)) > 1]
-
-
-def _compare(summaries: Sequence[RunSummary]) -> list[Chart]:
-    charts = []
-    for title, name, in_percent in (
-        ("mIoU on val", "val/miou", True),
-        ("Loss on labels", "loss/cross_entropy", False),
-        ("Loss of the discriminator", "loss/discriminator", False),
-    ):
-        curves = {summary.name: _curve(summary, name) for summary in summaries}
-        shown = {run: curve for run, curve in curves.items() if curve[0]}
-        if any(len(steps) > 1 for steps, _ in shown.values()):
-            alt = f"{title} by run: {_in_words(shown)}"
-            charts.append(draw_curves(curves, title, alt, in_percent=in_percent))
-    return charts
 
 
 def _compare_classes(summaries: Sequence[RunSummary]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""CamVid street scenes at 180x240, from the half-width ResNet-50.
+r"""CamVid street scenes at 180x240, from the half-width ResNet-50.
 
     sassn prepare --dataset=camvid --source=CAMVID --data_dir=DATA
     sassn train --config=configs/camvid.py:method=sassn,labels=1/32 \

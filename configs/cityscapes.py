@@ -1,4 +1,4 @@
-"""Cityscapes at 512x1024, as in the paper: whole images, ResNet-101, 40,000 steps.
+r"""Cityscapes at 512x1024, as in the paper: whole images, ResNet-101, 40,000 steps.
 
     sassn prepare --dataset=cityscapes_512x1024 --source=FOLDER --data_dir=DATA
     sassn train --config=configs/cityscapes.py:method=sassn,labels=1/8 \

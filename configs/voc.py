@@ -1,4 +1,4 @@
-"""PASCAL VOC 2012 with SBD's masks, as in the paper: 321x321, ResNet-101, 20,000 steps.
+r"""PASCAL VOC 2012 with SBD's masks, as in the paper: 321x321, ResNet-101, 20,000 steps.
 
     sassn prepare --dataset=voc2012_aug --source=FOLDER --data_dir=DATA
     sassn train --config=configs/voc.py:method=sassn,labels=1/8 \

@@ -113,12 +113,8 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
     fields = ("--config.eval.scales=(0.5, 1)", "--config.eval.mirror", "--config.eval_batch_size=4")
     result = run("evaluate", f"--workdir={finished}", "--split=val", *fields)
     assert result.returncode == 0, result.stderr
-    written = json.loads((finished / "eval_val.json").read_text())
-    assert written["overrides"] == {
-        "eval.scales": [0.5, 1],
-        "eval.mirror": True,
-        "eval_batch_size": 4,
-    }
+    written = json.loads((finished / "eval_val_overrides.json").read_text())
+    assert written["overrides"] == {"eval.scales": [0.5, 1], "eval.mirror": True}
 
 
 @pytest.mark.parametrize(
@@ -222,11 +218,11 @@ def test_an_imported_file(tmp_path):
     result = run("import_weights", *flags)
     assert result.returncode == 2
     *listed, line = result.stderr.splitlines()
-    assert len(listed) == len(arrays) - 1
-    assert listed[-1] == "steps (3,) has no place"
+    assert len(listed) == 21
+    assert listed[-1] == f"and {len(arrays) - 1 - 20} more"  # without `steps`, which was there
     assert all(" is missing" in difference for difference in listed[:-1])
     assert line.startswith("import_weights: ")
-    assert f"{len(listed)} differ: {listed[0]}" in line
+    assert f"{len(arrays) - 1} differ: {listed[0]}" in line
     np.savez(source, **{f"module._orig_mod.{name}": x for name, x in arrays.items()})
     result = run("import_weights", *flags, "--allow=steps")
     assert result.returncode == 0, result.stderr

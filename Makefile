@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help setup cuda parity test test-slow test-wheel test-full-size lint docs demo demo-seeds lock plan gpu-check \
+.PHONY: help setup cuda parity test test-parity test-slow test-wheel test-full-size lint docs demo demo-seeds lock plan gpu-check \
   gpu-environment
 
 help:
@@ -22,7 +22,8 @@ help:
 	@echo "make docs        the documentation, into site/; a broken link or example is an error"
 	@echo "make setup       .venv alone"
 	@echo "make cuda        JAX for NVIDIA GPUs into .venv"
-	@echo "make parity      PyTorch into .venv, so that the tests against it run"
+	@echo "make parity      PyTorch into .venv"
+	@echo "make test-parity the tests that compare networks, optimizers and training steps with it"
 	@echo "make lock        requirements.lock anew from pyproject.toml"
 
 setup: $(VENV)/.installed
@@ -46,12 +47,15 @@ parity: setup
 # the files, whose last ones are short, so that both end at the same time. A test runs a program once or
 # a few times, so compiling it costs the most: a training step compiles in half the time without the
 # fusion emitters, and runs as fast. Without any optimization convolutions of float64 take minutes.
-# The tests of the documentation are in `make docs` alone.
-test: export OMP_NUM_THREADS = 1
-test: export XLA_FLAGS = --xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=1 \
+# The tests of the documentation are in `make docs` alone, those against PyTorch in `make test-parity`.
+test test-parity: export OMP_NUM_THREADS = 1
+test test-parity: export XLA_FLAGS = --xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=1 \
   --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false
 test: setup
-	$(RUN) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder --cov=sassn_jax --cov-report=term-missing:skip-covered --cov-fail-under=95 --ignore=tests/test_docs.py
+	$(RUN) -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder --cov=sassn_jax --cov-report=term-missing:skip-covered --cov-fail-under=95 --ignore=tests/test_docs.py --ignore=tests/parity
+
+test-parity: parity
+	$(RUN) -m pytest --numprocesses=2 tests/parity
 
 test-slow: setup
 	$(RUN) -m pytest -m slow

@@ -68,18 +68,7 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
         problems.append(f"{root / 'images'}: holds no image")
     proposed = frozenset(id_ for id_, path in masks.items() if is_proposed(path))
     annotations: dict[str, Annotation] = {}
-    class_list = ClassList()
-    lists: dict[str, tuple[str, ...]] = {}
-    for name in ("classes", *LISTS):
-        path = root / f"{name}.txt"
-        if path.exists() or (published and name != UNLABELED):
-            try:
-                if name == "classes":
-                    class_list = read_class_list(path)
-                else:
-                    lists[name] = read_list(path, "image ids", functools.partial(_clean, images))
-            except InputError as error:
-                problems.append(str(error))
+    class_list, lists = _read_lists(root, images, published, problems)
     if not published:
         try:
             drawn = find_annotations(root / "labels", images)
@@ -126,6 +115,25 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
         proposed=proposed,
         listed=listed,
     )
+
+
+def _read_lists(
+    root: Path, images: Mapping[str, Path], published: bool, problems: list[str]
+) -> tuple[ClassList, dict[str, tuple[str, ...]]]:
+    """Returns classes.txt and the lists of ids by split; adds what is wrong to `problems`."""
+    class_list = ClassList()
+    lists: dict[str, tuple[str, ...]] = {}
+    for name in ("classes", *LISTS):
+        path = root / f"{name}.txt"
+        if path.exists() or (published and name != UNLABELED):
+            try:
+                if name == "classes":
+                    class_list = read_class_list(path)
+                else:
+                    lists[name] = read_list(path, "image ids", functools.partial(_clean, images))
+            except InputError as error:
+                problems.append(str(error))
+    return class_list, lists
 
 
 def _splits(

@@ -71,10 +71,10 @@ def export_run(
     """
     check_name("format", format, FORMATS)
     path = store.check_name(output, f".{format}")
+    if format == "safetensors" and size is not None:
+        raise InputError(f"{size=}: a .safetensors file has no size; leave it out")
+    run = load_run(workdir, checkpoint)
     if format == "safetensors":
-        if size is not None:
-            raise InputError(f"{size=}: a .safetensors file has no size; leave it out")
-        run = load_run(workdir, checkpoint)
         return write_export(
             path,
             jax.device_get(run.variables),
@@ -82,13 +82,17 @@ def export_run(
             info=run.info,
             step=run.step,
         )
-    run = load_run(workdir, checkpoint)
     on_vgg = is_vgg(run.config.model.backbone)
     if size is None and (format == "onnx" or on_vgg):
         network = " of a network on a VGG" if on_vgg else ""
         raise InputError(
             f"{format=}{network} needs size: height and width of all images, such as 480,640"
         )
+    return _write_program(run, path, format, size)
+
+
+def _write_program(run: Run, path: Path, format: str, size: Size | None) -> dict[str, Any]:
+    """Writes a run as a program, and compares the two; see `export_run`."""
     scored = run.config.eval
     run = dataclasses.replace(
         run, config=override(run.config, ONE_VIEW if size else ONE_VIEW | WHOLE)

@@ -70,89 +70,35 @@ def test_help_of_what_a_checkout_has(verb):
 
 def test_mistakes_name_the_flag(tmp_path):
     config = f"--config={ROOT / 'configs' / 'scenes.py'}"
-    workdir = f"--workdir={tmp_path / 'run'}"
+    begin, go_on = f"train {config} --workdir={tmp_path}/run", f"train --workdir={tmp_path}/run"
+    no_run = f"{tmp_path / 'run'}: no config.json; "
+    no_flag, no_field = "there is no such flag; ", "--config has no field "
     mistakes = {
-        ("train", config): "sassn train: --workdir: not given; see --help",
-        (
-            "train",
-            config,
-            workdir,
-            "--config.num_steps=0",
-        ): "sassn train: --config.num_steps=0: exp",
-        (
-            "train",
-            config,
-            workdir,
-            "--config.model.norm=x",
-        ): "sassn train: --config.model.norm='x':",
-        ("train", workdir): "sassn train: --config: not given; see --help",
-        ("train", workdir, "--continue_to=9"): f"sassn train: {tmp_path / 'run'}: no config.json; ",
-        (
-            "train",
-            workdir,
-            "--continue_to=9",
-            "--data_dir=x",
-        ): f"sassn train: {tmp_path / 'run'}: no config.json; ",
-        (
-            "train",
-            workdir,
-            "--continue_to=9",
-            "--config.data_dir=x",
-            "--config.source=y",
-        ): f"sassn train: {tmp_path / 'run'}: no config.json; ",
-        (
-            "train",
-            workdir,
-            "--continue_to=9",
-            "--config.seed=1",
-        ): "sassn train: --config has no field seed; see --help",
-        (
-            "train",
-            config,
-            workdir,
-            "--continue_to=9",
-        ): "sassn train: --continue_to=9: expected without --config; the workdir has the run's",
-        ("prepare", "--dataset=x", "--source=x", "--data_dir=x"): "sassn prepare: --dataset='x': ",
-        (
-            "prepare",
-            "--datset=x",
-        ): "sassn prepare: --datset: there is no such flag; did you mean --dataset?",
-        ("inspect", "--xyz"): "sassn inspect: --xyz: there is no such flag; see --help",
-        (
-            "train",
-            config,
-            workdir,
-            "--epochs=3",
-        ): "sassn train: --epochs: there is no such flag; did you mean --config.num_steps?",
-        (
-            "train",
-            config,
-            workdir,
-            "--lr=1",
-        ): "sassn train: --lr: there is no such flag; did you mean --config.optimizer.lr?",
-        (
-            "train",
-            config,
-            workdir,
-            "--config.num_step=3",
-        ): "sassn train: --config has no field num_step; did you mean num_steps?",
-        (
-            "train",
-            config,
-            workdir,
-            "--config.backbone=x",
-        ): "sassn train: --config has no field backbone; did you mean model.backbone?",
-        (
-            "train",
-            config,
-            workdir,
-            "--config.xyz=3",
-        ): "sassn train: --config has no field xyz; see docs/configuration.md",
+        f"train {config}": "--workdir: not given; see --help",
+        f"{begin} --config.num_steps=0": "--config.num_steps=0: exp",
+        f"{begin} --config.model.norm=x": "--config.model.norm='x':",
+        go_on: "--config: not given; see --help",
+        f"{go_on} --continue_to=9": no_run,
+        f"{go_on} --continue_to=9 --data_dir=x": no_run,
+        f"{go_on} --continue_to=9 --config.data_dir=x --config.source=y": no_run,
+        f"{go_on} --continue_to=9 --config.seed=1": f"{no_field}seed; see --help",
+        f"{begin} --continue_to=9": (
+            "--continue_to=9: expected without --config; the workdir has the run's"
+        ),
+        "prepare --dataset=x --source=x --data_dir=x": "--dataset='x': ",
+        "prepare --datset=x": f"--datset: {no_flag}did you mean --dataset?",
+        "inspect --xyz": f"--xyz: {no_flag}see --help",
+        f"{begin} --epochs=3": f"--epochs: {no_flag}did you mean --config.num_steps?",
+        f"{begin} --lr=1": f"--lr: {no_flag}did you mean --config.optimizer.lr?",
+        f"{begin} --config.num_step=3": f"{no_field}num_step; did you mean num_steps?",
+        f"{begin} --config.backbone=x": f"{no_field}backbone; did you mean model.backbone?",
+        f"{begin} --config.xyz=3": f"{no_field}xyz; see docs/configuration.md",
     }
-    for words, line in mistakes.items():
-        result = forked.run("sassn", *words)
+    for line, message in mistakes.items():
+        verb, *words = line.split()
+        result = forked.run("sassn", verb, *words)
         assert (result.returncode, result.stderr.count("\n")) == (2, 1), result.stderr
-        assert result.stderr.startswith(line), result.stderr
+        assert result.stderr.startswith(f"sassn {verb}: {message}"), result.stderr
 
 
 def test_a_config_can_import_its_neighbours(tmp_path):

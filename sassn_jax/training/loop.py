@@ -155,12 +155,14 @@ class Loop:
     def __init__(self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter):
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
-        self.train_step = parallel.jit_step(setup.method, setup.mesh)
         self.validation = Validation(setup, workdir, writer, reporter)
 
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
         config, batches = self.setup.config, self.setup.batches
+        train_step = parallel.jit_step(
+            self.setup.method, self.setup.mesh, self.setup.state_shardings(state)
+        )
         traced = range(0)
         if config.profile and start <= config.profile[0]:  # else the run goes on among these steps
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
@@ -181,7 +183,7 @@ class Loop:
                 kinds = len(taken)
                 batch = parallel.put_batch(taken, self.setup.mesh)
                 with jax.transfer_guard("disallow"):
-                    state, metrics = self.train_step(state, batch)
+                    state, metrics = train_step(state, batch)
                 window.add(metrics, images=config.batch_size * len(batch))
                 if traced and step == traced[-1]:
                     jax.block_until_ready(metrics)

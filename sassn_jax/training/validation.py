@@ -12,53 +12,68 @@ from sassn_jax.training.album import Album
 from sassn_jax.training.attention_maps import with_projections
 from sassn_jax.training.progress import Reporter
 from sassn_jax.training.setup import Setup
+from sassn_jax.training.stopping import Stopping
 from sassn_jax.training.summaries import Writer
 from sassn_jax.training.workdir import Workdir
+
+
+class _LeftError(Exception):
+    """An evaluation is not finished, since the run is to stop."""
 
 
 class Validation:
     """Scores the validation split of a run, and logs its scores and pictures."""
 
-    def __init__(self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter):
+    def __init__(
+        self,
+        setup: Setup,
+        workdir: Workdir,
+        writer: Writer,
+        reporter: Reporter,
+        stopping: Stopping,
+    ):
         """Compiles nothing yet: that happens at the first call."""
         self._setup, self._workdir, self._writer = setup, workdir, writer
-        self._reporter = reporter
+        self._reporter, self._stopping = reporter, stopping
         self._predict = jit_by_shape(with_projections(setup.method.predict))
         self._album = Album(setup, writer, self._predict)
 
-    def run(
-        self, step: int, state: TrainState, batch: methods.Batch, *, is_last: bool
-    ) -> dict[str, float]:
-        """Scores a state.
+    def run(self, step: int, state: TrainState, batch: methods.Batch) -> dict[str, float] | None:
+        """Scores a state, and keeps the score of the last step in `eval_val.json`.
 
         Args:
           step: that has been taken.
           state: after the step.
           batch: that the step was taken with, for the pictures.
-          is_last: whether `eval_val.json` is to keep the score.
 
         Returns:
-          What a checkpoint of the state keeps: its mIoU.
+          What a checkpoint of the state keeps: its mIoU. None if the run is to stop: then the rest
+          of the images is left, and nothing is logged.
         """
         source, info = self._setup.dataset.splits["val"], self._setup.dataset.info
         done = 0
 
         def look(batch: PaddedBatch, probabilities: jax.Array) -> None:
             nonlocal done
+            if self._stopping.requested(step):
+                raise _LeftError
             done += len(batch.indices)
             self._reporter.values(step, {"images validated": done})
             self._album.take(state, batch, probabilities)
 
-        matrix = evaluate(
-            lambda variables, images: self._predict(variables, images)[0],
-            self._setup.method.inference_variables(state),
-            source,
-            info,
-            normalize=self._setup.config.image,
-            batch_size=self._setup.config.eval_batch_size,
-            inference=self._setup.config.eval,
-            on_batch=look,
-        )
+        try:
+            matrix = evaluate(
+                lambda variables, images: self._predict(variables, images)[0],
+                self._setup.method.inference_variables(state),
+                source,
+                info,
+                normalize=self._setup.config.image,
+                batch_size=self._setup.config.eval_batch_size,
+                inference=self._setup.config.eval,
+                on_batch=look,
+            )
+        except _LeftError:
+            return None
         self._writer.scalars(step, _scalars(matrix, info.class_names))
         self._album.write(step, state, matrix, batch)
         miou = matrix.miou()
@@ -68,7 +83,7 @@ class Validation:
             f"step {step}: val mIoU {miou:.4f}{of_some}, "
             f"pixel accuracy {matrix.pixel_accuracy():.4f}"
         )
-        if is_last:
+        if step == self._setup.config.num_steps:
             summary = matrix.summary(info.class_names)
             self._workdir.write_scores({"split": "val", "step": step, **summary})
         return {"miou": miou}

@@ -24,11 +24,10 @@ from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.folder_files import files_below, id_of
 from sassn_jax.data.images import Photo
 from sassn_jax.data.masks import as_shown, check_size
-from sassn_jax.data.shapes import draw_shape
+from sassn_jax.data.shapes import check_points, draw_shape
 from sassn_jax.errors import InputError, UnreadableError, one_line
 
 _IGNORED = (IGNORE, "__ignore__")
-_FARTHEST = 1e6  # pixels
 _BACKGROUND = ("background", "_background_")  # as classes.txt and LabelMe call it
 
 
@@ -222,10 +221,9 @@ def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
     if not segmentation:
         raise ValueError("it has a box but no segmentation; draw a polygon")
     for polygon in segmentation:
-        if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all():
+        if len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("a polygon has not three points or more, of x and y")
-        if (far := np.abs(polygon).max()) > _FARTHEST:  # pycocotools would fill all memory
-            raise ValueError(f"a polygon has the coordinate {far:g}, far outside of the image")
+        check_points(np.reshape(polygon, (-1, 2)))
     return coco.merge(coco.frPyObjects(segmentation, *size))
 
 

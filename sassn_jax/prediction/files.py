@@ -82,7 +82,7 @@ def predict_files(
     )
     begun = 0.0 if outputs.as_labels else _begin(run, files, output, outputs, on_note)
     todo = _choose(files, output, outputs, begun, outcome)
-    finished = len(files) - len(todo)
+    finished, most = len(files) - len(todo), run.config.files.max_pixels
     waiting: collections.deque[tuple[Path, Path]] = collections.deque()
     is_video = [path.suffix.lower() in VIDEOS for path, _ in todo]
 
@@ -91,7 +91,7 @@ def predict_files(
             if skip:
                 continue
             try:
-                image = as_rgb(path)
+                image = as_rgb(path, most)
                 predictor.check(image)
             except InputError as error:
                 fail(path, error)
@@ -124,7 +124,7 @@ def predict_files(
             try:
                 (target,) = outputs.paths(output, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                frames = predict_video(predictor, path, target)
+                frames = predict_video(predictor, path, target, most)
             except InputError as error:
                 fail(path, error)
             else:

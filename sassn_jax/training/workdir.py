@@ -27,6 +27,8 @@ UNBINDING = (
     "profile",
     "data_dir",
     "source",
+    "files.max_pixels",
+    "files.follow_links",
     "eval.pad_to",
     "eval.window",
     "eval.stride",

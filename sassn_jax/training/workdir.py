@@ -34,6 +34,7 @@ UNBINDING = (
     "eval.stride",
     "eval.scales",
     "eval.mirror",
+    "parallel.shard_params",
 )
 
 

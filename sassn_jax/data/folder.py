@@ -53,9 +53,9 @@ def read_layout(
         other lists, as in a dataset that is published in this form.
 
     Raises:
-      InputError: if the folder or its images are missing, if a link leads out of the folder, for an
-        id that is in a list twice or in two lists, for names in a list that no image has, for masks that fit no image, and for
-        images of the same id. It names all of these at once.
+      InputError: if the folder or its images are missing, or if a link leads out of the folder; for
+        an id that is in a list twice or in two lists, for names in a list that no image has, for
+        masks that fit no image, and for images of the same id. It names all of these at once.
     """
     root = expanded(root)
     if not (root / "images").is_dir():

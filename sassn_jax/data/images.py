@@ -27,9 +27,7 @@ T = TypeVar("T")
 # Pillow may try no other format: its reader of EPS runs programs.
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 _FORMATS = {".jpg": "JPEG", ".png": "PNG"}  # of published images, by the end of a file's name
-_UNPACKED = (
-    2**28
-)  # bytes, the most that one file in a zip file may take: images hardly shrink there
+UNPACKED = 2**28  # bytes, the most that one file in a zip file may take: images hardly shrink there
 BAND = 2**22  # pixels that are computed with at a time
 # How to turn stored pixels so that they are shown upright, by the EXIF orientation.
 _TURNS = {
@@ -178,8 +176,8 @@ def read_bytes(path: Traversable) -> bytes:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file, but its id is in a list")
-    if isinstance(path, zipfile.Path) and path.root.getinfo(path.at).file_size > _UNPACKED:
-        raise InputError(f"{path}: takes more than {_UNPACKED} bytes once it is unpacked")
+    if isinstance(path, zipfile.Path) and path.root.getinfo(path.at).file_size > UNPACKED:
+        raise InputError(f"{path}: takes more than {UNPACKED} bytes once it is unpacked")
     try:
         return path.read_bytes()
     # `zipfile` raises a RuntimeError for encryption and for methods that it lacks.

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 
 from sassn_jax.data.images import opened
+from sassn_jax.errors import InputError
 
 # The kinds of LabelMe's shapes, and how many points each may have.
 _POINTS = {
@@ -68,8 +69,11 @@ def draw_shape(canvas: Image.Image, shape: Mapping[str, Any], class_id: int) -> 
         draw.line(points, fill=class_id, width=_LINE_WIDTH)
     else:
         content = io.BytesIO(base64.b64decode(shape["mask"]))
-        with opened(content, ("PNG",), canvas.width * canvas.height) as stencil:
-            inside = Image.fromarray(np.asarray(stencil) > 0)
+        try:
+            with opened(content, ("PNG",), canvas.width * canvas.height) as stencil:
+                inside = Image.fromarray(np.asarray(stencil) > 0)
+        except InputError:
+            raise ValueError("a mask of more pixels than the image") from None
         canvas.paste(class_id, (int(points[0][0]), int(points[0][1])), inside)
 
 

@@ -127,9 +127,9 @@ class Run:
           confidence: whether the result has D's confidence.
 
         Raises:
-          InputError: if an image is something else, cannot be read, or is a file of more pixels than
-            `config.files.max_pixels`; if D's confidence is wanted
-            but this is an exported file or a method without D.
+          InputError: if an image is something else, cannot be read, or is a file of more pixels
+            than `config.files.max_pixels`; if D's confidence is wanted but this is an exported file
+            or a method without D.
         """
         predictor = self.predictor(max_memory=max_memory, confidence=confidence)
         most = self.config.files.max_pixels

@@ -83,6 +83,8 @@ class Checked:
 def _checked(name: str, value: Any, hint: Any) -> Any:
     """Returns the value of a field of this type as `Checked` stores it."""
     value = _plain(value)
+    if reason := _unusable(value):
+        raise InputError(f"{name}={value!r:.100}: {reason}")
     kind, rules = _parts(hint)
     for rule in rules:
         check_rule(name, value, rule)
@@ -102,6 +104,21 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _unusable(value: Any) -> str:
+    """Returns why no field can have a value, which may be from a stranger; empty if one can."""
+    if isinstance(value, tuple):
+        return next(filter(None, map(_unusable, value)), "")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "a whole number of more than 64 bits"
+    if isinstance(value, str):
+        try:
+            is_text = b"\0" not in value.encode(errors="surrogateescape")  # as paths can be
+        except UnicodeError:
+            is_text = False
+        return "" if is_text else "expected text, without NUL and halves of characters"
+    return ""
+
+
 def _parts(hint: Any) -> tuple[type, tuple[Rule, ...]]:
     """Returns the class in the type of a field, and the rules beside it."""
     rules: tuple[Any, ...] = ()
@@ -118,7 +135,7 @@ def check_rule(name: str, value: Any, rule: Rule) -> None:
     """
     try:
         is_valid = rule.is_valid(value)
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         is_valid = False
     if not is_valid:
         raise InputError(f"{name}={value!r}: expected {rule.expected}")

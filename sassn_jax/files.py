@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sassn_jax.errors import InputError, OccupiedError
+from sassn_jax.errors import InputError, OccupiedError, one_line
 
 StrPath = str | os.PathLike[str]
+LARGEST_JSON = 2**26  # bytes
+_DEEPEST = 50  # lists and objects in each other; a config has three
+_TOO_DEEP = f"lists or objects in each other more than {_DEEPEST} times"
 
 
 def expanded(path: StrPath) -> Path:
@@ -64,6 +67,46 @@ def write_json(path: Path, value: Any) -> None:
     """Writes a value as JSON; the file appears whole or not at all."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: StrPath, largest: int = LARGEST_JSON) -> Any:
+    """Reads a file of JSON, which may be from a stranger.
+
+    Args:
+      path: the file.
+      largest: bytes that it may have. In memory they can become some 25 times as many.
+
+    Raises:
+      ValueError: saying in one line why it is no such JSON: another format, too large, or nested
+        too deeply.
+      OSError: if the file cannot be read.
+    """
+    size = Path(path).stat().st_size
+    if size > largest:
+        raise ValueError(f"{size} bytes; expected at most {largest}")
+    return parse_json(Path(path).read_bytes())
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Parses JSON, which may be from a stranger.
+
+    Raises:
+      ValueError: saying in one line why it is none, or that it is nested too deeply.
+    """
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise ValueError(one_line(error)) from None
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    depth, level = 0, [value] if isinstance(value, dict | list) else []
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(_TOO_DEEP)
+        inner = (x.values() if isinstance(x, dict) else x for x in level)
+        level = [x for values in inner for x in values if isinstance(x, dict | list)]
+    return value
 
 
 def read_lines(path: Path) -> list[str]:

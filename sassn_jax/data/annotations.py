@@ -8,7 +8,6 @@ with the label `ignore` or `__ignore__` are ignored too, whether or not classes.
 """
 
 import contextlib
-import json
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +25,10 @@ from sassn_jax.data.images import Photo
 from sassn_jax.data.masks import as_shown, check_size
 from sassn_jax.data.shapes import check_points, draw_shape
 from sassn_jax.errors import InputError, UnreadableError, one_line
+from sassn_jax.files import read_json
 
 _IGNORED = (IGNORE, "__ignore__")
+_LARGEST = 2**29  # bytes: the largest file of COCO itself has 449 million
 _BACKGROUND = ("background", "_background_")  # as classes.txt and LabelMe call it
 
 
@@ -223,7 +224,7 @@ def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
     for polygon in segmentation:
         if len(polygon) < 6 or len(polygon) % 2:
             raise ValueError("a polygon has not three points or more, of x and y")
-        check_points(np.reshape(polygon, (-1, 2)))
+        check_points(np.array(polygon, np.float64).reshape(-1, 2))
     return coco.merge(coco.frPyObjects(segmentation, *size))
 
 
@@ -252,6 +253,6 @@ def _class_id(path: Path, name: Any, class_names: Sequence[str]) -> int:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path, _LARGEST)
+    except (OSError, ValueError) as error:
         raise UnreadableError(f"{path}: cannot be read as JSON ({one_line(error)})") from None

@@ -48,7 +48,7 @@ def check_points(points: Float[np.ndarray, "N 2"]) -> None:
 def draw_shape(canvas: Image.Image, shape: Mapping[str, Any], class_id: int) -> None:
     """Draws a shape as `labelme.utils.shapes_to_label` does; raises ValueError if it cannot."""
     points = [(float(x), float(y)) for x, y in shape["points"]]
-    check_points(np.array(points))
+    check_points(np.array(points, np.float64).reshape(-1, 2))
     kind = shape.get("shape_type") or "polygon"
     if kind not in _POINTS:
         raise ValueError(f"a shape of the kind {kind!r}; expected one of {', '.join(_POINTS)}")

@@ -12,7 +12,7 @@ from PIL import Image
 from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.folder_files import id_of
 from sassn_jax.errors import InputError
-from sassn_jax.files import StrPath, expanded, write_json
+from sassn_jax.files import StrPath, expanded, read_json, write_json
 from sassn_jax.prediction.finding import in_data_set, location, with_masks
 from sassn_jax.prediction.images import as_rgb
 from sassn_jax.prediction.outputs import IDS_ALONE, Outputs
@@ -152,7 +152,7 @@ def _begin(
     settings = json.loads(json.dumps(settings))  # tuples are lists in the file
     if path.exists():
         try:
-            former = dict(json.loads(path.read_text(encoding="utf-8")))
+            former = dict(read_json(path))
         except (ValueError, TypeError):
             raise InputError(
                 f"{path}: not the settings of a prediction; choose another folder, or remove it"

@@ -244,7 +244,11 @@ def load_run(
 
 def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     variables, fields, info, step = read_export(path)
-    config = override(parse(fields), {**ELSEWHERE, **overrides, "model.weights": ""})
+    try:
+        trained = parse(fields)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    config = override(trained, {**ELSEWHERE, **overrides, "model.weights": ""})
     method = methods.create(config, info.num_classes, info.ignore_label)
     wanted = method.inference_variables(abstract_state(method, config))
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):

@@ -32,6 +32,7 @@ UNBINDING = (
     "eval.stride",
     "eval.scales",
     "eval.mirror",
+    "parallel.shard_params",
 )
 
 

@@ -17,7 +17,13 @@ import numpy as np
 from sassn_jax.errors import InputError
 
 # What is expected of a field by its class, where no rule says more.
-KINDS = {str: "text", bool: "True or False", tuple: "a tuple, such as (1, 2)"}
+KINDS = {
+    str: "text",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    tuple: "a tuple, such as (1, 2)",
+}
 T = TypeVar("T")
 
 
@@ -88,11 +94,27 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
     kind, rules = _parts(hint)
     for rule in rules:
         check_rule(name, value, rule)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number if kind is float else isinstance(value, kind)):
+    if not _is_of(kind, value):
         expected = KINDS.get(kind, "its fields, each with a value")
         raise InputError(f"{name}={value!r}: expected {expected}")
+    if kind is tuple and (strange := [x for x in value if not _is_of(_element(hint), x)]):
+        expected = KINDS.get(_element(hint), _element(hint).__name__)
+        raise InputError(f"{name}={value!r}: {strange[0]!r} in it is not {expected}")
     return value
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a value is of a class; a whole number is a float too, and True no number."""
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _element(hint: Any) -> type:
+    """Returns the class of the elements of a tuple's type, which are all of one class."""
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    return typing.get_args(hint)[0]
 
 
 def _plain(value: Any) -> Any:

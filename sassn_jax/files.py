@@ -15,6 +15,7 @@ from sassn_jax.errors import InputError, OccupiedError, one_line
 StrPath = str | os.PathLike[str]
 LARGEST_JSON = 2**26  # bytes
 _DEEPEST = 50  # lists and objects in each other; a config has three
+_LONGEST_LINE = 2000  # characters; a list holds up to two paths in a line
 _TOO_DEEP = f"lists or objects in each other more than {_DEEPEST} times"
 
 
@@ -115,14 +116,17 @@ def read_lines(path: Path) -> list[str]:
     The text is UTF-8, or UTF-16 (as PowerShell writes it) if the file has its byte order mark.
 
     Raises:
-      ValueError: if the file is in neither encoding or has a NUL character.
+      ValueError: if the file is in neither encoding, or has a NUL character or a very long line.
     """
     content = path.read_bytes()
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     if "\0" in text:
         raise ValueError(f"{path}: holds NUL; expected text")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(len(line) > _LONGEST_LINE for line in lines):
+        raise ValueError(f"{path}: holds a line of more than {_LONGEST_LINE} characters")
+    return lines
 
 
 @contextlib.contextmanager

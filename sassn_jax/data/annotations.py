@@ -61,7 +61,7 @@ class LabelMe:
         except InputError:
             raise
         except Exception as error:  # any value may be of any type
-            reason = f"{type(error).__name__}: {one_line(error)}"
+            reason = f"{type(error).__name__}: {one_line(error)[:300]}"
             raise InputError(
                 f"{self.path}: cannot be read as a file of LabelMe ({reason})"
             ) from None
@@ -99,16 +99,23 @@ class CocoImage:
         drawn = []
         for id_, category, segmentation in self.shapes:
             class_id = _class_id(self.path, category, class_names)
-            try:
+            with self._drawing(id_):
                 encoded = _run_lengths(segmentation, self.size)
-                drawn.append((int(coco.area(encoded)), class_id, encoded))
-            except Exception as error:  # any value may be of any type
-                raise InputError(
-                    f"{self.path}: annotation {id_}: cannot be drawn ({one_line(error)})"
-                ) from None
-        for _, class_id, encoded in sorted(drawn, key=lambda shape: -shape[0]):
-            label[coco.decode(encoded) > 0] = class_id
+                drawn.append((int(coco.area(encoded)), id_, class_id, encoded))
+        for _, id_, class_id, encoded in sorted(drawn, key=lambda shape: -shape[0]):
+            with self._drawing(id_):
+                label[coco.decode(encoded) > 0] = class_id
         return as_shown(self.path, label, photo)
+
+    @contextlib.contextmanager
+    def _drawing(self, id_: Any) -> Iterator[None]:
+        """Names the annotation if it cannot be drawn."""
+        try:
+            yield
+        except Exception as error:  # any value may be of any type
+            raise InputError(
+                f"{self.path}: annotation {id_!r:.100}: cannot be drawn ({one_line(error)[:300]})"
+            ) from None
 
 
 Annotation = LabelMe | CocoImage
@@ -185,14 +192,14 @@ def _read_coco(path: Path, known: Collection[str]) -> dict[str, CocoImage]:
                 if id_ in found:
                     raise InputError(
                         f"{path}: two of its images can be {id_!r}, the second is "
-                        f"{image['file_name']!r}; give the photos different names"
+                        f"{image['file_name']!r:.200}; give the photos different names"
                     )
                 size = int(image["height"]), int(image["width"])
                 found[id_] = CocoImage(path, size, tuple(drawn))
     except InputError:
         raise
     except Exception as error:  # any value may be of any type
-        reason = f"{type(error).__name__}: {one_line(error)}"
+        reason = f"{type(error).__name__}: {one_line(error)[:300]}"
         raise InputError(f"{path}: cannot be read as a file of COCO ({reason})") from None
     if not is_known:
         raise InputError(f"{path}: none of the files that it names is in images/")
@@ -213,7 +220,9 @@ def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
 
     if isinstance(segmentation, Mapping):
         if tuple(segmentation["size"]) != size:
-            raise ValueError(f"RLE of size {segmentation['size']} in an image of {list(size)}")
+            raise ValueError(
+                f"RLE of size {segmentation['size']!r:.100} in an image of {list(size)}"
+            )
         if isinstance(segmentation["counts"], str | bytes):
             return segmentation
         if min(segmentation["counts"]) < 0 or sum(segmentation["counts"]) != size[0] * size[1]:
@@ -242,12 +251,12 @@ def _class_id(path: Path, name: Any, class_names: Sequence[str]) -> int:
         return 0
     if not any(class_names):
         raise InputError(
-            f"{path}: the label {name!r} needs a classes.txt; expected one beside images/ with the "
-            "name of each class, one a line"
+            f"{path}: the label {name!r:.200} needs a classes.txt; expected one beside images/ with "
+            "the name of each class, one a line"
         )
     raise InputError(
-        f"{path}: the label {name!r} is not in classes.txt, which has {', '.join(class_names)}; "
-        "add it there, or change the label"
+        f"{path}: the label {name!r:.200} is not in classes.txt, which has "
+        f"{', '.join(class_names)}; add it there, or change the label"
     )
 
 

@@ -176,13 +176,16 @@ def read_bytes(path: Traversable) -> bytes:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file, but its id is in a list")
-    if isinstance(path, zipfile.Path) and path.root.getinfo(path.at).file_size > UNPACKED:
+    if not isinstance(path, zipfile.Path):
+        return path.read_bytes()
+    if path.root.getinfo(path.at).file_size > UNPACKED:
         raise InputError(f"{path}: takes more than {UNPACKED} bytes once it is unpacked")
     try:
         return path.read_bytes()
-    # `zipfile` raises a RuntimeError for encryption and for methods that it lacks.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be unpacked ({error})") from None
+    # `zipfile` raises a RuntimeError for encryption and for methods that it lacks, and an OSError
+    # for places before the beginning of the file.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
+        raise InputError(f"{path}: cannot be unpacked ({one_line(error)[:300]})") from None
 
 
 def size(array: np.ndarray) -> str:
@@ -238,7 +241,7 @@ def decode(
         named = " or ".join(filter(None, [", ".join(formats[:-1]), formats[-1]]))
         reason = f"not a {named} file" if content else "the file is empty"
     except Exception as error:  # damaged files fail in many ways
-        reason = one_line(error)
+        reason = one_line(error)[:300]
     raise UnreadableError(f"{path}: cannot be read as {what} ({reason})")
 
 

@@ -62,7 +62,11 @@ def predict_video(
 
     try:
         # Other formats, such as playlists, can name further files and addresses to read.
-        source = av.open(f"file:{path}", options={"format_whitelist": _FORMATS})
+        source = av.open(
+            f"file:{path}",
+            options={"format_whitelist": _FORMATS},
+            metadata_errors="replace",
+        )
     except av.FFmpegError as error:
         raise InputError(f"{path}: cannot be read as a video ({one_line(error)})") from None
     frames = 0
@@ -70,6 +74,8 @@ def predict_video(
         if not source.streams.video:
             raise InputError(f"{path}: holds no video")
         video = source.streams.video[0]
+        if video.codec_context is None:
+            raise InputError(f"{path}: cannot be read as a video (its codec is not known)")
         check_frame(video.codec_context.width, video.codec_context.height)
         video.codec_context.options = {"max_pixels": str(max_pixels)}  # a frame may be larger
         with replacing(output) as beside, av.open(str(beside), "w", format="mp4") as target:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, one_line
 from sassn_jax.files import expanded
 
 MOST = 20  # times the size of its file: what arrays may take
@@ -29,7 +29,7 @@ def reading(path: str | os.PathLike[str], expected: str) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or str(error)
     except Exception as error:  # the libraries' errors on damaged files share no type
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(str(error).partition("\n")[0])[:300] or type(error).__name__
     raise InputError(f"{path}: expected {expected} ({reason})")
 
 

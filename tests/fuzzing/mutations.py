@@ -1,5 +1,6 @@
 """Random changes of the content of files, by a seed."""
 
+import copy
 import io
 import json
 import random
@@ -16,7 +17,17 @@ NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**24, 2**31 - 1, 2**31, 2**3
 VALUES = (
     *(None, True, False, 0, 1, -1, 2**31, 2**63, 10**400, -(10**30), 0.5, -1e308, float("inf")),
     *(float("nan"), "", "x" * 1000, "\0", "\ud800", "a\nb", "../../a", "/etc/passwd", "[/red]"),
-    *([], {}, [[]], [None], {"": {}}, {"a": [1, 2]}, ["a"] * 300, [[0.0, 1e300]] * 5, "1e999999999"),
+    *(
+        [],
+        {},
+        [[]],
+        [None],
+        {"": {}},
+        {"a": [1, 2]},
+        ["a"] * 300,
+        [[0.0, 1e300]] * 5,
+        "1e999999999",
+    ),
 )
 LINES = ("../../a", "/etc/passwd", "", "\0", "\ufeff", "a b c", "a 1 2 3", "a 1 2 999", "x" * 5000)
 
@@ -162,17 +173,17 @@ def _change(value: object, rng: random.Random) -> None:
     """Changes one value anywhere below a list or an object."""
     parents = [value]
     for parent in parents:
-        below: Sequence[object] = [*parent.values()] if isinstance(parent, dict) else parent  # type: ignore[assignment]
+        below: Sequence[object] = [*parent.values()] if isinstance(parent, dict) else parent
         parents += [x for x in below if isinstance(x, dict | list) and x]
     parent = rng.choice(parents)
-    key = rng.choice([*parent] if isinstance(parent, dict) else range(len(parent)))  # type: ignore[arg-type, call-overload]
+    key = rng.choice([*parent] if isinstance(parent, dict) else range(len(parent)))
     draw = rng.random()
     if draw < 0.15:
-        del parent[key]  # type: ignore[attr-defined]
+        del parent[key]
     elif draw < 0.25 and isinstance(parent, dict):
         parent[rng.choice((*parent, "", "a\nb", "\ud800", "x/y"))] = parent.pop(key)
     else:
-        parent[key] = rng.choice(VALUES)  # type: ignore[index]
+        parent[key] = copy.deepcopy(rng.choice(VALUES))
 
 
 def _with_checksums(content: bytes) -> bytes:

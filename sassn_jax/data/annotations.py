@@ -251,8 +251,8 @@ def _class_id(path: Path, name: Any, class_names: Sequence[str]) -> int:
         return 0
     if not any(class_names):
         raise InputError(
-            f"{path}: the label {name!r:.200} needs a classes.txt; expected one beside images/ with "
-            "the name of each class, one a line"
+            f"{path}: the label {name!r:.200} needs a classes.txt; expected one beside images/ "
+            "with the name of each class, one a line"
         )
     raise InputError(
         f"{path}: the label {name!r:.200} is not in classes.txt, which has "

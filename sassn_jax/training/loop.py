@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +23,7 @@ from sassn_jax.training import parallel
 from sassn_jax.training.album import Album
 from sassn_jax.training.attention_maps import with_projections
 from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.faults import Faults
 from sassn_jax.training.introduction import introduce, without_unlabeled
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.setup import Setup, learning_rates, set_up
@@ -56,9 +57,9 @@ def train_and_evaluate(
 
     Raises:
       InputError: if something that the user gave is wrong. Nothing has been written then but
-        records of own images, with two exceptions that show later: a folder from which no
-        checkpoint can be read back (before the first step), and a label that no class has (when its
-        image is first read).
+        records of own images, with three exceptions that show later: a folder from which no
+        checkpoint can be read back (before the first step), a label that no class has (when its
+        image is first read), and more images that cannot be read than `config.max_unreadable`.
       TrainingError: if a loss is not finite.
     """
     return _train(parse(config), Workdir.at(workdir), command=command)
@@ -185,6 +186,7 @@ class Loop:
         self.train_step = parallel.jit_step(setup.method, setup.mesh)
         self.predict = jit_by_shape(with_projections(setup.method.predict))
         self.album = Album(setup, writer, self.predict)
+        self.faults = Faults(setup, reporter.say)
 
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
@@ -201,6 +203,7 @@ class Loop:
                     folder = self.workdir.path  # below which TensorBoard's plugin finds it
                     trace.enter_context(jax.profiler.trace(folder, create_perfetto_trace=True))
                 taken = window.wait_for(batches)
+                self.faults.replaced(batches.take_skipped())
                 if kinds and len(taken) != kinds:
                     self.reporter.say(
                         f"step {step} is the first with unlabelled images: compiling it, which may "
@@ -225,11 +228,12 @@ class Loop:
                     rates = learning_rates(
                         config, self.setup.method, step - 1, has_discriminator=has_discriminator
                     )
-                    self._log(step, window.close() | rates)
+                    self._log(step, window.close() | rates | self.faults.take_scalars())
                 miou = self._evaluate(step, state, taken, is_last=is_last) if evaluating else None
                 if saving:
                     checkpoints.save(state, batches, None if miou is None else {"miou": miou})
                     window.restart()
+        self.faults.say_all()
         return state
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
@@ -267,19 +271,24 @@ class Loop:
             batch_size=self.setup.config.eval_batch_size,
             inference=self.setup.config.eval,
             on_batch=look,
+            on_unreadable=self.faults.left_out,
         )
-        self.writer.scalars(step, scores(matrix, info.class_names))
+        left_out = self.faults.take_left_out()
+        counted = {"val/left_out": float(len(left_out))} if left_out else {}
+        self.writer.scalars(step, scores(matrix, info.class_names) | counted)
         self.album.write(step, state, matrix, batch)
         miou = matrix.miou()
         occurring = int(np.isfinite(matrix.iou()).sum())
         of_some = f" of the {occurring} classes that occur" if occurring < info.num_classes else ""
         self.reporter.say(
             f"step {step}: val mIoU {miou:.4f}{of_some}, "
-            f"pixel accuracy {matrix.pixel_accuracy():.4f}"
+            f"pixel accuracy {matrix.pixel_accuracy():.4f}{not_scored(left_out, len(source))}"
         )
         if is_last:
             summary = matrix.summary(info.class_names)
-            self.workdir.write_scores({"split": "val", "step": step, **summary})
+            self.workdir.write_scores(
+                {"split": "val", "step": step, **summary, "left_out": left_out}
+            )
         return miou
 
 
@@ -291,3 +300,8 @@ def scores(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, f
         "val/pixel_accuracy": matrix.pixel_accuracy(),
         **{f"val_iou/{name}": float(value) for name, value in per_class.items()},
     }
+
+
+def not_scored(left_out: Sequence[str], total: int) -> str:
+    """Returns the end of a line on a score, if images were left out of it; empty otherwise."""
+    return f"; without {len(left_out)} of {total} images, which cannot be read" if left_out else ""

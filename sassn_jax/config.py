@@ -146,6 +146,19 @@ class OptimizerConfig(Checked):
 
 
 @dataclasses.dataclass(frozen=True)
+class ParallelConfig(Checked):
+    """How a run is shared by several devices.
+
+    Attributes:
+      shard_params: whether each device keeps its share of the parameters, of the optimizers' states
+        and of a teacher, in place of all of them. It saves memory, and the devices send each other
+        the parameters in every step.
+    """
+
+    shard_params: Switch = False
+
+
+@dataclasses.dataclass(frozen=True)
 class AugmentConfig(Checked):
     """Random changes of the training images.
 
@@ -212,6 +225,7 @@ class Config(Checked):
       augment: random changes of the training images.
       eval: how images are shown to the network when it is scored.
       optimizer: the optimizers.
+      parallel: how several devices share the run.
       settings: groups of the methods, at most one of each type; an absent one has its defaults.
     """
 
@@ -258,6 +272,7 @@ class Config(Checked):
     augment: AugmentConfig = AugmentConfig()
     eval: Inference = WHOLE_IMAGES
     optimizer: OptimizerConfig = OptimizerConfig()
+    parallel: ParallelConfig = ParallelConfig()
     settings: Annotated[
         tuple[Settings, ...],
         Rule(lambda x: all(isinstance(group, Settings) for group in x), "groups of settings"),

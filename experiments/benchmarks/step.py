@@ -54,7 +54,8 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     theirs = None if obstacle else _torch_step(config, setup, state, host_batch)
 
     began = time.perf_counter()
-    step = parallel.jit_step(setup.method, setup.mesh).lower(state, batch).compile()
+    jitted = parallel.jit_step(setup.method, setup.mesh, setup.state_shardings(state))
+    step = jitted.lower(state, batch).compile()
     compile_seconds = time.perf_counter() - began
 
     def ours(batch: Any) -> None:

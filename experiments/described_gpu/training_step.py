@@ -75,11 +75,13 @@ def compile_step(config: Config, gpu: Gpu, devices: int, *, unlabeled: bool) -> 
     mesh = compiler.make_mesh(gpu, devices)
     check_platform()
     state = jax.eval_shape(method.init, jax.random.key(0), _batch(config, mesh, unlabeled=False))
+    shardings = parallel.state_shardings(state, mesh, shard_params=config.parallel.shard_params)
+    state = jax.tree.map(lambda x, sharding: x.update(sharding=sharding), state, shardings)
     with tempfile.TemporaryDirectory() as folder:
         dump = Path(folder)
         program = compiler.compile_for(
             mesh,
-            parallel.jit_step(method, mesh),
+            parallel.jit_step(method, mesh, shardings),
             state,
             _batch(config, mesh, unlabeled=unlabeled, valid=method.takes_valid),
             dump=dump,

@@ -3,11 +3,16 @@
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from sassn_jax.devices import check_platform
 from sassn_jax.errors import UnfitError
 from sassn_jax.methods import Method
+
+# Numbers of an array that is left whole on every device. To gather so few would take longer than
+# their memory is worth.
+SMALL = 2**14
 
 
 def make_mesh(batch_size: int, accumulation: int = 1) -> Mesh:
@@ -43,9 +48,36 @@ def split(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def jit_step(method: Method, mesh: Mesh) -> jax.stages.Wrapped:
-    """Returns the method's step, compiled at its first call; it reuses the old state's memory."""
-    return jax.jit(method.step, donate_argnums=0, out_shardings=replicated(mesh))
+def state_shardings(state: Any, mesh: Mesh, *, shard_params: bool) -> Any:
+    """Returns how the arrays of a state lie on the devices, as a tree of shardings.
+
+    Args:
+      state: a tree of arrays, or of their shapes.
+      mesh: from `make_mesh`.
+      shard_params: whether the devices share each large array: its longest axis that their number
+        divides is split over them. Small arrays, those that have no such axis, and without
+        `shard_params` all, are replicated.
+    """
+
+    def of(x: Any) -> NamedSharding:
+        fitting = [axis for axis, size in enumerate(x.shape) if size % mesh.size == 0]
+        if not shard_params or int(np.prod(x.shape)) < SMALL or not fitting:
+            return replicated(mesh)
+        longest = max(fitting, key=lambda axis: x.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, "data"))
+
+    return jax.tree.map(of, state)
+
+
+def jit_step(method: Method, mesh: Mesh, shardings: Any) -> jax.stages.Wrapped:
+    """Returns the method's step, compiled at its first call; it reuses the old state's memory.
+
+    Args:
+      method: whose step it is.
+      mesh: of the batches.
+      shardings: of the state, from `state_shardings`.
+    """
+    return jax.jit(method.step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:

@@ -1,6 +1,7 @@
 """Builds dataset, method and batches from a config."""
 
 import dataclasses
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -44,7 +45,13 @@ class Setup:
     def initial_state(self) -> TrainState:
         """Returns the state at step 0, on all devices."""
         state = self.method.init(jax.random.key(self.config.seed), self.batches[0])
-        return jax.device_put(state, parallel.replicated(self.mesh))
+        return jax.device_put(state, self.state_shardings(state))
+
+    def state_shardings(self, state: TrainState) -> Any:
+        """Returns how a state, given as arrays or as shapes, lies on the devices."""
+        return parallel.state_shardings(
+            state, self.mesh, shard_params=self.config.parallel.shard_params
+        )
 
 
 def set_up(config: Config) -> Setup:

@@ -33,6 +33,7 @@ UNBINDING = (
     "eval.stride",
     "eval.scales",
     "eval.mirror",
+    "parallel.shard_params",
 )
 
 

@@ -140,3 +140,23 @@ def test_two_devices_match_the_features_of_all_images():
     trees = ((tree.generator.params, tree.discriminator.params) for tree in (shared, alone))
     for x, y in zip(*map(jax.tree.leaves, trees), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
+
+
+def test_a_sharded_state_is_split_along_its_longest_axis_that_the_devices_divide(monkeypatch):
+    monkeypatch.setattr(parallel, "SMALL", 20)
+    mesh = parallel.make_mesh(2)
+    tree = {
+        "longest": jnp.zeros((3, 4, 10)),
+        "first of two": jnp.zeros((6, 6)),
+        "another": jnp.zeros((4, 7)),
+        "odd": jnp.zeros((5, 7)),
+        "small": jnp.zeros(18),
+        "number": jnp.zeros(()),
+        "key": jax.random.key(0),
+    }
+    wanted = {"longest": (3, 4, 5), "first of two": (3, 6), "another": (2, 7)}
+    for shard_params in (False, True):
+        shardings = parallel.state_shardings(tree, mesh, shard_params=shard_params)
+        for name, x in jax.device_put(tree, shardings).items():
+            shapes = {shard.data.shape for shard in x.addressable_shards}
+            assert shapes == {wanted.get(name, x.shape) if shard_params else x.shape}, name

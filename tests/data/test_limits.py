@@ -77,7 +77,9 @@ def test_a_folder_is_prepared_and_loaded_within_the_limit(source, tmp_path):
     assert "\n" not in str(error.value)
     data.prepare("folder", source, tmp_path / "data")
     train = data.load("folder", tmp_path / "data", limits=limits).splits["train"]
-    with pytest.raises(InputError, match=r"'train_1': 31x21 pixels are more than files.max_pixels"):
+    with pytest.raises(
+        InputError, match=r"^image 'train_1' of train: 31x21 pixels are more than files.max_pixels"
+    ):
         train[train.ids.index("train_1")]
 
 

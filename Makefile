@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help setup cuda parity test test-parity test-slow test-wheel test-full-size lint docs demo demo-seeds lock plan gpu-check \
+.PHONY: help setup cuda parity test test-parity test-slow test-fuzz test-wheel test-full-size lint docs demo demo-seeds lock licenses audit plan gpu-check \
   gpu-environment
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test        the test suite"
 	@echo "make test-slow   the tests that take minutes"
 	@echo "make test-wheel  one of the slow tests: the wheel, installed into an empty environment"
+	@echo "make test-fuzz   one more: 10,000 files for each reader, changed at random (half an hour)"
 	@echo "make test-full-size  two of the slow tests: the paper's recipes for a few steps, with memory and time"
 	@echo "make demo-seeds  the demo's comparison over three seeds (a quarter of an hour)"
 	@echo "make plan        whether a run fits a GPU that need not be there, and how long it takes at the"
@@ -25,6 +26,8 @@ help:
 	@echo "make parity      PyTorch into .venv"
 	@echo "make test-parity the tests that compare networks, optimizers and training steps with it"
 	@echo "make lock        requirements.lock anew from pyproject.toml"
+	@echo "make licenses    the page that lists the licences of the locked packages"
+	@echo "make audit       whether PyPI knows of a vulnerability in a locked package"
 
 setup: $(VENV)/.installed
 
@@ -63,6 +66,10 @@ test-slow: setup
 test-wheel: setup
 	$(RUN) -m pytest -m slow tests/test_wheel.py
 
+# Each reader of files from strangers reads 10,000 files that were changed at random.
+test-fuzz: setup
+	$(RUN) -m pytest -m slow tests/fuzzing
+
 # One run at a time: each takes up to 16 GiB.
 test-full-size: setup
 	$(RUN) -m pytest -m slow tests/experiments/test_full_size.py
@@ -90,6 +97,13 @@ lock: setup
 	$(RUN) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	  --extra coco --extra dev --extra docs --extra import --extra inspect --extra onnx \
 	  --extra report --extra video --extra voc --no-header --output-file requirements.lock
+
+# After make setup has installed another lock file.
+licenses: setup
+	$(RUN) -m tests.licenses
+
+audit: setup
+	@$(RUN) .ci/audit
 
 # The compiler for GPUs makes JAX look for one: it stays out of .venv. Other packages, or a GPU to
 # run on, mean another folder; a folder counts as whole once `complete` is in it.

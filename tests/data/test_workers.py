@@ -100,7 +100,8 @@ def wait_until(condition, seconds=20.0):
 
 
 def test_workers_and_their_memory_are_gone_after_their_parent_was_killed(start):
-    process = start(end="while pgrep --ns $$ -f tracker; do sleep 0.1; done >&2; ls /dev/shm")
+    waiting = "for i in {1..99}; do ls -A /dev/shm | grep -q . || break; sleep 0.1; done"
+    process = start(end=f"{waiting}; ls -A /dev/shm")
     pids = [int(pid) for pid in process.stdout.readline().split()]
     assert len(pids) == 2
     assert process.stdout.readline() == "batch\n"

@@ -103,4 +103,4 @@ def death_of_worker(error: RuntimeError, workers: int) -> UnfitError | None:
 
 
 def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:.0f} MiB"
+    return f"{size / 2**20:.1f} MiB"

@@ -89,8 +89,8 @@ class Stopping:
         if self._noted is None:
             self._noted = name
             self._say(
-                f"{name.name}: this step is finished and saved, then the run stops; what is being "
-                "compiled cannot be left. A second signal ends the run at once"
+                f"{name.name}: the run stops once this step is finished and saved, and what is "
+                "being compiled before it; a second signal ends the run at once"
             )
         elif may_end:
             print(f"{name.name}: ended at once", file=sys.stderr, flush=True)

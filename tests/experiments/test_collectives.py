@@ -18,7 +18,7 @@ from sassn_jax.methods.supervised import Supervised
 from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.models.image_discriminator import ImageDiscriminator
 from sassn_jax.training import parallel
-from tests.methods.conftest import CLASSES, TinyGenerator, make_batch
+from tests.methods.conftest import CLASSES, SIZE, TinyGenerator, make_batch
 
 FLOAT = 4  # bytes
 
@@ -136,11 +136,22 @@ def compile_step(method, batch, *, shard_params=False):
 @pytest.mark.usefixtures("fast_compile")
 @pytest.mark.parametrize("kind", ["supervised", "labeled", "both", "s4gan"])
 def test_devices_send_each_other_nothing_but_sums(kind):
-    """Those of gradients, and a few numbers for each channel and each loss; no images."""
+    """Those of gradients, and some numbers for each channel and each loss; nothing for each pixel."""
     batch = make_batch(batch_size=4)
     if kind == "supervised":
         del batch["unlabeled"]
     found, parameters = compile_step(tiny_method(kind), batch)
     assert {x.kind for x in found} == {"all-reduce"}
-    sent = sum(x.sent for x in found)
-    assert parameters * FLOAT <= sent < parameters * FLOAT + 4096
+    beside_gradients = sum(x.sent for x in found) - parameters * FLOAT
+    assert 0 <= beside_gradients < SIZE[0] * SIZE[1] * FLOAT
+
+
+@pytest.mark.usefixtures("fast_compile")
+def test_what_is_pasted_goes_to_the_next_device_and_nowhere_else():
+    """One image of each device, with its target, its labels and what was filled."""
+    found, _ = compile_step(tiny_method("cutmix"), make_batch(batch_size=4))
+    assert {x.kind for x in found} == {"all-reduce", "collective-permute"}
+    height, width = SIZE
+    pasted = sorted(x.sent for x in found if x.kind == "collective-permute")
+    image, target, label, valid = (height * width * x for x in (3 * FLOAT, CLASSES * FLOAT, 4, 1))
+    assert pasted == sorted((image, target, label, valid))

@@ -2,11 +2,13 @@
 
 import contextlib
 import functools
+import hashlib
 import io
 import itertools
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,8 @@ class RecordSource:
                 )
                 self._records = self._open()
         except Exception as error:  # TFDS fails in many ways on damaged files
-            raise InputError(damaged(Path(builder.data_path), error)) from None
+            info = Path(builder.data_path) / "dataset_info.json"
+            raise InputError(damaged(info, error)) from None
         for start, end in zip((0, *self._ends), self._ends, strict=False):
             self._check_file(start, end)
 
@@ -103,6 +106,8 @@ class RecordSource:
         """Reads the record of an image; raises `UnreadableError` if it is damaged or another's."""
         try:
             record = self._records[index]
+            if record["id"] is None:
+                raise ValueError("what stands in its place is no image")
             found = record["id"].decode()
         except MemoryError:
             raise
@@ -125,6 +130,12 @@ def damaged(path: Path, reason: object) -> str:
     return f"{path}: damaged or missing ({text}); remove {folder} and prepare the dataset again"
 
 
+def checksum(metadata: Mapping[str, Any]) -> str:
+    """Returns a hash of what is stored beside the records, but for the entry `checksum`."""
+    content = {name: value for name, value in metadata.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def open_builder(name: str, data_dir: StrPath, **kwargs: Any) -> Any:
     """Returns the `RecordsBuilder` of a dataset, prepared or not; `kwargs` are its arguments too.
 
@@ -137,8 +148,8 @@ def open_builder(name: str, data_dir: StrPath, **kwargs: Any) -> Any:
         with quiet():
             return RecordsBuilder(name, os.fspath(data_dir), **kwargs)
     except Exception as error:  # of JSON and of protocol buffers, and assertions
-        folder = Path(data_dir) / name / str(RecordsBuilder.VERSION)
-        raise InputError(damaged(folder, error)) from None
+        info = Path(data_dir) / name / str(RecordsBuilder.VERSION) / "dataset_info.json"
+        raise InputError(damaged(info, error)) from None
 
 
 @contextlib.contextmanager

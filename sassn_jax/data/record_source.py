@@ -2,13 +2,11 @@
 
 import contextlib
 import functools
-import hashlib
 import io
 import itertools
-import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +126,6 @@ def damaged(path: Path, reason: object) -> str:
     folder = path if path.is_dir() else path.parent
     text = one_line(reason)[:200]
     return f"{path}: damaged or missing ({text}); remove {folder} and prepare the dataset again"
-
-
-def checksum(metadata: Mapping[str, Any]) -> str:
-    """Returns a hash of what is stored beside the records, but for the entry `checksum`."""
-    content = {name: value for name, value in metadata.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def open_builder(name: str, data_dir: StrPath, **kwargs: Any) -> Any:

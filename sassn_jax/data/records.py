@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from sassn_jax.data.checked_parts import CheckedParts, WrongFilesError
 from sassn_jax.data.dataset import UNLABELED, Color, Dataset, DatasetInfo, make_palette
-from sassn_jax.data.layout import SOURCE, Layout, Progress
-from sassn_jax.data.record_source import RecordSource, checksum, damaged, open_builder, quiet
+from sassn_jax.data.layout import SOURCE, Layout, Progress, checksum
+from sassn_jax.data.record_source import RecordSource, damaged, open_builder, quiet
 from sassn_jax.data.statistics import LabelCounts
 from sassn_jax.errors import InputError, check
 from sassn_jax.files import StrPath, expanded, occupied

@@ -11,9 +11,8 @@ from PIL import Image
 from sassn_jax.data.checked_parts import CheckedParts, Files, WrongFilesError
 from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.images import orientation
-from sassn_jax.data.layout import Layout
+from sassn_jax.data.layout import Layout, checksum
 from sassn_jax.data.masks import decode_label
-from sassn_jax.data.record_source import checksum
 from sassn_jax.data.statistics import LabelCounts
 from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath

@@ -77,7 +77,7 @@ def compile_step(config: Config, gpu: Gpu, devices: int, *, unlabeled: bool) -> 
         not prepared.
     """
     method = methods.create(
-        config, len(data.class_names(config.dataset, config.data_dir, config.source))
+        config, len(data.class_names(config.dataset, config.data_dir, config.source, config.files))
     )
     mesh = compiler.make_mesh(gpu, devices)
     check_platform()

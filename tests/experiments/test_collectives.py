@@ -136,7 +136,7 @@ def compile_step(method, batch, *, shard_params=False):
 @pytest.mark.usefixtures("fast_compile")
 @pytest.mark.parametrize("kind", ["supervised", "labeled", "both", "s4gan"])
 def test_devices_send_each_other_nothing_but_sums(kind):
-    """Those of gradients, and some numbers for each channel and each loss; nothing for each pixel."""
+    """Those of gradients, and numbers for each channel and each loss; none for each pixel."""
     batch = make_batch(batch_size=4)
     if kind == "supervised":
         del batch["unlabeled"]

@@ -58,7 +58,7 @@ def test_a_run_is_saved_between_two_log_lines_and_goes_on_to_the_same_bits(
 
     with monkeypatch.context() as patch:
         patch.setattr(parallel, "put_batch", put)
-        with pytest.raises(StoppedError, match="^stopped by SIGTERM after step 5, which is s"):
+        with pytest.raises(StoppedError, match=r"^stopped by SIGTERM after step 5, which is s"):
             train_and_evaluate(tiny_config(), workdir)
     assert "SIGTERM: the run stops once this step" in capsys.readouterr().out
     assert [signal.getsignal(number) for number in SIGNALS] == handlers

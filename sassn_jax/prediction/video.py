@@ -77,7 +77,8 @@ def predict_video(
         if video.codec_context is None:
             raise InputError(f"{path}: cannot be read as a video (its codec is not known)")
         check_frame(video.codec_context.width, video.codec_context.height)
-        video.codec_context.options = {"max_pixels": str(max_pixels)}  # a frame may be larger
+        # A frame may be larger than the file states. FFmpeg counts pixels around a frame, too.
+        video.codec_context.options = {"max_pixels": str(2 * max_pixels + 2**20)}
         with replacing(output) as beside, av.open(str(beside), "w", format="mp4") as target:
             stream = target.add_stream("h264", rate=video.average_rate or _USUAL_RATE)
             for result in predictor.stream(read()):

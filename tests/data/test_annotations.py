@@ -376,3 +376,22 @@ def test_labels_without_a_class_list_ask_for_one(tmp_path, photo):
     annotation = labelme(tmp_path, shape("road", BOX))
     with pytest.raises(InputError, match=r"the label 'road' needs a classes\.txt; expected one"):
         annotation.draw(("", "", ""), photo)
+
+
+def test_outlines_that_would_take_long_are_refused(tmp_path, photo):
+    """Pycocotools takes memory, and Pillow time, in proportion to an outline's length."""
+    pytest.importorskip("pycocotools")
+    zigzag = [[x, y] for x in range(10) for y in (0, 9e5)]
+    coco_file(tmp_path / "a.json", [[[value for point in zigzag for value in point]]])
+    both = find_annotations(tmp_path, ["photo"])["photo"], labelme(tmp_path, shape("box", zigzag))
+    for annotation in both:
+        with pytest.raises(InputError, match=r"its outline is 1.71e\+07 pixels long; expected at"):
+            annotation.draw(NAMES, photo)
+
+
+def test_runs_beyond_the_image_are_refused(tmp_path, photo):
+    pytest.importorskip("pycocotools")
+    runs_beyond = {"size": [HEIGHT, WIDTH], "counts": "o0oooo3"}
+    coco_file(tmp_path / "a.json", [runs_beyond])
+    with pytest.raises(InputError, match="annotation 0: cannot be drawn"):
+        find_annotations(tmp_path, ["photo"])["photo"].draw(NAMES, photo)

@@ -307,3 +307,33 @@ def test_a_folder_with_a_name_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(InputError, match="expected a name in UTF-8"):
         records.prepare("numbered", Numbered(), tmp_path / "\udcff")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_records_name_no_file_elsewhere_and_run_no_code(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "marker.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    records.prepare("numbered", Numbered(), tmp_path / "data")
+    (folder,) = (tmp_path / "data" / "numbered").iterdir()
+    (folder / "features.json").write_text('{"pythonClassName": "marker.Feature"}')
+    assert numbers(load(tmp_path / "data").splits["val"]) == [("image_9", 9)]
+    assert not (tmp_path / "elsewhere" / "ran").exists()
+    info = folder / "dataset_info.json"
+    content = info.read_text()
+    for shard in folder.glob("*array_record*"):
+        shard.rename(tmp_path / "elsewhere" / shard.name)
+    info.write_text(content.replace('"{DATASET}-', '"../../../elsewhere/{DATASET}-'))
+    assert info.read_text() != content
+    with pytest.raises(InputError, match="it names files of train in other folders"):
+        load(tmp_path / "data")
+
+
+def test_a_split_of_another_name_is_refused(tmp_path):
+    """Lists of ids are written by the names of splits."""
+    records.prepare("numbered", Numbered(), tmp_path)
+    (path,) = tmp_path.rglob("metadata.json")
+    path.write_text(path.read_text().replace('"val"', '"../val"'))
+    with pytest.raises(InputError, match=r"metadata.json: .*it has other splits"):
+        load(tmp_path)

@@ -60,7 +60,8 @@ class RecordSource:
                 )
                 self._records = self._open()
         except Exception as error:  # TFDS fails in many ways on damaged files
-            raise InputError(damaged(Path(builder.data_path), error)) from None
+            info = Path(builder.data_path) / "dataset_info.json"
+            raise InputError(damaged(info, error)) from None
         for start, end in zip((0, *self._ends), self._ends, strict=False):
             self._check_file(start, end)
 
@@ -118,6 +119,8 @@ class RecordSource:
         """Reads the record of an image; raises `UnreadableError` if it is damaged or another's."""
         try:
             record = self._records[index]
+            if record["id"] is None:
+                raise ValueError("what stands in its place is no image")
             found = record["id"].decode()
         except MemoryError:
             raise
@@ -152,8 +155,8 @@ def open_builder(name: str, data_dir: StrPath, **kwargs: Any) -> Any:
         with quiet():
             return RecordsBuilder(name, os.fspath(data_dir), **kwargs)
     except Exception as error:  # of JSON and of protocol buffers, and assertions
-        folder = Path(data_dir) / name / str(RecordsBuilder.VERSION)
-        raise InputError(damaged(folder, error)) from None
+        info = Path(data_dir) / name / str(RecordsBuilder.VERSION) / "dataset_info.json"
+        raise InputError(damaged(info, error)) from None
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sassn_jax.data.checked_parts import CheckedParts, WrongFilesError
 from sassn_jax.data.dataset import UNLABELED, Color, Dataset, DatasetInfo, make_palette
-from sassn_jax.data.layout import SOURCE, Layout, Progress
+from sassn_jax.data.layout import SOURCE, Layout, Progress, checksum
 from sassn_jax.data.limits import FileLimits
 from sassn_jax.data.record_source import RecordSource, damaged, open_builder, quiet
 from sassn_jax.data.statistics import LabelCounts
@@ -189,6 +189,9 @@ def read_description(name: str, data_dir: StrPath) -> Description:
     try:
         metadata = builder.info.metadata
         names = tuple(metadata["class_names"])
+        # Datasets had no checksum when this was not stored.
+        if metadata.get("checksum", expected := checksum(metadata)) != expected:
+            raise ValueError("its checksum is wrong")
         counts = {split: LabelCounts.from_json(x) for split, x in metadata["counts"].items()}
         if any(len(of_split.pixels) != len(set(names)) for of_split in counts.values()):
             raise ValueError("the number of class names is not that of the counts")

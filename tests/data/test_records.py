@@ -1,6 +1,7 @@
 """Prepared datasets, with a layout of images in memory."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from sassn_jax.data import records, records_builder
 from sassn_jax.data.images import encode_png
-from sassn_jax.data.layout import Layout
+from sassn_jax.data.layout import Layout, checksum
 from sassn_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -341,6 +342,7 @@ def test_a_split_of_another_name_is_refused(tmp_path):
     """Lists of ids are written by the names of splits."""
     records.prepare("numbered", Numbered(), tmp_path)
     (path,) = tmp_path.rglob("metadata.json")
-    path.write_text(path.read_text().replace('"val"', '"../val"'))
+    metadata = json.loads(path.read_text().replace('"val"', '"../val"'))
+    path.write_text(json.dumps({**metadata, "checksum": checksum(metadata)}))
     with pytest.raises(InputError, match=r"metadata.json: .*it has other splits"):
         load(tmp_path)

@@ -87,7 +87,14 @@ def predict_video(
                 if frames == 0:
                     stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
                 even = np.ascontiguousarray(picture[:height, :width])
-                target.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+                try:
+                    packets = stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24"))
+                except av.error.ExternalError as error:
+                    raise InputError(
+                        f"{path}: frames of {width}x{height} pixels cannot be written as H.264 "
+                        f"({one_line(error)})"
+                    ) from None
+                target.mux(packets)
                 frames += 1
             if frames == 0:
                 raise InputError(f"{path}: holds no frame")

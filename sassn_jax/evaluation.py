@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from sassn_jax import processes
 from sassn_jax.data import DatasetInfo, Normalize, Source
 from sassn_jax.data.dataset import check_class_ids
 from sassn_jax.data.transforms import pad
@@ -49,6 +50,8 @@ def evaluate(
 ) -> ConfusionMatrix:
     """Compares the prediction for every image of a source with the image's label.
 
+    Of several processes, each predicts its share of the images, and all return the counts of all.
+
     Args:
       predict: class probabilities `[B, H, W, C]` from variables and normalized images
         `[B, H, W, 3]`. It is called with one shape for each scale of each canvas of `inference`;
@@ -87,7 +90,7 @@ def evaluate(
         )
         matrix = matrix.merge(count(jax.device_put(batch.labels), most_likely(probabilities)))
         on_batch(batch, probabilities)
-    return matrix
+    return ConfusionMatrix(processes.total(matrix.counts))
 
 
 def _batches(
@@ -100,7 +103,7 @@ def _batches(
     """Yields batches of images and labels on canvases of the same size; raises as `evaluate`."""
     stack = functools.partial(_stack, batch_size=batch_size, ignore_label=info.ignore_label)
     waiting: dict[tuple[Size, Size], list[tuple[int, np.ndarray, np.ndarray]]] = {}
-    for index in range(len(source)):
+    for index in processes.share(len(source)):
         example = source[index]
         name = f"image {example.get('id')!r}"
         check_class_ids(example["label"], name, info.num_classes, info.ignore_label)

@@ -29,6 +29,8 @@ def train_batches(
     seed: int,
     workers: int = 0,
     unlabeled_from: int = 0,
+    part: int = 0,
+    parts: int = 1,
 ) -> "BatchIterator":
     """Returns an endless iterator over training batches.
 
@@ -44,6 +46,8 @@ def train_batches(
       seed: of the order and the transforms, in [0, 2**32).
       workers: processes that prepare batches; 0 for threads of this process.
       unlabeled_from: the first step whose batch has unlabelled images.
+      part: the part of each batch that this iterator gives, counted from 0.
+      parts: into which each batch is cut, in order and evenly; they divide `batch_size`.
 
     Returns:
       An iterator over batches, see `Batch`. An error of `transform` comes out of it unchanged.
@@ -58,7 +62,7 @@ def train_batches(
 
     def stream(source: Source, stream_seed: int) -> grain.MapDataset:
         seeded = grain.MapDataset.source(source).seed(stream_seed).shuffle().repeat()
-        return seeded.random_map(transform).batch(batch_size)
+        return seeded.random_map(transform).batch(batch_size // parts)[part::parts]
 
     batches = _Batches(
         stream(labeled, int(seeds[0])),

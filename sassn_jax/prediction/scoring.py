@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from sassn_jax import data
+from sassn_jax import data, processes
 from sassn_jax.errors import InputError
 from sassn_jax.evaluation import PaddedBatch
 from sassn_jax.files import write_json
@@ -59,7 +59,7 @@ def score_run(
     def count(batch: PaddedBatch, _: jax.Array) -> None:
         nonlocal done
         done += len(batch.indices)
-        on_images(done, len(source))
+        on_images(done, len(processes.share(len(source))))
 
     matrix = run.score(source, count)
     # Folders of this machine change no score, and are nobody else's concern.

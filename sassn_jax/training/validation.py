@@ -3,11 +3,13 @@
 import jax
 import numpy as np
 
-from sassn_jax import methods
+from sassn_jax import methods, processes
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.methods import TrainState
+from sassn_jax.methods.state import without_optimizers
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.programs import jit_by_shape
+from sassn_jax.training import parallel
 from sassn_jax.training.album import Album
 from sassn_jax.training.attention_maps import with_projections
 from sassn_jax.training.progress import Reporter
@@ -47,8 +49,10 @@ class Validation:
             nonlocal done
             done += len(batch.indices)
             self._reporter.values(step, {"images validated": done})
-            self._album.take(state, batch, probabilities)
+            if processes.is_first():
+                self._album.take(state, batch, probabilities)
 
+        state = parallel.local_copy(without_optimizers(state), self._setup.mesh)
         matrix = evaluate(
             lambda variables, images: self._predict(variables, images)[0],
             self._setup.method.inference_variables(state),
@@ -60,7 +64,8 @@ class Validation:
             on_batch=look,
         )
         self._writer.scalars(step, _scalars(matrix, info.class_names))
-        self._album.write(step, state, matrix, batch)
+        if processes.is_first():
+            self._album.write(step, state, matrix, batch)
         miou = matrix.miou()
         occurring = int(np.isfinite(matrix.iou()).sum())
         of_some = f" of the {occurring} classes that occur" if occurring < info.num_classes else ""
@@ -68,7 +73,7 @@ class Validation:
             f"step {step}: val mIoU {miou:.4f}{of_some}, "
             f"pixel accuracy {matrix.pixel_accuracy():.4f}"
         )
-        if is_last:
+        if is_last and processes.is_first():
             summary = matrix.summary(info.class_names)
             self._workdir.write_scores({"split": "val", "step": step, **summary})
         return {"miou": miou}

@@ -216,6 +216,8 @@ class Config(Checked):
       checkpoint_every: steps between two checkpoints.
       eval_batch_size: images, or windows, that are predicted at once.
       loader_workers: processes that prepare batches; 0 takes threads of this one.
+      max_unreadable: the share of the labelled, the unlabelled and the validation images that may
+        turn out to be unreadable. They are skipped; past it the run stops, with 0 at the first one.
       profile: (start, steps): a trace of so many steps, for TensorBoard or Perfetto, is taken once
         `start` steps are done. () takes none.
       model: the networks.
@@ -255,6 +257,9 @@ class Config(Checked):
     checkpoint_every: Count = 1000
     eval_batch_size: Count = 8
     loader_workers: Whole = 0
+    max_unreadable: Annotated[
+        float, Rule(lambda x: 0 <= x < 1, "a share of at least 0 and below 1")
+    ] = 0.01
     profile: Annotated[
         tuple[int, ...],
         Rule(

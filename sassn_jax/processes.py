@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -102,6 +102,13 @@ def total(counts: Int64[np.ndarray, "..."]) -> Int64[np.ndarray, "..."]:
     # As bytes: JAX would make 32 bits of an integer's 64.
     gathered = multihost_utils.process_allgather(np.ascontiguousarray(counts).view(np.uint8))
     return np.asarray(gathered).view(np.int64).sum(0)
+
+
+def union(indices: Collection[int], count: int) -> list[int]:
+    """Returns in order which of the numbers below `count` are among any process's indices."""
+    marks = np.zeros(count, np.int64)
+    marks[list(indices)] = 1
+    return np.flatnonzero(total(marks)).tolist()
 
 
 def check_alike(texts: Mapping[str, str]) -> None:

@@ -17,7 +17,7 @@ from sassn_jax.config import Config
 from sassn_jax.conversion.exporting import read_export
 from sassn_jax.data import Dataset, DatasetInfo, Source
 from sassn_jax.devices import check_platform
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, UnreadableError
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.files import expanded
 from sassn_jax.inference import Predict
@@ -134,13 +134,17 @@ class Run:
         return next(predictor.stream([as_rgb(image)]))
 
     def score(
-        self, source: Source, on_batch: Callable[[PaddedBatch, jax.Array], None]
+        self,
+        source: Source,
+        on_batch: Callable[[PaddedBatch, jax.Array], None],
+        on_unreadable: Callable[[int, UnreadableError], None] | None = None,
     ) -> ConfusionMatrix:
         """Returns the pixels of a split of the dataset by class of label and prediction.
 
         Args:
           source: the split, or a part of it.
           on_batch: see `evaluation.evaluate`.
+          on_unreadable: see there.
         """
         return evaluate(
             self._predict,
@@ -151,6 +155,7 @@ class Run:
             batch_size=self.config.eval_batch_size,
             inference=self.config.eval,
             on_batch=on_batch,
+            on_unreadable=on_unreadable,
         )
 
     def predictor(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from sassn_jax.data.inspection import large_image_note
 from sassn_jax.data.proposals import proposal_notes
+from sassn_jax.data.skipping import first_readable
 from sassn_jax.training import parallel
 from sassn_jax.training.setup import Setup
 from sassn_jax.training.workdir import Workdir
@@ -70,7 +71,7 @@ def on_own_images(setup: Setup) -> tuple[str, ...]:
         f"image.mean={config.image.mean}; to change one: --config.FIELD=VALUE",
         *proposal_notes({x: y.ids for x, y in dataset.splits.items()}, dataset.proposed),
     ]
-    height, width, _ = dataset.splits["val"][0]["image"].shape
+    height, width, _ = first_readable(dataset.splits["val"])["image"].shape
     lines += large_image_note(config.crop_size, (height, width), "the first image of val")
     first = setup.method.unlabeled_from or 0
     if setup.split.unlabeled and 0 < first < config.num_steps:

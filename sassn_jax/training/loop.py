@@ -18,6 +18,7 @@ from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.faults import Faults
 from sassn_jax.training.introduction import introduce
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.setup import Setup, learning_rates, set_up
@@ -52,9 +53,9 @@ def train_and_evaluate(
 
     Raises:
       InputError: if something that the user gave is wrong. Nothing has been written then but
-        records of own images, with two exceptions that show later: a folder from which no
-        checkpoint can be read back (before the first step), and a label that no class has (when its
-        image is first read).
+        records of own images, with three exceptions that show later: a folder from which no
+        checkpoint can be read back (before the first step), a label that no class has (when its
+        image is first read), and more images that cannot be read than `config.max_unreadable`.
       TrainingError: if a loss is not finite.
     """
     return _train(parse(config), Workdir.at(workdir), command=command)
@@ -178,7 +179,8 @@ class Loop:
     def __init__(self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter):
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
-        self.validation = Validation(setup, workdir, writer, reporter)
+        self.faults = Faults(setup, reporter.say)
+        self.validation = Validation(setup, workdir, writer, reporter, self.faults)
 
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
@@ -199,6 +201,7 @@ class Loop:
                     folder = self.workdir.path  # below which TensorBoard's plugin finds it
                     trace.enter_context(jax.profiler.trace(folder, create_perfetto_trace=True))
                 taken = window.wait_for(batches)
+                self.faults.replaced(batches.take_skipped())
                 if kinds and len(taken) != kinds:
                     self.reporter.say(
                         f"step {step} is the first with unlabelled images: compiling it, which may "
@@ -223,13 +226,14 @@ class Loop:
                     rates = learning_rates(
                         config, self.setup.method, step - 1, has_discriminator=has_discriminator
                     )
-                    self._log(step, window.close() | rates)
+                    self._log(step, window.close() | rates | self.faults.take_scalars())
                 scores = None
                 if evaluating:
                     scores = self.validation.run(step, state, taken, is_last=is_last)
                 if saving:
                     checkpoints.save(state, batches, scores)
                     window.restart()
+        self.faults.say_all()
         return state
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:

@@ -12,6 +12,7 @@ from sassn_jax.programs import jit_by_shape
 from sassn_jax.training import parallel
 from sassn_jax.training.album import Album
 from sassn_jax.training.attention_maps import with_projections
+from sassn_jax.training.faults import Faults
 from sassn_jax.training.progress import Reporter
 from sassn_jax.training.setup import Setup
 from sassn_jax.training.summaries import Writer
@@ -21,10 +22,12 @@ from sassn_jax.training.workdir import Workdir
 class Validation:
     """Scores the validation split of a run, and logs its scores and pictures."""
 
-    def __init__(self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter):
+    def __init__(
+        self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter, faults: Faults
+    ):
         """Compiles nothing yet: that happens at the first call."""
         self._setup, self._workdir, self._writer = setup, workdir, writer
-        self._reporter = reporter
+        self._reporter, self._faults = reporter, faults
         self._predict = jit_by_shape(with_projections(setup.method.predict))
         self._album = Album(setup, writer, self._predict)
 
@@ -41,6 +44,9 @@ class Validation:
 
         Returns:
           What a checkpoint of the state keeps: its mIoU.
+
+        Raises:
+          InputError: if more images cannot be read than `config.max_unreadable` allows.
         """
         source, info = self._setup.dataset.splits["val"], self._setup.dataset.info
         done = 0
@@ -62,20 +68,25 @@ class Validation:
             batch_size=self._setup.config.eval_batch_size,
             inference=self._setup.config.eval,
             on_batch=look,
+            on_unreadable=self._faults.left_out,
         )
-        self._writer.scalars(step, _scalars(matrix, info.class_names))
+        left_out = self._faults.take_left_out()
+        counted = {"val/left_out": float(len(left_out))} if left_out else {}
+        self._writer.scalars(step, _scalars(matrix, info.class_names) | counted)
         if processes.is_first():
             self._album.write(step, state, matrix, batch)
         miou = matrix.miou()
         occurring = int(np.isfinite(matrix.iou()).sum())
         of_some = f" of the {occurring} classes that occur" if occurring < info.num_classes else ""
+        of_all = f"; without {len(left_out)} of {len(source)} images, which cannot be read"
         self._reporter.say(
             f"step {step}: val mIoU {miou:.4f}{of_some}, "
-            f"pixel accuracy {matrix.pixel_accuracy():.4f}"
+            f"pixel accuracy {matrix.pixel_accuracy():.4f}{of_all if left_out else ''}"
         )
         if is_last and processes.is_first():
             summary = matrix.summary(info.class_names)
-            self._workdir.write_scores({"split": "val", "step": step, **summary})
+            scores = {"split": "val", "step": step, **summary, "left_out": left_out}
+            self._workdir.write_scores(scores)
         return {"miou": miou}
 
 

@@ -20,6 +20,7 @@ SHOWN = 4  # differences that an error lists
 # Fields that say how a run is carried out and do not change its result.
 UNBINDING = (
     "loader_workers",
+    "max_unreadable",
     "log_every",
     "eval_every",
     "checkpoint_every",

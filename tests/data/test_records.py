@@ -297,7 +297,9 @@ def test_a_record_of_another_image_is_named_when_it_is_read(tmp_path):
     train = load(tmp_path).splits["train"]
     train.ids = ("image_0", "image_9", *train.ids[2:])
     assert train[0]["id"] == "image_0"
-    with pytest.raises(InputError, match=r"image 'image_9': image 'image_1' is in its place"):
+    with pytest.raises(
+        InputError, match=r"image 'image_9' of train: image 'image_1' is in its place"
+    ):
         train[1]
 
 

@@ -63,7 +63,7 @@ def set_up(config: Config) -> Setup:
     config, changed = resolve(config)
     mesh = parallel.make_mesh(config.batch_size, config.accumulation)
     with processes.first_before_others("dataset"):  # who may prepare it
-        dataset = data.load(config.dataset, config.data_dir, config.source)
+        dataset = data.load(config.dataset, config.data_dir, config.source, config.files)
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
     if config.model.attention_implementation:
         try:

@@ -334,7 +334,7 @@ def test_a_polygon_far_outside_is_refused(tmp_path, photo):
     pytest.importorskip("pycocotools")
     coco_file(tmp_path / "a.json", [[[0, 0, 1e9, 0, 1e9, 1e9]]])
     found = find_annotations(tmp_path, ["photo"])["photo"]
-    with pytest.raises(InputError, match=r"a polygon has the coordinate 1e\+09, far outside"):
+    with pytest.raises(InputError, match=r"a point has the coordinate 1e\+09, far outside"):
         found.draw(NAMES, photo)
 
 

@@ -1,6 +1,7 @@
 """Runs on data of which some images are damaged."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -82,6 +83,14 @@ def test_a_run_goes_on_without_images_that_cannot_be_read(
     assert [row.get("data/replaced") for row in rows_of(stopped)] == [
         row.get("data/replaced") for row in rows
     ]
+
+
+def test_a_missing_file_of_validation_images_ends_a_run_before_it_begins(config, tmp_path, workdir):
+    file = next((tmp_path / "data").rglob("*-val.array_record*"))
+    file.unlink()
+    with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .*; remove .* and prepare"):
+        train_and_evaluate(config, workdir)
+    assert not workdir.exists()
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def evaluate(
     on_batch: Callable[
         [PaddedBatch, Float[Array, "B h w C"]], None
     ] = lambda batch, probabilities: None,
-    on_unreadable: Callable[[int, UnreadableError], None] | None = None,
+    on_unreadable: Callable[[int, UnreadableError], object] | None = None,
 ) -> ConfusionMatrix:
     """Compares the prediction for every image of a source with the image's label.
 
@@ -95,7 +95,7 @@ def evaluate(
 
 
 def _readable(
-    source: Source, on_unreadable: Callable[[int, UnreadableError], None] | None
+    source: Source, on_unreadable: Callable[[int, UnreadableError], object] | None
 ) -> Iterator[tuple[int, Example]]:
     """Yields the images of a source with their indices."""
     for index in range(len(source)):

@@ -11,6 +11,7 @@ from sassn_jax import data
 from sassn_jax.data import records_builder
 from sassn_jax.errors import InputError
 from sassn_jax.prediction.scoring import evaluate_run
+from sassn_jax.reporting.collecting import summarize_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.damage import flip_bit
 from tests.training.conftest import assert_equal_bits, rows_of, tiny_config, train_until
@@ -74,6 +75,7 @@ def test_a_run_goes_on_without_images_that_cannot_be_read(
     again = evaluate_run(workdir)
     assert again["left_out"] == ["val_0"]
     assert again["miou"] == pytest.approx(written["miou"])
+    assert summarize_run(workdir, "a run").left_out == 1
 
     # A resumed run, with a loader worker, skips the same images for the same ones.
     stopped = workdir.with_name("stopped")

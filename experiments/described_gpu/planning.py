@@ -215,7 +215,7 @@ def remarks(plan: Plan) -> list[str]:
             f"XLA computes {step.recomputed} results twice to save memory. FLOPs count them once."
         )
     if plan.devices > 1:
-        lines.append(f"Each GPU sends {step.sent / 1e6:,.1f} MB a step to the others.")
+        lines.append(f"Each GPU sends {step.bytes_sent / 1e6:,.1f} MB a step to the others.")
     bounds = step.least_seconds(gpu)
     lines += [
         f"A step computes for at least {1e3 * bounds['compute']:.1f} ms, moves data for "

@@ -17,7 +17,7 @@ from sassn_jax import losses
 from sassn_jax.config import Config, Settings
 from sassn_jax.fields import NotNegative, Probability
 from sassn_jax.methods import two_players
-from sassn_jax.methods.halves import interleave, separate
+from sassn_jax.methods.halves import images_by_kind, interleave, separate
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
 from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
@@ -116,11 +116,11 @@ class S4GAN(Method):
         Returns:
           The objective; and G's logits on unlabelled images, its new collections, and metrics.
         """
-        images, kinds = interleave(batch)
+        images = interleave(images_by_kind(batch))
         *outputs, collections = self.generator.forward(
-            params, state.generator.collections, images, state.step_rng, groups=kinds
+            params, state.generator.collections, images, state.step_rng, groups=2
         )
-        (logits, auxiliary_logits), (unlabeled_logits, _) = separate(outputs, kinds)
+        (logits, auxiliary_logits), (unlabeled_logits, _) = separate(outputs, 2)
         objective, metrics = self.generator.label_loss(
             logits, auxiliary_logits, batch["labeled"]["label"]
         )
@@ -182,20 +182,18 @@ class S4GAN(Method):
         self, params: Variables, state: TrainState, batch: Batch, logits: Float[Array, "B H W C"]
     ) -> tuple[Judged, Judged]:
         """D's view of unlabelled images with G's logits, and of labelled ones with their labels."""
-        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
-        real = losses.one_hot(labeled["label"], self.generator.num_classes)
+        real = losses.one_hot(batch["labeled"]["label"], self.generator.num_classes)
         judged = Judged(
             *self.discriminator.apply(
                 {"params": params},
-                jnp.concatenate([jax.nn.softmax(logits), real]),
-                scale_to_unit(jnp.concatenate([unlabeled["image"], labeled["image"]])),
+                interleave([real, jax.nn.softmax(logits)]),
+                scale_to_unit(interleave(images_by_kind(batch))),
                 train=True,
                 rngs={"dropout": state.step_rng},
             )
         )
-        return Judged(*(x[: len(logits)] for x in judged)), Judged(
-            *(x[len(logits) :] for x in judged)
-        )
+        of_real, of_fake = separate(judged, 2)
+        return of_fake, of_real
 
 
 def feature_matching_loss(

@@ -48,7 +48,7 @@ def evaluate(
     on_batch: Callable[
         [PaddedBatch, Float[Array, "B h w C"]], None
     ] = lambda batch, probabilities: None,
-    on_unreadable: Callable[[int, UnreadableError], None] | None = None,
+    on_unreadable: Callable[[int, UnreadableError], object] | None = None,
 ) -> ConfusionMatrix:
     """Compares the prediction for every image of a source with the image's label.
 
@@ -98,7 +98,7 @@ def evaluate(
 
 
 def _readable(
-    source: Source, on_unreadable: Callable[[int, UnreadableError], None] | None
+    source: Source, on_unreadable: Callable[[int, UnreadableError], object] | None
 ) -> Iterator[tuple[int, Example]]:
     """Yields this process's share of the images of a source, with their indices."""
     for index in processes.share(len(source)):

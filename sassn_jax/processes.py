@@ -1,5 +1,6 @@
 """The processes of one run, on one host or on several, as JAX connects them."""
 
+import collections
 import contextlib
 import hashlib
 import importlib.util
@@ -11,14 +12,17 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int64
 from orbax.checkpoint import multihost
 
-from sassn_jax.errors import InputError, TrainingError, UnfitError
+from sassn_jax.errors import InputError, StoppedError, TrainingError, UnfitError
 
 WAIT = 300  # seconds for the others to come, as in JAX
+DELAY = 3  # calls after which the answer of an `Agreement` comes
 LONGEST_WAIT = 24 * 3600  # seconds that one process may work alone, as in preparing a dataset
 SILENCE = 30  # seconds without a sign of life, after which JAX takes a process for dead
 ADDRESS, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
@@ -51,6 +55,9 @@ def joined() -> Iterator[None]:
             contextlib.redirect_stdout(sys.stdout if is_first() else nothing),
         ):
             yield
+    except StoppedError:  # which is so in all processes
+        jax.distributed.shutdown()
+        raise
     except (InputError, TrainingError, OSError):
         raise
     except Exception as error:
@@ -63,6 +70,7 @@ def joined() -> Iterator[None]:
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
+    jax.distributed.shutdown()
 
 
 def is_first() -> bool:
@@ -109,6 +117,32 @@ def union(indices: Collection[int], count: int) -> list[int]:
     marks = np.zeros(count, np.int64)
     marks[list(indices)] = 1
     return np.flatnonzero(total(marks)).tolist()
+
+
+class Agreement:
+    """Whether something is so in any process, which all know after the same call."""
+
+    def __init__(self) -> None:
+        """Nothing has been asked yet."""
+        self._asked: collections.deque[jax.Array] = collections.deque()
+        mesh = Mesh(np.array(jax.devices()), ("data",))
+        self._split = NamedSharding(mesh, PartitionSpec("data"))
+        self._any = jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))
+
+    def any(self, mine: bool) -> bool:
+        """Tells whether it was so in any process `DELAY` calls ago; in a single one, whether it is.
+
+        All processes must call this as often. No call waits for a step that the devices still
+        compute, as long as at most `DELAY` steps wait.
+
+        Args:
+          mine: whether it is so in this process.
+        """
+        if jax.process_count() == 1:
+            return mine
+        flags = np.full(jax.local_device_count(), mine)
+        self._asked.append(self._any(jax.make_array_from_process_local_data(self._split, flags)))
+        return len(self._asked) > DELAY and bool(self._asked.popleft())
 
 
 def check_alike(texts: Mapping[str, str]) -> None:

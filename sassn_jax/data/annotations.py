@@ -23,7 +23,8 @@ from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.folder_files import files_below, id_of
 from sassn_jax.data.images import Photo
 from sassn_jax.data.masks import as_shown, check_size
-from sassn_jax.data.shapes import check_points, draw_shape
+from sassn_jax.data.segmentations import run_lengths
+from sassn_jax.data.shapes import draw_shape
 from sassn_jax.errors import InputError, UnreadableError, one_line
 from sassn_jax.files import read_json
 
@@ -100,7 +101,7 @@ class CocoImage:
         for id_, category, segmentation in self.shapes:
             class_id = _class_id(self.path, category, class_names)
             with self._drawing(id_):
-                encoded = _run_lengths(segmentation, self.size)
+                encoded = run_lengths(segmentation, self.size)
                 drawn.append((int(coco.area(encoded)), id_, class_id, encoded))
         for _, id_, class_id, encoded in sorted(drawn, key=lambda shape: -shape[0]):
             with self._drawing(id_):
@@ -212,29 +213,6 @@ def _id_of(file_name: str, known: Collection[str]) -> str | None:
     parts = PurePosixPath(file_name).with_suffix("").parts
     ends = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((end for end in ends if end in known), None)
-
-
-def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
-    """Returns a segmentation in COCO's compressed RLE; raises ValueError if it is none."""
-    from pycocotools import mask as coco
-
-    if isinstance(segmentation, Mapping):
-        if tuple(segmentation["size"]) != size:
-            raise ValueError(
-                f"RLE of size {segmentation['size']!r:.100} in an image of {list(size)}"
-            )
-        if isinstance(segmentation["counts"], str | bytes):
-            return segmentation
-        if min(segmentation["counts"]) < 0 or sum(segmentation["counts"]) != size[0] * size[1]:
-            raise ValueError("the counts of its RLE are not those of all pixels")
-        return coco.frPyObjects(segmentation, *size)
-    if not segmentation:
-        raise ValueError("it has a box but no segmentation; draw a polygon")
-    for polygon in segmentation:
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError("a polygon has not three points or more, of x and y")
-        check_points(np.array(polygon, np.float64).reshape(-1, 2))
-    return coco.merge(coco.frPyObjects(segmentation, *size))
 
 
 def _blank(class_names: Sequence[str], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:

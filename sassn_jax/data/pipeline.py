@@ -1,5 +1,6 @@
 """Training batches: shuffled, transformed and prefetched, from any step on."""
 
+import contextlib
 import json
 import sys
 import weakref
@@ -12,6 +13,13 @@ from absl import flags
 from sassn_jax.data.batch import Batch
 from sassn_jax.data.dataset import Source
 from sassn_jax.data.skipping import Reader, Skipped, Transform, stack
+from sassn_jax.data.workers import (
+    check_shared_memory,
+    death_of_worker,
+    end_with_parent,
+    start_tracker,
+    without_signals,
+)
 
 # Two threads suffice, since NumPy and the decoders release the GIL; more would take cores from a
 # training step on the CPU.
@@ -54,7 +62,8 @@ def train_batches(
 
     Returns:
       An iterator over batches, see `Batch`. An InputError of `transform`, or for more images that
-      cannot be read than may be, comes out of it unchanged.
+      cannot be read than may be, comes out of it unchanged. It raises an UnfitError if a worker
+      dies, or if there is too little shared memory for them.
 
     Raises:
       ValueError: if there is no labelled image.
@@ -77,7 +86,7 @@ def train_batches(
         part,
         parts,
     )
-    return BatchIterator(grain.MapDataset.source(batches), workers)
+    return BatchIterator(grain.MapDataset.source(batches), workers, unlabeled_from)
 
 
 class _Delivery(NamedTuple):
@@ -128,10 +137,12 @@ class BatchIterator:
     `grain.checkpoint.CheckpointSave` and `CheckpointRestore` call.
     """
 
-    def __init__(self, batches: grain.MapDataset, workers: int):
+    def __init__(self, batches: grain.MapDataset, workers: int, unlabeled_from: int):
         self._batches = batches
         self._workers = workers
+        self._unlabeled_from = unlabeled_from
         self._step = 0
+        self._has_given = False  # a batch of what is running
         self._skipped: list[Skipped] = []
         self._running: list[grain.DatasetIterator] = []  # one, or none
         # This also runs before Python exits. Grain's iterators print errors if Python ends them.
@@ -146,7 +157,14 @@ class BatchIterator:
 
     def __next__(self) -> Batch[np.ndarray]:
         self.start_prefetch()
-        batch, skipped = next(self._running[0])
+        # Grain starts the processes with the first batch.
+        alone = contextlib.nullcontext() if self._has_given else without_signals()
+        try:
+            with alone:
+                batch, skipped = next(self._running[0])
+        except RuntimeError as error:
+            raise death_of_worker(error, self._workers) or error from None
+        self._has_given = True
         self._step += 1
         self._skipped += skipped
         return batch
@@ -164,15 +182,21 @@ class BatchIterator:
             grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_BUFFER)
         )
         if self._workers:
+            start_tracker()
+            largest = self[max(self._step, self._unlabeled_from)]
+            # Of each worker: in its queue, in that of a thread here, and one in the hands of each.
+            check_shared_memory(largest, self._workers, self._workers * 2 * (_BUFFER + 1))
             if not flags.FLAGS.is_parsed():
                 # Grain reads a flag of its own, which fails in a program without absl flags.
                 flags.FLAGS.mark_as_parsed()
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(
                     num_workers=self._workers, per_worker_buffer_size=_BUFFER
-                )
+                ),
+                worker_init_fn=end_with_parent,
             )
         self._running.append(iter(dataset))
+        self._has_given = False
 
     def get_state(self) -> bytes:
         """Returns the number of the next batch, as JSON."""

@@ -195,6 +195,8 @@ def read_description(name: str, data_dir: StrPath) -> Description:
         counts = {split: LabelCounts.from_json(x) for split, x in metadata["counts"].items()}
         if any(len(of_split.pixels) != len(set(names)) for of_split in counts.values()):
             raise ValueError("the number of class names is not that of the counts")
+        if metadata["ids"].keys() - {"train", "val", "test", UNLABELED}:  # they name files
+            raise ValueError("it has other splits")
         if counts.keys() != metadata["ids"].keys() - {UNLABELED}:
             raise ValueError("the counts are of other splits")
         return Description(

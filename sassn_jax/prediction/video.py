@@ -77,7 +77,8 @@ def predict_video(
         if video.codec_context is None:
             raise InputError(f"{path}: cannot be read as a video (its codec is not known)")
         check_frame(video.codec_context.width, video.codec_context.height)
-        video.codec_context.options = {"max_pixels": str(max_pixels)}  # a frame may be larger
+        # A frame may be larger than the file states. FFmpeg counts pixels around a frame, too.
+        video.codec_context.options = {"max_pixels": str(2 * max_pixels + 2**20)}
         with replacing(output) as beside, av.open(str(beside), "w", format="mp4") as target:
             stream = target.add_stream("h264", rate=video.average_rate or _USUAL_RATE)
             for result in predictor.stream(read()):
@@ -86,7 +87,14 @@ def predict_video(
                 if frames == 0:
                     stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
                 even = np.ascontiguousarray(picture[:height, :width])
-                target.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+                try:
+                    packets = stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24"))
+                except av.error.ExternalError as error:
+                    raise InputError(
+                        f"{path}: frames of {width}x{height} pixels cannot be written as H.264 "
+                        f"({one_line(error)})"
+                    ) from None
+                target.mux(packets)
                 frames += 1
             if frames == 0:
                 raise InputError(f"{path}: holds no frame")

@@ -1,5 +1,6 @@
 """Training batches: shuffled, transformed and prefetched, from any step on."""
 
+import contextlib
 import json
 import sys
 import weakref
@@ -12,6 +13,13 @@ from absl import flags
 from sassn_jax.data.batch import Batch
 from sassn_jax.data.dataset import Source
 from sassn_jax.data.skipping import Reader, Skipped, Transform, stack
+from sassn_jax.data.workers import (
+    check_shared_memory,
+    death_of_worker,
+    end_with_parent,
+    start_tracker,
+    without_signals,
+)
 
 # Two threads suffice, since NumPy and the decoders release the GIL; more would take cores from a
 # training step on the CPU.
@@ -29,6 +37,8 @@ def train_batches(
     workers: int = 0,
     unlabeled_from: int = 0,
     max_unreadable: float = 0.0,
+    part: int = 0,
+    parts: int = 1,
 ) -> "BatchIterator":
     """Returns an endless iterator over training batches.
 
@@ -47,10 +57,13 @@ def train_batches(
       unlabeled_from: the first step whose batch has unlabelled images.
       max_unreadable: the largest share of the labelled and of the unlabelled images that may be
         skipped at one place of a batch; who counts over all batches is `skipping.Tally`.
+      part: the part of each batch that this iterator gives, counted from 0.
+      parts: into which each batch is cut, in order and evenly; they divide `batch_size`.
 
     Returns:
       An iterator over batches, see `Batch`. An InputError of `transform`, or for more images that
-      cannot be read than may be, comes out of it unchanged.
+      cannot be read than may be, comes out of it unchanged. It raises an UnfitError if a worker
+      dies, or if there is too little shared memory for them.
 
     Raises:
       ValueError: if there is no labelled image.
@@ -64,14 +77,16 @@ def train_batches(
     def stream(source: Source, kind: str, stream_seed: int) -> grain.MapDataset:
         places = grain.MapDataset.range(len(source)).seed(stream_seed).shuffle().repeat()
         reader = Reader(source, transform, kind, max_unreadable)
-        return places.random_map(reader).batch(batch_size, batch_fn=stack)
+        return places.random_map(reader).batch(batch_size // parts, batch_fn=stack)
 
     batches = _Batches(
         stream(labeled, "labeled", int(seeds[0])),
         stream(unlabeled, "unlabeled", int(seeds[1])) if unlabeled else None,
         unlabeled_from,
+        part,
+        parts,
     )
-    return BatchIterator(grain.MapDataset.source(batches), workers)
+    return BatchIterator(grain.MapDataset.source(batches), workers, unlabeled_from)
 
 
 class _Delivery(NamedTuple):
@@ -82,23 +97,34 @@ class _Delivery(NamedTuple):
 
 
 class _Batches:
-    """Random access to the batch of each step."""
+    """Random access to one part of the batch of each step.
+
+    The streams are of parts. Those of a step follow each other, so the parts of all processes are
+    together the batch that a single process would load, in the same order.
+    """
 
     def __init__(
-        self, labeled: grain.MapDataset, unlabeled: grain.MapDataset | None, unlabeled_from: int
+        self,
+        labeled: grain.MapDataset,
+        unlabeled: grain.MapDataset | None,
+        unlabeled_from: int,
+        part: int,
+        parts: int,
     ):
         self._labeled = labeled
         self._unlabeled = unlabeled
         self._unlabeled_from = unlabeled_from
+        self._part, self._parts = part, parts
 
     def __len__(self) -> int:
         return sys.maxsize
 
     def __getitem__(self, step: int) -> _Delivery:
-        half, skipped = self._labeled[step]
+        place = step * self._parts + self._part
+        half, skipped = self._labeled[place]
         batch: Batch[np.ndarray] = {"labeled": half}
         if self._unlabeled is not None and step >= self._unlabeled_from:
-            batch["unlabeled"], more = self._unlabeled[step]
+            batch["unlabeled"], more = self._unlabeled[place]
             skipped += more
         return _Delivery(batch, skipped)
 
@@ -111,10 +137,12 @@ class BatchIterator:
     `grain.checkpoint.CheckpointSave` and `CheckpointRestore` call.
     """
 
-    def __init__(self, batches: grain.MapDataset, workers: int):
+    def __init__(self, batches: grain.MapDataset, workers: int, unlabeled_from: int):
         self._batches = batches
         self._workers = workers
+        self._unlabeled_from = unlabeled_from
         self._step = 0
+        self._has_given = False  # a batch of what is running
         self._skipped: list[Skipped] = []
         self._running: list[grain.DatasetIterator] = []  # one, or none
         # This also runs before Python exits. Grain's iterators print errors if Python ends them.
@@ -129,7 +157,14 @@ class BatchIterator:
 
     def __next__(self) -> Batch[np.ndarray]:
         self.start_prefetch()
-        batch, skipped = next(self._running[0])
+        # Grain starts the processes with the first batch.
+        alone = contextlib.nullcontext() if self._has_given else without_signals()
+        try:
+            with alone:
+                batch, skipped = next(self._running[0])
+        except RuntimeError as error:
+            raise death_of_worker(error, self._workers) or error from None
+        self._has_given = True
         self._step += 1
         self._skipped += skipped
         return batch
@@ -147,15 +182,21 @@ class BatchIterator:
             grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_BUFFER)
         )
         if self._workers:
+            start_tracker()
+            largest = self[max(self._step, self._unlabeled_from)]
+            # Of each worker: in its queue, in that of a thread here, and one in the hands of each.
+            check_shared_memory(largest, self._workers, self._workers * 2 * (_BUFFER + 1))
             if not flags.FLAGS.is_parsed():
                 # Grain reads a flag of its own, which fails in a program without absl flags.
                 flags.FLAGS.mark_as_parsed()
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(
                     num_workers=self._workers, per_worker_buffer_size=_BUFFER
-                )
+                ),
+                worker_init_fn=end_with_parent,
             )
         self._running.append(iter(dataset))
+        self._has_given = False
 
     def get_state(self) -> bytes:
         """Returns the number of the next batch, as JSON."""

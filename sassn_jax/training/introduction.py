@@ -14,7 +14,7 @@ NAMED = 8  # classes
 SLOW = "resnet101"  # on a CPU; what `configs/folder.py` trains
 
 
-def introduce(
+def introduce_run(
     setup: Setup, folder: Workdir, start: int, pretrained: tuple[str, ...]
 ) -> Iterator[str]:
     """Yields the lines on a run that goes on after `start` steps in a folder.
@@ -33,7 +33,7 @@ def introduce(
         f"{config.dataset} {config.method}, {len(split.labeled)} images labelled, "
         f"{len(split.unlabeled)} not; {rest} on {parallel.describe(setup.mesh)}; {folder.path}"
     )
-    yield from on_own_images(setup)
+    yield from introduce(setup)
     if reason := without_unlabeled(setup):
         yield reason
     if start == 0 and pretrained:
@@ -50,7 +50,7 @@ def introduce(
         yield "building and compiling comes first, which may take minutes"
 
 
-def on_own_images(setup: Setup) -> tuple[str, ...]:
+def introduce(setup: Setup) -> tuple[str, ...]:
     """Returns a few lines on a folder of own images; none for a dataset that is known."""
     config, dataset = setup.config, setup.dataset
     if config.dataset != "folder":

@@ -1,6 +1,7 @@
 """The training loop: `train_and_evaluate(config, workdir)` is the program."""
 
 import contextlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,18 +11,19 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from sassn_jax import data
+from sassn_jax import data, processes
 from sassn_jax.config import Config
-from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.errors import InputError, TrainingError, UnfitError
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.faults import Faults
-from sassn_jax.training.introduction import introduce
+from sassn_jax.training.introduction import introduce_run
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.setup import Setup, learning_rates, set_up
-from sassn_jax.training.summaries import Writer
+from sassn_jax.training.stopping import Stopping
+from sassn_jax.training.summaries import NoWriter, Writer
 from sassn_jax.training.validation import Validation
 from sassn_jax.training.window import MUST_BE_FINITE, Window
 from sassn_jax.training.workdir import Workdir
@@ -56,6 +58,7 @@ def train_and_evaluate(
         checkpoint can be read back (before the first step), a label that no class has (when its
         image is first read), and more images that cannot be read than `config.max_unreadable`.
       TrainingError: if a loss is not finite.
+      StoppedError: if SIGTERM, SIGINT or SIGHUP came and the main thread called; see `Stopping`.
     """
     return _train(parse(config), Workdir.at(workdir), command=command)
 
@@ -72,7 +75,8 @@ def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
     config, _ = resolve(parse(config))
     folder.check(config, may_be_longer=True)
     with Checkpoints(folder, read_only=True) as checkpoints:
-        return checkpoints.latest_step == config.num_steps
+        latest = checkpoints.latest_step
+        return latest == config.num_steps and checkpoints.has_scores(latest)
 
 
 def continue_training(
@@ -97,6 +101,7 @@ def continue_training(
     Raises:
       InputError: if there is no run, or it has more steps already, or a value is wrong.
       TrainingError: if a loss is not finite.
+      StoppedError: as for `train_and_evaluate`.
     """
     config = longer_config(workdir, continue_to, overrides)
     return _train(config, Workdir.at(workdir), may_be_longer=True)
@@ -122,20 +127,27 @@ def _train(
     folder.check(config, may_be_longer=may_be_longer)
     folder.check_data(setup.split, setup.dataset.info)
     pretrained = setup.method.generator.pretrained_parts(config.crop_size)
+    own = {"data_dir": "", "source": "", "loader_workers": 0}  # may be another on each host
+    processes.check_alike(
+        {
+            "config": json.dumps({**config.to_dict(), **own}),
+            "workdir": str(folder.path.resolve()),
+            "dataset": repr((setup.split, setup.dataset.info.class_names)),
+            "version of JAX": jax.__version__,
+        }
+    )
     folder.path.mkdir(parents=True, exist_ok=True)
     with (
-        folder.occupied(),
+        folder.occupied() if processes.is_first() else contextlib.nullcontext(),
         Checkpoints(folder) as checkpoints,
         make_reporter(folder.path.resolve().name, config.num_steps) as reporter,
         contextlib.closing(setup.batches),
     ):
-        folder.begin(config, setup.split, setup.dataset.info, command)
-        if config.dataset == "folder":
-            ids = {split: source.ids for split, source in setup.dataset.splits.items()}
-            data.write_lists(folder.lists, ids)
+        with processes.first_before_others("workdir"):
+            _begin(setup, folder, command)
         latest = checkpoints.latest_step
         start = latest or 0
-        for line in introduce(setup, folder, start, pretrained):
+        for line in introduce_run(setup, folder, start, pretrained):
             reporter.say(line)
         state = setup.initial_state()
         if latest is None:
@@ -143,33 +155,69 @@ def _train(
             checkpoints.save(state, setup.batches, None)
         else:
             state = checkpoints.restore(state, latest, setup.batches)
-        with Writer(folder, start) as writer:
+        stopping = Stopping(reporter.say)
+        opened = Writer(folder, start) if processes.is_first() else NoWriter()
+        with opened as writer, stopping.listening():
             writer.config(start, config)
-            state = Loop(setup, folder, writer, reporter).run(state, start, checkpoints)
+            loop = Loop(setup, folder, writer, reporter, checkpoints, stopping)
+            state = loop.run(state, start)
             writer.finish(config.num_steps)
             return state
+
+
+def _begin(setup: Setup, folder: Workdir, command: str | None) -> None:
+    """Writes what a run begins with, in the first process."""
+    if not processes.is_first():
+        if not folder.config.exists():
+            raise UnfitError(
+                f"{folder.path}: what process 0 has written there is not to be seen by process "
+                f"{jax.process_index()}; expected a folder on a file system that all hosts share"
+            )
+        return
+    folder.begin(setup.config, setup.split, setup.dataset.info, command)
+    if setup.config.dataset == "folder":
+        ids = {split: source.ids for split, source in setup.dataset.splits.items()}
+        data.write_lists(folder.lists, ids)
 
 
 class Loop:
     """Takes the steps of a run, with what they share."""
 
-    def __init__(self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter):
+    def __init__(
+        self,
+        setup: Setup,
+        workdir: Workdir,
+        writer: Writer,
+        reporter: Reporter,
+        checkpoints: Checkpoints,
+        stopping: Stopping,
+    ):
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
+        self.checkpoints, self.stopping = checkpoints, stopping
         self.faults = Faults(setup, reporter.say)
-        self.validation = Validation(setup, workdir, writer, reporter, self.faults)
+        self.validation = Validation(setup, workdir, writer, reporter, self.faults, stopping)
 
-    def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
+    def run(self, state: TrainState, start: int) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
-        config, batches = self.setup.config, self.setup.batches
+        config, batches, checkpoints = self.setup.config, self.setup.batches, self.checkpoints
         train_step = parallel.jit_step(
             self.setup.method, self.setup.mesh, self.setup.state_shardings(state)
         )
         traced = range(0)
-        if config.profile and start <= config.profile[0]:  # else the run goes on among these steps
+        profiles = config.profile and processes.is_first()
+        if profiles and start <= config.profile[0]:  # else the run goes on among these steps
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
-        window = Window()
+        window = Window(checkpoints.read_unlogged(start))
+        if start and self._is_scored(start) and not checkpoints.has_scores(start):
+            # The run was stopped in this evaluation.
+            scores = self.validation.run(start, state, batches[start - 1])
+            if scores is None:
+                raise self.stopping.error(start)
+            checkpoints.replace(state, batches, scores)
+        if start < config.num_steps and self.stopping.requested(start):
+            raise self.stopping.error(start)
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
         with contextlib.ExitStack() as trace:
             for step in range(start + 1, config.num_steps + 1):
@@ -194,8 +242,7 @@ class Loop:
                     self.reporter.say(f"steps {traced[0]} to {step} are traced in {folder}")
                 self.reporter.update(step)
 
-                is_last = step == config.num_steps
-                evaluating = is_last or step % config.eval_every == 0
+                evaluating = self._is_scored(step)
                 saving = evaluating or step % config.checkpoint_every == 0
                 if saving or step % log_every == 0:
                     has_discriminator = state.discriminator is not None
@@ -203,14 +250,21 @@ class Loop:
                         config, self.setup.method, step - 1, has_discriminator=has_discriminator
                     )
                     self._log(step, window.close() | rates | self.faults.take_scalars())
-                scores = None
-                if evaluating:
-                    scores = self.validation.run(step, state, taken, is_last=is_last)
-                if saving:
-                    checkpoints.save(state, batches, scores)
+                scores = self.validation.run(step, state, taken) if evaluating else None
+                is_left = evaluating and scores is None
+                stops = is_left or (step < config.num_steps and self.stopping.requested(step))
+                if saving or stops:
+                    checkpoints.save(state, batches, scores, window.unlogged())
                     window.restart()
+                if stops:
+                    checkpoints.wait()
+                    raise self.stopping.error(step)
         self.faults.say_all()
         return state
+
+    def _is_scored(self, step: int) -> bool:
+        config = self.setup.config
+        return step == config.num_steps or step % config.eval_every == 0
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():

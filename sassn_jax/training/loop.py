@@ -141,7 +141,8 @@ def _train(
             # Before the first step, so that a folder from which nothing can be restored costs none.
             checkpoints.save(state, setup.batches, None)
         else:
-            state = checkpoints.restore(state, latest, setup.batches)
+            state = checkpoints.restore_latest(state, setup.batches, reporter.say)
+            start = int(state.step)
         with Writer(folder, start) as writer:
             writer.config(start, config)
             state = Loop(setup, folder, writer, reporter).run(state, start, checkpoints)
@@ -200,11 +201,11 @@ class Loop:
                         config, self.setup.method, step - 1, has_discriminator=has_discriminator
                     )
                     self._log(step, window.close() | rates)
-                scores = None
+                miou = None
                 if evaluating:
-                    scores = self.validation.run(step, state, taken, is_last=is_last)
+                    miou = self.validation.run(step, state, taken, is_last=is_last)
                 if saving:
-                    checkpoints.save(state, batches, scores)
+                    checkpoints.save(state, batches, miou)
                     window.restart()
         return state
 

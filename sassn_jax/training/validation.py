@@ -26,19 +26,14 @@ class Validation:
         self._predict = jit_by_shape(with_projections(setup.method.predict))
         self._album = Album(setup, writer, self._predict)
 
-    def run(
-        self, step: int, state: TrainState, batch: methods.Batch, *, is_last: bool
-    ) -> dict[str, float]:
-        """Scores a state.
+    def run(self, step: int, state: TrainState, batch: methods.Batch, *, is_last: bool) -> float:
+        """Returns the mIoU of a state on the validation split.
 
         Args:
           step: that has been taken.
           state: after the step.
           batch: that the step was taken with, for the pictures.
           is_last: whether `eval_val.json` is to keep the score.
-
-        Returns:
-          What a checkpoint of the state keeps: its mIoU.
         """
         source, info = self._setup.dataset.splits["val"], self._setup.dataset.info
         done = 0
@@ -71,7 +66,7 @@ class Validation:
         if is_last:
             summary = matrix.summary(info.class_names)
             self._workdir.write_scores({"split": "val", "step": step, **summary})
-        return {"miou": miou}
+        return miou
 
 
 def _scalars(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -86,16 +86,50 @@ class Checkpoints:
         """Steps taken at the checkpoint with the best mIoU, None where none was evaluated."""
         return best_of(self._records, self._manager.all_steps())
 
-    def saved(self, step: int) -> str:
-        """Returns the UTC time at which a checkpoint was saved, as `2026-11-30T12:00:00+00:00`.
+    def record(self, step: int) -> Record:
+        """Returns what the checkpoint of a step says of itself.
 
         Raises:
-          UnreadableError: if the checkpoint is damaged.
+          UnreadableError: if it is damaged.
         """
-        return self._read_record(step).saved
+        return self._records[step] if step in self._records else self._read_record(step)
 
-    def save(self, state: TrainState, batches: BatchIterator, miou: float | None) -> None:
+    def is_scored(self, step: int) -> bool:
+        """Tells whether the checkpoint of a step was saved with its mIoU, and says so undamaged."""
+        return step in self._records and self._records[step].miou is not None
+
+    def wait(self) -> None:
+        """Waits until the last checkpoint is written.
+
+        Raises:
+          UnfitError: if it cannot be written.
+        """
+        with self._failing("written"):
+            self._manager.wait_until_finished()
+
+    def replace(self, state: TrainState, batches: BatchIterator, miou: float) -> None:
+        """Saves a state anew, with its mIoU, where it was saved without one.
+
+        The former checkpoint is removed before, since there can be one of a step. Where it is the
+        only one, nothing is done.
+        """
+        with self._failing("written"):
+            self._manager.wait_until_finished()
+            if len(self._manager.all_steps()) == 1:
+                return
+            self._manager.delete(int(state.step))
+        self.save(state, batches, miou)
+
+    def save(
+        self,
+        state: TrainState,
+        batches: BatchIterator,
+        miou: float | None,
+        unlogged: Sequence[Mapping[str, float]] = (),
+    ) -> None:
         """Saves a state, the position in its data, and its mIoU if it has just been evaluated.
+
+        `unlogged` holds the metrics of each step since the last log line, if there are any.
 
         Where there was no checkpoint, the call waits until this one is written, and reads it back.
 
@@ -104,7 +138,7 @@ class Checkpoints:
             if it is the first one and does not read back as it was. It is removed then.
         """
         is_first = self.latest_step is None
-        record = Record.of(state, batches, miou)
+        record = Record.of(state, batches, miou, unlogged)
         self._records[record.step] = record
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record.to_json())

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +26,7 @@ class Record:
       position: in the data, from `BatchIterator.get_state`.
       saved: the time, UTC.
       miou: on the validation split, None if it was not scored at this step.
+      unlogged: the metrics of each step since the last log line.
       kinds: type and shape of each array by dotted name, such as `float32[3, 64]`.
       checksums: of each array by dotted name.
     """
@@ -33,17 +35,25 @@ class Record:
     position: str
     saved: str
     miou: float | None
+    unlogged: list[dict[str, float]]
     kinds: dict[str, str]
     checksums: dict[str, str]
 
     @classmethod
-    def of(cls, state: TrainState, batches: BatchIterator, miou: float | None) -> "Record":
+    def of(
+        cls,
+        state: TrainState,
+        batches: BatchIterator,
+        miou: float | None,
+        unlogged: Sequence[Mapping[str, float]],
+    ) -> "Record":
         """Returns the record of a state; computes the checksums where its arrays lie."""
         return cls(
             step=int(state.step),
             position=batches.get_state().decode(),
             saved=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             miou=miou,
+            unlogged=[dict(metrics) for metrics in unlogged],
             kinds=kinds(state),
             checksums=checksums(state),
         )

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,10 +18,11 @@ MUST_BE_FINITE = ("loss/", "gradient_norm/")  # beginnings of names of metrics
 class Window:
     """The steps since the last log line: their metrics, and where their time went."""
 
-    def __init__(self) -> None:
-        """Begins now."""
-        self._metrics: list[Metrics] = []
+    def __init__(self, unlogged: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Begins now, with what `unlogged` gave where the run was stopped."""
+        self._metrics: list[Mapping[str, Any]] = []
         self.restart()
+        self._metrics.extend(unlogged)
 
     def restart(self) -> None:
         """Forgets the time so far, which went into something other than steps."""
@@ -41,6 +44,11 @@ class Window:
         self._images += images
         if len(self._metrics) > AHEAD:
             jax.block_until_ready(self._metrics[-AHEAD - 1])
+
+    def unlogged(self) -> list[dict[str, float]]:
+        """Returns the metrics of each step since the last log line."""
+        steps = jax.device_get(self._metrics)
+        return [{name: float(value) for name, value in step.items()} for step in steps]
 
     def close(self) -> dict[str, float]:
         """Returns the means over the steps that have each metric, and begins anew."""

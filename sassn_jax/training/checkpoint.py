@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,20 @@ class Checkpoints:
     def __init__(self, workdir: Workdir, *, read_only: bool = False):
         """Opens the folder of checkpoints; makes it if it does not exist, unless `read_only`."""
         self.directory = workdir.checkpoints.absolute()
+        self._is_saving = False  # in the background, when that was last looked at
         self._resources = contextlib.ExitStack()
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)
         self._alias = self._resources.enter_context(_readable_alias(self.directory))
+        self._read_only = read_only
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
         policies = checkpoint_managers
-        self._manager = ocp.CheckpointManager(
+        return ocp.CheckpointManager(
             self._alias,
             options=ocp.CheckpointManagerOptions(
-                read_only=read_only,
+                read_only=self._read_only,
                 preservation_policy=policies.AnyPreservationPolicy(
                     [
                         policies.LatestN(2),
@@ -65,13 +71,13 @@ class Checkpoints:
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
         with self._resources:
-            if kind is None:
+            try:
                 with self._failing("written"):
                     self._manager.close()
-            else:
-                # What stopped the run is what the user should hear of.
-                with contextlib.suppress(Exception):
-                    self._manager.close()
+            except UnfitError:
+                self._remove_parts()
+                if kind is None:  # otherwise, what stopped the run is what a user should hear of
+                    raise
 
     @contextlib.contextmanager
     def _failing(self, verb: str) -> Iterator[None]:
@@ -106,27 +112,29 @@ class Checkpoints:
         with self._failing("read"):
             return self._manager.metadata(step).custom_metadata.get(UNLOGGED, [])
 
-    def wait(self) -> None:
-        """Waits until the last checkpoint is written.
+    def check(self, *, wait: bool = False) -> bool:
+        """Tells whether the save in the background has ended since the last call.
 
         Raises:
-          UnfitError: if it cannot be written.
+          UnfitError: if it has ended, and has failed.
         """
+        if not self._is_saving or (not wait and self._manager.is_saving_in_progress()):
+            return False
+        self._is_saving = False
         with self._failing("written"):
             self._manager.wait_until_finished()
+        return True
 
-    def replace(self, state: TrainState, batches: BatchIterator, metrics: dict[str, float]) -> None:
-        """Saves a state anew, with its mIoU, where it was saved without one.
+    def clear(self) -> None:
+        """Removes what a save that failed has left: files, and errors that Orbax still holds."""
+        with contextlib.suppress(Exception):
+            self._manager.close()
+        self._remove_parts()
+        self._manager = self._open()
 
-        The former checkpoint is removed before, since there can be one of a step. Where it is the
-        only one, nothing is done.
-        """
-        with self._failing("written"):
-            self._manager.wait_until_finished()
-            if len(self._manager.all_steps()) == 1:
-                return
-            self._manager.delete(int(state.step))
-        self.save(state, batches, metrics)
+    def _remove_parts(self) -> None:
+        for folder in self._alias.glob("*orbax-checkpoint-tmp*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def save(
         self,
@@ -139,24 +147,32 @@ class Checkpoints:
 
         `unlogged` holds the metrics of each step since the last log line, if there are any.
 
-        Where there was no checkpoint, the call waits until this one is written, and compares what
-        can be read of it with what was to be saved, bit by bit.
+        A checkpoint of the same step is replaced. It must be removed before, so it stays as it is
+        where it is the only one. Where there was no checkpoint, the call waits until this one is
+        written, and compares what can be read of it with what was to be saved, bit by bit.
 
         Raises:
           UnfitError: if this checkpoint, or the one before in the background, cannot be written; or
             if it is the first one and does not read back as it was. It is removed then.
         """
-        is_first = self.latest_step is None
+        self.check(wait=True)
+        steps, step = self._manager.all_steps(), int(state.step)
+        if steps == [step]:
+            return
+        is_first = not steps
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), batches=grain.checkpoint.CheckpointSave(batches)
         )
         with self._failing("written"):
+            if step in steps:
+                self._manager.delete(step)
             self._manager.save(
-                int(state.step),
+                step,
                 args=args,
                 metrics=metrics,
                 custom_metadata={UNLOGGED: list(unlogged)},
             )
+            self._is_saving = True
             if is_first:
                 self._manager.wait_until_finished()
         if is_first:

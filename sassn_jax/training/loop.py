@@ -20,6 +20,7 @@ from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.faults import Faults
 from sassn_jax.training.introduction import introduce_run
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
+from sassn_jax.training.saving import Saving
 from sassn_jax.training.setup import Setup, learning_rates, set_up
 from sassn_jax.training.stopping import Stopping
 from sassn_jax.training.summaries import Writer
@@ -148,7 +149,7 @@ def _train(
         else:
             state = checkpoints.restore(state, latest, setup.batches)
         stopping = Stopping(reporter.say)
-        with Writer(folder, start) as writer, stopping.listening():
+        with Writer(folder, start, reporter.say) as writer, stopping.listening():
             writer.config(start, config)
             loop = Loop(setup, folder, writer, reporter, checkpoints, stopping)
             state = loop.run(state, start)
@@ -171,6 +172,7 @@ class Loop:
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
         self.checkpoints, self.stopping = checkpoints, stopping
+        self.saving = Saving(checkpoints, reporter.say)
         self.faults = Faults(setup, reporter.say)
         self.validation = Validation(setup, workdir, writer, reporter, self.faults, stopping)
 
@@ -190,7 +192,7 @@ class Loop:
             scores = self.validation.run(start, state, batches[start - 1])
             if scores is None:
                 raise self.stopping.error(start)
-            checkpoints.replace(state, batches, scores)
+            self.saving.save(state, batches, scores, (), must=start == config.num_steps)
         if start < config.num_steps and self.stopping.requested(start):
             raise self.stopping.error(start)
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
@@ -228,11 +230,12 @@ class Loop:
                 scores = self.validation.run(step, state, taken) if evaluating else None
                 is_left = evaluating and scores is None
                 stops = is_left or (step < config.num_steps and self.stopping.requested(step))
+                self.saving.check()
                 if saving or stops:
-                    checkpoints.save(state, batches, scores, window.unlogged())
+                    must = stops or step == config.num_steps
+                    self.saving.save(state, batches, scores, window.unlogged(), must=must)
                     window.restart()
                 if stops:
-                    checkpoints.wait()
                     raise self.stopping.error(step)
         self.faults.say_all()
         return state

@@ -141,7 +141,7 @@ class Run:
         self,
         source: Source,
         on_batch: Callable[[PaddedBatch, jax.Array], None],
-        on_unreadable: Callable[[int, UnreadableError], None] | None = None,
+        on_unreadable: Callable[[int, UnreadableError], object] | None = None,
     ) -> ConfusionMatrix:
         """Returns the pixels of a split of the dataset by class of label and prediction.
 

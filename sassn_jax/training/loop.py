@@ -1,6 +1,7 @@
 """The training loop: `train_and_evaluate(config, workdir)` is the program."""
 
 import contextlib
+import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from sassn_jax import data
+from sassn_jax import data, processes
 from sassn_jax.config import Config
-from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.errors import InputError, TrainingError, UnfitError
+from sassn_jax.files import remove_parts
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
@@ -23,7 +25,7 @@ from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.saving import Saving
 from sassn_jax.training.setup import Setup, learning_rates, set_up
 from sassn_jax.training.stopping import Stopping
-from sassn_jax.training.summaries import Writer
+from sassn_jax.training.summaries import NoWriter, Writer
 from sassn_jax.training.validation import Validation
 from sassn_jax.training.window import MUST_BE_FINITE, Window
 from sassn_jax.training.workdir import Workdir
@@ -127,17 +129,24 @@ def _train(
     folder.check(config, may_be_longer=may_be_longer)
     folder.check_data(setup.split, setup.dataset.info)
     pretrained = setup.method.generator.pretrained_parts(config.crop_size)
+    own = {"data_dir": "", "source": "", "loader_workers": 0}  # may be another on each host
+    processes.check_alike(
+        {
+            "config": json.dumps({**config.to_dict(), **own}),
+            "workdir": str(folder.path.resolve()),
+            "dataset": repr((setup.split, setup.dataset.info.class_names)),
+            "version of JAX": jax.__version__,
+        }
+    )
     folder.path.mkdir(parents=True, exist_ok=True)
     with (
-        folder.occupied(),
+        folder.occupied() if processes.is_first() else contextlib.nullcontext(),
         Checkpoints(folder) as checkpoints,
         make_reporter(folder.path.resolve().name, config.num_steps) as reporter,
         contextlib.closing(setup.batches),
     ):
-        folder.begin(config, setup.split, setup.dataset.info, command)
-        if config.dataset == "folder":
-            ids = {split: source.ids for split, source in setup.dataset.splits.items()}
-            data.write_lists(folder.lists, ids)
+        with processes.first_before_others("workdir"):
+            _begin(setup, folder, command)
         latest = checkpoints.latest_step
         start = latest or 0
         for line in introduce_run(setup, folder, start, pretrained):
@@ -149,12 +158,29 @@ def _train(
         else:
             state = checkpoints.restore(state, latest, setup.batches)
         stopping = Stopping(reporter.say)
-        with Writer(folder, start, reporter.say) as writer, stopping.listening():
+        opened = Writer(folder, start, reporter.say) if processes.is_first() else NoWriter()
+        with opened as writer, stopping.listening():
             writer.config(start, config)
             loop = Loop(setup, folder, writer, reporter, checkpoints, stopping)
             state = loop.run(state, start)
             writer.finish(config.num_steps)
             return state
+
+
+def _begin(setup: Setup, folder: Workdir, command: str | None) -> None:
+    """Writes what a run begins with, in the first process."""
+    if not processes.is_first():
+        if not folder.config.exists():
+            raise UnfitError(
+                f"{folder.path}: what process 0 has written there is not to be seen by process "
+                f"{jax.process_index()}; expected a folder on a file system that all hosts share"
+            )
+        return
+    remove_parts(folder.path)
+    folder.begin(setup.config, setup.split, setup.dataset.info, command)
+    if setup.config.dataset == "folder":
+        ids = {split: source.ids for split, source in setup.dataset.splits.items()}
+        data.write_lists(folder.lists, ids)
 
 
 class Loop:
@@ -183,7 +209,8 @@ class Loop:
             self.setup.method, self.setup.mesh, self.setup.state_shardings(state)
         )
         traced = range(0)
-        if config.profile and start <= config.profile[0]:  # else the run goes on among these steps
+        profiles = config.profile and processes.is_first()
+        if profiles and start <= config.profile[0]:  # else the run goes on among these steps
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
         window = Window(checkpoints.read_unlogged(start))

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
+
 from sassn_jax.data import BatchIterator
 from sassn_jax.errors import UnfitError
 from sassn_jax.methods import TrainState
@@ -11,7 +13,8 @@ from sassn_jax.training.checkpoint import Checkpoints
 class Saving:
     """Saves checkpoints. Where one cannot be written, as on a full disk, the next one may be.
 
-    A failure is told as soon as it is known, and once until a checkpoint is written again.
+    A failure is told as soon as it is known, and once until a checkpoint is written again. In a run
+    of several processes it is an error, since some of them may have saved the state.
     """
 
     def __init__(self, checkpoints: Checkpoints, say: Callable[[str], None]):
@@ -46,9 +49,9 @@ class Saving:
         try:
             is_written = action()
         except UnfitError as error:
-            self._checkpoints.clear()
-            if must:
+            if must or jax.process_count() > 1:
                 raise
+            self._checkpoints.clear()
             if not self._fails:
                 self._say(
                     f"{error}; the run goes on and tries it again; until then, step "

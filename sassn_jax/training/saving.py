@@ -26,7 +26,7 @@ class Saving:
         self,
         state: TrainState,
         batches: BatchIterator,
-        scores: dict[str, float] | None,
+        miou: float | None,
         unlogged: Sequence[Mapping[str, float]],
         *,
         must: bool,
@@ -37,7 +37,7 @@ class Saving:
           UnfitError: if it must be saved, and cannot be.
         """
         self._attempt(lambda: self._checkpoints.check(wait=True), must=False)
-        self._attempt(lambda: self._checkpoints.save(state, batches, scores, unlogged), must=must)
+        self._attempt(lambda: self._checkpoints.save(state, batches, miou, unlogged), must=must)
         if must:
             self._attempt(lambda: self._checkpoints.check(wait=True), must=True)
 

@@ -65,9 +65,11 @@ class Checkpoints:
                 with self._failing("written"):
                     self._manager.close()
             except UnfitError:
-                self._remove_parts()
                 if kind is None:  # otherwise, what stopped the run is what a user should hear of
                     raise
+            finally:
+                if not self._read_only:
+                    self._remove_parts()
 
     @contextlib.contextmanager
     def _failing(self, verb: str) -> Iterator[None]:
@@ -124,8 +126,9 @@ class Checkpoints:
         self._manager = self._open()
 
     def _remove_parts(self) -> None:
-        for folder in self._alias.glob("*orbax-checkpoint-tmp*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        if jax.process_count() == 1:  # others may still write
+            for folder in self._alias.glob("*orbax-checkpoint-tmp*"):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def save(
         self,

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 SEED = 0
 EVENTS = [signal.SIGKILL] * 30 + [signal.SIGTERM] * 10
 MOMENTS = ("starting", "training", "saving")
-STEPS = 3000  # forty times 60, and some to end with
+STEPS = 1500  # forty times 30, and some to end with
 VARYING = ("images_per_second", "input_wait")
 FLAGS = (
     "--config=configs/scenes.py:method=sassn,labels=1/8",
@@ -119,7 +119,7 @@ def wait_for(moment: str, chance: float, workdir: Path, process: subprocess.Pope
         assert wait_until(is_over(lambda: is_saving(workdir)), 300)
         time.sleep(0.02 * chance)
     else:
-        target = last_step(workdir) + 60 * chance
+        target = last_step(workdir) + 30 * chance
         assert wait_until(is_over(lambda: last_step(workdir) > target), 300)
 
 

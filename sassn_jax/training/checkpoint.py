@@ -95,6 +95,10 @@ class Checkpoints:
         """Steps taken at the checkpoint with the best mIoU, None where none was evaluated."""
         return self._manager.best_step()
 
+    def healthy_step(self, before: int) -> int | None:
+        """Steps taken at the latest checkpoint from before a step, None where there is none."""
+        return max((step for step in self._manager.all_steps() if step < before), default=None)
+
     def save(
         self, state: TrainState, batches: BatchIterator, metrics: dict[str, float] | None
     ) -> None:

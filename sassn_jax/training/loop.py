@@ -1,7 +1,6 @@
 """The training loop: `train_and_evaluate(config, workdir)` is the program."""
 
 import contextlib
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +12,7 @@ from ml_collections import ConfigDict
 
 from sassn_jax import data, methods
 from sassn_jax.config import Config
-from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.errors import InputError
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.methods import TrainState
 from sassn_jax.metrics import ConfusionMatrix
@@ -26,8 +25,9 @@ from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.introduction import introduce, without_unlabeled
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.setup import Setup, learning_rates, set_up
+from sassn_jax.training.skips import Skips
 from sassn_jax.training.summaries import Writer
-from sassn_jax.training.window import MUST_BE_FINITE, Window
+from sassn_jax.training.window import Window
 from sassn_jax.training.workdir import Workdir
 
 SHOWN = (
@@ -59,7 +59,7 @@ def train_and_evaluate(
         records of own images, with two exceptions that show later: a folder from which no
         checkpoint can be read back (before the first step), and a label that no class has (when its
         image is first read).
-      TrainingError: if a loss is not finite.
+      TrainingError: if the updates of a network are skipped again and again, see `Skips`.
     """
     return _train(parse(config), Workdir.at(workdir), command=command)
 
@@ -100,7 +100,7 @@ def continue_training(
 
     Raises:
       InputError: if there is no run, or it has more steps already, or a value is wrong.
-      TrainingError: if a loss is not finite.
+      TrainingError: if the updates of a network are skipped again and again, see `Skips`.
     """
     config = longer_config(workdir, continue_to, overrides)
     return _train(config, Workdir.at(workdir), may_be_longer=True)
@@ -195,7 +195,8 @@ class Loop:
         if config.profile and start <= config.profile[0]:  # else the run goes on among these steps
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
-        window = Window()
+        skips = Skips(config, self.workdir, start, self.reporter.say)
+        window = Window(skips)
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
         with contextlib.ExitStack() as trace:
             for step in range(start + 1, config.num_steps + 1):
@@ -212,7 +213,7 @@ class Loop:
                 batch = parallel.put_batch(taken, self.setup.mesh)
                 with jax.transfer_guard("disallow"):
                     state, metrics = train_step(state, batch)
-                window.add(metrics, images=config.batch_size * len(batch))
+                window.add(step, metrics, images=config.batch_size * len(batch))
                 if traced and step == traced[-1]:
                     jax.block_until_ready(metrics)
                     trace.close()
@@ -228,20 +229,15 @@ class Loop:
                         config, self.setup.method, step - 1, has_discriminator=has_discriminator
                     )
                     self._log(step, window.close() | rates)
+                skips.check(state, taken, checkpoints.healthy_step)
                 miou = self._evaluate(step, state, taken, is_last=is_last) if evaluating else None
                 if saving:
                     checkpoints.save(state, batches, None if miou is None else {"miou": miou})
                     window.restart()
+        skips.finish()
         return state
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            if name.startswith(MUST_BE_FINITE) and not math.isfinite(value):
-                raise TrainingError(
-                    f"step {step}: {name} is {value}; the run was stopped. Try a lower "
-                    "optimizer.lr, or optimizer.discriminator_lr if the name has discriminator, in "
-                    "another workdir"
-                )
         if not self.setup.truth_of_unlabeled:
             values = {name: x for name, x in values.items() if not name.endswith("/precision")}
         self.writer.scalars(step, values)

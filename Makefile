@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help setup cuda parity test test-parity test-slow test-wheel test-full-size lint docs demo demo-seeds lock plan gpu-check \
+.PHONY: help setup cuda parity test test-parity test-slow test-wheel test-full-size lint docs demo demo-seeds lock licenses audit plan gpu-check \
   gpu-environment
 
 help:
@@ -25,6 +25,8 @@ help:
 	@echo "make parity      PyTorch into .venv"
 	@echo "make test-parity the tests that compare networks, optimizers and training steps with it"
 	@echo "make lock        requirements.lock anew from pyproject.toml"
+	@echo "make licenses    the page that lists the licences of the locked packages"
+	@echo "make audit       whether PyPI knows of a vulnerability in a locked package"
 
 setup: $(VENV)/.installed
 
@@ -90,6 +92,13 @@ lock: setup
 	$(RUN) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	  --extra coco --extra dev --extra docs --extra import --extra inspect --extra onnx \
 	  --extra report --extra video --extra voc --no-header --output-file requirements.lock
+
+# After make setup has installed another lock file.
+licenses: setup
+	$(RUN) -m tests.licenses
+
+audit: setup
+	@$(RUN) .ci/audit
 
 # The compiler for GPUs makes JAX look for one: it stays out of .venv. Other packages, or a GPU to
 # run on, mean another folder; a folder counts as whole once `complete` is in it.

@@ -1,16 +1,55 @@
-"""What a run says before it begins: what was inferred, and what it lacks."""
+"""What a run says before it begins: what it is, what was inferred, and what it lacks."""
 
 import math
+from collections.abc import Iterator
 
 from sassn_jax.data.inspection import large_image_note
 from sassn_jax.data.proposals import proposal_notes
+from sassn_jax.training import parallel
 from sassn_jax.training.setup import Setup
+from sassn_jax.training.workdir import Workdir
 
 NAMED = 8  # classes
 SLOW = "resnet101"  # on a CPU; what `configs/folder.py` trains
 
 
-def introduce(setup: Setup) -> tuple[str, ...]:
+def introduce(
+    setup: Setup, folder: Workdir, start: int, pretrained: tuple[str, ...]
+) -> Iterator[str]:
+    """Yields the lines on a run that goes on after `start` steps in a folder.
+
+    Args:
+      setup: of the run.
+      folder: of the run, which has begun.
+      start: steps that have been taken.
+      pretrained: the parts of the network that the file of weights gives.
+    """
+    config, split = setup.config, setup.split
+    rest = f"from step {start} to {config.num_steps}"
+    if start == config.num_steps:
+        rest = f"all {start} steps have been taken"
+    yield (
+        f"{config.dataset} {config.method}, {len(split.labeled)} images labelled, "
+        f"{len(split.unlabeled)} not; {rest} on {parallel.describe(setup.mesh)}; {folder.path}"
+    )
+    yield from on_own_images(setup)
+    if reason := without_unlabeled(setup):
+        yield reason
+    if start == 0 and pretrained:
+        yield f"{', '.join(pretrained)} from {config.model.weights}"
+    if setup.changed:
+        yield f"set from {config.model.weights}: {', '.join(setup.changed)}"
+    *former, _ = folder.read_lengths()
+    if former and start < config.num_steps and config.optimizer.poly_power:
+        yield (
+            f"continued from {former[-1]} steps: the learning rates are those of a run of "
+            f"{config.num_steps} steps from here on"
+        )
+    if start < config.num_steps:
+        yield "building and compiling comes first, which may take minutes"
+
+
+def on_own_images(setup: Setup) -> tuple[str, ...]:
     """Returns a few lines on a folder of own images; none for a dataset that is known."""
     config, dataset = setup.config, setup.dataset
     if config.dataset != "folder":

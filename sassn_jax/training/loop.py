@@ -7,26 +7,21 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from sassn_jax import data, methods
+from sassn_jax import data
 from sassn_jax.config import Config
 from sassn_jax.errors import InputError
-from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.methods import TrainState
-from sassn_jax.metrics import ConfusionMatrix
-from sassn_jax.programs import jit_by_shape
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
-from sassn_jax.training.album import Album
-from sassn_jax.training.attention_maps import with_projections
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.introduction import introduce, without_unlabeled
+from sassn_jax.training.introduction import introduce
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.setup import Setup, learning_rates, set_up
 from sassn_jax.training.skips import Skips
 from sassn_jax.training.summaries import Writer
+from sassn_jax.training.validation import Validation
 from sassn_jax.training.window import Window
 from sassn_jax.training.workdir import Workdir
 
@@ -125,7 +120,7 @@ def _train(
     config = setup.config
     folder.check(config, may_be_longer=may_be_longer)
     folder.check_data(setup.split, setup.dataset.info)
-    parts = setup.method.generator.pretrained_parts(config.crop_size)
+    pretrained = setup.method.generator.pretrained_parts(config.crop_size)
     folder.path.mkdir(parents=True, exist_ok=True)
     with (
         folder.occupied(),
@@ -137,32 +132,10 @@ def _train(
         if config.dataset == "folder":
             ids = {split: source.ids for split, source in setup.dataset.splits.items()}
             data.write_lists(folder.lists, ids)
-        *former, _ = folder.read_lengths()
         latest = checkpoints.latest_step
         start = latest or 0
-        rest = f"from step {start} to {config.num_steps}"
-        if start == config.num_steps:
-            rest = f"all {start} steps have been taken"
-        reporter.say(
-            f"{config.dataset} {config.method}, {len(setup.split.labeled)} images labelled, "
-            f"{len(setup.split.unlabeled)} not; "
-            f"{rest} on {parallel.describe(setup.mesh)}; {folder.path}"
-        )
-        for line in introduce(setup):
+        for line in introduce(setup, folder, start, pretrained):
             reporter.say(line)
-        if reason := without_unlabeled(setup):
-            reporter.say(reason)
-        if start == 0 and parts:
-            reporter.say(f"{', '.join(parts)} from {config.model.weights}")
-        if setup.changed:
-            reporter.say(f"set from {config.model.weights}: {', '.join(setup.changed)}")
-        if former and start < config.num_steps and config.optimizer.poly_power:
-            reporter.say(
-                f"continued from {former[-1]} steps: the learning rates are those of a run of "
-                f"{config.num_steps} steps from here on"
-            )
-        if start < config.num_steps:
-            reporter.say("building and compiling comes first, which may take minutes")
         state = setup.initial_state()
         if latest is None:
             # Before the first step, so that a folder from which nothing can be restored costs none.
@@ -182,8 +155,7 @@ class Loop:
     def __init__(self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter):
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
-        self.predict = jit_by_shape(with_projections(setup.method.predict))
-        self.album = Album(setup, writer, self.predict)
+        self.validation = Validation(setup, workdir, writer, reporter)
 
     def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
@@ -230,9 +202,11 @@ class Loop:
                     )
                     self._log(step, window.close() | rates)
                 skips.check(state, taken, checkpoints.healthy_step)
-                miou = self._evaluate(step, state, taken, is_last=is_last) if evaluating else None
+                scores = None
+                if evaluating:
+                    scores = self.validation.run(step, state, taken, is_last=is_last)
                 if saving:
-                    checkpoints.save(state, batches, None if miou is None else {"miou": miou})
+                    checkpoints.save(state, batches, scores)
                     window.restart()
         skips.finish()
         return state
@@ -242,50 +216,3 @@ class Loop:
             values = {name: x for name, x in values.items() if not name.endswith("/precision")}
         self.writer.scalars(step, values)
         self.reporter.values(step, {name: values[name] for name in SHOWN if name in values})
-
-    def _evaluate(
-        self, step: int, state: TrainState, batch: methods.Batch, *, is_last: bool
-    ) -> float:
-        """Scores the validation split; at the last step, `eval_val.json` keeps the score."""
-        source, info = self.setup.dataset.splits["val"], self.setup.dataset.info
-        done = 0
-
-        def look(batch: PaddedBatch, probabilities: jax.Array) -> None:
-            nonlocal done
-            done += len(batch.indices)
-            self.reporter.values(step, {"images validated": done})
-            self.album.take(state, batch, probabilities)
-
-        matrix = evaluate(
-            lambda variables, images: self.predict(variables, images)[0],
-            self.setup.method.inference_variables(state),
-            source,
-            info,
-            normalize=self.setup.config.image,
-            batch_size=self.setup.config.eval_batch_size,
-            inference=self.setup.config.eval,
-            on_batch=look,
-        )
-        self.writer.scalars(step, scores(matrix, info.class_names))
-        self.album.write(step, state, matrix, batch)
-        miou = matrix.miou()
-        occurring = int(np.isfinite(matrix.iou()).sum())
-        of_some = f" of the {occurring} classes that occur" if occurring < info.num_classes else ""
-        self.reporter.say(
-            f"step {step}: val mIoU {miou:.4f}{of_some}, "
-            f"pixel accuracy {matrix.pixel_accuracy():.4f}"
-        )
-        if is_last:
-            summary = matrix.summary(info.class_names)
-            self.workdir.write_scores({"split": "val", "step": step, **summary})
-        return miou
-
-
-def scores(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:
-    """Returns the scalars that TensorBoard shows of an evaluation."""
-    per_class = dict(zip(class_names, matrix.iou(), strict=True))
-    return {
-        "val/miou": matrix.miou(),
-        "val/pixel_accuracy": matrix.pixel_accuracy(),
-        **{f"val_iou/{name}": float(value) for name, value in per_class.items()},
-    }

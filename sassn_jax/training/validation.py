@@ -1,0 +1,84 @@
+"""Scoring of the validation split while a run goes on."""
+
+import jax
+import numpy as np
+
+from sassn_jax import methods
+from sassn_jax.evaluation import PaddedBatch, evaluate
+from sassn_jax.methods import TrainState
+from sassn_jax.metrics import ConfusionMatrix
+from sassn_jax.programs import jit_by_shape
+from sassn_jax.training.album import Album
+from sassn_jax.training.attention_maps import with_projections
+from sassn_jax.training.progress import Reporter
+from sassn_jax.training.setup import Setup
+from sassn_jax.training.summaries import Writer
+from sassn_jax.training.workdir import Workdir
+
+
+class Validation:
+    """Scores the validation split of a run, and logs its scores and pictures."""
+
+    def __init__(self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter):
+        """Compiles nothing yet: that happens at the first call."""
+        self._setup, self._workdir, self._writer = setup, workdir, writer
+        self._reporter = reporter
+        self._predict = jit_by_shape(with_projections(setup.method.predict))
+        self._album = Album(setup, writer, self._predict)
+
+    def run(
+        self, step: int, state: TrainState, batch: methods.Batch, *, is_last: bool
+    ) -> dict[str, float]:
+        """Scores a state.
+
+        Args:
+          step: that has been taken.
+          state: after the step.
+          batch: that the step was taken with, for the pictures.
+          is_last: whether `eval_val.json` is to keep the score.
+
+        Returns:
+          What a checkpoint of the state keeps: its mIoU.
+        """
+        source, info = self._setup.dataset.splits["val"], self._setup.dataset.info
+        done = 0
+
+        def look(batch: PaddedBatch, probabilities: jax.Array) -> None:
+            nonlocal done
+            done += len(batch.indices)
+            self._reporter.values(step, {"images validated": done})
+            self._album.take(state, batch, probabilities)
+
+        matrix = evaluate(
+            lambda variables, images: self._predict(variables, images)[0],
+            self._setup.method.inference_variables(state),
+            source,
+            info,
+            normalize=self._setup.config.image,
+            batch_size=self._setup.config.eval_batch_size,
+            inference=self._setup.config.eval,
+            on_batch=look,
+        )
+        self._writer.scalars(step, _scalars(matrix, info.class_names))
+        self._album.write(step, state, matrix, batch)
+        miou = matrix.miou()
+        occurring = int(np.isfinite(matrix.iou()).sum())
+        of_some = f" of the {occurring} classes that occur" if occurring < info.num_classes else ""
+        self._reporter.say(
+            f"step {step}: val mIoU {miou:.4f}{of_some}, "
+            f"pixel accuracy {matrix.pixel_accuracy():.4f}"
+        )
+        if is_last:
+            summary = matrix.summary(info.class_names)
+            self._workdir.write_scores({"split": "val", "step": step, **summary})
+        return {"miou": miou}
+
+
+def _scalars(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:
+    """Returns what TensorBoard shows of an evaluation."""
+    per_class = dict(zip(class_names, matrix.iou(), strict=True))
+    return {
+        "val/miou": matrix.miou(),
+        "val/pixel_accuracy": matrix.pixel_accuracy(),
+        **{f"val_iou/{name}": float(value) for name, value in per_class.items()},
+    }

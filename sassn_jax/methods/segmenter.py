@@ -271,9 +271,11 @@ def self_training_health(
     """
     known = keep & (labels != ignore_label)
     right = masked_mean((jnp.argmax(logits, -1) == labels).astype(jnp.float32), known)
+    with jax.debug_nans(False):  # not a mistake, where that is looked for
+        precision = jnp.where(jnp.any(known), right, jnp.nan)
     return {
         f"{name}/kept": masked_mean(
             keep.astype(jnp.float32), jnp.ones_like(keep) if valid is None else valid
         ),
-        f"{name}/precision": jnp.where(jnp.any(known), right, jnp.nan),
+        f"{name}/precision": precision,
     }

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from sassn_jax.conversion.conventions import CAFFE_TRUNK, weights_suffixes
-from sassn_jax.data import Normalize
+from sassn_jax.data import FileLimits, Normalize
+from sassn_jax.data.limits import LIMITS
 from sassn_jax.errors import InputError
 from sassn_jax.fields import (
     Checked,
@@ -203,6 +204,7 @@ class Config(Checked):
         `data_dir` before the run, and again when its files have changed. Empty if it is prepared.
       data_dir: the folder that `sassn prepare` put it into; generated data need none. Empty with
         `source`: the folder `.sassn` in it.
+      files: limits on the files of the dataset, and on photos that are predicted.
       labels: the share of the training images whose masks are used, such as `1/8`; or a file of
         their ids.
       unlabeled: images that are used without their masks: the `rest`, or `all` of them.
@@ -216,6 +218,8 @@ class Config(Checked):
       checkpoint_every: steps between two checkpoints.
       eval_batch_size: images, or windows, that are predicted at once.
       loader_workers: processes that prepare batches; 0 takes threads of this one.
+      max_unreadable: the share of the labelled, the unlabelled and the validation images that may
+        turn out to be unreadable. They are skipped; past it the run stops, with 0 at the first one.
       profile: (start, steps): a trace of so many steps, for TensorBoard or Perfetto, is taken once
         `start` steps are done. () takes none.
       model: the networks.
@@ -231,6 +235,7 @@ class Config(Checked):
     dataset: str = ""
     source: str = ""
     data_dir: str = ""
+    files: FileLimits = LIMITS
     labels: str = "1/8"
     unlabeled: Annotated[str, one_of(("rest", "all"))] = "rest"
     seed: Annotated[
@@ -255,6 +260,9 @@ class Config(Checked):
     checkpoint_every: Count = 1000
     eval_batch_size: Count = 8
     loader_workers: Whole = 0
+    max_unreadable: Annotated[
+        float, Rule(lambda x: 0 <= x < 1, "a share of at least 0 and below 1")
+    ] = 0.01
     profile: Annotated[
         tuple[int, ...],
         Rule(

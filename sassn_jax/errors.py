@@ -35,6 +35,13 @@ class TrainingError(RuntimeError):
     """A run cannot continue. The message gives the reason in one line."""
 
 
+class StoppedError(KeyboardInterrupt):
+    """A signal has stopped a run, whose state is saved: the same call goes on from there.
+
+    As any `KeyboardInterrupt`, it passes programs that go on after an `Exception`.
+    """
+
+
 def all_problems(problems: Sequence[str]) -> InputError:
     """Returns one error for some problems, a line each; its details list them if they are several.
 

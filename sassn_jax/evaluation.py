@@ -1,16 +1,17 @@
 """Scoring a network on whole images, at the size of their labels."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float
 
-from sassn_jax.data import DatasetInfo, Normalize, Source
+from sassn_jax.data import DatasetInfo, Example, Normalize, Source
 from sassn_jax.data.dataset import check_class_ids
 from sassn_jax.data.transforms import pad
+from sassn_jax.errors import UnreadableError
 from sassn_jax.inference import Inference, Predict, Size, Sizes, most_likely, predict_images
 from sassn_jax.metrics import ConfusionMatrix, count_pairs
 
@@ -46,6 +47,7 @@ def evaluate(
     on_batch: Callable[
         [PaddedBatch, Float[Array, "B h w C"]], None
     ] = lambda batch, probabilities: None,
+    on_unreadable: Callable[[int, UnreadableError], object] | None = None,
 ) -> ConfusionMatrix:
     """Compares the prediction for every image of a source with the image's label.
 
@@ -62,20 +64,22 @@ def evaluate(
         others on a canvas of the same size.
       inference: how images are shown to the network.
       on_batch: called with each batch, and with its class probabilities in the sizes of its labels.
+      on_unreadable: called with the index of an image that cannot be read, which is then left out.
 
     Returns:
       Pixels counted by class of label and prediction.
 
     Raises:
       InputError: names the image whose label has an id that is neither a class nor the ignore
-        label.
+        label. Without `on_unreadable` also an image that cannot be read.
     """
     count = functools.partial(
         count_pairs, num_classes=info.num_classes, ignore_label=info.ignore_label
     )
     matrix = ConfusionMatrix.empty(info.num_classes)
     images_a_batch = 1 if inference.window else batch_size
-    for batch in _batches(source, info, normalize, inference, images_a_batch):
+    examples = _readable(source, on_unreadable)
+    for batch in _batches(examples, info, normalize, inference, images_a_batch):
         probabilities = predict_images(
             predict,
             variables,
@@ -90,8 +94,23 @@ def evaluate(
     return matrix
 
 
+def _readable(
+    source: Source, on_unreadable: Callable[[int, UnreadableError], object] | None
+) -> Iterator[tuple[int, Example]]:
+    """Yields the images of a source with their indices."""
+    for index in range(len(source)):
+        try:
+            example = source[index]
+        except UnreadableError as error:
+            if on_unreadable is None:
+                raise
+            on_unreadable(index, error)
+        else:
+            yield index, example
+
+
 def _batches(
-    source: Source,
+    examples: Iterable[tuple[int, Example]],
     info: DatasetInfo,
     normalize: Normalize,
     inference: Inference,
@@ -100,8 +119,7 @@ def _batches(
     """Yields batches of images and labels on canvases of the same size; raises as `evaluate`."""
     stack = functools.partial(_stack, batch_size=batch_size, ignore_label=info.ignore_label)
     waiting: dict[tuple[Size, Size], list[tuple[int, np.ndarray, np.ndarray]]] = {}
-    for index in range(len(source)):
-        example = source[index]
+    for index, example in examples:
         name = f"image {example.get('id')!r}"
         check_class_ids(example["label"], name, info.num_classes, info.ignore_label)
         image, label = normalize(example["image"]), example["label"].astype(np.int32)

@@ -17,7 +17,13 @@ import numpy as np
 from sassn_jax.errors import InputError
 
 # What is expected of a field by its class, where no rule says more.
-KINDS = {str: "text", bool: "True or False", tuple: "a tuple, such as (1, 2)"}
+KINDS = {
+    str: "text",
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    tuple: "a tuple, such as (1, 2)",
+}
 T = TypeVar("T")
 
 
@@ -83,14 +89,32 @@ class Checked:
 def _checked(name: str, value: Any, hint: Any) -> Any:
     """Returns the value of a field of this type as `Checked` stores it."""
     value = _plain(value)
+    if reason := _unusable(value):
+        raise InputError(f"{name}={value!r:.100}: {reason}")
     kind, rules = _parts(hint)
     for rule in rules:
         check_rule(name, value, rule)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number if kind is float else isinstance(value, kind)):
+    if not _is_of(kind, value):
         expected = KINDS.get(kind, "its fields, each with a value")
         raise InputError(f"{name}={value!r}: expected {expected}")
+    if kind is tuple and (strange := [x for x in value if not _is_of(_element(hint), x)]):
+        expected = KINDS.get(_element(hint), _element(hint).__name__)
+        raise InputError(f"{name}={value!r}: {strange[0]!r} in it is not {expected}")
     return value
+
+
+def _is_of(kind: type, value: Any) -> bool:
+    """Whether a value is of a class; a whole number is a float too, and True no number."""
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _element(hint: Any) -> type:
+    """Returns the class of the elements of a tuple's type, which are all of one class."""
+    if typing.get_origin(hint) is Annotated:
+        hint = typing.get_args(hint)[0]
+    return typing.get_args(hint)[0]
 
 
 def _plain(value: Any) -> Any:
@@ -100,6 +124,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return value.item() if isinstance(value, np.generic) else value
+
+
+def _unusable(value: Any) -> str:
+    """Returns why no field can have a value, which may be from a stranger; empty if one can."""
+    if isinstance(value, tuple):
+        return next(filter(None, map(_unusable, value)), "")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return "a whole number of more than 64 bits"
+    if isinstance(value, str):
+        try:
+            is_text = b"\0" not in value.encode(errors="surrogateescape")  # as paths can be
+        except UnicodeError:
+            is_text = False
+        return "" if is_text else "expected text, without NUL and halves of characters"
+    return ""
 
 
 def _parts(hint: Any) -> tuple[type, tuple[Rule, ...]]:
@@ -118,7 +157,7 @@ def check_rule(name: str, value: Any, rule: Rule) -> None:
     """
     try:
         is_valid = rule.is_valid(value)
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         is_valid = False
     if not is_valid:
         raise InputError(f"{name}={value!r}: expected {rule.expected}")

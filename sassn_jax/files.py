@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sassn_jax.errors import InputError, OccupiedError
+from sassn_jax.errors import InputError, OccupiedError, one_line
 
 StrPath = str | os.PathLike[str]
+LARGEST_JSON = 2**26  # bytes
+_DEEPEST = 50  # lists and objects in each other; a config has three
+_LONGEST_LINE = 2000  # characters; a list holds up to two paths in a line
+_TOO_DEEP = f"lists or objects in each other more than {_DEEPEST} times"
 
 
 def expanded(path: StrPath) -> Path:
@@ -66,20 +70,63 @@ def write_json(path: Path, value: Any) -> None:
         beside.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
+def read_json(path: StrPath, largest: int = LARGEST_JSON) -> Any:
+    """Reads a file of JSON, which may be from a stranger.
+
+    Args:
+      path: the file.
+      largest: bytes that it may have. In memory they can become some 25 times as many.
+
+    Raises:
+      ValueError: saying in one line why it is no such JSON: another format, too large, or nested
+        too deeply.
+      OSError: if the file cannot be read.
+    """
+    size = Path(path).stat().st_size
+    if size > largest:
+        raise ValueError(f"{size} bytes; expected at most {largest}")
+    return parse_json(Path(path).read_bytes())
+
+
+def parse_json(content: str | bytes) -> Any:
+    """Parses JSON, which may be from a stranger.
+
+    Raises:
+      ValueError: saying in one line why it is none, or that it is nested too deeply.
+    """
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise ValueError(one_line(error)) from None
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    depth, level = 0, [value] if isinstance(value, dict | list) else []
+    while level:
+        depth += 1
+        if depth > _DEEPEST:
+            raise ValueError(_TOO_DEEP)
+        inner = (x.values() if isinstance(x, dict) else x for x in level)
+        level = [x for values in inner for x in values if isinstance(x, dict | list)]
+    return value
+
+
 def read_lines(path: Path) -> list[str]:
     """Reads the lines of a text file, stripped of white space, without blank lines.
 
     The text is UTF-8, or UTF-16 (as PowerShell writes it) if the file has its byte order mark.
 
     Raises:
-      ValueError: if the file is in neither encoding or has a NUL character.
+      ValueError: if the file is in neither encoding, or has a NUL character or a very long line.
     """
     content = path.read_bytes()
     is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     if "\0" in text:
         raise ValueError(f"{path}: holds NUL; expected text")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any(len(line) > _LONGEST_LINE for line in lines):
+        raise ValueError(f"{path}: holds a line of more than {_LONGEST_LINE} characters")
+    return lines
 
 
 @contextlib.contextmanager

@@ -78,3 +78,33 @@ def test_what_is_wrong_is_named_with_its_place(values, message):
     with pytest.raises(InputError) as error:
         make(Outer, values)
     assert str(error.value).startswith(message)
+
+
+@dataclasses.dataclass(frozen=True)
+class Listed(Checked):
+    names: tuple[str, ...] = ()
+    pair: tuple[float, float] = (1.0, 2.0)
+    count: int = 0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"names": [{}]}, "names=.*: {} in it is not text"),
+        ({"names": ["a", 1]}, "names=.*: 1 in it is not text"),
+        ({"pair": [1, "2"]}, "pair=.*: '2' in it is not a number"),
+        ({"names": ["a\0b"]}, "names=.*: expected text, without NUL"),
+        ({"names": ["\ud800"]}, "names=.*: expected text, without NUL and halves of characters"),
+        ({"count": 2**63}, "count=.*: a whole number of more than 64 bits"),
+        ({"count": 10**4000}, "count=.*: a whole number of more than 64 bits"),
+    ],
+)
+def test_what_only_a_stranger_would_write_is_refused(values, message):
+    with pytest.raises(InputError, match=f"^{message}") as error:
+        make(Listed, values)
+    assert len(str(error.value)) < 500
+
+
+def test_tuples_hold_what_their_type_says():
+    listed = make(Listed, {"names": ["a", "b"], "pair": [1, 2.5], "count": 2**63 - 1})
+    assert (listed.names, listed.pair) == (("a", "b"), (1, 2.5))

@@ -8,7 +8,7 @@ import pytest
 
 from sassn_jax import data
 from sassn_jax.errors import InputError
-from sassn_jax.files import expanded, replacing
+from sassn_jax.files import expanded, parse_json, read_json, replacing, write_json
 from sassn_jax.weights import npz, store
 
 
@@ -100,3 +100,33 @@ def test_an_error_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match=r"\[Errno 28\] .*/a'"):
         write()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 100_000, "in each other more than 50 times"),
+        (b"[" * 51 + b"]" * 51, "in each other more than 50 times"),
+        (b'{"a":' * 51 + b"1" + b"}" * 51, "in each other more than 50 times"),
+        (b"1" * 5000, "digits"),
+        (b"\xff", "can't decode"),
+        (b"{", "Expecting"),
+        (b"", "Expecting"),
+        (b"[" + b"1," * 100 + b"1]", "203 bytes; expected at most 200"),
+    ],
+)
+def test_json_that_is_none_too_deep_or_too_large(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    largest = 200 if "200" in message else 2**20
+    with pytest.raises(ValueError, match=message) as error:
+        read_json(path, largest)
+    assert "\n" not in str(error.value)
+
+
+def test_json_is_read(tmp_path):
+    value = {"a": [1, None, {"b": "ü"}], "c": True}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert parse_json("[" * 50 + "]" * 50)
+    assert parse_json("1") == 1

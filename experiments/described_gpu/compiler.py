@@ -13,7 +13,7 @@ from jax.experimental import topologies
 from jax.extend.core import Jaxpr
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from experiments.described_gpu.gpus import Gpu
+from experiments.described_gpu.gpus import MACHINE, Gpu
 from sassn_jax.errors import InputError
 
 
@@ -43,9 +43,13 @@ def find_compiler() -> Path:
 
 
 def make_mesh(gpu: Gpu, devices: int = 1) -> Mesh:
-    """Returns a mesh of such GPUs in one machine, along the axis `data`.
+    """Returns a mesh of such GPUs along the axis `data`.
 
     Call it before JAX uses a device: it hides the machine's own GPUs from JAX.
+
+    Args:
+      gpu: the model.
+      devices: up to `MACHINE`, in one machine, or a multiple of it, in several machines.
 
     Raises:
       InputError: the compiler is not installed.
@@ -57,8 +61,12 @@ def make_mesh(gpu: Gpu, devices: int = 1) -> Mesh:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # A program from the cache lacks the texts that `compile_for` reads.
     jax.config.update("jax_enable_compilation_cache", False)
+    machines = -(-devices // MACHINE)
     topology = topologies.get_topology_desc(
-        "", platform="cuda", target_config=gpu.target_config(), topology=f"1x1x{devices}"
+        "",
+        platform="cuda",
+        target_config=gpu.target_config(),
+        topology=f"1x{machines}x{devices // machines}",
     )
     return Mesh(np.array(topology.devices), ("data",), axis_types=(AxisType.Auto,))
 

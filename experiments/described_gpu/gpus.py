@@ -3,11 +3,16 @@
 Peaks are those of dense matrix products summed in float32. Those of the H100 (SXM) and the A100 are
 from their data sheets, those of the RTX 4090 from the white paper of Ada. Those of the RTX 3060 are
 its clock times the FLOPs of a core in a cycle: 512, 256 and 256 in the white paper of Ampere's
-GeForce cards.
+GeForce cards. Networks between machines are those of the data sheets of DGX H100 and DGX A100, with
+an adapter of 400 and of 200 Gbit/s for each GPU.
 """
 
 import dataclasses
 from collections.abc import Mapping
+
+from sassn_jax.errors import InputError
+
+MACHINE = 8  # the most GPUs in a machine
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,8 @@ class Gpu:
       clock_ghz: the highest clock.
       link_bandwidth: bytes a second that it sends to others of its kind in one machine, over NVLink
         or, where it has none, PCIe 4.0.
+      network_bandwidth: bytes a second that a machine with `MACHINE` of them sends to others; 0 for
+        a card of which NVIDIA builds no such machine.
       peaks: the most FLOPs a second by numerics, see `matmuls.Numerics`.
     """
 
@@ -41,7 +48,30 @@ class Gpu:
     memory_bandwidth: int
     clock_ghz: float
     link_bandwidth: int
+    network_bandwidth: int
     peaks: Mapping[str, float]
+
+    def check_count(self, count: int, flag: str) -> None:
+        """Raises InputError where there are no machines with that many GPUs in all.
+
+        Args:
+          count: of GPUs.
+          flag: that gave it.
+        """
+        if count < 1 or (count > MACHINE and (count % MACHINE or not self.network_bandwidth)):
+            more = f", or a multiple of {MACHINE} in several" if self.network_bandwidth else ""
+            raise InputError(
+                f"{flag}={count}: expected 1 to {MACHINE} {self.device_kind} in one machine{more}"
+            )
+
+    def ring_bandwidth(self, devices: int) -> float:
+        """Returns the bytes a second that each of some GPUs can send to the next one of a ring.
+
+        A ring through several machines enters and leaves each of them once, over its whole network.
+        """
+        if devices <= MACHINE:
+            return self.link_bandwidth
+        return min(self.link_bandwidth, self.network_bandwidth)
 
     def target_config(self) -> str:
         """Returns the description that XLA reads: a GpuTargetConfigProto as text."""
@@ -90,6 +120,7 @@ GPUS = {
         memory_bandwidth=3_352_320_000_000,
         clock_ghz=1.98,
         link_bandwidth=450_000_000_000,
+        network_bandwidth=400_000_000_000,
         peaks={"bfloat16": 989.4e12, "tf32": 494.7e12, "float32": 66.9e12},
     ),
     "a100": Gpu(
@@ -104,6 +135,7 @@ GPUS = {
         memory_bandwidth=1_555_200_000_000,
         clock_ghz=1.41,
         link_bandwidth=300_000_000_000,
+        network_bandwidth=200_000_000_000,
         peaks={"bfloat16": 312e12, "tf32": 156e12, "float32": 19.5e12},
     ),
     "rtx4090": Gpu(
@@ -118,6 +150,7 @@ GPUS = {
         memory_bandwidth=1_008_096_000_000,
         clock_ghz=2.52,
         link_bandwidth=31_500_000_000,
+        network_bandwidth=0,
         peaks={"bfloat16": 165.2e12, "tf32": 82.6e12, "float32": 82.6e12},
     ),
     # As much memory as the paper's Titan X, whose generation the compiler no longer knows.
@@ -133,6 +166,7 @@ GPUS = {
         memory_bandwidth=360_000_000_000,
         clock_ghz=1.777,
         link_bandwidth=31_500_000_000,
+        network_bandwidth=0,
         peaks={"bfloat16": 25.5e12, "tf32": 12.7e12, "float32": 12.7e12},
     ),
 }

@@ -1,4 +1,4 @@
-"""Bytes that a compiled program moves, sends and keeps, read from XLA's text of it."""
+"""Bytes that a compiled program moves and keeps, read from XLA's text of it."""
 
 import dataclasses
 import math
@@ -21,14 +21,6 @@ _FREE = {
 _CALLS = {"async-start", "call", "conditional", "while"}
 _SLICES = {"dynamic-slice", "gather", "slice"}
 _UPDATE = "dynamic-update-slice"
-# What each of n devices sends in a ring, in units of its operand's bytes.
-_SENT = {
-    "all-reduce": lambda n: 2 * (n - 1) / n,
-    "all-gather": lambda n: n - 1,
-    "reduce-scatter": lambda n: (n - 1) / n,
-    "all-to-all": lambda n: (n - 1) / n,
-    "collective-permute": lambda n: 1,
-}
 
 _TUPLE = r"\((?:[^()]|\([^()]*\))*\)"
 _INSTRUCTION = re.compile(
@@ -127,19 +119,19 @@ def traffic(module: Module, cache: int) -> int:
     """
     return sum(
         times * max(0, size - cache)
-        for x, others, times in _run_by(module, module.entry)
+        for x, others, times in run_by(module, module.entry)
         for size in _moved(module, others, x)
     )
 
 
-def _run_by(
+def run_by(
     module: Module, computation: str, times: int = 1
 ) -> Iterator[tuple[Instruction, Mapping[str, Instruction], int]]:
     """Yields each instruction that a computation runs, its computation, and how often it is run."""
     instructions = module.computations[computation]
     for x in instructions.values():
         if x.operation in _CALLS:
-            yield from _run_by(module, x.called, times * x.trips)
+            yield from run_by(module, x.called, times * x.trips)
         else:
             yield x, instructions, times
 
@@ -194,15 +186,6 @@ def _written(fused: Mapping[str, Instruction], result: Instruction) -> int:
     if result.operation == _UPDATE:
         return fused[result.operands[1]].size
     return result.size
-
-
-def sent(module: Module, devices: int) -> int:
-    """Returns the bytes that each device sends to the others, if they form rings."""
-    total = 0.0
-    for x, others, times in _run_by(module, module.entry):
-        if rule := _SENT.get(x.operation.removesuffix("-start")):
-            total += times * rule(devices) * sum(others[name].size for name in x.operands)
-    return round(total)
 
 
 def count_recomputed(module: Module) -> int:

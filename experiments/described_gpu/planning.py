@@ -83,7 +83,7 @@ def check(fields: ConfigDict, devices: int) -> Config:
     if expanded(config.model.weights).is_file():  # the file says how the network is laid out
         config, _ = resolve(config)
     config = override(config, {"model.weights": ""})
-    data.class_names(config.dataset, config.data_dir, config.source)
+    data.class_names(config.dataset, config.data_dir, config.source, config.files)
     if devices < 1 or config.batch_size % (devices * config.accumulation):
         raise InputError(
             f"--num_gpus={devices}: expected a number that, times accumulation="
@@ -159,7 +159,10 @@ def count_semi_steps(config: Config) -> int:
 def _has_unlabeled(config: Config) -> bool:
     """Whether the dataset has images without masks. No published dataset has any."""
     try:
-        return data.UNLABELED in data.load(config.dataset, config.data_dir, config.source).splits
+        return (
+            data.UNLABELED
+            in data.load(config.dataset, config.data_dir, config.source, config.files).splits
+        )
     except InputError:  # the dataset is not prepared here
         return False
 
@@ -212,7 +215,7 @@ def remarks(plan: Plan) -> list[str]:
             f"XLA computes {step.recomputed} results twice to save memory. FLOPs count them once."
         )
     if plan.devices > 1:
-        lines.append(f"Each GPU sends {step.sent / 1e6:,.1f} MB a step to the others.")
+        lines.append(f"Each GPU sends {step.bytes_sent / 1e6:,.1f} MB a step to the others.")
     bounds = step.least_seconds(gpu)
     lines += [
         f"A step computes for at least {1e3 * bounds['compute']:.1f} ms, moves data for "

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from experiments.described_gpu import compiler, hlo, matmuls
+from experiments.described_gpu import collectives, compiler, hlo, matmuls
 from experiments.described_gpu.gpus import Gpu
 from sassn_jax import data, methods
 from sassn_jax.config import Config
@@ -23,21 +23,23 @@ class Step:
     """What each GPU that shares a batch does in a step.
 
     Attributes:
+      devices: number of GPUs that share a batch.
       parameters: number of parameters of each network in training.
       flops: FLOPs of matmuls and convolutions by numerics, without those that XLA does twice.
       recomputed: number of results that XLA computes twice by its own choice, to save memory.
       traffic: bytes that it must read from device memory and write to it, see `hlo.traffic`.
-      sent: bytes that it sends to the others.
+      sent: what it sends to the others, by the kind of the exchange.
       arguments: bytes of the state and a batch, and of results that do not replace them in place.
       scratch: bytes of everything else, including the program itself.
       attention: bytes of the scratch that position attention holds at the peak of memory.
     """
 
+    devices: int
     parameters: Mapping[str, int]
     flops: Mapping[matmuls.Numerics, float]
     recomputed: int
     traffic: int
-    sent: int
+    sent: Mapping[collectives.Kind, collectives.Sent]
     arguments: int
     scratch: int
     attention: int
@@ -47,12 +49,17 @@ class Step:
         """Bytes that the step takes."""
         return self.arguments + self.scratch
 
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes that it sends to the others."""
+        return sum(x.size for x in self.sent.values())
+
     def least_seconds(self, gpu: Gpu) -> dict[str, float]:
         """Returns the seconds of each unit of the GPU at its peak. The longest bounds the step."""
         return {
             "compute": sum(flops / gpu.peaks[name] for name, flops in self.flops.items()),
             "memory": self.traffic / gpu.memory_bandwidth,
-            "link": self.sent / gpu.link_bandwidth,
+            "link": self.bytes_sent / gpu.ring_bandwidth(self.devices),
         }
 
 
@@ -70,7 +77,7 @@ def compile_step(config: Config, gpu: Gpu, devices: int, *, unlabeled: bool) -> 
         not prepared.
     """
     method = methods.create(
-        config, len(data.class_names(config.dataset, config.data_dir, config.source))
+        config, len(data.class_names(config.dataset, config.data_dir, config.source, config.files))
     )
     mesh = compiler.make_mesh(gpu, devices)
     check_platform()
@@ -94,6 +101,7 @@ def compile_step(config: Config, gpu: Gpu, devices: int, *, unlabeled: bool) -> 
     memory: Any = program.executable.memory_analysis()
     multiply_adds = matmuls.in_program(program.jaxpr)
     return Step(
+        devices=devices,
         parameters={
             name: sum(x.size for x in jax.tree.leaves(network.params))
             for name, network in vars(state).items()
@@ -102,7 +110,7 @@ def compile_step(config: Config, gpu: Gpu, devices: int, *, unlabeled: bool) -> 
         flops={numerics: 2 * count / devices for numerics, count in multiply_adds.items()},
         recomputed=hlo.count_recomputed(module),
         traffic=hlo.traffic(module, gpu.l2_cache),
-        sent=hlo.sent(module, devices),
+        sent=collectives.by_kind(collectives.find(module, devices)),
         arguments=memory.argument_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes,

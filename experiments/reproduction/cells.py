@@ -108,7 +108,7 @@ class Recipe:
         """
         config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
         parse(config)
-        splits = data.load(config.dataset, config.data_dir, config.source).splits
+        splits = data.load(config.dataset, config.data_dir, config.source, config.files).splits
         for choice in labels:
             data.choose_labeled(splits["train"].ids, choice, 0)
         if (split := scored_split(self.dataset)) not in splits:

@@ -7,11 +7,13 @@ import functools
 import io
 import os
 import re
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from absl import app, flags, logging
@@ -19,13 +21,15 @@ from ml_collections import ConfigDict, config_flags
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sassn_jax.commands.mistakes import first_cause
-from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.errors import InputError, StoppedError, TrainingError
 from sassn_jax.files import expanded
 from sassn_jax.terminal import make_console
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 NO_DEFAULT = r"\n *\(default: '(|None|\[\])'\)"  # a line of absl that tells a user nothing
 TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint, if there is one"
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+GOES_ON = 75  # EX_TEMPFAIL of sysexits.h: run it again
 LINE_EVERY = 15.0  # seconds between two lines of progress
 
 flags.disclaim_key_flags()  # flags defined through this module belong to the command that does so
@@ -68,12 +72,17 @@ def run(
     Args:
       main: raises `InputError` or `OSError` for a mistake of the user. Or one such function for
         each word that can stand before the flags; one of the words must.
-      when_stopped: how a user who has pressed Ctrl-C can go on; empty if there is no way.
+      when_stopped: how the same command goes on after a signal has stopped it; empty if it does
+        not. The exit code is 75 if it does, as of `EX_TEMPFAIL`; otherwise 128 + the signal's
+        number.
     """
     _replace_what_cannot_be_encoded()
     mains = main if isinstance(main, Mapping) else {"": main}
 
     def quiet_main(words: Sequence[str]) -> None:
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` does with SIGHUP
+                signal.signal(number, _raise_interrupt)
         sys.unraisablehook = _raise_interrupt_again
         logging.set_verbosity(logging.FATAL)  # Orbax logs every file, and every error twice
         try:
@@ -84,10 +93,21 @@ def run(
             _stop(_as_flag(_message(error)), 2)
         except TrainingError as error:
             _stop(error, 1)
-        except KeyboardInterrupt:
-            _stop("; ".join(filter(None, ("stopped", when_stopped))), 130)
+        except KeyboardInterrupt as error:
+            number = error.args[0] if isinstance(error, _Interrupt) else signal.SIGINT
+            reason = str(error) if isinstance(error, StoppedError) else "stopped"
+            code = GOES_ON if when_stopped else 128 + number
+            _stop("; ".join(filter(None, (reason, when_stopped))), code)
 
     app.run(quiet_main, flags_parser=functools.partial(_parse, mains=mains))
+
+
+class _Interrupt(KeyboardInterrupt):
+    """A signal, whose number is the argument."""
+
+
+def _raise_interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Interrupt(number)
 
 
 def _message(error: InputError | OSError) -> str:
@@ -122,14 +142,15 @@ def _replace_what_cannot_be_encoded() -> None:
 
 
 def _raise_interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
-    """Repeats a Ctrl-C that came where Python drops it, such as a callback of the collector.
+    """Repeats a signal that came where Python drops it, such as a callback of the collector.
 
     Prints nothing of other errors: those of TensorStore's threads also reach the main thread.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and issubclass(lost.exc_type, KeyboardInterrupt):
+        number = lost.exc_value.args[0] if isinstance(lost.exc_value, _Interrupt) else signal.SIGINT
         # A little later: an interrupt within this function would be dropped too.
-        threading.Timer(0.01, _thread.interrupt_main).start()
+        threading.Timer(0.01, _thread.interrupt_main, (number,)).start()
 
 
 def required(flag: flags.FlagHolder[str | None]) -> str:

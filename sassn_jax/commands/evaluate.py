@@ -5,7 +5,8 @@ that `sassn export` wrote.
 
 The run is scored as its config says, unless these flags give other values: --config.eval.pad_to,
 --config.eval.window, --config.eval.stride, --config.eval.scales, --config.eval.mirror,
---config.eval_batch_size, --config.dataset, --config.data_dir and --config.source.
+--config.eval_batch_size, --config.max_unreadable, --config.dataset, --config.data_dir and
+--config.source.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from ml_collections.config_flags import get_override_values
 from rich.table import Table
 
 from sassn_jax.commands import command
-from sassn_jax.terminal import make_console
+from sassn_jax.terminal import make_console, printable
 
 
 def run() -> None:
@@ -24,7 +25,7 @@ def run() -> None:
     from sassn_jax.recipes import default_config  # imports JAX, as the other commands do later
 
     defaults = default_config()
-    fields = ("eval", "eval_batch_size", "dataset", "data_dir", "source")
+    fields = ("eval", "eval_batch_size", "max_unreadable", "dataset", "data_dir", "source")
     config = command.define_config(ConfigDict({name: defaults[name] for name in fields}))
     workdir = command.define_path(
         "workdir", None, "Folder of the run, or a file of sassn export.", required=True
@@ -56,6 +57,8 @@ def _evaluate(workdir: str, split: str, checkpoint: str, overrides: dict[str, An
 
 
 def _print(workdir: str, result: dict[str, Any]) -> None:
+    from sassn_jax.data.lists import name_several
+
     console = make_console()
     # Not as the table's title, which Rich wraps, also within a name.
     console.print(f"{workdir}, step {result['step']}, {result['split']}", soft_wrap=True)
@@ -68,6 +71,9 @@ def _print(workdir: str, result: dict[str, Any]) -> None:
     table.add_row("mIoU", _format(result["miou"]))
     table.add_row("pixel accuracy", _format(result["pixel_accuracy"]))
     console.print(table)
+    if left_out := result["left_out"]:
+        named = printable(f"{left_out[0]!r}{name_several(left_out)}", console)
+        console.print(f"not scored, since they cannot be read: {named}", soft_wrap=True)
 
 
 def _format(value: float | None) -> str:

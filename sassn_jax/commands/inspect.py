@@ -71,10 +71,10 @@ def _inspect(given: ConfigDict, output: str | None) -> None:
         with command.progress(f"inspecting {config.dataset}") as show:
             return inspect(dataset, labeled, duplicates=is_available(), progress=show)
 
-    layout = _read_layout(config.dataset, config.source)
+    layout = _read_layout(config.dataset, config.source, config.files)
     notes: tuple[str, ...] = ()
     if layout is None:
-        dataset = data.load(config.dataset, config.data_dir, config.source)
+        dataset = data.load(config.dataset, config.data_dir, config.source, config.files)
         found = look(dataset)
     else:
         dataset, notes = _unprepared(config.dataset, layout)
@@ -104,14 +104,14 @@ def _inspect(given: ConfigDict, output: str | None) -> None:
         sys.exit(1)
 
 
-def _read_layout(name: str, source: str) -> Layout | None:
+def _read_layout(name: str, source: str, limits: data.FileLimits) -> Layout | None:
     """Returns which images a source holds; None if a dataset is given that has been prepared."""
     if source and name != "folder" and not expanded(source).exists():
         raise InputError(f"source={source!r}: no such folder; expected {name} as it is published")
     if not source or not expanded(source).exists():
         return None
     check_name("dataset", name, data.PREPARED, " with a source")
-    return data.PREPARED[name].read_layout(source)
+    return data.PREPARED[name].read_layout(source, limits)
 
 
 def _unprepared(name: str, layout: Layout) -> tuple[data.Dataset, tuple[str, ...]]:

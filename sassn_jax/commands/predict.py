@@ -12,7 +12,9 @@ Masks to train from, 255 where the network is less sure than --threshold:
   sassn predict --workdir=DIR --input=DATA/images --output=DATA/labels --as_labels --threshold=0.9
 
 Images are shown to the network as in scoring, unless --config.eval.window, --config.eval.stride,
---config.eval.mirror, --config.eval.scales or --config.eval_batch_size say otherwise.
+--config.eval.mirror, --config.eval.scales or --config.eval_batch_size say otherwise. Photos of more
+than --config.files.max_pixels, and links out of the folder without --config.files.follow_links, are
+refused.
 """
 
 import sys
@@ -34,7 +36,7 @@ def run() -> None:
     from sassn_jax.recipes import default_config  # imports JAX, as the other commands do later
 
     defaults = default_config()
-    fields = ("eval", "eval_batch_size")
+    fields = ("eval", "eval_batch_size", "files")
     config = command.define_config(ConfigDict({name: defaults[name] for name in fields}))
     workdir = command.define_path(
         "workdir", None, "Folder of the run, or a file of sassn export.", required=True
@@ -94,8 +96,8 @@ def _predict(
     def note(line: str) -> None:
         print(line, file=sys.stderr)
 
-    files = find_files(source, output, note)
     run = load_run(workdir, checkpoint, overrides)
+    files = find_files(source, output, note, run.config.files)
     began = time.perf_counter()
     with command.progress("predicting") as show:
         outcome = predict_files(

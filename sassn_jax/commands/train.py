@@ -88,7 +88,7 @@ def _train(config: ConfigDict, workdir: str) -> None:
         _say_finished(workdir, typed.num_steps)
         return
     if typed.source and expanded(typed.source).exists():
-        _prepare(typed.dataset, typed.source, typed.data_dir)
+        _prepare(typed)
     train_and_evaluate(config, workdir, shlex.join(["sassn", "train", *sys.argv[1:]]))
 
 
@@ -105,13 +105,14 @@ def _say_finished(workdir: str, num_steps: int) -> None:
     print(f"{workdir}: all {num_steps} steps have been taken")
 
 
-def _prepare(name: str, source: str, data_dir: str) -> None:
-    """Prepares one's own images where they have changed, and prints what they hold."""
+def _prepare(config: Any) -> None:
+    """Prepares the images of a typed config where they have changed; prints what they hold."""
     from sassn_jax import data
     from sassn_jax.commands.prepare import show_prepared
     from sassn_jax.data import folder_places
 
+    name, source, data_dir, limits = config.dataset, config.source, config.data_dir, config.files
     with command.progress(f"preparing {source}") as show:
-        wrote = data.prepare(name, source, data_dir, show)
+        wrote = data.prepare(name, source, data_dir, show, limits)
     if wrote:
-        show_prepared(name, str(folder_places.place(source, data_dir)))
+        show_prepared(name, str(folder_places.place(source, data_dir)), limits=limits)

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sassn_jax import data
 from sassn_jax.data import DatasetInfo
+from sassn_jax.data.splits import FRACTION
 from sassn_jax.errors import InputError
+from sassn_jax.fields import whole_numbers
 from sassn_jax.weights import store
 
 
@@ -75,14 +76,13 @@ def read_export(path: str | os.PathLike[str]) -> Exported:
         raise InputError(
             f"{os.fspath(path)}: has no config of a run; expected a file of `sassn export`"
         )
-    info = data.parse_classes(config.get("dataset", ""), about["classes"], path)
-    return Exported(variables, config, info, about["step"])
+    step = about["step"]
+    if not whole_numbers([step], 0):
+        raise InputError(f"{os.fspath(path)}: step={step!r:.100}: expected a number of steps")
+    info = data.parse_classes(str(config.get("dataset", "")), about["classes"], path)
+    return Exported(variables, config, info, step)
 
 
 def _without_folder(labels: str) -> str:
     """A file of ids without its folder; `./` before it, lest a name such as `1` be a fraction."""
-    try:
-        Fraction(labels)
-    except ValueError:
-        return f"./{Path(labels).name}"
-    return labels
+    return labels if FRACTION.fullmatch(labels) else f"./{Path(labels).name}"

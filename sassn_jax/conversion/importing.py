@@ -208,6 +208,8 @@ def _read(path: Path) -> tuple[Arrays, str | None, tuple[str, ...]]:
     if path.suffix == ".onnx":
         return *onnx.read(path), ()  # gives the arrays names of its own
     arrays = READERS[path.suffix](path)
+    if strange := [name for name in arrays if not name.isprintable()]:  # messages hold names
+        raise InputError(f"source={str(path)!r}: the name {strange[0]!r:.200} is no text")
     if path.suffix == store.SUFFIX and store.is_ours(arrays):
         raise InputError(
             f"source={str(path)!r}: was written by `sassn import_weights` or `sassn export` "

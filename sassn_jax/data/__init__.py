@@ -28,6 +28,7 @@ from sassn_jax.data.dataset import (
     subset,
 )
 from sassn_jax.data.layout import Layout, Progress
+from sassn_jax.data.limits import LIMITS, FileLimits
 from sassn_jax.data.lists import write_lists
 from sassn_jax.data.pipeline import BatchIterator, train_batches
 from sassn_jax.data.splits import Split, choose_labeled, read_split, write_split
@@ -41,11 +42,11 @@ class Published(NamedTuple):
     """A dataset that is prepared from the files of its publisher.
 
     Attributes:
-      read_layout: finds the images and masks in the publisher's folder.
+      read_layout: finds the images and masks in the publisher's folder, within limits on its files.
       colors: of the classes by name, in order of class id; empty if the folder names its classes.
     """
 
-    read_layout: Callable[[StrPath], Layout]
+    read_layout: Callable[[StrPath, FileLimits], Layout]
     colors: Mapping[str, Color]
 
 
@@ -69,6 +70,7 @@ __all__ = [
     "Dataset",
     "DatasetInfo",
     "Example",
+    "FileLimits",
     "Half",
     "Joined",
     "Normalize",
@@ -99,6 +101,7 @@ def prepare(
     source: StrPath,
     data_dir: StrPath | None,
     progress: Progress = lambda done, total: None,
+    limits: FileLimits = LIMITS,
 ) -> bool:
     """Checks the images and masks of a dataset and writes them as records, whole or not at all.
 
@@ -111,6 +114,7 @@ def prepare(
       data_dir: folder of prepared datasets; created if it does not exist. `folder_places.place`
         says where in it a `folder` is prepared.
       progress: called with the number of images written, and of all.
+      limits: on the files in `source`.
 
     Returns:
       Whether the dataset was written; False if it had been prepared already.
@@ -125,7 +129,7 @@ def prepare(
     if dataset == "folder":
         data_dir = folder_places.place(source, data_dir)
     assert data_dir, f"{data_dir=}: expected a folder"
-    layout = PREPARED[dataset].read_layout(source)
+    layout = PREPARED[dataset].read_layout(source, limits)
     if dataset == "folder":
         folder_places.check_same_source(source, expanded(data_dir))
     wrote = records.prepare(dataset, layout, data_dir, progress)
@@ -136,7 +140,12 @@ def prepare(
     return wrote
 
 
-def load(dataset: str, data_dir: StrPath | None = None, source: StrPath = "") -> Dataset:
+def load(
+    dataset: str,
+    data_dir: StrPath | None = None,
+    source: StrPath = "",
+    limits: FileLimits = LIMITS,
+) -> Dataset:
     """Loads a dataset.
 
     Args:
@@ -144,6 +153,7 @@ def load(dataset: str, data_dir: StrPath | None = None, source: StrPath = "") ->
       data_dir: where `prepare` wrote the dataset; not used for `scenes`.
       source: for `folder` only: the folder of images and masks. It is prepared first if it has not
         been, or has changed. If it is not there, what was prepared from it is loaded.
+      limits: on its files, and on the images that were prepared.
 
     Raises:
       InputError: if there is no such dataset, or it has not been prepared; for `source` as
@@ -156,13 +166,16 @@ def load(dataset: str, data_dir: StrPath | None = None, source: StrPath = "") ->
         return scenes.load()
     if dataset == "folder":
         if source and (not data_dir or expanded(source).exists()):
-            prepare(dataset, source, data_dir)
+            prepare(dataset, source, data_dir, limits=limits)
         data_dir = folder_places.place(source, data_dir)
-    return records.load(dataset, data_dir, PREPARED[dataset].colors)
+    return records.load(dataset, data_dir, PREPARED[dataset].colors, limits.max_pixels)
 
 
 def class_names(
-    dataset: str, data_dir: StrPath | None = None, source: StrPath = ""
+    dataset: str,
+    data_dir: StrPath | None = None,
+    source: StrPath = "",
+    limits: FileLimits = LIMITS,
 ) -> tuple[str, ...]:
     """Returns the names of a dataset's classes, in order of class id.
 
@@ -170,10 +183,11 @@ def class_names(
       dataset: as for `load`.
       data_dir: as for `load`; needed for `folder` only.
       source: as for `load`.
+      limits: as for `load`.
 
     Raises:
       InputError: if there is no such dataset, or `folder` has not been prepared.
     """
     if dataset in PREPARED and PREPARED[dataset].colors:
         return tuple(PREPARED[dataset].colors)
-    return load(dataset, data_dir, source).info.class_names
+    return load(dataset, data_dir, source, limits).info.class_names

@@ -8,7 +8,6 @@ with the label `ignore` or `__ignore__` are ignored too, whether or not classes.
 """
 
 import contextlib
-import json
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,11 +23,13 @@ from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.folder_files import files_below, id_of
 from sassn_jax.data.images import Photo
 from sassn_jax.data.masks import as_shown, check_size
+from sassn_jax.data.segmentations import run_lengths
 from sassn_jax.data.shapes import draw_shape
 from sassn_jax.errors import InputError, UnreadableError, one_line
+from sassn_jax.files import read_json
 
 _IGNORED = (IGNORE, "__ignore__")
-_FARTHEST = 1e6  # pixels
+_LARGEST = 2**29  # bytes: the largest file of COCO itself has 449 million
 _BACKGROUND = ("background", "_background_")  # as classes.txt and LabelMe call it
 
 
@@ -61,7 +62,7 @@ class LabelMe:
         except InputError:
             raise
         except Exception as error:  # any value may be of any type
-            reason = f"{type(error).__name__}: {one_line(error)}"
+            reason = f"{type(error).__name__}: {one_line(error)[:300]}"
             raise InputError(
                 f"{self.path}: cannot be read as a file of LabelMe ({reason})"
             ) from None
@@ -99,16 +100,23 @@ class CocoImage:
         drawn = []
         for id_, category, segmentation in self.shapes:
             class_id = _class_id(self.path, category, class_names)
-            try:
-                encoded = _run_lengths(segmentation, self.size)
-                drawn.append((int(coco.area(encoded)), class_id, encoded))
-            except Exception as error:  # any value may be of any type
-                raise InputError(
-                    f"{self.path}: annotation {id_}: cannot be drawn ({one_line(error)})"
-                ) from None
-        for _, class_id, encoded in sorted(drawn, key=lambda shape: -shape[0]):
-            label[coco.decode(encoded) > 0] = class_id
+            with self._drawing(id_):
+                encoded = run_lengths(segmentation, self.size)
+                drawn.append((int(coco.area(encoded)), id_, class_id, encoded))
+        for _, id_, class_id, encoded in sorted(drawn, key=lambda shape: -shape[0]):
+            with self._drawing(id_):
+                label[coco.decode(encoded) > 0] = class_id
         return as_shown(self.path, label, photo)
+
+    @contextlib.contextmanager
+    def _drawing(self, id_: Any) -> Iterator[None]:
+        """Names the annotation if it cannot be drawn."""
+        try:
+            yield
+        except Exception as error:  # any value may be of any type
+            raise InputError(
+                f"{self.path}: annotation {id_!r:.100}: cannot be drawn ({one_line(error)[:300]})"
+            ) from None
 
 
 Annotation = LabelMe | CocoImage
@@ -185,14 +193,14 @@ def _read_coco(path: Path, known: Collection[str]) -> dict[str, CocoImage]:
                 if id_ in found:
                     raise InputError(
                         f"{path}: two of its images can be {id_!r}, the second is "
-                        f"{image['file_name']!r}; give the photos different names"
+                        f"{image['file_name']!r:.200}; give the photos different names"
                     )
                 size = int(image["height"]), int(image["width"])
                 found[id_] = CocoImage(path, size, tuple(drawn))
     except InputError:
         raise
     except Exception as error:  # any value may be of any type
-        reason = f"{type(error).__name__}: {one_line(error)}"
+        reason = f"{type(error).__name__}: {one_line(error)[:300]}"
         raise InputError(f"{path}: cannot be read as a file of COCO ({reason})") from None
     if not is_known:
         raise InputError(f"{path}: none of the files that it names is in images/")
@@ -205,28 +213,6 @@ def _id_of(file_name: str, known: Collection[str]) -> str | None:
     parts = PurePosixPath(file_name).with_suffix("").parts
     ends = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((end for end in ends if end in known), None)
-
-
-def _run_lengths(segmentation: Any, size: tuple[int, int]) -> Any:
-    """Returns a segmentation in COCO's compressed RLE; raises ValueError if it is none."""
-    from pycocotools import mask as coco
-
-    if isinstance(segmentation, Mapping):
-        if tuple(segmentation["size"]) != size:
-            raise ValueError(f"RLE of size {segmentation['size']} in an image of {list(size)}")
-        if isinstance(segmentation["counts"], str | bytes):
-            return segmentation
-        if min(segmentation["counts"]) < 0 or sum(segmentation["counts"]) != size[0] * size[1]:
-            raise ValueError("the counts of its RLE are not those of all pixels")
-        return coco.frPyObjects(segmentation, *size)
-    if not segmentation:
-        raise ValueError("it has a box but no segmentation; draw a polygon")
-    for polygon in segmentation:
-        if len(polygon) < 6 or len(polygon) % 2 or not np.isfinite(polygon).all():
-            raise ValueError("a polygon has not three points or more, of x and y")
-        if (far := np.abs(polygon).max()) > _FARTHEST:  # pycocotools would fill all memory
-            raise ValueError(f"a polygon has the coordinate {far:g}, far outside of the image")
-    return coco.merge(coco.frPyObjects(segmentation, *size))
 
 
 def _blank(class_names: Sequence[str], size: tuple[int, int]) -> UInt8[np.ndarray, "H W"]:
@@ -243,17 +229,17 @@ def _class_id(path: Path, name: Any, class_names: Sequence[str]) -> int:
         return 0
     if not any(class_names):
         raise InputError(
-            f"{path}: the label {name!r} needs a classes.txt; expected one beside images/ with the "
-            "name of each class, one a line"
+            f"{path}: the label {name!r:.200} needs a classes.txt; expected one beside images/ "
+            "with the name of each class, one a line"
         )
     raise InputError(
-        f"{path}: the label {name!r} is not in classes.txt, which has {', '.join(class_names)}; "
-        "add it there, or change the label"
+        f"{path}: the label {name!r:.200} is not in classes.txt, which has "
+        f"{', '.join(class_names)}; add it there, or change the label"
     )
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path, _LARGEST)
+    except (OSError, ValueError) as error:
         raise UnreadableError(f"{path}: cannot be read as JSON ({one_line(error)})") from None

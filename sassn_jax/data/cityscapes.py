@@ -10,6 +10,8 @@ An id is `CITY_SEQUENCE_FRAME`. The masks of the test split are not public.
 """
 
 import collections
+import itertools
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -23,6 +25,7 @@ from PIL import Image
 from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.images import encode_png, read_image, size
 from sassn_jax.data.layout import Layout
+from sassn_jax.data.limits import LIMITS, FileLimits
 from sassn_jax.data.lists import is_of_system, name_several
 from sassn_jax.data.masks import check_label, read_label
 from sassn_jax.errors import InputError
@@ -111,11 +114,11 @@ class CityscapesLayout(Layout):
         pixel of the mask is one of these pixels.
         """
         image_path, label_path = self.paths(split, id_)
-        image_file, image = read_image(image_path)
+        image_file, image = read_image(image_path, math.prod(IMAGE_SIZE))
         if image.shape[:2] != IMAGE_SIZE:
             height, width = IMAGE_SIZE
             raise InputError(f"{image_path}: {size(image)} pixels; expected {width}x{height}")
-        _, label = read_label(label_path)
+        _, label = read_label(label_path, max_pixels=math.prod(IMAGE_SIZE))
         check_label(label_path, label, image, _NUM_LABELS)
         classes = _CLASS_OF_LABEL[label]
         if self.factor > 1:
@@ -124,17 +127,22 @@ class CityscapesLayout(Layout):
         return image_file, encode_png(np.ascontiguousarray(classes))
 
 
-def read_layout(source: StrPath, factor: int) -> CityscapesLayout:
+def read_layout(source: StrPath, limits: FileLimits = LIMITS, *, factor: int) -> CityscapesLayout:
     """Finds the images and masks, without reading any.
 
     Raises:
       InputError: if a folder is missing or a zip file damaged, if an image has no mask or a mask no
-        image, if a file does not belong to Cityscapes, or if a city has not the published number of
-        images.
+        image, if a file does not belong to Cityscapes, if a city has not the published number of
+        images, or if a link leads out of the source.
     """
-    images, labels = (_open(expanded(source), name) for name in ("leftImg8bit", "gtFine"))
+    source = expanded(source)
+    images, labels = (_open(source, name) for name in ("leftImg8bit", "gtFine"))
     splits = {split: tuple(sorted(_find_ids(images, labels, split))) for split in CITIES}
-    return CityscapesLayout(images, labels, factor, splits)
+    layout = CityscapesLayout(images, labels, factor, splits)
+    pairs = (layout.paths(split, id_) for split, ids in splits.items() for id_ in ids)
+    files = (path for path in itertools.chain(*pairs) if isinstance(path, Path))  # in no zip file
+    limits.check_links(source, files)
+    return layout
 
 
 def _open(source: Path, name: str) -> Traversable:

@@ -1,6 +1,5 @@
 """The classes of a dataset as JSON, as they are stored with a trained network."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 
 from sassn_jax.data.dataset import DatasetInfo
 from sassn_jax.errors import InputError
-from sassn_jax.files import StrPath, write_json
+from sassn_jax.files import StrPath, read_json, write_json
 
 FIELDS = ("names", "palette", "ignore_label")
 
@@ -50,7 +49,7 @@ def read_classes(path: StrPath, name: str) -> DatasetInfo:
       InputError: if the file has other content.
     """
     try:
-        description = json.loads(Path(path).read_text(encoding="utf-8"))
+        description = read_json(path)
     except ValueError:
         description = None  # `parse_classes` refuses it
     return parse_classes(name, description, path)

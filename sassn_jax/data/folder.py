@@ -31,6 +31,7 @@ from sassn_jax.data.class_list import ClassList, read_class_list
 from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.folder_files import files_below, find_images, find_masks, missing_files
 from sassn_jax.data.folder_layout import FolderLayout
+from sassn_jax.data.limits import LIMITS, FileLimits
 from sassn_jax.data.lists import name_several, read_list
 from sassn_jax.data.proposals import is_proposed
 from sassn_jax.data.splits import id_of_line
@@ -40,18 +41,21 @@ from sassn_jax.files import StrPath, expanded
 LISTS = ("train", "val", "test", UNLABELED)  # NAME.txt lists the ids of a split
 
 
-def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
+def read_layout(
+    root: StrPath, limits: FileLimits = LIMITS, *, published: bool = False
+) -> FolderLayout:
     """Finds the images and masks of a folder and reads its lists.
 
     Args:
       root: the folder.
+      limits: on the files.
       published: whether all files but unlabeled.txt must be there, and a mask for each image in the
         other lists, as in a dataset that is published in this form.
 
     Raises:
-      InputError: if the folder or its images are missing, for an id that is in a list twice or in
-        two lists, for names in a list that no image has, for masks that fit no image, and for
-        images of the same id. It names all of these at once.
+      InputError: if the folder or its images are missing, or if a link leads out of the folder; for
+        an id that is in a list twice or in two lists, for names in a list that no image has, for
+        masks that fit no image, and for images of the same id. It names all of these at once.
     """
     root = expanded(root)
     if not (root / "images").is_dir():
@@ -60,6 +64,7 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
             f"{root}: {what}; expected one with images/ and labels/, and as you like classes.txt, "
             "train.txt, val.txt, test.txt, unlabeled.txt"
         )
+    limits.check_links(root, _files(root))
     problems: list[str] = []
     images = find_images(root / "images", problems)
     strays: list[str] = []  # a published dataset may hold more than its lists
@@ -93,7 +98,14 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
     listed = {id_: split for split, ids in lists.items() for id_ in ids}
     if published:
         return FolderLayout(
-            root, class_list.names, lists, images, masks, class_list=class_list, listed=listed
+            root,
+            class_list.names,
+            lists,
+            images,
+            masks,
+            class_list=class_list,
+            listed=listed,
+            limits=limits,
         )
     splits, said = _splits(lists, images, masks)
     if not splits["train"]:
@@ -114,6 +126,7 @@ def read_layout(root: StrPath, *, published: bool = False) -> FolderLayout:
         annotations=annotations,
         proposed=proposed,
         listed=listed,
+        limits=limits,
     )
 
 
@@ -165,8 +178,13 @@ def _clean(images: Mapping[str, Path], line: str) -> str:
 
 def _stamps(root: Path) -> str:
     """Returns a hash of the names, sizes and times of all files that a layout depends on."""
+    stamps = sorted((str(path.relative_to(root)), *stamp(path)[1:]) for path in _files(root))
+    return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+
+
+def _files(root: Path) -> list[Path]:
+    """Returns all files that a layout depends on."""
     files = [path for name in ("classes", *LISTS) if (path := root / f"{name}.txt").is_file()]
     for folder in ("images", "labels"):
         files += files_below(root / folder)
-    stamps = sorted((str(path.relative_to(root)), *stamp(path)[1:]) for path in files)
-    return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
+    return files

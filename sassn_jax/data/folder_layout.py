@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from sassn_jax.data.annotations import Annotation
@@ -23,6 +24,7 @@ from sassn_jax.data.dataset import (
 from sassn_jax.data.folder_files import relative
 from sassn_jax.data.images import encode_png, photo_notes, read_photo
 from sassn_jax.data.layout import Layout, Progress
+from sassn_jax.data.limits import LIMITS, FileLimits
 from sassn_jax.data.lists import group_alike
 from sassn_jax.data.masks import as_shown, decode_label, has_palette, read_label
 from sassn_jax.data.proposals import proposal_notes
@@ -52,6 +54,7 @@ class FolderLayout(Layout):
       annotations: what the mask of an id is drawn from, if its file is no image.
       proposed: see `Layout`.
       listed: the name of the list that an id is in, for all ids in lists; `without` needs it.
+      limits: on the files.
     """
 
     root: Path
@@ -67,6 +70,7 @@ class FolderLayout(Layout):
     annotations: Mapping[str, Annotation] = field(default_factory=dict)
     proposed: frozenset[str] = frozenset()
     listed: Mapping[str, str] = field(default_factory=dict)
+    limits: FileLimits = LIMITS
 
     def without(self, unreadable: Mapping[str, str]) -> "FolderLayout":
         """Leaves images out, with their masks, and says so; see `Layout.without`.
@@ -121,7 +125,7 @@ class FolderLayout(Layout):
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
         """Reads an image and its mask; without a mask, all pixels are ignored."""
         image_path, label_path = self.paths(split, id_)
-        photo = read_photo(image_path)
+        photo = read_photo(image_path, self.limits.max_pixels)
         if split == UNLABELED:
             ignored = np.full(photo.pixels.shape[:2], IGNORE_LABEL, np.uint8)
             return photo.content, encode_png(ignored)
@@ -130,7 +134,7 @@ class FolderLayout(Layout):
         # A mask of `sassn predict` holds class ids, whatever people's masks hold.
         is_ours = id_ in self.proposed or self._is_ours(label_path)
         lines = ClassList() if is_ours else self.class_list
-        label_file, stored = read_label(label_path, lines.line_colors)
+        label_file, stored = self._read_label(label_path, lines)
         label = as_shown(label_path, stored, photo)
         num_ids = len(lines.lines) or len(self.class_names)
         check_class_ids(label, label_path, num_ids, may_list_ignore=not self.class_list.ignores)
@@ -139,6 +143,9 @@ class FolderLayout(Layout):
         if self.has_foreground and not is_ours:
             label = (label == IGNORE_LABEL).astype(np.uint8)
         return photo.content, label_file if label is stored else encode_png(label)
+
+    def _read_label(self, path: Path, lines: ClassList) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
+        return read_label(path, lines.line_colors, self.limits.max_pixels)
 
     def _is_ours(self, path: Path) -> bool:
         """Whether a mask has the palette of `sassn predict`, so that it holds class ids.
@@ -253,7 +260,7 @@ class FolderLayout(Layout):
             if self._is_ours(path):
                 continue
             try:
-                _, label = read_label(path, self.class_list.line_colors)
+                _, label = self._read_label(path, self.class_list)
             except InputError:
                 continue  # `read` reports it
             seen |= set(np.flatnonzero(np.bincount(label.ravel())).tolist())

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from sassn_jax.data.limits import FileLimits, check_pixels
 from sassn_jax.errors import InputError, UnreadableError, one_line
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ T = TypeVar("T")
 # Pillow may try no other format: its reader of EPS runs programs.
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 _FORMATS = {".jpg": "JPEG", ".png": "PNG"}  # of published images, by the end of a file's name
+UNPACKED = 2**28  # bytes, the most that one file in a zip file may take: images hardly shrink there
+BAND = 2**22  # pixels that are computed with at a time
 # How to turn stored pixels so that they are shown upright, by the EXIF orientation.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -53,7 +56,7 @@ class Photo:
     turn: int
 
 
-def read_photo(path: Traversable) -> Photo:
+def read_photo(path: Traversable, max_pixels: int = FileLimits.max_pixels) -> Photo:
     """Reads an image of any kind that `photo_pixels` knows: JPEG, PNG, WebP, TIFF or BMP.
 
     The ending of the file's name need not be that of its format. Of several pages or frames it is
@@ -61,7 +64,7 @@ def read_photo(path: Traversable) -> Photo:
 
     Raises:
       UnreadableError: if the file is empty, damaged or of another format.
-      InputError: if it is missing.
+      InputError: if it is missing, or has more pixels than `max_pixels`.
     """
     content = read_bytes(path)
 
@@ -72,7 +75,7 @@ def read_photo(path: Traversable) -> Photo:
         pixels = photo_pixels(image)
         return Photo(content if is_plain else encode_png(pixels), pixels, turn)
 
-    return decode(path, content, read, formats=PHOTO_FORMATS)
+    return decode(path, content, read, formats=PHOTO_FORMATS, max_pixels=max_pixels)
 
 
 def photo_pixels(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
@@ -133,18 +136,20 @@ def photo_notes(paths: Mapping[str, Traversable]) -> tuple[str, ...]:
     )
 
 
-def read_image(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W 3"]]:
+def read_image(
+    path: Traversable, max_pixels: int = FileLimits.max_pixels
+) -> tuple[bytes, UInt8[np.ndarray, "H W 3"]]:
     """Reads a `.jpg` or `.png` image.
 
     Returns:
       The content of the file, and its pixels.
 
     Raises:
-      InputError: if the file is missing or damaged, if its format is not that of its name, or if
-        it has channels of 16 bits.
+      InputError: if the file is missing or damaged, if its format is not that of its name, if it
+        has channels of 16 bits, or more pixels than `max_pixels`.
     """
     content = read_bytes(path)
-    return content, decode(path, content, decode_image)
+    return content, decode(path, content, decode_image, max_pixels=max_pixels)
 
 
 def orientation(content: bytes) -> int:
@@ -166,15 +171,21 @@ def read_bytes(path: Traversable) -> bytes:
 
     Raises:
       InputError: if the file is missing; or if, in a zip file, it is damaged, encrypted, or packed
-        by a method that Python lacks, such as the Deflate64 of Windows.
+        by a method that Python lacks, such as the Deflate64 of Windows; or if it takes more than
+        256 MiB once it is unpacked.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file, but its id is in a list")
+    if not isinstance(path, zipfile.Path):
+        return path.read_bytes()
+    if path.root.getinfo(path.at).file_size > UNPACKED:
+        raise InputError(f"{path}: takes more than {UNPACKED} bytes once it is unpacked")
     try:
         return path.read_bytes()
-    # `zipfile` raises a RuntimeError for encryption and for methods that it lacks.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise InputError(f"{path}: cannot be unpacked ({error})") from None
+    # `zipfile` raises a RuntimeError for encryption and for methods that it lacks, and an OSError
+    # for places before the beginning of the file.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
+        raise InputError(f"{path}: cannot be unpacked ({one_line(error)[:300]})") from None
 
 
 def size(array: np.ndarray) -> str:
@@ -203,6 +214,7 @@ def decode(
     read: Callable[[Image.Image], T],
     what: str = "an image",
     formats: tuple[str, ...] = (),
+    max_pixels: int = FileLimits.max_pixels,
 ) -> T:
     """Opens the content of an image file and returns what `read` makes of it.
 
@@ -213,14 +225,15 @@ def decode(
         cannot be used, and any other error for a damaged one.
       what: the file should hold, for messages.
       formats: that are allowed; without them, the one of the file's name.
+      max_pixels: see `FileLimits`.
 
     Raises:
       UnreadableError: if the file is damaged or has another format.
-      InputError: if `read` raises one.
+      InputError: if the image has more pixels than that, or if `read` raises one.
     """
     formats = formats or (_FORMATS[PurePath(path.name).suffix.lower()],)
     try:
-        with opened(io.BytesIO(content), formats) as image:
+        with opened(io.BytesIO(content), formats, max_pixels) as image:
             return read(image)
     except InputError as error:
         raise InputError(f"{path}: cannot be read as {what} ({error})") from None
@@ -228,23 +241,32 @@ def decode(
         named = " or ".join(filter(None, [", ".join(formats[:-1]), formats[-1]]))
         reason = f"not a {named} file" if content else "the file is empty"
     except Exception as error:  # damaged files fail in many ways
-        reason = one_line(error)
+        reason = one_line(error)[:300]
     raise UnreadableError(f"{path}: cannot be read as {what} ({reason})")
 
 
 @contextlib.contextmanager
-def opened(file: Any, formats: tuple[str, ...]) -> Iterator[Image.Image]:
-    """Opens an image by Pillow, without its warning of large images.
-
-    Pillow still refuses an image of more than 179 megapixels.
+def opened(
+    file: Any, formats: tuple[str, ...], max_pixels: int = FileLimits.max_pixels
+) -> Iterator[Image.Image]:
+    """Opens an image by Pillow, of which this reads the header alone.
 
     Args:
       file: that has been opened to read bytes.
       formats: Pillow's names of the formats that are allowed.
+      max_pixels: see `FileLimits`. Pillow's own warning of large images is left out.
+
+    Raises:
+      InputError: if the image has more pixels than that.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(file, formats=tuple(formats)) as image:
+        try:
+            image = Image.open(file, formats=tuple(formats))
+        except Image.DecompressionBombError as error:  # more than any `max_pixels`
+            raise InputError(f"{error}; make it smaller") from None
+        with image:
+            check_pixels(*image.size, max_pixels)
             yield image
 
 
@@ -272,8 +294,12 @@ def _is_deep(mode: str) -> bool:
 
 def _stretched(values: np.ndarray) -> UInt8[np.ndarray, "H W"]:
     """Returns values of any range as 0 to 255; all 0 if they are all the same."""
-    values = values.astype(np.float64)
-    low, high = values.min(), values.max()
+    low, high = (float(x) for x in (values.min(), values.max()))
     if not np.isfinite(high - low):
         raise ValueError("has values that are not finite")
-    return np.rint((values - low) * (255 / ((high - low) or 1))).astype(np.uint8)
+    stretched = np.empty(values.shape, np.uint8)
+    rows = max(1, BAND // values.shape[1])  # float64 of a whole image could fill the memory
+    for top in range(0, len(values), rows):
+        band = values[top : top + rows].astype(np.float64)
+        stretched[top : top + rows] = np.rint((band - low) * (255 / ((high - low) or 1)))
+    return stretched

@@ -2,6 +2,7 @@
 
 import abc
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
@@ -87,3 +88,9 @@ class Layout(abc.ABC):
             "ids": {split: list(ids) for split, ids in self.splits.items()},
             "files": files.hexdigest(),
         }
+
+
+def checksum(metadata: Mapping[str, Any]) -> str:
+    """Returns a hash of what is stored beside the records, but for the entry `checksum`."""
+    content = {name: value for name, value in metadata.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -11,6 +11,7 @@ from PIL import Image, TiffImagePlugin
 from sassn_jax.data import png
 from sassn_jax.data.dataset import IGNORE_LABEL, Color, check_class_ids
 from sassn_jax.data.images import (
+    BAND,
     Photo,
     decode,
     encode_png,
@@ -21,6 +22,7 @@ from sassn_jax.data.images import (
     size,
     turned,
 )
+from sassn_jax.data.limits import FileLimits
 from sassn_jax.errors import InputError
 
 _FORMATS = ("PNG", "TIFF", "BMP")
@@ -35,7 +37,7 @@ _FEW = 5  # more colours than this in one mask, all of no class, do not come fro
 
 
 def read_label(
-    path: Traversable, colors: Sequence[Color] = ()
+    path: Traversable, colors: Sequence[Color] = (), max_pixels: int = FileLimits.max_pixels
 ) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
     """Reads a mask: PNG, TIFF or BMP. Its class ids are the numbers that are stored in the file.
 
@@ -65,7 +67,8 @@ def read_label(
 
     Raises:
       UnreadableError: if the file is damaged, or of another format.
-      InputError: if the file is missing, a JPEG file, or refused by the table.
+      InputError: if the file is missing, a JPEG file, has more pixels than `max_pixels`, or is
+        refused by the table.
     """
     content = read_bytes(path)
     if content.startswith(_JPEG):
@@ -74,7 +77,7 @@ def read_label(
             "at edges, so export the mask as PNG)"
         )
     read = functools.partial(_class_ids, content, colors)
-    label, is_plain = decode(path, content, read, "a mask", _FORMATS)
+    label, is_plain = decode(path, content, read, "a mask", _FORMATS, max_pixels)
     if (turn := orientation(content)) != 1:
         label, is_plain = turned(label, turn), False
     return content if is_plain else encode_png(label), label
@@ -110,13 +113,14 @@ def read_pair(
     label_path: Traversable,
     num_ids: int,
     read: Callable[[Traversable], tuple[bytes, np.ndarray]] = read_label,
+    max_pixels: int = FileLimits.max_pixels,
 ) -> tuple[bytes, bytes, UInt8[np.ndarray, "H W"]]:
     """Reads an image, and its mask by `read`, and checks them by `check_label`.
 
     Returns:
       The content of the image file, the content of a PNG file of the mask, and the mask.
     """
-    image_file, image = read_image(image_path)
+    image_file, image = read_image(image_path, max_pixels)
     label_file, label = read(label_path)
     check_label(label_path, label, image, num_ids)
     return image_file, label_file, label
@@ -187,7 +191,9 @@ def _class_ids(
     """
     depth, pixels = _bit_depth(content, image), np.asarray(image)
     if image.mode[0] in "IF":  # one channel of more than 8 bits
-        is_id = (pixels >= 0) & (pixels <= IGNORE_LABEL) & (pixels == np.floor(pixels))
+        is_id = (pixels >= 0) & (pixels <= IGNORE_LABEL)
+        if image.mode == "F":
+            is_id &= pixels == np.floor(pixels)
         if not is_id.all():
             raise InputError(
                 f"has the class id {pixels[~is_id].max():g}; expected whole numbers from 0 to "
@@ -246,12 +252,17 @@ def _of_colors(
     pixels: UInt8[np.ndarray, "H W 3"], colors: Sequence[Color]
 ) -> tuple[UInt8[np.ndarray, "H W"], UInt8[np.ndarray, "N 3"]]:
     """Returns the class id of each pixel's colour, and the pixels of other colours."""
-    numbers = pixels.astype(np.uint32) @ _PLACES
     listed = np.array(colors, np.uint32) @ _PLACES
     order = np.argsort(listed)
-    nearest = np.searchsorted(listed, numbers, sorter=order).clip(max=len(colors) - 1)
-    label = order[nearest].astype(np.uint8)
-    return label, pixels[listed[label] != numbers]
+    label, unknown = np.empty(pixels.shape[:2], np.uint8), []
+    rows = max(1, BAND // pixels.shape[1])  # of a whole image these numbers could fill the memory
+    for top in range(0, len(pixels), rows):
+        band = pixels[top : top + rows]
+        numbers = band.astype(np.uint32) @ _PLACES
+        nearest = np.searchsorted(listed, numbers, sorter=order).clip(max=len(colors) - 1)
+        label[top : top + rows] = order[nearest]
+        unknown.append(band[listed[order[nearest]] != numbers])
+    return label, np.concatenate(unknown)
 
 
 def _strange_colors(pixels: UInt8[np.ndarray, "N 3"], total: int) -> str:

@@ -1,18 +1,25 @@
 """Training batches: shuffled, transformed and prefetched, from any step on."""
 
+import contextlib
 import json
 import sys
 import weakref
-from collections.abc import Callable
+from typing import NamedTuple
 
 import grain
 import numpy as np
 from absl import flags
 
-from sassn_jax.data.batch import Batch, Half
-from sassn_jax.data.dataset import Example, Source
-
-Transform = Callable[[Example, np.random.Generator], Half[np.ndarray]]
+from sassn_jax.data.batch import Batch
+from sassn_jax.data.dataset import Source
+from sassn_jax.data.skipping import Reader, Skipped, Transform, stack
+from sassn_jax.data.workers import (
+    check_shared_memory,
+    death_of_worker,
+    end_with_parent,
+    start_tracker,
+    without_signals,
+)
 
 # Two threads suffice, since NumPy and the decoders release the GIL; more would take cores from a
 # training step on the CPU.
@@ -29,12 +36,14 @@ def train_batches(
     seed: int,
     workers: int = 0,
     unlabeled_from: int = 0,
+    max_unreadable: float = 0.0,
 ) -> "BatchIterator":
     """Returns an endless iterator over training batches.
 
     The batch of a step depends only on the sources, the transform, the seed and the step, not on
     `workers` or on what was read before. Labelled and unlabelled images are shuffled anew in every
-    epoch. A batch may reach from one epoch into the next, so all batches are full.
+    epoch. A batch may reach from one epoch into the next, so all batches are full. Another image
+    takes the place of one that cannot be read, see `Reader`.
 
     Args:
       labeled: images with masks.
@@ -44,28 +53,41 @@ def train_batches(
       seed: of the order and the transforms, in [0, 2**32).
       workers: processes that prepare batches; 0 for threads of this process.
       unlabeled_from: the first step whose batch has unlabelled images.
+      max_unreadable: the largest share of the labelled and of the unlabelled images that may be
+        skipped at one place of a batch; who counts over all batches is `skipping.Tally`.
 
     Returns:
-      An iterator over batches, see `Batch`. An error of `transform` comes out of it unchanged.
+      An iterator over batches, see `Batch`. An InputError of `transform`, or for more images that
+      cannot be read than may be, comes out of it unchanged. It raises an UnfitError if a worker
+      dies, or if there is too little shared memory for them.
 
     Raises:
       ValueError: if there is no labelled image.
     """
     if not len(labeled):
         raise ValueError("labeled: expected at least one image")
+    unlabeled = unlabeled if unlabeled is not None and len(unlabeled) else None
     # A seed for each, so that the labelled batches do not depend on the unlabelled images.
     seeds = np.random.SeedSequence(seed).generate_state(2)
 
-    def stream(source: Source, stream_seed: int) -> grain.MapDataset:
-        seeded = grain.MapDataset.source(source).seed(stream_seed).shuffle().repeat()
-        return seeded.random_map(transform).batch(batch_size)
+    def stream(source: Source, kind: str, stream_seed: int) -> grain.MapDataset:
+        places = grain.MapDataset.range(len(source)).seed(stream_seed).shuffle().repeat()
+        reader = Reader(source, transform, kind, max_unreadable)
+        return places.random_map(reader).batch(batch_size, batch_fn=stack)
 
     batches = _Batches(
-        stream(labeled, int(seeds[0])),
-        stream(unlabeled, int(seeds[1])) if unlabeled is not None and len(unlabeled) else None,
+        stream(labeled, "labeled", int(seeds[0])),
+        stream(unlabeled, "unlabeled", int(seeds[1])) if unlabeled else None,
         unlabeled_from,
     )
-    return BatchIterator(grain.MapDataset.source(batches), workers)
+    return BatchIterator(grain.MapDataset.source(batches), workers, unlabeled_from)
+
+
+class _Delivery(NamedTuple):
+    """A batch, and the images that were skipped when it was made."""
+
+    batch: Batch[np.ndarray]
+    skipped: tuple[Skipped, ...]
 
 
 class _Batches:
@@ -81,11 +103,13 @@ class _Batches:
     def __len__(self) -> int:
         return sys.maxsize
 
-    def __getitem__(self, step: int) -> Batch[np.ndarray]:
-        batch: Batch[np.ndarray] = {"labeled": self._labeled[step]}
+    def __getitem__(self, step: int) -> _Delivery:
+        half, skipped = self._labeled[step]
+        batch: Batch[np.ndarray] = {"labeled": half}
         if self._unlabeled is not None and step >= self._unlabeled_from:
-            batch["unlabeled"] = self._unlabeled[step]
-        return batch
+            batch["unlabeled"], more = self._unlabeled[step]
+            skipped += more
+        return _Delivery(batch, skipped)
 
 
 class BatchIterator:
@@ -96,10 +120,13 @@ class BatchIterator:
     `grain.checkpoint.CheckpointSave` and `CheckpointRestore` call.
     """
 
-    def __init__(self, batches: grain.MapDataset, workers: int):
+    def __init__(self, batches: grain.MapDataset, workers: int, unlabeled_from: int):
         self._batches = batches
         self._workers = workers
+        self._unlabeled_from = unlabeled_from
         self._step = 0
+        self._has_given = False  # a batch of what is running
+        self._skipped: list[Skipped] = []
         self._running: list[grain.DatasetIterator] = []  # one, or none
         # This also runs before Python exits. Grain's iterators print errors if Python ends them.
         weakref.finalize(self, _close_all, self._running)
@@ -109,13 +136,26 @@ class BatchIterator:
 
     def __getitem__(self, step: int) -> Batch[np.ndarray]:
         """Makes the batch of a step in this thread."""
-        return self._batches[step]
+        return self._batches[step].batch
 
     def __next__(self) -> Batch[np.ndarray]:
         self.start_prefetch()
-        batch = next(self._running[0])
+        # Grain starts the processes with the first batch.
+        alone = contextlib.nullcontext() if self._has_given else without_signals()
+        try:
+            with alone:
+                batch, skipped = next(self._running[0])
+        except RuntimeError as error:
+            raise death_of_worker(error, self._workers) or error from None
+        self._has_given = True
         self._step += 1
+        self._skipped += skipped
         return batch
+
+    def take_skipped(self) -> tuple[Skipped, ...]:
+        """Returns the images that were skipped for the batches since the last call."""
+        skipped, self._skipped = tuple(self._skipped), []
+        return skipped
 
     def start_prefetch(self) -> None:
         """Starts to prepare batches, unless that has begun."""
@@ -125,15 +165,21 @@ class BatchIterator:
             grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=_BUFFER)
         )
         if self._workers:
+            start_tracker()
+            largest = self[max(self._step, self._unlabeled_from)]
+            # Of each worker: in its queue, in that of a thread here, and one in the hands of each.
+            check_shared_memory(largest, self._workers, self._workers * 2 * (_BUFFER + 1))
             if not flags.FLAGS.is_parsed():
                 # Grain reads a flag of its own, which fails in a program without absl flags.
                 flags.FLAGS.mark_as_parsed()
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(
                     num_workers=self._workers, per_worker_buffer_size=_BUFFER
-                )
+                ),
+                worker_init_fn=end_with_parent,
             )
         self._running.append(iter(dataset))
+        self._has_given = False
 
     def get_state(self) -> bytes:
         """Returns the number of the next batch, as JSON."""

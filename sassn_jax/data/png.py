@@ -30,11 +30,12 @@ def check_whole(content: bytes) -> None:
 
     Raises:
       ValueError: if a chunk's checksum is wrong, if the file does not begin with its only header,
-        or if pixels are missing.
+        if pixels are missing, or if there is far more than the pixels.
     """
     start, unpacked, pixels = len(_SIGNATURE), 0, zlib.decompressobj()
     kinds: list[bytes] = []
     try:
+        size = _size(*struct.unpack_from(">IIBB2xB", content, 16))
         while start < len(content) and kinds[-1:] != [b"IEND"]:
             length, kind = struct.unpack_from(">I4s", content, start)
             data = content[start + 8 : start + 8 + length]
@@ -43,12 +44,14 @@ def check_whole(content: bytes) -> None:
                 raise ValueError(f"damaged: the checksum of its chunk {kind!r} is wrong")
             while kind == b"IDAT" and data and not pixels.eof:
                 unpacked += len(pixels.decompress(data, _PIECE))
+                if unpacked > size + _PIECE:  # could go on for hours
+                    raise ValueError("damaged: it holds more than its pixels")
                 data = pixels.unconsumed_tail
             kinds.append(kind)
             start += 12 + length
         if kinds[:1] != [b"IHDR"] or kinds.count(b"IHDR") != 1:
             raise ValueError("damaged: it does not begin with its only header, IHDR")
-        is_whole = pixels.eof and unpacked >= _size(*struct.unpack_from(">IIBB2xB", content, 16))
+        is_whole = pixels.eof and unpacked >= size
     except struct.error:
         raise ValueError("damaged: it is cut short") from None
     except (KeyError, zlib.error) as error:

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from sassn_jax.data.checked_parts import CheckedParts, WrongFilesError
 from sassn_jax.data.dataset import UNLABELED, Color, Dataset, DatasetInfo, make_palette
-from sassn_jax.data.layout import SOURCE, Layout, Progress
+from sassn_jax.data.layout import SOURCE, Layout, Progress, checksum
+from sassn_jax.data.limits import FileLimits
 from sassn_jax.data.record_source import RecordSource, damaged, open_builder, quiet
 from sassn_jax.data.statistics import LabelCounts
 from sassn_jax.errors import InputError, check
@@ -99,10 +100,16 @@ def _is_prepared(name: str, data_dir: Path) -> bool:
     return path.exists()
 
 
-def load(name: str, data_dir: StrPath | None, colors: Mapping[str, Color]) -> Dataset:
+def load(
+    name: str,
+    data_dir: StrPath | None,
+    colors: Mapping[str, Color],
+    max_pixels: int = FileLimits.max_pixels,
+) -> Dataset:
     """Loads a dataset that `prepare` wrote.
 
-    Classes have the colours of its source, then those of `colors`, then those of PASCAL VOC.
+    Classes have the colours of its source, then those of `colors`, then those of PASCAL VOC. Images
+    of more than `max_pixels` are refused when they are read.
 
     Raises:
       InputError: if the dataset has not been prepared, or a file of it is missing or damaged.
@@ -131,7 +138,7 @@ def load(name: str, data_dir: StrPath | None, colors: Mapping[str, Color]) -> Da
     return Dataset(
         DatasetInfo(name, classes, palette),
         {
-            split: RecordSource(name, os.fspath(data_dir), split, ids)
+            split: RecordSource(name, os.fspath(data_dir), split, ids, max_pixels)
             for split, ids in description.ids.items()
         },
         description.fingerprint,
@@ -182,9 +189,14 @@ def read_description(name: str, data_dir: StrPath) -> Description:
     try:
         metadata = builder.info.metadata
         names = tuple(metadata["class_names"])
+        # Datasets had no checksum when this was not stored.
+        if metadata.get("checksum", expected := checksum(metadata)) != expected:
+            raise ValueError("its checksum is wrong")
         counts = {split: LabelCounts.from_json(x) for split, x in metadata["counts"].items()}
         if any(len(of_split.pixels) != len(set(names)) for of_split in counts.values()):
             raise ValueError("the number of class names is not that of the counts")
+        if metadata["ids"].keys() - {"train", "val", "test", UNLABELED}:  # they name files
+            raise ValueError("it has other splits")
         if counts.keys() != metadata["ids"].keys() - {UNLABELED}:
             raise ValueError("the counts are of other splits")
         return Description(

@@ -11,12 +11,21 @@ from PIL import Image
 from sassn_jax.data.checked_parts import CheckedParts, Files, WrongFilesError
 from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.images import orientation
-from sassn_jax.data.layout import Layout
+from sassn_jax.data.layout import Layout, checksum
 from sassn_jax.data.masks import decode_label
 from sassn_jax.data.statistics import LabelCounts
 from sassn_jax.errors import InputError
+from sassn_jax.files import StrPath
 
 SHARD_LENGTH = 128  # images that are checked and written together; TFDS holds them in memory
+
+
+class _CheckedMetadata(tfds.core.MetadataDict):
+    """What `records.Description` holds, as JSON with a checksum. Records have one of their own."""
+
+    def save_metadata(self, data_dir: StrPath) -> None:
+        self["checksum"] = checksum(self)
+        super().save_metadata(data_dir)
 
 
 class RecordsBuilder(tfds.core.ShardBasedBuilder):
@@ -58,7 +67,7 @@ class RecordsBuilder(tfds.core.ShardBasedBuilder):
                     "label": tfds.features.Image(shape=(None, None, 1)),
                 }
             ),
-            metadata=tfds.core.MetadataDict(),
+            metadata=_CheckedMetadata(),
         )
 
     def _shard_iterators_per_split(

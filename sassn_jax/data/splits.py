@@ -1,7 +1,6 @@
 """The choice of labelled training images: by a fraction and a seed, or by a file of ids."""
 
 import hashlib
-import json
 import math
 import os
 import re
@@ -13,8 +12,10 @@ from typing import NamedTuple
 
 from sassn_jax.data.lists import read_list
 from sassn_jax.errors import InputError, check
-from sassn_jax.files import StrPath, expanded, write_json
+from sassn_jax.files import StrPath, expanded, read_json, write_json
 
+# What `Fraction` reads, but for exponents such as that of 1e1000000000, which fill the memory.
+FRACTION = re.compile(r"\s*[-+]?\d{1,20}(/\d{1,20}|\.\d{0,20})?\s*|\s*[-+]?\.\d{1,20}\s*", re.ASCII)
 IMAGE_FILE = re.compile(r"\.(jpe?g|png|bmp|tiff?|webp)$", re.IGNORECASE)
 
 
@@ -73,13 +74,13 @@ def draw(seed: int, id_: str) -> bytes:
 def _parse_fraction(labels: str) -> Fraction | None:
     """Returns the value of `labels` if it is a fraction, and None if it is the name of a file."""
     expected = "a fraction such as 1/8, or a file of ids"
+    if not FRACTION.fullmatch(labels):
+        check(expanded(labels).is_file(), "labels", labels, f"{expected} (there is no such file)")
+        return None
     try:
         fraction = Fraction(labels)
     except ZeroDivisionError:
         fraction = Fraction(0)
-    except ValueError:
-        check(expanded(labels).is_file(), "labels", labels, f"{expected} (there is no such file)")
-        return None
     above = f"{expected} (a fraction is above 0 and at most 1)"
     check(0 < fraction <= 1, "labels", labels, above)
     return fraction
@@ -162,7 +163,7 @@ def read_split(path: StrPath) -> Split:
       InputError: if the file has other content.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path)
         labeled, unlabeled = content["labeled"], content["unlabeled"]
         if not all(isinstance(ids, list) for ids in (labeled, unlabeled)):
             raise TypeError("expected lists")

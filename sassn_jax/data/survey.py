@@ -9,6 +9,7 @@ import numpy as np
 from sassn_jax.data import folder
 from sassn_jax.data.dataset import UNLABELED
 from sassn_jax.data.images import PHOTO_FORMATS, opened, photo_pixels
+from sassn_jax.data.limits import FileLimits
 from sassn_jax.data.splits import choose_labeled
 from sassn_jax.data.validation import number_of_validation_images
 from sassn_jax.errors import InputError
@@ -43,7 +44,8 @@ def survey(root: StrPath, labels: str = "1") -> Survey | None:
       What it found; None if something is wrong in the folder, which `prepare` will report.
     """
     try:
-        layout = folder.read_layout(root)
+        # `prepare` refuses links that lead out, unless the config allows them.
+        layout = folder.read_layout(root, FileLimits(follow_links=True))
     except InputError:
         return None
     train = layout.splits["train"]

@@ -13,7 +13,11 @@ all training images. Some converted masks come with such a list, `trainaug.txt`;
 beside VOC's lists.
 """
 
+import functools
 import io
+import itertools
+import struct
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -25,6 +29,7 @@ from jaxtyping import UInt8
 from sassn_jax.data.dataset import voc_color
 from sassn_jax.data.images import encode_png, read_bytes
 from sassn_jax.data.layout import Layout
+from sassn_jax.data.limits import LIMITS, FileLimits
 from sassn_jax.data.lists import check_folder, is_of_system, name_several, read_list
 from sassn_jax.data.masks import read_label, read_pair
 from sassn_jax.errors import InputError, one_line
@@ -66,6 +71,7 @@ class VocLayout(Layout):
     masks: Mapping[str, Path]
     splits: Mapping[str, tuple[str, ...]]
     class_names: tuple[str, ...] = CLASS_NAMES
+    limits: FileLimits = LIMITS
 
     def paths(self, split: str, id_: str) -> tuple[Path, Path]:
         """Returns the files of an image and its mask."""
@@ -75,16 +81,19 @@ class VocLayout(Layout):
     def read(self, split: str, id_: str) -> tuple[bytes, bytes]:
         """Reads an image and its mask; a mask of SBD is converted to PNG."""
         image_path, label_path = self.paths(split, id_)
-        read = read_sbd_label if label_path.suffix == ".mat" else read_label
-        return read_pair(image_path, label_path, len(self.class_names), read)[:2]
+        most = self.limits.max_pixels
+        read = functools.partial(read_label, max_pixels=most)
+        if label_path.suffix == ".mat":
+            read = functools.partial(read_sbd_label, max_pixels=most)
+        return read_pair(image_path, label_path, len(self.class_names), read, most)[:2]
 
 
-def read_layout(source: StrPath) -> VocLayout:
+def read_layout(source: StrPath, limits: FileLimits = LIMITS) -> VocLayout:
     """Reads the lists and finds the files, without reading an image.
 
     Raises:
-      InputError: if a folder or a list is missing, if the files are not those of the lists, or if
-        the number of images is not the published one.
+      InputError: if a folder or a list is missing, if the files are not those of the lists, if the
+        number of images is not the published one, or if a link leads out of the source.
     """
     source = expanded(source)
     voc = source / "VOCdevkit" / "VOC2012"
@@ -115,7 +124,10 @@ def read_layout(source: StrPath) -> VocLayout:
                 f"{len(set(masks) - train - val)} of 9118 have a mask of SBD alone{which}"
             )
     masks |= {id_: voc / "SegmentationClass" / f"{id_}.png" for id_ in train | val}
-    return VocLayout(voc, masks, splits)
+    layout = VocLayout(voc, masks, splits, limits=limits)
+    pairs = (layout.paths(split, id_) for split, ids in splits.items() for id_ in ids)
+    limits.check_links(source, itertools.chain(*pairs))
+    return layout
 
 
 def _sbd_masks(voc: Path, sbd: Path, own: Collection[str]) -> dict[str, Path]:
@@ -166,15 +178,17 @@ def _name_extra(lists: Path, ids: Collection[str]) -> str:
     return f"; not in {path}: {min(extra)}{name_several(extra)}" if extra else ""
 
 
-def read_sbd_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
+def read_sbd_label(
+    path: Traversable, max_pixels: int = FileLimits.max_pixels
+) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
     """Reads a mask of SBD: `GTcls.Segmentation` of a MATLAB file.
 
     Returns:
       The mask as the content of a PNG file, and its pixels.
 
     Raises:
-      InputError: if the file is missing or damaged or has no such mask, or if SciPy is not
-        installed.
+      InputError: if the file is missing or damaged or has no such mask, if it takes more than 4
+        bytes for each of `max_pixels` once it is unpacked, or if SciPy is not installed.
     """
     try:
         import scipy.io  # slow to import, and an extra
@@ -182,9 +196,10 @@ def read_sbd_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
         raise InputError(
             f"{path}: SciPy, which reads this file, is not installed; pip install 'sassn_jax[voc]'"
         ) from None
-    content = io.BytesIO(read_bytes(path))
+    content = read_bytes(path)
     try:
-        label = scipy.io.loadmat(content, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
+        file = io.BytesIO(_unpacked(content, 4 * max_pixels))
+        label = scipy.io.loadmat(file, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
     except Exception as error:  # SciPy fails in many ways on damaged files
         raise InputError(f"{path}: cannot be read as a mask of SBD ({one_line(error)})") from None
     if label.dtype != np.uint8 or label.ndim != 2 or not label.size:
@@ -193,3 +208,28 @@ def read_sbd_label(path: Traversable) -> tuple[bytes, UInt8[np.ndarray, "H W"]]:
             "channel of 8-bit class ids"
         )
     return encode_png(label), label
+
+
+def _unpacked(content: bytes, most: int) -> bytes:
+    """Returns a MATLAB file with its compressed parts unpacked, of at most so many bytes.
+
+    SciPy would unpack any number of bytes. After a head of 128 bytes there is a part for each
+    variable: type and length, 4 bytes each, and so many bytes; of type 15 they are compressed.
+
+    Raises:
+      ValueError: if they are more.
+      struct.error, zlib.error: if the file is damaged.
+    """
+    parts, start, left = [content[:128]], 128, most
+    order = ">" if content[126:128] == b"MI" else "<"
+    while start < len(content):
+        kind, length = struct.unpack_from(f"{order}II", content, start)
+        part = content[start : start + 8 + length]
+        if kind == 15:
+            part = zlib.decompressobj().decompress(part[8:], left + 1)
+        left -= len(part)
+        if left < 0:
+            raise ValueError(f"it takes more than {most} bytes once it is unpacked")
+        parts.append(part)
+        start += 8 + length
+    return b"".join(parts)

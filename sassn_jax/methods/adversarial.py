@@ -18,7 +18,7 @@ from sassn_jax.config import Config, Settings
 from sassn_jax.fields import NotNegative, Probability, Switch, Whole, one_of
 from sassn_jax.methods import two_players
 from sassn_jax.methods.consistency import WeakToStrong
-from sassn_jax.methods.halves import interleave, separate
+from sassn_jax.methods.halves import images_by_kind, interleave, separate
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
 from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
@@ -176,22 +176,22 @@ class Adversarial(Method):
         """
         assert state.discriminator is not None
         labels = batch["labeled"]["label"]
-        valid = fake_valid = labels != self.generator.ignore_label
-        logits = outputs.logits
+        valid = labels != self.generator.ignore_label
+        logits, valid_by_kind = [outputs.logits], [valid]
         if self.weights.discriminator_fake == "both" and outputs.unlabeled_logits is not None:
-            logits = jnp.concatenate([logits, outputs.unlabeled_logits])
             not_filled = self._not_filled(batch)
-            everywhere = jnp.ones_like(valid)
-            fake_valid = jnp.concatenate([valid, everywhere if not_filled is None else not_filled])
-        fake = jax.lax.stop_gradient(jax.nn.softmax(logits))
+            logits.append(outputs.unlabeled_logits)
+            valid_by_kind.append(jnp.ones_like(valid) if not_filled is None else not_filled)
+        fakes = [jax.lax.stop_gradient(jax.nn.softmax(x)) for x in logits]
         real = losses.one_hot(labels, self.generator.num_classes)
 
         confidence_logits, collections = self._confidence_logits(
             {"params": params, **state.discriminator.collections},
-            jnp.concatenate([fake, real]),
+            interleave([*fakes, real]),
             learning=True,
         )
-        fake_logits, real_logits = jnp.split(confidence_logits, [len(fake)])
+        *fakes_logits, real_logits = separate(confidence_logits, len(fakes) + 1)
+        fake_logits, fake_valid = interleave(fakes_logits), interleave(valid_by_kind)
         loss = losses.discriminator_loss(fake_logits, fake_valid, real_logits, valid)
         metrics = {
             "loss/discriminator": loss,
@@ -219,9 +219,10 @@ class Adversarial(Method):
     ) -> tuple[Forward, Variables]:
         """One pass of G over the whole batch, and of D, unchanged, over its predictions."""
         assert state.discriminator is not None
-        images, kinds = interleave(batch)
+        images = images_by_kind(batch)
+        kinds = len(images)
         logits, auxiliary_logits, collections = self.generator.forward(
-            params, state.generator.collections, images, state.step_rng, groups=kinds
+            params, state.generator.collections, interleave(images), state.step_rng, groups=kinds
         )
         confidence_logits, _ = self._confidence_logits(
             state.discriminator.variables, jax.nn.softmax(logits), learning=False

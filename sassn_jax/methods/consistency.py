@@ -8,7 +8,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
-from einops import rearrange
 from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax.config import Config, Settings
@@ -16,7 +15,7 @@ from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
 from sassn_jax.fields import NotNegative, Probability
 from sassn_jax.losses import masked_mean
-from sassn_jax.methods.halves import separate
+from sassn_jax.methods.halves import interleave, separate
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
 from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
 from sassn_jax.methods.views import mix, random_boxes, strong_view
@@ -116,7 +115,7 @@ class WeakToStrong:
         logits, _, collections = generator.forward(
             params,
             collections,
-            rearrange(jnp.stack(views, axis=1), "b g h w c -> (b g) h w c"),
+            interleave(views),
             jax.random.fold_in(pass_rng, state.step),
             groups=len(views),
             perturbed_group=0,

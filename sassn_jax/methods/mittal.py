@@ -17,7 +17,7 @@ from sassn_jax import losses
 from sassn_jax.config import Config, Settings
 from sassn_jax.data import Normalize
 from sassn_jax.fields import NotNegative, Positive, Probability
-from sassn_jax.methods.halves import interleave, separate
+from sassn_jax.methods.halves import images_by_kind, interleave, separate
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.photometric import from_rgb, photometric, to_rgb
 from sassn_jax.methods.s4gan import S4GAN, S4GANWeights
@@ -178,7 +178,8 @@ class Mittal(Method):
         Returns:
           The objective; and the student's new collections, and metrics.
         """
-        images, kinds = interleave(batch)
+        by_kind = images_by_kind(batch)
+        images, kinds = interleave(by_kind), len(by_kind)
         assert state.classifier is not None
         assert state.teacher is not None
         rng = jax.random.fold_in(state.step_rng, 1)

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from sassn_jax import losses
 from sassn_jax.config import Config, Settings
 from sassn_jax.fields import NotNegative, Probability
 from sassn_jax.methods import two_players
-from sassn_jax.methods.halves import interleave, separate
+from sassn_jax.methods.halves import images_by_kind, interleave, separate
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
 from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
@@ -116,18 +116,19 @@ class S4GAN(Method):
         Returns:
           The objective; and G's logits on unlabelled images, its new collections, and metrics.
         """
-        images, kinds = interleave(batch)
+        images = interleave(images_by_kind(batch))
         *outputs, collections = self.generator.forward(
-            params, state.generator.collections, images, state.step_rng, groups=kinds
+            params, state.generator.collections, images, state.step_rng, groups=2
         )
-        (logits, auxiliary_logits), (unlabeled_logits, _) = separate(outputs, kinds)
+        (logits, auxiliary_logits), (unlabeled_logits, _) = separate(outputs, 2)
         objective, metrics = self.generator.label_loss(
             logits, auxiliary_logits, batch["labeled"]["label"]
         )
 
         assert state.discriminator is not None
         fake, real = self._judge(state.discriminator.params, state, batch, unlabeled_logits)
-        feature_matching = feature_matching_loss(real.features, fake.features)
+        labeled = self._has_labels(batch)
+        feature_matching = feature_matching_loss(real.features, fake.features, labeled)
         scores = jax.nn.sigmoid(fake.logits)[:, None, None]
         self_training, keep = losses.self_training_loss(
             unlabeled_logits,
@@ -164,39 +165,48 @@ class S4GAN(Method):
         """
         fake, real = self._judge(params, state, batch, jax.lax.stop_gradient(outputs))
         everywhere = jnp.ones(len(outputs), bool)
-        loss = losses.discriminator_loss(fake.logits, everywhere, real.logits, everywhere)
+        labeled = self._has_labels(batch)
+        loss = losses.discriminator_loss(fake.logits, everywhere, real.logits, labeled)
         metrics = {
             "loss/discriminator": loss,
             "confidence/fake": jnp.mean(jax.nn.sigmoid(fake.logits)),
-            "confidence/real": jnp.mean(jax.nn.sigmoid(real.logits)),
+            "confidence/real": losses.masked_mean(jax.nn.sigmoid(real.logits), labeled),
         }
         return loss, ({}, metrics)
+
+    def _has_labels(self, batch: Batch) -> Bool[Array, " B"]:
+        """Which labelled crops show a label. To D the others would be real maps of no class."""
+        return jnp.any(batch["labeled"]["label"] != self.generator.ignore_label, axis=(1, 2))
 
     def _judge(
         self, params: Variables, state: TrainState, batch: Batch, logits: Float[Array, "B H W C"]
     ) -> tuple[Judged, Judged]:
         """D's view of unlabelled images with G's logits, and of labelled ones with their labels."""
-        labeled, unlabeled = batch["labeled"], batch["unlabeled"]
-        real = losses.one_hot(labeled["label"], self.generator.num_classes)
+        real = losses.one_hot(batch["labeled"]["label"], self.generator.num_classes)
         judged = Judged(
             *self.discriminator.apply(
                 {"params": params},
-                jnp.concatenate([jax.nn.softmax(logits), real]),
-                scale_to_unit(jnp.concatenate([unlabeled["image"], labeled["image"]])),
+                interleave([real, jax.nn.softmax(logits)]),
+                scale_to_unit(interleave(images_by_kind(batch))),
                 train=True,
                 rngs={"dropout": state.step_rng},
             )
         )
-        return Judged(*(x[: len(logits)] for x in judged)), Judged(
-            *(x[len(logits) :] for x in judged)
-        )
+        of_real, of_fake = separate(judged, 2)
+        return of_fake, of_real
 
 
-def feature_matching_loss(real: Float[Array, "B D"], fake: Float[Array, "b D"]) -> Float[Array, ""]:
+def feature_matching_loss(
+    real: Float[Array, "B D"], fake: Float[Array, "b D"], labeled: Bool[Array, " B"]
+) -> Float[Array, ""]:
     """How far predictions look from labels to D: the mean absolute difference of mean features.
 
     Args:
       real: features of D for images with their labels.
       fake: those for images with predictions; the batch need not be as large.
+      labeled: which of the images with labels take part. It is 0 if none does.
     """
-    return jnp.mean(jnp.abs(jnp.mean(real, axis=0) - jnp.mean(fake, axis=0)))
+    count = jnp.maximum(jnp.sum(labeled), 1).astype(real.dtype)
+    mean = jnp.sum(jnp.where(labeled[:, None], real, 0), axis=0) / count
+    distance = jnp.mean(jnp.abs(mean - jnp.mean(fake, axis=0)))
+    return jnp.where(jnp.any(labeled), distance, 0)

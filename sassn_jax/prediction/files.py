@@ -12,7 +12,7 @@ from PIL import Image
 from sassn_jax.data.dataset import IGNORE_LABEL
 from sassn_jax.data.folder_files import id_of
 from sassn_jax.errors import InputError
-from sassn_jax.files import StrPath, expanded, write_json
+from sassn_jax.files import StrPath, expanded, read_json, write_json
 from sassn_jax.prediction.finding import in_data_set, location, with_masks
 from sassn_jax.prediction.images import as_rgb
 from sassn_jax.prediction.outputs import IDS_ALONE, Outputs
@@ -82,7 +82,7 @@ def predict_files(
     )
     begun = 0.0 if outputs.as_labels else _begin(run, files, output, outputs, on_note)
     todo = _choose(files, output, outputs, begun, outcome)
-    finished = len(files) - len(todo)
+    finished, most = len(files) - len(todo), run.config.files.max_pixels
     waiting: collections.deque[tuple[Path, Path]] = collections.deque()
     is_video = [path.suffix.lower() in VIDEOS for path, _ in todo]
 
@@ -91,7 +91,7 @@ def predict_files(
             if skip:
                 continue
             try:
-                image = as_rgb(path)
+                image = as_rgb(path, most)
                 predictor.check(image)
             except InputError as error:
                 fail(path, error)
@@ -124,7 +124,7 @@ def predict_files(
             try:
                 (target,) = outputs.paths(output, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                frames = predict_video(predictor, path, target)
+                frames = predict_video(predictor, path, target, most)
             except InputError as error:
                 fail(path, error)
             else:
@@ -152,7 +152,7 @@ def _begin(
     settings = json.loads(json.dumps(settings))  # tuples are lists in the file
     if path.exists():
         try:
-            former = dict(json.loads(path.read_text(encoding="utf-8")))
+            former = dict(read_json(path))
         except (ValueError, TypeError):
             raise InputError(
                 f"{path}: not the settings of a prediction; choose another folder, or remove it"

@@ -14,6 +14,7 @@ from sassn_jax.data.folder_files import (
     is_other_photo,
     relative,
 )
+from sassn_jax.data.limits import LIMITS, FileLimits
 from sassn_jax.data.lists import name_several
 from sassn_jax.errors import InputError
 from sassn_jax.files import StrPath, expanded
@@ -21,7 +22,10 @@ from sassn_jax.prediction.video import VIDEOS
 
 
 def find_files(
-    source: StrPath, output: StrPath, on_note: Callable[[str], None] = lambda note: None
+    source: StrPath,
+    output: StrPath,
+    on_note: Callable[[str], None] = lambda note: None,
+    limits: FileLimits = LIMITS,
 ) -> list[tuple[Path, Path]]:
     """Returns the photos and videos of `source`, sorted, each with its relative path.
 
@@ -29,9 +33,11 @@ def find_files(
       source: a file; a folder, with all folders in it; or a pattern, such as `photos/**/*.jpg`.
       output: the folder for the results; files that are in it already are left out.
       on_note: called with a line if `source` has photos of a kind that is not read.
+      limits: on the files.
 
     Raises:
-      InputError: if there is no such file, or `output` is the folder of the photos.
+      InputError: if there is no such file, if `output` is the folder of the photos, or if a link
+        leads out of that folder.
     """
     start, output = expanded(source), expanded(output).resolve()
     if start.is_file():
@@ -61,6 +67,8 @@ def find_files(
         and not path.name.startswith(".")
         and not (is_below and output in location(path).parents)
     ]
+    if not expanded(source).is_file():  # which somebody named
+        limits.check_links(start, (path for path, _ in files))
     if not files:
         raise InputError(
             f"input={str(source)!r}: no photo or video there; expected a file, a folder or a "

@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from sassn_jax.data.images import PHOTO_FORMATS, decode, photo_pixels
+from sassn_jax.data.limits import FileLimits
 from sassn_jax.errors import InputError, one_line
 from sassn_jax.files import expanded
 
@@ -19,7 +20,7 @@ _ALLOWED = (
 )
 
 
-def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
+def as_rgb(photo: Photo, max_pixels: int = FileLimits.max_pixels) -> UInt8[np.ndarray, "H W 3"]:
     """Returns the pixels of a photo, as it is shown: turned as its EXIF orientation says.
 
     Pixels are read as training reads them, see `data.images.photo_pixels`.
@@ -27,12 +28,13 @@ def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
     Args:
       photo: the path of an image file; a PIL image; or uint8 `[H, W, 3]` (RGB), `[H, W]` (grey) or
         `[H, W, 4]` (RGBA).
+      max_pixels: the most that a file may have, see `FileLimits`.
 
     Raises:
-      InputError: if it is something else, or if the file cannot be read.
+      InputError: if it is something else, or if the file cannot be read or has more pixels.
     """
     if isinstance(photo, str | os.PathLike):
-        return _read(expanded(photo))
+        return _read(expanded(photo), max_pixels)
     if isinstance(photo, Image.Image):
         return _pixels(photo)
     if not isinstance(photo, np.ndarray):
@@ -46,14 +48,14 @@ def as_rgb(photo: Photo) -> UInt8[np.ndarray, "H W 3"]:
     return photo_pixels(Image.fromarray(np.ascontiguousarray(photo)))
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, max_pixels: int) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    return decode(path, content, photo_pixels, formats=PHOTO_FORMATS)
+    return decode(path, content, photo_pixels, formats=PHOTO_FORMATS, max_pixels=max_pixels)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

@@ -17,7 +17,7 @@ from sassn_jax.config import Config
 from sassn_jax.conversion.exporting import read_export
 from sassn_jax.data import Dataset, DatasetInfo, Source
 from sassn_jax.devices import check_platform
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, UnreadableError
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.files import expanded
 from sassn_jax.inference import Predict
@@ -74,7 +74,9 @@ class Run:
         Raises:
           InputError: if it has not been prepared, or its classes are not those of the network.
         """
-        dataset = data.load(self.config.dataset, self.config.data_dir, self.config.source)
+        dataset = data.load(
+            self.config.dataset, self.config.data_dir, self.config.source, self.config.files
+        )
         theirs, ours = dataset.info.class_names, self.info.class_names
         if theirs != ours:
             differing = next(
@@ -125,22 +127,28 @@ class Run:
           confidence: whether the result has D's confidence.
 
         Raises:
-          InputError: if an image is something else or cannot be read; if D's confidence is wanted
-            but this is an exported file or a method without D.
+          InputError: if an image is something else, cannot be read, or is a file of more pixels
+            than `config.files.max_pixels`; if D's confidence is wanted but this is an exported file
+            or a method without D.
         """
         predictor = self.predictor(max_memory=max_memory, confidence=confidence)
+        most = self.config.files.max_pixels
         if isinstance(image, list | tuple):
-            return list(predictor.stream(map(as_rgb, image)))
-        return next(predictor.stream([as_rgb(image)]))
+            return list(predictor.stream(as_rgb(one, most) for one in image))
+        return next(predictor.stream([as_rgb(image, most)]))
 
     def score(
-        self, source: Source, on_batch: Callable[[PaddedBatch, jax.Array], None]
+        self,
+        source: Source,
+        on_batch: Callable[[PaddedBatch, jax.Array], None],
+        on_unreadable: Callable[[int, UnreadableError], object] | None = None,
     ) -> ConfusionMatrix:
         """Returns the pixels of a split of the dataset by class of label and prediction.
 
         Args:
           source: the split, or a part of it.
           on_batch: see `evaluation.evaluate`.
+          on_unreadable: see there.
         """
         return evaluate(
             self._predict,
@@ -151,6 +159,7 @@ class Run:
             batch_size=self.config.eval_batch_size,
             inference=self.config.eval,
             on_batch=on_batch,
+            on_unreadable=on_unreadable,
         )
 
     def predictor(
@@ -240,7 +249,11 @@ def load_run(
 
 def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:
     variables, fields, info, step = read_export(path)
-    config = override(parse(fields), {**ELSEWHERE, **overrides, "model.weights": ""})
+    try:
+        trained = parse(fields)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    config = override(trained, {**ELSEWHERE, **overrides, "model.weights": ""})
     method = methods.create(config, info.num_classes, info.ignore_label)
     wanted = method.inference_variables(abstract_state(method, config))
     if jax.tree.map(np.shape, wanted) != jax.tree.map(np.shape, variables):

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from sassn_jax import data
-from sassn_jax.errors import InputError
+from sassn_jax.data.skipping import tally_of
+from sassn_jax.errors import InputError, UnreadableError
 from sassn_jax.evaluation import PaddedBatch
 from sassn_jax.files import write_json
 from sassn_jax.prediction.run import Run, load_run
@@ -32,8 +33,10 @@ def evaluate_run(
       overrides: other values of fields of its config, by dotted name, such as `eval.mirror`.
 
     Returns:
-      `split`, `step`, `miou`, `pixel_accuracy`, `iou` by class name, and `overrides` if there are
-      any that can change a score: any besides `data_dir`, `source` and `eval_batch_size`.
+      `split`, `step`, `miou`, `pixel_accuracy`, `iou` by class name, `left_out` (the ids of images
+      that cannot be read, a share of at most `config.max_unreadable`), and `overrides` if there are
+      any that can change a score: any besides `data_dir`, `source`, `eval_batch_size` and
+      `max_unreadable`.
 
     Raises:
       InputError: if there is no such run, checkpoint or split, a value is wrong, or the dataset has
@@ -61,14 +64,22 @@ def score_run(
         done += len(batch.indices)
         on_images(done, len(source))
 
-    matrix = run.score(source, count)
+    unreadable = tally_of(split, len(source), run.config.max_unreadable)
+
+    def leave_out(index: int, error: UnreadableError) -> None:
+        nonlocal done
+        done += 1
+        unreadable.add(source.ids[index], str(error))
+
+    matrix = run.score(source, count, leave_out)
     # Folders of this machine change no score, and are nobody else's concern.
-    neutral = ("data_dir", "source", "eval_batch_size")
+    neutral = ("data_dir", "source", "eval_batch_size", "max_unreadable")
     showing = {name: value for name, value in run.overrides.items() if name not in neutral}
     return {
         "split": split,
         "step": run.step,
         **matrix.summary(run.dataset.info.class_names),
+        "left_out": sorted(unreadable.ids),
         **({"overrides": showing} if showing else {}),
     }
 

@@ -1,5 +1,6 @@
 """What a report says of one run, gathered from its workdir, its checkpoint and its dataset."""
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -15,8 +16,9 @@ from jaxtyping import Integer, UInt8
 from sassn_jax import data
 from sassn_jax.data import DatasetInfo
 from sassn_jax.data.dataset import Dataset, Subset, subset
+from sassn_jax.data.skipping import Tally, tally_of
 from sassn_jax.data.statistics import LabelCounts
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, UnreadableError
 from sassn_jax.evaluation import PaddedBatch
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.prediction.run import Run, load_run
@@ -60,6 +62,7 @@ class RunSummary:
       split: the name of the scored split.
       matrix: pixels of that split by class of label and prediction.
       ignored: the number of ignored pixels of that split.
+      left_out: the number of images of that split that cannot be read, and are not scored.
       image_mious: the mIoU of each image of that split that has labelled pixels.
       best: the images with the highest mIoU, the highest first.
       worst: the images with the lowest mIoU, the lowest first.
@@ -77,6 +80,7 @@ class RunSummary:
     split: str
     matrix: ConfusionMatrix
     ignored: int
+    left_out: int
     image_mious: tuple[float, ...]
     best: tuple[PicturedImage, ...]
     worst: tuple[PicturedImage, ...]
@@ -99,7 +103,8 @@ def summarize_run(
       overrides: other values of fields of its config, by dotted name.
 
     Raises:
-      InputError: if the workdir holds no run or no such checkpoint, or its dataset is not there.
+      InputError: if the workdir holds no run or no such checkpoint, or its dataset is not there, or
+        more of its images cannot be read than `config.max_unreadable` allows.
     """
     folder = Workdir.at(workdir)
     if folder.path.is_file():
@@ -107,11 +112,13 @@ def summarize_run(
     run = load_run(folder.path, checkpoint, overrides or {})
     dataset = run.dataset
     split = "test" if "test" in dataset.splits else "val"
-    matrix, scores, ignored = _score(run, dataset.splits[split], on_images)
+    source = dataset.splits[split]
+    unreadable = tally_of(split, len(source), run.config.max_unreadable)
+    matrix, scores, ignored = _score(run, source, unreadable, on_images)
     ranked = sorted(scores, key=lambda index: scores[index], reverse=True)
     best = ranked[: min(EXTREMES, (len(ranked) + 1) // 2)]
     worst = ranked[len(best) :][::-1][:EXTREMES]
-    pictured = _picture(run, dataset.splits[split], [*best, *worst], scores)
+    pictured = _picture(run, source, [*best, *worst], scores)
     chosen = data.read_split(folder.split)
     return RunSummary(
         name=name,
@@ -126,6 +133,7 @@ def summarize_run(
         split=split,
         matrix=matrix,
         ignored=ignored,
+        left_out=len(unreadable.ids),
         image_mious=tuple(scores.values()),
         best=tuple(pictured[: len(best)]),
         worst=tuple(pictured[len(best) :]),
@@ -133,11 +141,12 @@ def summarize_run(
 
 
 def _score(
-    run: Run, source: data.Source, on_images: Callable[[int, int], None]
+    run: Run, source: data.Source, unreadable: Tally, on_images: Callable[[int, int], None]
 ) -> tuple[ConfusionMatrix, dict[int, float], int]:
     """Scores a split; also returns the mIoU of each image, and the number of ignored pixels.
 
-    The mIoU is by index, and of the images that have labelled pixels.
+    The mIoU is by index, and of the images that have labelled pixels. Images that cannot be read
+    are added to `unreadable`.
     """
     info, scores, done, ignored = run.dataset.info, {}, 0, 0
 
@@ -153,7 +162,9 @@ def _score(
         done += len(batch.indices)
         on_images(done, len(source))
 
-    matrix = run.score(source, look)
+    matrix = run.score(
+        source, look, lambda index, error: unreadable.add(source.ids[index], str(error))
+    )
     return matrix, scores, ignored
 
 
@@ -214,7 +225,8 @@ def _count_labels(dataset: Dataset, chosen: data.Split) -> LabelCounts:
     counts = LabelCounts.empty(dataset.info.num_classes)
     source = subset(dataset.splits["train"], chosen.labeled)
     for index in range(len(source)):
-        counts = counts.add(source[index]["label"])
+        with contextlib.suppress(UnreadableError):  # the run learned nothing from it either
+            counts = counts.add(source[index]["label"])
     return counts
 
 

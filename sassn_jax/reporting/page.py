@@ -140,6 +140,7 @@ def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
         "command": summary.command,
         "few": _warn_of_few(summary),
         "split": summary.split,
+        "left_out": summary.left_out,
         "counts": summary.counts,
         "miou": _percent(scored["miou"]),
         "pixel_accuracy": _percent(scored["pixel_accuracy"]),

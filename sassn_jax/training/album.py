@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from sassn_jax.data import Example
 from sassn_jax.data.drawing import CONFIDENCE
+from sassn_jax.data.skipping import first_readable
 from sassn_jax.evaluation import PaddedBatch
 from sassn_jax.methods import Batch, TrainState, Variables
 from sassn_jax.methods.photometric import to_rgb
@@ -78,6 +79,8 @@ class Album:
             self._writer.picture(step, "pictures/attention", self._attended(state))
 
     def _write_table(self, step: int, name: str, rows: list[list[Picture]]) -> None:
+        if not rows:  # none of the images can be read
+            return
         info = self._setup.dataset.info
         headings = HEADINGS[: len(rows[0])]
         has_confidence = len(headings) == len(HEADINGS)
@@ -140,8 +143,8 @@ class Album:
                 )
 
     def _attended(self, state: TrainState) -> Picture:
-        """The attention of a pixel of the first validation image, as `telling_pixel` chooses it."""
-        example = self._setup.dataset.splits["val"][0]
+        """The attention of a pixel of a validation image, as `telling_pixel` chooses it."""
+        example = first_readable(self._setup.dataset.splits["val"])
         label = example["label"]
         of_label = telling_pixel(label, self._setup.dataset.info.ignore_label)
         sides = example["image"].shape[:2]

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sassn_jax.training.workdir import Workdir
 # folder whose name ends in a colon for the scheme of a URL; it takes no bytes that are not UTF-8,
 # which are surrogates in Python.
 MISREAD = re.compile(r"[*?\[\]\\\ud800-\udfff]|:(/|$)")
+UNLOGGED = "unlogged"  # the name of these metrics in a checkpoint
 OPEN_FILES = Path("/proc/self/fd")  # of this process, by number, on Linux
 
 
@@ -99,10 +100,48 @@ class Checkpoints:
         """Steps taken at the latest checkpoint from before a step, None where there is none."""
         return max((step for step in self._manager.all_steps() if step < before), default=None)
 
+    def has_scores(self, step: int) -> bool:
+        """Tells whether the checkpoint of a step was saved with its mIoU."""
+        with self._failing("read"):
+            return bool(self._manager.metrics(step))
+
+    def read_unlogged(self, step: int) -> list[dict[str, float]]:
+        """Returns the `unlogged` that the checkpoint of a step was saved with."""
+        with self._failing("read"):
+            return self._manager.metadata(step).custom_metadata.get(UNLOGGED, [])
+
+    def wait(self) -> None:
+        """Waits until the last checkpoint is written.
+
+        Raises:
+          UnfitError: if it cannot be written.
+        """
+        with self._failing("written"):
+            self._manager.wait_until_finished()
+
+    def replace(self, state: TrainState, batches: BatchIterator, metrics: dict[str, float]) -> None:
+        """Saves a state anew, with its mIoU, where it was saved without one.
+
+        The former checkpoint is removed before, since there can be one of a step. Where it is the
+        only one, nothing is done.
+        """
+        with self._failing("written"):
+            self._manager.wait_until_finished()
+            if len(self._manager.all_steps()) == 1:
+                return
+            self._manager.delete(int(state.step))
+        self.save(state, batches, metrics)
+
     def save(
-        self, state: TrainState, batches: BatchIterator, metrics: dict[str, float] | None
+        self,
+        state: TrainState,
+        batches: BatchIterator,
+        metrics: dict[str, float] | None,
+        unlogged: Sequence[Mapping[str, float]] = (),
     ) -> None:
         """Saves a state, the position in its data, and its mIoU if it has just been evaluated.
+
+        `unlogged` holds the metrics of each step since the last log line, if there are any.
 
         Where there was no checkpoint, the call waits until this one is written, and compares what
         can be read of it with what was to be saved, bit by bit.
@@ -116,7 +155,12 @@ class Checkpoints:
             state=ocp.args.StandardSave(state), batches=grain.checkpoint.CheckpointSave(batches)
         )
         with self._failing("written"):
-            self._manager.save(int(state.step), args=args, metrics=metrics)
+            self._manager.save(
+                int(state.step),
+                args=args,
+                metrics=metrics,
+                custom_metadata={UNLOGGED: list(unlogged)},
+            )
             if is_first:
                 self._manager.wait_until_finished()
         if is_first:

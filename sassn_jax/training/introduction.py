@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from sassn_jax.data.inspection import large_image_note
 from sassn_jax.data.proposals import proposal_notes
+from sassn_jax.data.skipping import first_readable
 from sassn_jax.training import parallel
 from sassn_jax.training.setup import Setup
 from sassn_jax.training.workdir import Workdir
@@ -13,7 +14,7 @@ NAMED = 8  # classes
 SLOW = "resnet101"  # on a CPU; what `configs/folder.py` trains
 
 
-def introduce(
+def introduce_run(
     setup: Setup, folder: Workdir, start: int, pretrained: tuple[str, ...]
 ) -> Iterator[str]:
     """Yields the lines on a run that goes on after `start` steps in a folder.
@@ -32,7 +33,7 @@ def introduce(
         f"{config.dataset} {config.method}, {len(split.labeled)} images labelled, "
         f"{len(split.unlabeled)} not; {rest} on {parallel.describe(setup.mesh)}; {folder.path}"
     )
-    yield from on_own_images(setup)
+    yield from introduce(setup)
     if reason := without_unlabeled(setup):
         yield reason
     if start == 0 and pretrained:
@@ -49,7 +50,7 @@ def introduce(
         yield "building and compiling comes first, which may take minutes"
 
 
-def on_own_images(setup: Setup) -> tuple[str, ...]:
+def introduce(setup: Setup) -> tuple[str, ...]:
     """Returns a few lines on a folder of own images; none for a dataset that is known."""
     config, dataset = setup.config, setup.dataset
     if config.dataset != "folder":
@@ -70,7 +71,7 @@ def on_own_images(setup: Setup) -> tuple[str, ...]:
         f"image.mean={config.image.mean}; to change one: --config.FIELD=VALUE",
         *proposal_notes({x: y.ids for x, y in dataset.splits.items()}, dataset.proposed),
     ]
-    height, width, _ = dataset.splits["val"][0]["image"].shape
+    height, width, _ = first_readable(dataset.splits["val"])["image"].shape
     lines += large_image_note(config.crop_size, (height, width), "the first image of val")
     first = setup.method.unlabeled_from or 0
     if setup.split.unlabeled and 0 < first < config.num_steps:

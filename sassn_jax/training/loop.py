@@ -16,10 +16,12 @@ from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
-from sassn_jax.training.introduction import introduce
+from sassn_jax.training.faults import Faults
+from sassn_jax.training.introduction import introduce_run
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.setup import Setup, learning_rates, set_up
 from sassn_jax.training.skips import Skips
+from sassn_jax.training.stopping import Stopping
 from sassn_jax.training.summaries import Writer
 from sassn_jax.training.validation import Validation
 from sassn_jax.training.window import Window
@@ -51,10 +53,11 @@ def train_and_evaluate(
 
     Raises:
       InputError: if something that the user gave is wrong. Nothing has been written then but
-        records of own images, with two exceptions that show later: a folder from which no
-        checkpoint can be read back (before the first step), and a label that no class has (when its
-        image is first read).
+        records of own images, with three exceptions that show later: a folder from which no
+        checkpoint can be read back (before the first step), a label that no class has (when its
+        image is first read), and more images that cannot be read than `config.max_unreadable`.
       TrainingError: if the updates of a network are skipped again and again, see `Skips`.
+      StoppedError: if SIGTERM, SIGINT or SIGHUP came and the main thread called; see `Stopping`.
     """
     return _train(parse(config), Workdir.at(workdir), command=command)
 
@@ -71,7 +74,8 @@ def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
     config, _ = resolve(parse(config))
     folder.check(config, may_be_longer=True)
     with Checkpoints(folder, read_only=True) as checkpoints:
-        return checkpoints.latest_step == config.num_steps
+        latest = checkpoints.latest_step
+        return latest == config.num_steps and checkpoints.has_scores(latest)
 
 
 def continue_training(
@@ -96,6 +100,7 @@ def continue_training(
     Raises:
       InputError: if there is no run, or it has more steps already, or a value is wrong.
       TrainingError: if the updates of a network are skipped again and again, see `Skips`.
+      StoppedError: as for `train_and_evaluate`.
     """
     config = longer_config(workdir, continue_to, overrides)
     return _train(config, Workdir.at(workdir), may_be_longer=True)
@@ -134,7 +139,7 @@ def _train(
             data.write_lists(folder.lists, ids)
         latest = checkpoints.latest_step
         start = latest or 0
-        for line in introduce(setup, folder, start, pretrained):
+        for line in introduce_run(setup, folder, start, pretrained):
             reporter.say(line)
         state = setup.initial_state()
         if latest is None:
@@ -142,9 +147,11 @@ def _train(
             checkpoints.save(state, setup.batches, None)
         else:
             state = checkpoints.restore(state, latest, setup.batches)
-        with Writer(folder, start) as writer:
+        stopping = Stopping(reporter.say)
+        with Writer(folder, start) as writer, stopping.listening():
             writer.config(start, config)
-            state = Loop(setup, folder, writer, reporter).run(state, start, checkpoints)
+            loop = Loop(setup, folder, writer, reporter, checkpoints, stopping)
+            state = loop.run(state, start)
             writer.finish(config.num_steps)
             return state
 
@@ -152,14 +159,24 @@ def _train(
 class Loop:
     """Takes the steps of a run, with what they share."""
 
-    def __init__(self, setup: Setup, workdir: Workdir, writer: Writer, reporter: Reporter):
+    def __init__(
+        self,
+        setup: Setup,
+        workdir: Workdir,
+        writer: Writer,
+        reporter: Reporter,
+        checkpoints: Checkpoints,
+        stopping: Stopping,
+    ):
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
-        self.validation = Validation(setup, workdir, writer, reporter)
+        self.checkpoints, self.stopping = checkpoints, stopping
+        self.faults = Faults(setup, reporter.say)
+        self.validation = Validation(setup, workdir, writer, reporter, self.faults, stopping)
 
-    def run(self, state: TrainState, start: int, checkpoints: Checkpoints) -> TrainState:
+    def run(self, state: TrainState, start: int) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
-        config, batches = self.setup.config, self.setup.batches
+        config, batches, checkpoints = self.setup.config, self.setup.batches, self.checkpoints
         train_step = parallel.jit_step(
             self.setup.method, self.setup.mesh, self.setup.state_shardings(state)
         )
@@ -168,7 +185,15 @@ class Loop:
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
         skips = Skips(config, self.workdir, start, self.reporter.say)
-        window = Window(skips)
+        window = Window(skips, checkpoints.read_unlogged(start))
+        if start and self._is_scored(start) and not checkpoints.has_scores(start):
+            # The run was stopped in this evaluation.
+            scores = self.validation.run(start, state, batches[start - 1])
+            if scores is None:
+                raise self.stopping.error(start)
+            checkpoints.replace(state, batches, scores)
+        if start < config.num_steps and self.stopping.requested(start):
+            raise self.stopping.error(start)
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
         with contextlib.ExitStack() as trace:
             for step in range(start + 1, config.num_steps + 1):
@@ -176,6 +201,7 @@ class Loop:
                     folder = self.workdir.path  # below which TensorBoard's plugin finds it
                     trace.enter_context(jax.profiler.trace(folder, create_perfetto_trace=True))
                 taken = window.wait_for(batches)
+                self.faults.replaced(batches.take_skipped())
                 if kinds and len(taken) != kinds:
                     self.reporter.say(
                         f"step {step} is the first with unlabelled images: compiling it, which may "
@@ -192,24 +218,31 @@ class Loop:
                     self.reporter.say(f"steps {traced[0]} to {step} are traced in {folder}")
                 self.reporter.update(step)
 
-                is_last = step == config.num_steps
-                evaluating = is_last or step % config.eval_every == 0
+                evaluating = self._is_scored(step)
                 saving = evaluating or step % config.checkpoint_every == 0
                 if saving or step % log_every == 0:
                     has_discriminator = state.discriminator is not None
                     rates = learning_rates(
                         config, self.setup.method, step - 1, has_discriminator=has_discriminator
                     )
-                    self._log(step, window.close() | rates)
+                    self._log(step, window.close() | rates | self.faults.take_scalars())
                 skips.check(state, taken, checkpoints.healthy_step)
-                scores = None
-                if evaluating:
-                    scores = self.validation.run(step, state, taken, is_last=is_last)
-                if saving:
-                    checkpoints.save(state, batches, scores)
+                scores = self.validation.run(step, state, taken) if evaluating else None
+                is_left = evaluating and scores is None
+                stops = is_left or (step < config.num_steps and self.stopping.requested(step))
+                if saving or stops:
+                    checkpoints.save(state, batches, scores, window.unlogged())
                     window.restart()
+                if stops:
+                    checkpoints.wait()
+                    raise self.stopping.error(step)
+        self.faults.say_all()
         skips.finish()
         return state
+
+    def _is_scored(self, step: int) -> bool:
+        config = self.setup.config
+        return step == config.num_steps or step % config.eval_every == 0
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
         if not self.setup.truth_of_unlabeled:

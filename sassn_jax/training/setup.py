@@ -28,6 +28,7 @@ class Setup:
       method: what is learned from a batch.
       split: which training images are labelled.
       truth_of_unlabeled: whether any image that is taken as unlabelled has a mask to compare with.
+      number_of_unlabeled: images that are taken without their masks, 0 if the method takes none.
       batches: of training, at step 0.
     """
 
@@ -38,6 +39,7 @@ class Setup:
     method: Method
     split: data.Split
     truth_of_unlabeled: bool
+    number_of_unlabeled: int
     batches: data.BatchIterator
 
     def initial_state(self) -> TrainState:
@@ -60,7 +62,7 @@ def set_up(config: Config) -> Setup:
     """
     config, changed = resolve(config)
     mesh = parallel.make_mesh(config.batch_size, config.accumulation)
-    dataset = data.load(config.dataset, config.data_dir, config.source)
+    dataset = data.load(config.dataset, config.data_dir, config.source, config.files)
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
     if config.model.attention_implementation:
         try:
@@ -79,9 +81,11 @@ def set_up(config: Config) -> Setup:
         split = split._replace(unlabeled=(*split.unlabeled, *without_masks.ids))
         train = data.Joined((train, without_masks))
     unlabeled = train.ids if config.unlabeled == "all" else split.unlabeled
+    if method.unlabeled_from is None:
+        unlabeled = ()
     batches = data.train_batches(
         data.subset(train, split.labeled),
-        None if method.unlabeled_from is None else data.subset(train, unlabeled),
+        data.subset(train, unlabeled),
         unlabeled_from=method.unlabeled_from or 0,
         transform=TrainTransform(
             crop_size=config.crop_size,
@@ -95,8 +99,19 @@ def set_up(config: Config) -> Setup:
         batch_size=config.batch_size,
         seed=config.seed,
         workers=config.loader_workers,
+        max_unreadable=config.max_unreadable,
     )
-    return Setup(config, changed, mesh, dataset, method, split, truth_of_unlabeled, batches)
+    return Setup(
+        config,
+        changed,
+        mesh,
+        dataset,
+        method,
+        split,
+        truth_of_unlabeled,
+        len(unlabeled),
+        batches,
+    )
 
 
 def abstract_state(method: Method, config: Config) -> TrainState:

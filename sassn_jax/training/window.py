@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,11 +18,17 @@ AHEAD = 2  # steps that may wait on the device, each with its batch
 class Window:
     """The steps since the last log line: their metrics, and where their time went."""
 
-    def __init__(self, skips: Skips) -> None:
-        """Begins now; `skips` looks at each step once that is done."""
+    def __init__(self, skips: Skips, unlogged: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Begins now, with what `unlogged` gave where the run was stopped.
+
+        Args:
+          skips: looks at each step once that is done.
+          unlogged: see above.
+        """
         self._skips = skips
-        self._metrics: list[Metrics] = []
+        self._metrics: list[Mapping[str, Any]] = []
         self.restart()
+        self._metrics.extend(unlogged)
 
     def restart(self) -> None:
         """Forgets the time so far, which went into something other than steps."""
@@ -43,6 +51,11 @@ class Window:
         self._step = step
         self._images += images
         self._look(AHEAD)
+
+    def unlogged(self) -> list[dict[str, float]]:
+        """Returns the metrics of each step since the last log line."""
+        steps = jax.device_get(self._metrics)
+        return [{name: float(value) for name, value in step.items()} for step in steps]
 
     def close(self) -> dict[str, float]:
         """Returns the means over the steps that have each metric, and begins anew.

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +12,15 @@ from flax import traverse_util
 from sassn_jax import data
 from sassn_jax.config import Config
 from sassn_jax.errors import InputError
-from sassn_jax.files import expanded, occupied, replacing, write_json
+from sassn_jax.fields import whole_numbers
+from sassn_jax.files import expanded, occupied, read_json, replacing, write_json
 from sassn_jax.recipes import parse
 
 SHOWN = 4  # differences that an error lists
 # Fields that say how a run is carried out and do not change its result.
 UNBINDING = (
     "loader_workers",
+    "max_unreadable",
     "log_every",
     "eval_every",
     "checkpoint_every",
@@ -27,6 +28,8 @@ UNBINDING = (
     "profile",
     "data_dir",
     "source",
+    "files.max_pixels",
+    "files.follow_links",
     "eval.pad_to",
     "eval.window",
     "eval.stride",
@@ -183,7 +186,7 @@ class Workdir:
           InputError: if there is none, or it cannot be read.
         """
         try:
-            fields = json.loads(self.config.read_text(encoding="utf-8"))
+            fields = read_json(self.config)
             if not isinstance(fields, dict):
                 raise InputError("expected the fields of a config")
             return parse(fields)
@@ -197,17 +200,33 @@ class Workdir:
             raise InputError(f"{self.config}: not JSON ({error})") from None
 
     def read_command(self) -> str | None:
-        """Returns the command that began the run, None if it was begun from Python."""
+        """Returns the command that began the run, None if it was begun from Python.
+
+        Raises:
+          InputError: if the file is not text.
+        """
         if not self.command.exists():
             return None
-        return self.command.read_text(encoding="utf-8").strip()
+        try:
+            return self.command.read_text(encoding="utf-8").strip()
+        except ValueError:
+            raise InputError(f"{self.command}: not text in UTF-8") from None
 
     def read_lengths(self) -> list[int]:
-        """Returns each `num_steps` that the run had, in order: one if it was never continued."""
+        """Returns each `num_steps` that the run had, in order: one if it was never continued.
+
+        Raises:
+          InputError: if the config or the file of these numbers cannot be read.
+        """
         length = self.read_config().num_steps
         if not self.lengths.exists():
             return [length]
-        lengths = json.loads(self.lengths.read_text(encoding="utf-8"))
+        try:
+            lengths = read_json(self.lengths)
+        except ValueError:
+            lengths = None  # which is refused
+        if not (isinstance(lengths, list) and lengths and whole_numbers(lengths, 1)):
+            raise InputError(f"{self.lengths}: expected JSON of a list of numbers of steps")
         # A crash may have come between the two files.
         return lengths if lengths[-1] == length else [*lengths, length]
 

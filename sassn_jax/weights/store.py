@@ -13,13 +13,14 @@ import safetensors.numpy
 from flax import traverse_util
 
 from sassn_jax.errors import InputError
-from sassn_jax.files import expanded, replacing
+from sassn_jax.files import expanded, parse_json, replacing
 from sassn_jax.weights.reading import reading
 
 SUFFIX = ".safetensors"
 KEY = "sassn_jax"  # of the description, in the file's metadata
 REQUIRED = {"model", "image", "num_classes", "fused"}
 REQUIRED_OF_MODEL = {"backbone", "layout"}
+DEEPEST = 20  # parts of an array's name
 
 
 def write(
@@ -67,8 +68,11 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
       InputError: if the file is missing, damaged, or was not written by `write`.
     """
-    about = read_about(path)
-    return traverse_util.unflatten_dict(read_arrays(path), sep="/"), about
+    about, arrays = read_about(path), read_arrays(path)
+    with reading(path, "arrays with names like params/backbone/conv1/kernel"):
+        if any(name.count("/") > DEEPEST for name in arrays):
+            raise ValueError(f"a name of more than {DEEPEST} parts")
+        return traverse_util.unflatten_dict(arrays, sep="/"), about
 
 
 def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -78,7 +82,7 @@ def read_about(path: str | os.PathLike[str]) -> dict[str, Any]:
       InputError: as `read`.
     """
     with _opened(path) as file:
-        about = json.loads((file.metadata() or {}).get(KEY, "{}"))
+        about = parse_json((file.metadata() or {}).get(KEY, "{}"))
         if not (
             isinstance(about, dict)
             and about.keys() >= REQUIRED

@@ -1,6 +1,8 @@
-"""Ctrl-C where Python drops it."""
+"""What a command does when a signal stops it, also where Python drops a Ctrl-C."""
 
 import gc
+import os
+import signal
 import sys
 import threading
 import time
@@ -8,6 +10,15 @@ import time
 import pytest
 
 from sassn_jax.commands import command
+from sassn_jax.errors import StoppedError
+
+
+@pytest.fixture(autouse=True)
+def _handlers():
+    former = {number: signal.getsignal(number) for number in command.SIGNALS}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 def test_an_interrupt_in_a_callback_of_the_collector_is_heard(monkeypatch):
@@ -31,15 +42,22 @@ def test_an_interrupt_in_a_callback_of_the_collector_is_heard(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "line"),
+    ("error", "arguments", "code", "line"),
     [
-        ((), "stopped"),
-        ((command.TRAINING_GOES_ON,), "stopped; run it again, and training goes on from its last"),
+        (KeyboardInterrupt(), (), 130, "stopped"),
+        (None, (), 143, "stopped"),
+        (None, (command.TRAINING_GOES_ON,), 75, "stopped; run it again, and training goes on from"),
+        (StoppedError("at 5"), (command.TRAINING_GOES_ON,), 75, "at 5; run it again, and training"),
     ],
 )
-def test_a_stopped_command_says_how_it_goes_on_if_it_does(monkeypatch, capsys, arguments, line):
+def test_a_stopped_command_says_how_it_goes_on_if_it_does(
+    monkeypatch, capsys, error, arguments, code, line
+):
     def main():
-        raise KeyboardInterrupt
+        if error:
+            raise error
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
 
     def leave(code):
         raise SystemExit(code)
@@ -51,10 +69,10 @@ def test_a_stopped_command_says_how_it_goes_on_if_it_does(monkeypatch, capsys, a
     monkeypatch.setattr(sys, "argv", ["experiments/x.py"])
     with pytest.raises(SystemExit) as stopped:
         command.run(main, *arguments)
-    assert stopped.value.code == 130
-    error = capsys.readouterr().err
-    assert error.startswith(f"x: {line}")
-    assert ("training" in error) == bool(arguments)
+    assert stopped.value.code == code
+    said = capsys.readouterr().err
+    assert said.startswith(f"x: {line}")
+    assert ("training" in said) == bool(arguments)
 
 
 def test_what_another_thread_could_not_raise_stops_nothing(monkeypatch):

@@ -334,7 +334,7 @@ def test_a_polygon_far_outside_is_refused(tmp_path, photo):
     pytest.importorskip("pycocotools")
     coco_file(tmp_path / "a.json", [[[0, 0, 1e9, 0, 1e9, 1e9]]])
     found = find_annotations(tmp_path, ["photo"])["photo"]
-    with pytest.raises(InputError, match=r"a polygon has the coordinate 1e\+09, far outside"):
+    with pytest.raises(InputError, match=r"a point has the coordinate 1e\+09, far outside"):
         found.draw(NAMES, photo)
 
 
@@ -376,3 +376,35 @@ def test_labels_without_a_class_list_ask_for_one(tmp_path, photo):
     annotation = labelme(tmp_path, shape("road", BOX))
     with pytest.raises(InputError, match=r"the label 'road' needs a classes\.txt; expected one"):
         annotation.draw(("", "", ""), photo)
+
+
+def test_outlines_that_would_take_long_are_refused(tmp_path, photo):
+    """Pycocotools takes memory, and Pillow time, in proportion to an outline's length."""
+    pytest.importorskip("pycocotools")
+    zigzag = [[x, y] for x in range(10) for y in (0, 9e5)]
+    coco_file(tmp_path / "a.json", [[[value for point in zigzag for value in point]]])
+    both = find_annotations(tmp_path, ["photo"])["photo"], labelme(tmp_path, shape("box", zigzag))
+    for annotation in both:
+        with pytest.raises(InputError, match=r"its outline is 1.71e\+07 pixels long; expected at"):
+            annotation.draw(NAMES, photo)
+
+
+@pytest.mark.parametrize("counts", ["o0oooo3", "`", "oooP", "", "\x00", "é", "0" * 5, "o" * 50])
+def test_runs_that_are_cut_short_or_beyond_the_image_are_refused(tmp_path, photo, counts):
+    """Pycocotools 2.0.11 writes outside of its memory for the second and third."""
+    pytest.importorskip("pycocotools")
+    coco_file(tmp_path / "a.json", [{"size": [HEIGHT, WIDTH], "counts": counts}])
+    with pytest.raises(InputError, match="annotation 0: cannot be drawn"):
+        find_annotations(tmp_path, ["photo"])["photo"].draw(NAMES, photo)
+
+
+def test_compressed_runs_are_unpacked_as_pycocotools_does(tmp_path, photo):
+    coco = pytest.importorskip("pycocotools.mask")
+    rng = np.random.default_rng(0)
+    for share in (0.0, 0.02, 0.5, 0.98, 1.0):
+        drawn = (rng.random((HEIGHT, WIDTH)) < share).astype(np.uint8)
+        drawn[5:9] = drawn[5]  # runs of all lengths
+        packed = coco.encode(np.asfortranarray(drawn))["counts"].decode()
+        coco_file(tmp_path / "a.json", [{"size": [HEIGHT, WIDTH], "counts": packed}])
+        found = find_annotations(tmp_path, ["photo"])["photo"].draw(NAMES, photo)
+        np.testing.assert_array_equal(found, drawn)

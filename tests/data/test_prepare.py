@@ -131,7 +131,7 @@ def test_one_that_is_stopped_says_that_it_can_go_on(source, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", STOPPED, *flags], capture_output=True, text=True, cwd=ROOT
     )
-    assert done.returncode == 130
+    assert done.returncode == 75
     assert done.stderr == (
         "prepare: stopped; run it again, and what it had checked is not checked again\n"
     )

@@ -1,6 +1,7 @@
 """Prepared datasets, with a layout of images in memory."""
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from sassn_jax.data import records, records_builder
 from sassn_jax.data.images import encode_png
-from sassn_jax.data.layout import Layout
+from sassn_jax.data.layout import Layout, checksum
 from sassn_jax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -275,6 +276,12 @@ def swap(a, b):
         lambda folder: edit(folder / "metadata.json", '"images": 5', '"images": -5'),
         lambda folder: edit(folder / "metadata.json", '"images": 5', '"images": null'),
         lambda folder: edit(folder / "metadata.json", '"counts"', '"count"'),
+        lambda folder: edit(folder / "metadata.json", '"one"', '"onf"'),
+        lambda folder: edit(folder / "metadata.json", "image_3", "image_2"),
+        lambda folder: (folder / "metadata.json").write_bytes(b"\xff"),
+        lambda folder: (folder / "metadata.json").write_text("[" * 100_000),
+        lambda folder: shard(folder, number=2).write_bytes(shard(folder).read_bytes()),
+        lambda folder: swap(shard(folder, number=0), shard(folder, "val", 0)),
     ],
 )
 def test_damaged_files_are_named_when_a_dataset_is_loaded(tmp_path, monkeypatch, damage):
@@ -284,7 +291,8 @@ def test_damaged_files_are_named_when_a_dataset_is_loaded(tmp_path, monkeypatch,
     damage(folder)
     with pytest.raises(InputError) as error:
         load(tmp_path)
-    assert str(error.value).startswith(str(folder))
+    if (folder / "dataset_info.json").exists():
+        assert str(error.value).startswith(f"{folder}/")  # and a file
     assert str(error.value).endswith(f"; remove {folder} and prepare the dataset again")
     assert "\n" not in str(error.value)
     # If the JSON files are damaged, preparing the dataset again raises the same error.
@@ -297,7 +305,9 @@ def test_a_record_of_another_image_is_named_when_it_is_read(tmp_path):
     train = load(tmp_path).splits["train"]
     train.ids = ("image_0", "image_9", *train.ids[2:])
     assert train[0]["id"] == "image_0"
-    with pytest.raises(InputError, match=r"image 'image_9': image 'image_1' is in its place"):
+    with pytest.raises(
+        InputError, match=r"image 'image_9' of train: image 'image_1' is in its place"
+    ):
         train[1]
 
 
@@ -305,3 +315,34 @@ def test_a_folder_with_a_name_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(InputError, match="expected a name in UTF-8"):
         records.prepare("numbered", Numbered(), tmp_path / "\udcff")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_records_name_no_file_elsewhere_and_run_no_code(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "marker.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    records.prepare("numbered", Numbered(), tmp_path / "data")
+    (folder,) = (tmp_path / "data" / "numbered").iterdir()
+    (folder / "features.json").write_text('{"pythonClassName": "marker.Feature"}')
+    assert numbers(load(tmp_path / "data").splits["val"]) == [("image_9", 9)]
+    assert not (tmp_path / "elsewhere" / "ran").exists()
+    info = folder / "dataset_info.json"
+    content = info.read_text()
+    for shard in folder.glob("*array_record*"):
+        shard.rename(tmp_path / "elsewhere" / shard.name)
+    info.write_text(content.replace('"{DATASET}-', '"../../../elsewhere/{DATASET}-'))
+    assert info.read_text() != content
+    with pytest.raises(InputError, match="it names files of train in other folders"):
+        load(tmp_path / "data")
+
+
+def test_a_split_of_another_name_is_refused(tmp_path):
+    """Lists of ids are written by the names of splits."""
+    records.prepare("numbered", Numbered(), tmp_path)
+    (path,) = tmp_path.rglob("metadata.json")
+    metadata = json.loads(path.read_text().replace('"val"', '"../val"'))
+    path.write_text(json.dumps({**metadata, "checksum": checksum(metadata)}))
+    with pytest.raises(InputError, match=r"metadata.json: .*it has other splits"):
+        load(tmp_path)

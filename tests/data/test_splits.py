@@ -51,7 +51,10 @@ def test_the_choice_is_the_one_made_on_any_machine():
 GOLDEN = {0: ("f", "h"), 1: ("d", "g")}
 
 
-@pytest.mark.parametrize("labels", ["0", "3/2", "-1/8", "1/0", "abc", "", "nan", "inf", "tests"])
+@pytest.mark.parametrize(
+    "labels",
+    ["0", "3/2", "-1/8", "1/0", "abc", "", "nan", "inf", "tests", "1e999999999"],
+)
 def test_what_is_no_fraction_and_no_file_is_refused(labels):
     with pytest.raises(InputError) as error:
         choose_labeled(IDS, labels, seed=0)

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import importlib
 import io
@@ -12,7 +13,8 @@ import pytest
 from rich.console import Console
 
 from experiments import described_gpu
-from experiments.described_gpu import planning, training_step
+from experiments.described_gpu import planning, scaling, training_step
+from experiments.described_gpu.collectives import Sent
 from experiments.described_gpu.training_step import Step
 from sassn_jax import data
 from sassn_jax.errors import InputError
@@ -34,11 +36,12 @@ TINY = (
 
 def step(gib: float = 1.0, **changes) -> Step:
     figures = {
+        "devices": 1,
         "parameters": {"generator": 1000, "discriminator": 200},
         "flops": {"tf32": 12.7e12, "bfloat16": 25.5e12},  # a second of each
         "recomputed": 0,
         "traffic": 180_000_000_000,  # half a second
-        "sent": 0,
+        "sent": {},
         "arguments": GIB // 2,
         "scratch": round((gib - 0.5) * GIB),
         "attention": GIB // 8,
@@ -52,8 +55,34 @@ def get_config(name: str = "voc", argument: str = "method=sassn,labels=1/8", **s
 
 
 def test_a_step_is_bound_by_the_slowest_unit():
-    bounds = step(sent=315_000_000).least_seconds(GPU)
+    bounds = step(sent={"all-reduce": Sent(2, 315_000_000)}).least_seconds(GPU)
     assert bounds == pytest.approx({"compute": 2.0, "memory": 0.5, "link": 0.01})
+
+
+@pytest.mark.parametrize(
+    ("gpu", "devices", "milliseconds"),
+    # Eight are in one machine, over NVLink; 16 in two, over eight adapters of 400 Gbit/s each.
+    [("h100", 8, 10), ("h100", 16, 11.25), ("a100", 16, 22.5), ("rtx3060", 8, 1000 / 7)],
+)
+def test_many_gpus_send_over_the_slowest_of_their_links(gpu, devices, milliseconds):
+    sent = {"all-reduce": Sent(2, 4_000_000_000), "all-gather": Sent(1, 500_000_000)}
+    bounds = step(devices=devices, sent=sent).least_seconds(described_gpu.GPUS[gpu])
+    assert bounds["link"] == pytest.approx(milliseconds / 1000)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "counts", "message"),
+    [
+        ("h100", (1, 3, 8, 16, 512), ""),
+        ("h100", (12,), "expected 1 to 8 NVIDIA H100 80GB HBM3 in one machine, or a multiple of 8"),
+        ("h100", (0,), "expected 1 to 8"),
+        ("rtx4090", (16,), "expected 1 to 8 NVIDIA GeForce RTX 4090 in one machine$"),
+    ],
+)
+def test_numbers_of_gpus_that_machines_can_have(gpu, counts, message):
+    for count in counts:
+        with pytest.raises(InputError, match=message) if message else contextlib.nullcontext():
+            described_gpu.GPUS[gpu].check_count(count, "--scaling")
 
 
 @pytest.mark.parametrize(("gib", "fits"), [(9.6, True), (9.61, False)])
@@ -205,6 +234,38 @@ def test_the_figures_are_there_for_programs(compiled):
     assert written["least_seconds"] == pytest.approx(40_000)
 
 
+def test_what_many_gpus_do_is_shown_for_whole_and_shared_parameters(monkeypatch):
+    calls = []
+
+    def compile_step(config, gpu, devices, *, unlabeled):
+        calls.append((config.batch_size, config.parallel.shard_params, devices, unlabeled))
+        sent = {"all-gather": Sent(3, 9_000_000), "all-to-all": Sent(1, 500_000)}
+        if not config.parallel.shard_params:
+            sent = {"all-reduce": Sent(5, 45_000_000)}
+        return step(devices=devices, sent=sent if devices > 1 else {}, flops={"tf32": 4.947e9})
+
+    monkeypatch.setattr(training_step, "compile_step", compile_step)
+    gpu = described_gpu.GPUS["h100"]
+    points = scaling.compile_points(get_config(), gpu, (1, 8))
+    assert calls == [(8, False, 1, True), (64, False, 8, True), (64, True, 8, True)]
+    file = io.StringIO()
+    Console(file=file, width=150).print(scaling.table(points, gpu))
+    rows = [" ".join(line.split()) for line in file.getvalue().splitlines() if line.strip()]
+    assert rows[-3:] == [
+        "1 whole 1.00 0.50 0.00 0.0 0.0 0.0 0.0 0 53.7 0.00 0.0%",
+        "8 whole 1.00 0.50 0.00 45.0 0.0 0.0 0.0 5 53.7 0.10 0.2%",
+        "8 shared 1.00 0.50 0.00 0.0 9.0 0.0 0.5 4 53.7 0.02 0.0%",
+    ]
+    written = json.loads(json.dumps(scaling.figures(points, gpu)))["scaling"]
+    assert [(x["num_gpus"], x["shard_params"]) for x in written] == [
+        (1, False),
+        (8, False),
+        (8, True),
+    ]
+    assert written[1]["step"]["sent"] == {"all-reduce": {"times": 5, "size": 45_000_000}}
+    assert written[1]["least_seconds"]["link"] == pytest.approx(1e-4)
+
+
 def test_weights_need_not_be_there():
     config = get_config(model__weights="nowhere.safetensors")
     assert planning.check(config, 1).model.weights == ""
@@ -245,6 +306,10 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         ),
         ((*TINY, "--gpu=v100"), "plan: --gpu=v100: expected one of h100, a100, rtx4090, rtx3060"),
         (("--gpu=h100",), "plan: --config: not given"),
+        (
+            (*TINY, "--gpu=h100", "--scaling=1,many"),
+            "plan: --scaling=1,many: expected numbers of GPUs such as 1,8,64",
+        ),
         (
             (*TINY, "--gpu=h100", "--output=nowhere/plan.json"),
             "plan: --output=nowhere/plan.json: there is no folder nowhere",
@@ -299,7 +364,7 @@ def test_a_tiny_run_is_planned(tmp_path):
     # both the cache may hold a part.
     kernel = 4 * (4 * 4 * 256 * 512)
     assert found["traffic"] > 4 * kernel - GPU.l2_cache + 3 * kernel - GPU.l2_cache
-    assert found["sent"] == 0
+    assert found["sent"] == {}
 
 
 @pytest.mark.slow
@@ -310,7 +375,36 @@ def test_two_gpus_send_each_other_the_gradients(tmp_path):
     step = written["first_step"]
     assert list(step["parameters"]) == ["generator"]
     gradients = 4 * step["parameters"]["generator"]
-    assert 0.9 * gradients < step["sent"] < 2 * gradients
+    assert set(step["sent"]) == {"all-reduce"}
+    assert gradients < step["sent"]["all-reduce"]["size"] < 1.1 * gradients
+
+
+@pytest.mark.slow
+@needs_compiler
+def test_more_gpus_send_sums_alone_and_with_shared_parameters_each_takes_less(tmp_path):
+    path = tmp_path / "plan.json"
+    result = command(*TINY, "--gpu=h100", "--scaling=1,8,64,512", f"--output={path}")
+    assert result.returncode == 0, result.stderr
+    points = json.loads(path.read_text())["scaling"]
+    whole, shared = ([x for x in points if x["shard_params"] == shard] for shard in (False, True))
+    assert [x["num_gpus"] for x in whole] == [1, 8, 64, 512]
+    assert whole[0]["step"]["sent"] == {}
+    gradients = 4 * sum(whole[0]["step"]["parameters"].values())
+    for x in whole[1:]:
+        assert set(x["step"]["sent"]) == {"all-reduce"}
+        # Sums of gradients; those of statistics are a hundredth of it.
+        sums = x["step"]["sent"]["all-reduce"]["size"] / (2 * (1 - 1 / x["num_gpus"]))
+        assert gradients < sums < 1.02 * gradients
+        assert x["step"]["flops"] == pytest.approx(whole[0]["step"]["flops"])
+        assert x["memory"] == pytest.approx(whole[0]["memory"], rel=0.2)
+    for x in shared:
+        assert set(x["step"]["sent"]) == {"all-gather", "reduce-scatter", "all-reduce"}
+        # Each parameter is gathered for the forward pass, and once more for the backward pass.
+        share = 1 - 1 / x["num_gpus"]
+        assert 0.9 * share * gradients < x["step"]["sent"]["all-gather"]["size"] < 2 * gradients
+    states = [x["step"]["arguments"] for x in (whole[0], *shared)]
+    assert states == sorted(states, reverse=True)
+    assert shared[0]["memory"] < whole[1]["memory"]
 
 
 @pytest.mark.slow

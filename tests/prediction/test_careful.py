@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sassn_jax.data import FileLimits
 from sassn_jax.errors import InputError
 from sassn_jax.prediction.files import predict_files
 from sassn_jax.prediction.finding import find_files
@@ -51,7 +52,8 @@ def test_folders_behind_links_are_predicted_as_they_are_trained_on(tmp_path):
     (folder / "linked").symlink_to(tmp_path / "elsewhere")
     (folder / "round").symlink_to(folder)
     (folder / "broken.jpg").symlink_to(tmp_path / "nothing")
-    names = [os.fspath(name) for _, name in find_files(folder, tmp_path / "out")]
+    limits = FileLimits(follow_links=True)
+    names = [os.fspath(name) for _, name in find_files(folder, tmp_path / "out", limits=limits)]
     assert names == ["linked/a.jpg"]
 
 

@@ -222,15 +222,15 @@ def test_a_finished_run_is_left_alone(supervised_run):
 
 
 def test_best_checkpoint_is_kept(workdir, monkeypatch):
-    from sassn_jax.training import loop
+    from sassn_jax.training import validation
 
     scores, evaluations = [0.5, 0.1, 0.2, 0.3], []
 
-    def evaluate(*args, evaluate=loop.evaluate, **kwargs):
+    def evaluate(*args, evaluate=validation.evaluate, **kwargs):
         evaluations.append(args)
         return evaluate(*args, **kwargs)
 
-    monkeypatch.setattr(loop, "evaluate", evaluate)
+    monkeypatch.setattr(validation, "evaluate", evaluate)
     monkeypatch.setattr(ConfusionMatrix, "miou", lambda self: scores[len(evaluations) - 1])
     config = tiny_config("supervised")
     config.num_steps, config.eval_every, config.checkpoint_every = 8, 2, 2

@@ -126,7 +126,7 @@ def test_the_data_of_a_run_may_have_moved(supervised_run, monkeypatch):
     _, _, workdir = supervised_run
     looked = []
 
-    def load(name, data_dir, source, load=data.load):
+    def load(name, data_dir, source, limits, load=data.load):
         looked.append((data_dir, source))
         return load(name)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from sassn_jax.errors import InputError
-from sassn_jax.weights import npz
+from sassn_jax.weights import npz, reading
 
 
 def test_arrays_come_back_by_name(tmp_path):
@@ -101,3 +101,21 @@ def test_what_python_cannot_unpack_is_refused(tmp_path, local, central, value, m
     with pytest.raises(InputError, match=message) as error:
         npz.read(path)
     assert "\n" not in str(error.value)
+
+
+def test_what_takes_far_more_memory_than_its_size_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "SMALL", 2**20)
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, a=np.zeros(2**19))
+    with pytest.raises(InputError, match=r"take 4194432 bytes, more than 20 times the \d+ of the"):
+        npz.read(path)
+
+
+def test_an_array_that_states_more_than_there_is_is_refused(tmp_path):
+    path = tmp_path / "bomb.npz"
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+        archive.writestr("a.npy", content + bytes(8))
+    with pytest.raises(InputError, match=r"'a\.npy' in it has 8 bytes, but states 4000000000000"):
+        npz.read(path)

@@ -1,6 +1,8 @@
 """`.pth` files: written by hand, and by PyTorch where it is installed."""
 
 import struct
+import subprocess
+import sys
 import zipfile
 from collections import OrderedDict
 
@@ -214,3 +216,44 @@ def test_what_pytorch_wrote(path, is_zip):
     torch.save(network, path, _use_new_zipfile_serialization=is_zip)
     with pytest.raises(InputError, match=r"refers to torch\.nn"):
         pth.read(path)
+
+
+READ_ALL = """
+import resource, sys
+from sassn_jax.weights import pth
+
+resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    try:
+        pth.read(path)
+    except ValueError as error:
+        print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_no_file_fills_the_memory_or_hangs(tmp_path):
+    far = tmp_path / "far.pth"
+    far.write_bytes(b"\x80\x02Nr\xff\xff\xff\x0f.")  # place 2^28 of a memo
+    doubled = b"".join(b"(" + (b"h%c" % i) * 2 + b"tq%c" % (i + 1) for i in range(200))
+    bodies = {
+        "doubled": b"K\x01q\x00" + doubled + b"K\x01u.",  # the key's hash takes 2^200 steps
+        "nested": b"N" + b"\x85" * 2**16 + b"Nu.",  # and this one's fills the stack of C
+    }
+    for name, body in bodies.items():
+        with zipfile.ZipFile(tmp_path / f"{name}.pth", "w") as archive:
+            archive.writestr("theirs/data.pkl", b"\x80\x02}(" + body)
+    numbers = np.zeros(2**20, np.float32)
+    view = tensor(count=2**20, size=(2**20,), stride=(1,))
+    write_zip(tmp_path / "views.pth", {f"a{i}": view for i in range(1000)}, [numbers])
+    paths = [str(tmp_path / f"{name}.pth") for name in ("far", *bodies, "views")]
+    command = [sys.executable, "-c", READ_ALL, *paths]
+    *said, kib = subprocess.run(
+        command, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    key = "a key of type tuple"
+    views = "its arrays take 4194304000 bytes, more than 20 times the 4"
+    for line, reason in zip(said, ("not a file of torch", key, key, views), strict=True):
+        assert reason in line, line
+    assert int(kib) < 2**18

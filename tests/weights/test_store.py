@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -79,3 +81,24 @@ def test_a_file_of_another_kind_is_refused(path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.safetensors: expected a .* \(no such file\)"):
         store.read(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("params/a", "params/a/b"), "names like params/backbone/conv1/kernel"),
+        (("params" + "/a" * 1000,), "a name of more than 20 parts"),
+    ],
+)
+def test_names_that_are_no_tree_are_refused(path, names, message):
+    arrays = {name: np.ones(2, np.float32) for name in names}
+    safetensors.numpy.save_file(arrays, path, {store.KEY: json.dumps(ABOUT)})
+    with pytest.raises(InputError, match=message) as error:
+        store.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_description_that_is_nested_deeply_is_refused(path):
+    safetensors.numpy.save_file({}, path, {store.KEY: "[" * 100_000})
+    with pytest.raises(InputError, match="in each other more than 50 times"):
+        store.read_about(path)

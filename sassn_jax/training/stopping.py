@@ -1,0 +1,97 @@
+"""Stopping a run between two steps when a signal asks for it: SIGTERM, SIGINT or SIGHUP."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from sassn_jax.errors import StoppedError
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class Stopping:
+    """Knows whether a run is to stop. The loop asks after each step.
+
+    The first signal leaves a note. A second one ends the process at once, with the exit code 128 +
+    its number; in a program that Python's own handler of Ctrl-C serves, such as a notebook, it
+    raises KeyboardInterrupt.
+    """
+
+    def __init__(self, say: Callable[[str], None]):
+        """Takes what prints a line for the user; another thread will call it."""
+        self._say = say
+        self._noted: signal.Signals | None = None
+
+    def requested(self, step: int) -> bool:
+        """Tells whether the run is to stop after `step` steps."""
+        return self._noted is not None
+
+    def error(self, step: int) -> StoppedError:
+        """Returns the error that ends a run of which the state after `step` steps is saved."""
+        name = self._noted.name if self._noted else "a signal"
+        return StoppedError(f"stopped by {name} after step {step}, which is saved")
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hears signals while the context lasts.
+
+        Outside the main thread it hears none, since Python handles signals there alone. A signal
+        that the process was started to ignore, as by `nohup`, stays ignored.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        former = {
+            name: handler
+            for name in SIGNALS
+            if (handler := signal.getsignal(name)) is not signal.SIG_IGN
+        }
+        raises = former.get(signal.SIGINT) is signal.default_int_handler
+        times = 0
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            nonlocal times
+            times += 1
+            if times > 1 and raises:
+                raise KeyboardInterrupt
+
+        def listen() -> None:
+            while number := receiver.recv(1):
+                self._hear(signal.Signals(number[0]), may_end=not raises)
+
+        # Python calls `handle` in the main thread, and not while that compiles, for minutes. The
+        # number of a signal comes to the other thread at once.
+        receiver, sender = socket.socketpair()
+        sender.setblocking(False)
+        thread = threading.Thread(target=listen, name="signals", daemon=True)
+        thread.start()
+        number_before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        for name in former:
+            signal.signal(name, handle)
+        try:
+            yield
+        finally:
+            for name, handler in former.items():
+                signal.signal(name, handler)
+            signal.set_wakeup_fd(number_before)
+            sender.close()
+            thread.join()
+            receiver.close()
+
+    def _hear(self, name: signal.Signals, *, may_end: bool) -> None:
+        if name not in SIGNALS:
+            return
+        if self._noted is None:
+            self._noted = name
+            self._say(
+                f"{name.name}: the run stops once this step is finished and saved, and what is "
+                "being compiled before it; a second signal ends the run at once"
+            )
+        elif may_end:
+            print(f"{name.name}: ended at once", file=sys.stderr, flush=True)
+            os._exit(128 + name)

@@ -1,0 +1,134 @@
+"""A signal stops a run between two steps, and the next call goes on from there."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from sassn_jax.errors import StoppedError
+from sassn_jax.training import parallel
+from sassn_jax.training.album import Album
+from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.loop import is_finished, train_and_evaluate
+from sassn_jax.training.stopping import SIGNALS, Stopping
+from sassn_jax.training.workdir import Workdir
+from tests.training.conftest import (
+    assert_equal_bits,
+    make_networks_tiny,
+    make_runs_small,
+    rows_of,
+    tiny_config,
+)
+
+STEPS = 8
+VARYING = ("images_per_second", "input_wait")
+
+
+def send(name: signal.Signals) -> None:
+    os.kill(os.getpid(), name)
+    time.sleep(0.3)  # until another thread has read it
+
+
+def scalars_of(workdir):
+    return [{k: v for k, v in row.items() if k not in VARYING} for row in rows_of(workdir)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The last state of a run that nothing stops, and its workdir."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        make_runs_small(patch)
+        make_networks_tiny(patch)
+        return train_and_evaluate(tiny_config(), workdir), workdir
+
+
+def test_a_run_is_saved_between_two_log_lines_and_goes_on_to_the_same_bits(
+    undisturbed, workdir, monkeypatch, small_runs, tiny_networks, capsys
+):
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    puts = iter(range(1, STEPS + 1))
+
+    def put(batch, mesh, put_batch=parallel.put_batch):
+        if next(puts) == 5:
+            send(signal.SIGTERM)
+        return put_batch(batch, mesh)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parallel, "put_batch", put)
+        with pytest.raises(StoppedError, match=r"^stopped by SIGTERM after step 5, which is s"):
+            train_and_evaluate(tiny_config(), workdir)
+    assert "SIGTERM: the run stops once this step" in capsys.readouterr().out
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+    assert signal.set_wakeup_fd(-1) == -1
+    assert sorted(os.listdir(workdir / "checkpoints")) == ["3", "5"]
+    state = train_and_evaluate(tiny_config(), workdir)
+    assert_equal_bits(state, undisturbed[0])
+    assert scalars_of(workdir) == scalars_of(undisturbed[1])
+    assert sorted(os.listdir(workdir / "checkpoints")) == ["6", "8"]
+
+
+def test_an_evaluation_is_left_and_made_up_for(
+    undisturbed, workdir, monkeypatch, small_runs, tiny_networks
+):
+    def take(self, *arguments, take=Album.take):
+        send(signal.SIGTERM)
+        take(self, *arguments)
+
+    config = tiny_config()
+    config.eval_batch_size = 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Album, "take", take)
+        for _ in range(2):  # the second call begins with the evaluation
+            with pytest.raises(StoppedError, match="after step 8, which is saved"):
+                train_and_evaluate(config, workdir)
+            assert not is_finished(config, workdir)
+            assert not any("val/miou" in row for row in rows_of(workdir))
+    state = train_and_evaluate(config, workdir)
+    assert_equal_bits(state, undisturbed[0])
+    assert scalars_of(workdir) == scalars_of(undisturbed[1])
+    assert is_finished(config, workdir)
+    with Checkpoints(Workdir(workdir), read_only=True) as checkpoints:
+        assert checkpoints.best_step == STEPS
+
+
+def test_a_second_ctrl_c_in_a_program_of_python_is_an_interrupt():
+    said = []
+    stopping = Stopping(said.append)
+    with pytest.raises(KeyboardInterrupt) as error, stopping.listening():  # noqa: PT012
+        send(signal.SIGINT)
+        assert stopping.requested(1)
+        send(signal.SIGINT)
+    assert not isinstance(error.value, StoppedError)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("ignored", [True, False])
+def test_a_signal_that_is_ignored_stays_ignored(ignored):
+    """As by `nohup`."""
+    handler = signal.SIG_IGN if ignored else signal.SIG_DFL
+    former = signal.signal(signal.SIGHUP, handler)
+    try:
+        stopping = Stopping(lambda line: None)
+        with stopping.listening():
+            send(signal.SIGHUP)
+        assert stopping.requested(1) != ignored
+        assert signal.getsignal(signal.SIGHUP) == handler
+    finally:
+        signal.signal(signal.SIGHUP, former)
+
+
+def test_another_thread_leaves_signals_to_the_main_thread():
+    before = [signal.getsignal(number) for number in SIGNALS]
+    seen = []
+
+    def listen():
+        with Stopping(pytest.fail).listening():
+            seen.append([signal.getsignal(number) for number in SIGNALS])
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert seen == [before]

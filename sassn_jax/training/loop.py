@@ -1,7 +1,7 @@
 """The training loop: `train_and_evaluate(config, workdir)` is the program."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,7 @@ from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.debugging import debugged
 from sassn_jax.training.faults import Faults
 from sassn_jax.training.introduction import introduce_run
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
@@ -177,9 +178,11 @@ class Loop:
     def run(self, state: TrainState, start: int) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
         config, batches, checkpoints = self.setup.config, self.setup.batches, self.checkpoints
-        train_step = parallel.jit_step(
+        train_step: Callable[..., Any] = parallel.jit_step(
             self.setup.method, self.setup.mesh, self.setup.state_shardings(state)
         )
+        if config.debug_nans:
+            train_step = debugged(train_step, self.setup.method)
         traced = range(0)
         if config.profile and start <= config.profile[0]:  # else the run goes on among these steps
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)

@@ -70,7 +70,7 @@ class Skips:
                 self._row[player] = []
                 self._losses[player] = (self._losses.get(player, (loss,))[0], loss)
                 continue
-            skip = Skip(player, step, _not_finite(player, jax.device_get(metrics)))
+            skip = Skip(player, step, reason(player, jax.device_get(metrics)))
             if not self.counts[player]:
                 self._say(
                     f"step {step}: the update of the {player} was skipped, since {skip.number}; "
@@ -142,8 +142,13 @@ class Skips:
         return f"{folder} has a checkpoint from before it, of step {step}"
 
 
-def _not_finite(player: str, metrics: Mapping[str, Any]) -> str:
-    """Says in words which number of a player was the reason of a skip."""
+def reason(player: str, metrics: Mapping[str, Any]) -> str:
+    """Says in words which number of a player was the reason to skip its update.
+
+    Args:
+      player: such as `generator`.
+      metrics: of the step, on this machine.
+    """
     for name in (f"loss/{player}", f"gradient_norm/{player}"):
         if not math.isfinite(metrics[name]):
             return f"{name} is {float(metrics[name])}"

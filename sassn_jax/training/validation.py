@@ -96,7 +96,7 @@ class Validation:
             summary = matrix.summary(info.class_names)
             scores = {"split": "val", "step": step, **summary, "left_out": left_out}
             self._workdir.write_scores(scores)
-        return {"miou": miou}
+        return {"miou": miou if np.isfinite(miou) else 0.0}  # of no labelled pixel: not the best
 
 
 def _scalars(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:

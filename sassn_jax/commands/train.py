@@ -52,6 +52,12 @@ def run() -> None:
     )
 
     def train() -> None:
+        from sassn_jax import processes  # imports JAX, which takes seconds
+
+        with processes.joined():
+            train_here()
+
+    def train_here() -> None:
         folder = command.required(workdir)
         moved = {"data_dir": data_dir.value} if data_dir.value else {}
         if continue_to.value is not None and not goes_on:
@@ -79,7 +85,7 @@ def _is_given(flag: str) -> bool:
 
 
 def _train(config: ConfigDict, workdir: str) -> None:
-    # After the flags: JAX takes seconds.
+    from sassn_jax import processes
     from sassn_jax.recipes import parse
     from sassn_jax.training.loop import is_finished, train_and_evaluate
 
@@ -88,7 +94,8 @@ def _train(config: ConfigDict, workdir: str) -> None:
         _say_finished(workdir, typed.num_steps)
         return
     if typed.source and expanded(typed.source).exists():
-        _prepare(typed)
+        with processes.first_before_others("prepared"):
+            _prepare(typed)
     train_and_evaluate(config, workdir, shlex.join(["sassn", "train", *sys.argv[1:]]))
 
 

@@ -113,3 +113,13 @@ class TrainState(struct.PyTreeNode):
     def step_rng(self) -> jax.Array:
         """The key of the next step."""
         return jax.random.fold_in(self.rng, self.step)
+
+
+def without_optimizers(state: TrainState) -> TrainState:
+    """Returns the state without the states of the optimizers, which predictions do not need."""
+    networks = {
+        name: network.replace(opt_state=())
+        for name, network in vars(state).items()
+        if isinstance(network, NetworkState)
+    }
+    return state.replace(**networks)

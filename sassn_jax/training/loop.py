@@ -1,6 +1,7 @@
 """The training loop: `train_and_evaluate(config, workdir)` is the program."""
 
 import contextlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -9,9 +10,9 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from sassn_jax import data
+from sassn_jax import data, processes
 from sassn_jax.config import Config
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, UnfitError
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
@@ -23,7 +24,7 @@ from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.setup import Setup, learning_rates, set_up
 from sassn_jax.training.skips import Skips
 from sassn_jax.training.stopping import Stopping
-from sassn_jax.training.summaries import Writer
+from sassn_jax.training.summaries import NoWriter, Writer
 from sassn_jax.training.validation import Validation
 from sassn_jax.training.window import Window
 from sassn_jax.training.workdir import Workdir
@@ -76,7 +77,7 @@ def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
     folder.check(config, may_be_longer=True)
     with Checkpoints(folder, read_only=True) as checkpoints:
         latest = checkpoints.latest_step
-        return latest == config.num_steps and checkpoints.has_scores(latest)
+        return latest == config.num_steps and checkpoints.is_scored(latest)
 
 
 def continue_training(
@@ -127,17 +128,24 @@ def _train(
     folder.check(config, may_be_longer=may_be_longer)
     folder.check_data(setup.split, setup.dataset.info)
     pretrained = setup.method.generator.pretrained_parts(config.crop_size)
+    own = {"data_dir": "", "source": "", "loader_workers": 0}  # may be another on each host
+    processes.check_alike(
+        {
+            "config": json.dumps({**config.to_dict(), **own}),
+            "workdir": str(folder.path.resolve()),
+            "dataset": repr((setup.split, setup.dataset.info.class_names)),
+            "version of JAX": jax.__version__,
+        }
+    )
     folder.path.mkdir(parents=True, exist_ok=True)
     with (
-        folder.occupied(),
+        folder.occupied() if processes.is_first() else contextlib.nullcontext(),
         Checkpoints(folder) as checkpoints,
         make_reporter(folder.path.resolve().name, config.num_steps) as reporter,
         contextlib.closing(setup.batches),
     ):
-        folder.begin(config, setup.split, setup.dataset.info, command)
-        if config.dataset == "folder":
-            ids = {split: source.ids for split, source in setup.dataset.splits.items()}
-            data.write_lists(folder.lists, ids)
+        with processes.first_before_others("workdir"):
+            _begin(setup, folder, command)
         latest = checkpoints.latest_step
         start = latest or 0
         for line in introduce_run(setup, folder, start, pretrained):
@@ -147,14 +155,31 @@ def _train(
             # Before the first step, so that a folder from which nothing can be restored costs none.
             checkpoints.save(state, setup.batches, None)
         else:
-            state = checkpoints.restore(state, latest, setup.batches)
+            state = checkpoints.restore_latest(state, setup.batches, reporter.say)
+            start = int(state.step)
         stopping = Stopping(reporter.say)
-        with Writer(folder, start) as writer, stopping.listening():
+        opened = Writer(folder, start) if processes.is_first() else NoWriter()
+        with opened as writer, stopping.listening():
             writer.config(start, config)
             loop = Loop(setup, folder, writer, reporter, checkpoints, stopping)
             state = loop.run(state, start)
             writer.finish(config.num_steps)
             return state
+
+
+def _begin(setup: Setup, folder: Workdir, command: str | None) -> None:
+    """Writes what a run begins with, in the first process."""
+    if not processes.is_first():
+        if not folder.config.exists():
+            raise UnfitError(
+                f"{folder.path}: what process 0 has written there is not to be seen by process "
+                f"{jax.process_index()}; expected a folder on a file system that all hosts share"
+            )
+        return
+    folder.begin(setup.config, setup.split, setup.dataset.info, command)
+    if setup.config.dataset == "folder":
+        ids = {split: source.ids for split, source in setup.dataset.splits.items()}
+        data.write_lists(folder.lists, ids)
 
 
 class Loop:
@@ -184,17 +209,18 @@ class Loop:
         if config.debug_nans:
             train_step = debugged(train_step, self.setup.method)
         traced = range(0)
-        if config.profile and start <= config.profile[0]:  # else the run goes on among these steps
+        profiles = config.profile and processes.is_first()
+        if profiles and start <= config.profile[0]:  # else the run goes on among these steps
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
         skips = Skips(config, self.workdir, start, self.reporter.say)
-        window = Window(skips, checkpoints.read_unlogged(start))
-        if start and self._is_scored(start) and not checkpoints.has_scores(start):
+        window = Window(skips, checkpoints.record(start).unlogged)
+        if start and self._is_scored(start) and checkpoints.record(start).miou is None:
             # The run was stopped in this evaluation.
-            scores = self.validation.run(start, state, batches[start - 1])
-            if scores is None:
+            miou = self.validation.run(start, state, batches[start - 1])
+            if miou is None:
                 raise self.stopping.error(start)
-            checkpoints.replace(state, batches, scores)
+            checkpoints.replace(state, batches, miou)
         if start < config.num_steps and self.stopping.requested(start):
             raise self.stopping.error(start)
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
@@ -230,11 +256,11 @@ class Loop:
                     )
                     self._log(step, window.close() | rates | self.faults.take_scalars())
                 skips.check(state, taken, checkpoints.healthy_step)
-                scores = self.validation.run(step, state, taken) if evaluating else None
-                is_left = evaluating and scores is None
+                miou = self.validation.run(step, state, taken) if evaluating else None
+                is_left = evaluating and miou is None
                 stops = is_left or (step < config.num_steps and self.stopping.requested(step))
                 if saving or stops:
-                    checkpoints.save(state, batches, scores, window.unlogged())
+                    checkpoints.save(state, batches, miou, window.unlogged())
                     window.restart()
                 if stops:
                     checkpoints.wait()

@@ -9,6 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+import jax
+
+from sassn_jax import processes
 from sassn_jax.errors import StoppedError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -26,10 +29,20 @@ class Stopping:
         """Takes what prints a line for the user; another thread will call it."""
         self._say = say
         self._noted: signal.Signals | None = None
+        self._agreement = processes.Agreement()
 
     def requested(self, step: int) -> bool:
-        """Tells whether the run is to stop after `step` steps."""
-        return self._noted is not None
+        """Tells whether the run is to stop after `step` steps.
+
+        Several processes stop after the same step, if any of them is to: all must call this as
+        often, and the answer comes some calls late.
+        """
+        return self._agreement.any(self._noted is not None)
+
+    @property
+    def requested_alone(self) -> bool:
+        """Whether a run of a single process is to stop."""
+        return jax.process_count() == 1 and self._noted is not None
 
     def error(self, step: int) -> StoppedError:
         """Returns the error that ends a run of which the state after `step` steps is saved."""

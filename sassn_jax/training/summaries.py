@@ -109,6 +109,28 @@ def _plain(value: Any) -> str | bool | int | float:
     return value if isinstance(value, str | bool | int | float) else str(value)
 
 
+class NoWriter(Writer):
+    """Takes the place of a `Writer` in a process that writes nothing."""
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    def __exit__(self, kind: type | None, *exception: object) -> None:
+        pass
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes nothing, as all methods here."""
+
+    def config(self, step: int, config: Config) -> None:
+        """See `scalars`."""
+
+    def finish(self, step: int) -> None:
+        """See `scalars`."""
+
+    def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
+        """See `scalars`."""
+
+
 def _step_of(row: str) -> float:
     """Returns the step of a line of `metrics.jsonl`; infinity if a crash cut the line short."""
     try:

@@ -1,12 +1,12 @@
 """The operation that first gave NaN, found by taking a step operation by operation."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from sassn_jax import methods
 from sassn_jax.errors import TrainingError
@@ -59,7 +59,8 @@ def find_operation(method: Method, state: TrainState, batch: methods.Batch) -> s
     Returns:
       A sentence that names the operation, or says why none is found.
     """
-    if not all(np.isfinite(half["image"]).all() for half in jax.device_get(batch).values()):
+    halves: Mapping[str, Any] = batch
+    if not all(jnp.isfinite(half["image"]).all() for half in halves.values()):
         return "No operation is to blame: the images of the batch are not finite"
     try:
         with jax.disable_jit(), jax.debug_nans(True):

@@ -112,6 +112,7 @@ class Skips:
 
     def _cause(self, player: str, number: str, state: TrainState, batch: methods.Batch) -> str:
         """Returns the likeliest cause of a row of skipped updates, by what the numbers say."""
+        largest = _largest(getattr(state, player).params)  # which all processes must take part in
         halves: Mapping[str, Any] = batch
         if not all(np.isfinite(half["image"]).all() for half in halves.values()):
             return (
@@ -119,7 +120,6 @@ class Skips:
                 "images in data_dir"
             )
         fields, rate = binding(self._config), RATES[player]
-        largest = _largest(getattr(state, player).params)
         first, last = self._losses.get(player, (math.nan, math.nan))
         signs = []
         if last > GROWN * first:

@@ -68,4 +68,4 @@ def test_a_healthy_step_has_no_such_operation():
     method = Healthy(segmenter(TinyGenerator(4)))
     state = tiny_state(method.generator.network)
     assert find_operation(method, state, make_batch()).startswith("No single operation gives NaN")
-    assert not jax.config.read("jax_debug_nans")
+    assert not jax.config.jax_debug_nans

@@ -76,7 +76,7 @@ def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
     folder.check(config, may_be_longer=True)
     with Checkpoints(folder, read_only=True) as checkpoints:
         latest = checkpoints.latest_step
-        return latest == config.num_steps and checkpoints.has_scores(latest)
+        return latest == config.num_steps and checkpoints.is_scored(latest)
 
 
 def continue_training(
@@ -154,7 +154,8 @@ def _train(
             # Before the first step, so that a folder from which nothing can be restored costs none.
             checkpoints.save(state, setup.batches, None)
         else:
-            state = checkpoints.restore(state, latest, setup.batches)
+            state = checkpoints.restore_latest(state, setup.batches, reporter.say)
+            start = int(state.step)
         stopping = Stopping(reporter.say)
         opened = Writer(folder, start) if processes.is_first() else NoWriter()
         with opened as writer, stopping.listening():
@@ -209,13 +210,13 @@ class Loop:
         if profiles and start <= config.profile[0]:  # else the run goes on among these steps
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
-        window = Window(checkpoints.read_unlogged(start))
-        if start and self._is_scored(start) and not checkpoints.has_scores(start):
+        window = Window(checkpoints.record(start).unlogged)
+        if start and self._is_scored(start) and checkpoints.record(start).miou is None:
             # The run was stopped in this evaluation.
-            scores = self.validation.run(start, state, batches[start - 1])
-            if scores is None:
+            miou = self.validation.run(start, state, batches[start - 1])
+            if miou is None:
                 raise self.stopping.error(start)
-            checkpoints.replace(state, batches, scores)
+            checkpoints.replace(state, batches, miou)
         if start < config.num_steps and self.stopping.requested(start):
             raise self.stopping.error(start)
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
@@ -250,11 +251,11 @@ class Loop:
                         config, self.setup.method, step - 1, has_discriminator=has_discriminator
                     )
                     self._log(step, window.close() | rates | self.faults.take_scalars())
-                scores = self.validation.run(step, state, taken) if evaluating else None
-                is_left = evaluating and scores is None
+                miou = self.validation.run(step, state, taken) if evaluating else None
+                is_left = evaluating and miou is None
                 stops = is_left or (step < config.num_steps and self.stopping.requested(step))
                 if saving or stops:
-                    checkpoints.save(state, batches, scores, window.unlogged())
+                    checkpoints.save(state, batches, miou, window.unlogged())
                     window.restart()
                 if stops:
                     checkpoints.wait()

@@ -47,8 +47,13 @@ def start(
         }
         started.append(
             subprocess.Popen(
-                [sys.executable, "-m", "tests.training.tiny_command"]
-                + [*arguments, *(of_second if number == 1 else ())],
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.training.tiny_command",
+                    *arguments,
+                    *(of_second if number == 1 else ()),
+                ],
                 cwd=ROOT,
                 env={
                     **os.environ,

@@ -56,7 +56,7 @@ def check_alike(ours: Path, theirs: Path, dtype: str) -> None:
 
 
 def test_two_processes_train_what_one_does(supervised, workdir):
-    config, state, alone = supervised
+    _config, state, alone = supervised
     ended = run(
         "train",
         f"--config={CONFIG}:method=supervised,labels=1/8",
@@ -68,7 +68,7 @@ def test_two_processes_train_what_one_does(supervised, workdir):
     )
     assert "on 2 x cpu of 2 processes" in ended[0][1]
     assert "step" not in ended[1][1]  # it is silent
-    trained = {name: x for name, x in named(state.generator.params)}
+    trained = dict(named(state.generator.params))
     ours = read_state(workdir, 2)
     for name, x in trained.items():
         np.testing.assert_allclose(ours[f"generator.params.{name}"], x, 1e-4, 1e-7)
@@ -236,4 +236,5 @@ def test_a_coordinator_that_is_not_there_is_one_line(workdir):
     first.kill()
     ((code, _, errors),) = finish([second])
     assert code == 2
-    assert "did not come at 127.0.0.1:" in errors and "within 3 seconds" in errors
+    assert "did not come at 127.0.0.1:" in errors
+    assert "within 3 seconds" in errors

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from sassn_jax import data, processes
 from sassn_jax.config import Config
 from sassn_jax.errors import InputError, TrainingError, UnfitError
+from sassn_jax.files import remove_parts
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
@@ -21,6 +22,7 @@ from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.faults import Faults
 from sassn_jax.training.introduction import introduce_run
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
+from sassn_jax.training.saving import Saving
 from sassn_jax.training.setup import Setup, learning_rates, set_up
 from sassn_jax.training.stopping import Stopping
 from sassn_jax.training.summaries import NoWriter, Writer
@@ -157,7 +159,7 @@ def _train(
             state = checkpoints.restore_latest(state, setup.batches, reporter.say)
             start = int(state.step)
         stopping = Stopping(reporter.say)
-        opened = Writer(folder, start) if processes.is_first() else NoWriter()
+        opened = Writer(folder, start, reporter.say) if processes.is_first() else NoWriter()
         with opened as writer, stopping.listening():
             writer.config(start, config)
             loop = Loop(setup, folder, writer, reporter, checkpoints, stopping)
@@ -175,6 +177,7 @@ def _begin(setup: Setup, folder: Workdir, command: str | None) -> None:
                 f"{jax.process_index()}; expected a folder on a file system that all hosts share"
             )
         return
+    remove_parts(folder.path)
     folder.begin(setup.config, setup.split, setup.dataset.info, command)
     if setup.config.dataset == "folder":
         ids = {split: source.ids for split, source in setup.dataset.splits.items()}
@@ -196,6 +199,7 @@ class Loop:
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
         self.checkpoints, self.stopping = checkpoints, stopping
+        self.saving = Saving(checkpoints, reporter.say)
         self.faults = Faults(setup, reporter.say)
         self.validation = Validation(setup, workdir, writer, reporter, self.faults, stopping)
 
@@ -216,7 +220,7 @@ class Loop:
             miou = self.validation.run(start, state, batches[start - 1])
             if miou is None:
                 raise self.stopping.error(start)
-            checkpoints.replace(state, batches, miou)
+            self.saving.save(state, batches, miou, (), must=start == config.num_steps)
         if start < config.num_steps and self.stopping.requested(start):
             raise self.stopping.error(start)
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
@@ -254,11 +258,12 @@ class Loop:
                 miou = self.validation.run(step, state, taken) if evaluating else None
                 is_left = evaluating and miou is None
                 stops = is_left or (step < config.num_steps and self.stopping.requested(step))
+                self.saving.check()
                 if saving or stops:
-                    checkpoints.save(state, batches, miou, window.unlogged())
+                    must = stops or step == config.num_steps
+                    self.saving.save(state, batches, miou, window.unlogged(), must=must)
                     window.restart()
                 if stops:
-                    checkpoints.wait()
                     raise self.stopping.error(step)
         self.faults.say_all()
         return state

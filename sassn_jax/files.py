@@ -62,7 +62,8 @@ def replacing(path: Path) -> Iterator[Path]:
             yield beside
             beside.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a read-only file system it fails without a file too
+            beside.unlink()
 
 
 def remove_parts(folder: Path) -> None:

@@ -93,6 +93,10 @@ class Checkpoints:
         """Steps taken at the checkpoint with the best mIoU, None where none was evaluated."""
         return best_of(self._records, self._manager.all_steps())
 
+    def healthy_step(self, before: int) -> int | None:
+        """Steps taken at the latest checkpoint from before a step, None where there is none."""
+        return max((step for step in self._manager.all_steps() if step < before), default=None)
+
     def record(self, step: int) -> Record:
         """Returns what the checkpoint of a step says of itself.
 

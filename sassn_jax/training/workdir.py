@@ -24,6 +24,7 @@ UNBINDING = (
     "log_every",
     "eval_every",
     "checkpoint_every",
+    "keep",
     "eval_batch_size",
     "profile",
     "data_dir",
@@ -63,6 +64,11 @@ class Workdir:
     def lengths(self) -> Path:
         """Of a run that was continued: each `num_steps` that it had, in order."""
         return self.path / "lengths.json"
+
+    @property
+    def origin(self) -> Path:
+        """Of a run that continues another one: from which checkpoint, and with which changes."""
+        return self.path / "from.json"
 
     @property
     def command(self) -> Path:

@@ -17,7 +17,7 @@ from sassn_jax.errors import InputError, TrainingError, UnfitError
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
-from sassn_jax.training.branching import branched, take_over
+from sassn_jax.training.branching import branched, take_over, way_on
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.faults import Faults
 from sassn_jax.training.introduction import introduce_run
@@ -321,10 +321,15 @@ class Loop:
     def _log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             if name.startswith(MUST_BE_FINITE) and not math.isfinite(value):
+                rate = "discriminator_lr" if "discriminator" in name else "lr"
                 raise TrainingError(
-                    f"step {step}: {name} is {value}; the run was stopped. Try a lower "
-                    "optimizer.lr, or optimizer.discriminator_lr if the name has discriminator, in "
-                    "another workdir"
+                    f"step {step}: {name} is {value}; the run was stopped. The learning rate may "
+                    "be too high; "
+                    + way_on(
+                        self.workdir.path,
+                        self.checkpoints.healthy_step(),
+                        f"--config.optimizer.{rate}=LOWER",
+                    )
                 )
         if not self.setup.truth_of_unlabeled:
             values = {name: x for name, x in values.items() if not name.endswith("/precision")}

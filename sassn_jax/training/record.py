@@ -95,8 +95,11 @@ class Record:
                     "number of classes and the fields under model must be those of the run"
                 )
 
-    def check_arrays(self, state: TrainState) -> None:
+    def check_arrays(self, state: Any) -> None:
         """Checks that restored arrays are those that were saved, bit for bit.
+
+        Args:
+          state: a `TrainState`, or the same as nested dictionaries and lists.
 
         Raises:
           UnreadableError: naming the first that is not.

@@ -99,18 +99,17 @@ def take_over(
     return state
 
 
-def way_on(workdir: Path, step: int | None, change: str) -> str:
-    """Says how a run that cannot go on is continued from a checkpoint in another workdir.
+def way_on(workdir: Path, step: int | None) -> str:
+    """Says in a sentence how a run that has gone bad is continued in another workdir.
 
     Args:
       workdir: of the run.
-      step: of its last healthy checkpoint, None if there is none.
-      change: flags that may cure it, such as `--config.optimizer.lr=LOWER`.
+      step: of its last healthy checkpoint before it went bad, None if there is none.
     """
     if step is None:
-        return f"{workdir} has no healthy checkpoint; begin anew in another workdir with {change}"
+        return "There is no healthy checkpoint from before it; begin anew in another workdir"
     source = shlex.quote(f"{workdir}@{step}")
     return (
-        f"the last healthy checkpoint is that of step {step}; to go on from it: sassn train "
-        f"--from={source} --workdir=NEW {change}"
+        f"The last healthy checkpoint from before it is that of step {step}; to go on from there: "
+        f"sassn train --from={source} --workdir=NEW --config.FIELD=VALUE"
     )

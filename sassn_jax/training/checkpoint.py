@@ -3,6 +3,7 @@
 import contextlib
 import math
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
@@ -35,36 +36,42 @@ class Checkpoints:
         """Opens the folder of checkpoints; makes it if it does not exist, unless `read_only`."""
         self.directory = workdir.checkpoints.absolute()
         self._keep, self._read_only = keep, read_only
+        self._is_saving = False  # in the background, when that was last looked at
         self._resources = contextlib.ExitStack()
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)
         self._alias = self._resources.enter_context(readable_alias(self.directory))
         self._records: dict[int, Record] = {}
-        with self._failing("read"):
-            self._manager = ocp.CheckpointManager(
-                self._alias,
-                options=ocp.CheckpointManagerOptions(
-                    read_only=read_only,
-                    cleanup_tmp_directories=not read_only,  # of a save that was killed
-                    preservation_policy=Preserved(keep, self._records),
-                ),
-            )
+        self._manager = self._open()
         for step in self._manager.all_steps():
             with contextlib.suppress(InputError):  # a damaged one is named when it is wanted
                 self._records[step] = self._read_record(step)
+
+    def _open(self) -> ocp.CheckpointManager:
+        with self._failing("read"):
+            return ocp.CheckpointManager(
+                self._alias,
+                options=ocp.CheckpointManagerOptions(
+                    read_only=self._read_only,
+                    cleanup_tmp_directories=not self._read_only,  # of a save that was killed
+                    preservation_policy=Preserved(self._keep, self._records),
+                ),
+            )
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
         with self._resources:
-            if kind is None:
+            try:
                 with self._failing("written"):
                     self._manager.close()
-            else:
-                # What stopped the run is what the user should hear of.
-                with contextlib.suppress(Exception):
-                    self._manager.close()
+            except UnfitError:
+                if kind is None:  # otherwise, what stopped the run is what a user should hear of
+                    raise
+            finally:
+                if not self._read_only:
+                    self._remove_parts()
 
     @contextlib.contextmanager
     def _failing(self, verb: str) -> Iterator[None]:
@@ -131,27 +138,30 @@ class Checkpoints:
             return False
         return True
 
-    def wait(self) -> None:
-        """Waits until the last checkpoint is written.
+    def check(self, *, wait: bool = False) -> bool:
+        """Tells whether the save in the background has ended since the last call.
 
         Raises:
-          UnfitError: if it cannot be written.
+          UnfitError: if it has ended, and has failed.
         """
+        if not self._is_saving or (not wait and self._manager.is_saving_in_progress()):
+            return False
+        self._is_saving = False
         with self._failing("written"):
             self._manager.wait_until_finished()
+        return True
 
-    def replace(self, state: TrainState, batches: BatchIterator, miou: float) -> None:
-        """Saves a state anew, with its mIoU, where it was saved without one.
+    def clear(self) -> None:
+        """Removes what a save that failed has left: files, and errors that Orbax still holds."""
+        with contextlib.suppress(Exception):
+            self._manager.close()
+        self._remove_parts()
+        self._manager = self._open()
 
-        The former checkpoint is removed before, since there can be one of a step. Where it is the
-        only one, nothing is done.
-        """
-        with self._failing("written"):
-            self._manager.wait_until_finished()
-            if len(self._manager.all_steps()) == 1:
-                return
-            self._manager.delete(int(state.step))
-        self.save(state, batches, miou)
+    def _remove_parts(self) -> None:
+        if jax.process_count() == 1:  # others may still write
+            for folder in self._alias.glob("*orbax-checkpoint-tmp*"):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def save(
         self,
@@ -166,20 +176,29 @@ class Checkpoints:
         `unlogged` holds the metrics of each step since the last log line, if there are any; `fault`
         says why the run is not healthy, if it is not.
 
-        Where there was no checkpoint, the call waits until this one is written, and reads it back.
+        A checkpoint of the same step is replaced. It must be removed before, so it stays as it is
+        where it is the only one. Where there was no checkpoint, the call waits until this one is
+        written, and reads it back.
 
         Raises:
           UnfitError: if this checkpoint, or the one before in the background, cannot be written; or
             if it is the first one and does not read back as it was. It is removed then.
         """
-        is_first = self.latest_step is None
+        self.check(wait=True)
         record = Record.of(state, batches, miou, unlogged, fault)
+        steps = self._manager.all_steps()
+        if steps == [record.step]:
+            return
+        is_first = not steps
         self._records[record.step] = record
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record.to_json())
         )
         with self._failing("written"):
+            if record.step in steps:
+                self._manager.delete(record.step)
             self._manager.save(record.step, args=args)
+            self._is_saving = True
             if is_first:
                 self._manager.wait_until_finished()
         if is_first:

@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,22 +12,26 @@ from ml_collections import ConfigDict
 
 from sassn_jax import data, processes
 from sassn_jax.config import Config
-from sassn_jax.errors import InputError, TrainingError, UnfitError
+from sassn_jax.errors import InputError, UnfitError
+from sassn_jax.files import remove_parts
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
-from sassn_jax.training.branching import branched, take_over, way_on
+from sassn_jax.training.branching import branched, take_over
 from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.debugging import debugged
 from sassn_jax.training.faults import Faults
 from sassn_jax.training.introduction import introduce_run
 from sassn_jax.training.origin import Origin, read_origin
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
+from sassn_jax.training.saving import Saving
 from sassn_jax.training.setup import Setup, learning_rates, set_up
+from sassn_jax.training.skips import Skips
 from sassn_jax.training.soundness import fault_of
 from sassn_jax.training.stopping import Stopping
 from sassn_jax.training.summaries import NoWriter, Writer
 from sassn_jax.training.validation import Validation
-from sassn_jax.training.window import MUST_BE_FINITE, Window
+from sassn_jax.training.window import Window
 from sassn_jax.training.workdir import Workdir
 
 SHOWN = (
@@ -60,7 +63,7 @@ def train_and_evaluate(
         records of own images, with three exceptions that show later: a folder from which no
         checkpoint can be read back (before the first step), a label that no class has (when its
         image is first read), and more images that cannot be read than `config.max_unreadable`.
-      TrainingError: if a loss is not finite.
+      TrainingError: if the updates of a network are skipped again and again, see `Skips`.
       StoppedError: if SIGTERM, SIGINT or SIGHUP came and the main thread called; see `Stopping`.
     """
     return _train(parse(config), Workdir.at(workdir), command=command)
@@ -105,7 +108,7 @@ def continue_training(
 
     Raises:
       InputError: if there is no run, or it has more steps already, or a value is wrong.
-      TrainingError: if a loss is not finite.
+      TrainingError: if the updates of a network are skipped again and again, see `Skips`.
       StoppedError: as for `train_and_evaluate`.
     """
     config = longer_config(workdir, continue_to, overrides)
@@ -203,7 +206,7 @@ def _train(
         if start < config.num_steps:
             reporter.say(checkpoints.space)
         stopping = Stopping(reporter.say)
-        opened = Writer(folder, start) if processes.is_first() else NoWriter()
+        opened = Writer(folder, start, reporter.say) if processes.is_first() else NoWriter()
         with opened as writer, stopping.listening():
             writer.config(start, config)
             loop = Loop(setup, folder, writer, reporter, checkpoints, stopping)
@@ -223,6 +226,7 @@ def _begin(setup: Setup, folder: Workdir, command: str | None, origin: Origin | 
         return
     if origin is not None:
         origin.write(folder)
+    remove_parts(folder.path)
     folder.begin(setup.config, setup.split, setup.dataset.info, command)
     if setup.config.dataset == "folder":
         ids = {split: source.ids for split, source in setup.dataset.splits.items()}
@@ -244,27 +248,32 @@ class Loop:
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
         self.checkpoints, self.stopping = checkpoints, stopping
+        self.saving = Saving(checkpoints, reporter.say)
         self.faults = Faults(setup, reporter.say)
         self.validation = Validation(setup, workdir, writer, reporter, self.faults, stopping)
 
     def run(self, state: TrainState, start: int) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
         config, batches, checkpoints = self.setup.config, self.setup.batches, self.checkpoints
-        train_step = parallel.jit_step(
+        train_step: Callable[..., Any] = parallel.jit_step(
             self.setup.method, self.setup.mesh, self.setup.state_shardings(state)
         )
+        if config.debug_nans:
+            train_step = debugged(train_step, self.setup.method)
         traced = range(0)
         profiles = config.profile and processes.is_first()
         if profiles and start <= config.profile[0]:  # else the run goes on among these steps
             traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
-        window = Window(checkpoints.record(start).unlogged)
+        skips = Skips(config, self.workdir, start, self.reporter.say)
+        window = Window(skips, checkpoints.record(start).unlogged)
         if start and self._is_scored(start) and checkpoints.record(start).miou is None:
             # The run was stopped in this evaluation.
             miou = self.validation.run(start, state, batches[start - 1])
             if miou is None:
                 raise self.stopping.error(start)
-            checkpoints.replace(state, batches, miou)
+            fault = checkpoints.record(start).fault
+            self.saving.save(state, batches, miou, (), fault, must=start == config.num_steps)
         if start < config.num_steps and self.stopping.requested(start):
             raise self.stopping.error(start)
         values: Mapping[str, float] = {}  # that were logged last
@@ -285,7 +294,7 @@ class Loop:
                 batch = parallel.put_batch(taken, self.setup.mesh)
                 with jax.transfer_guard("disallow"):
                     state, metrics = train_step(state, batch)
-                window.add(metrics, images=config.batch_size * len(batch))
+                window.add(step, metrics, images=config.batch_size * len(batch))
                 if traced and step == traced[-1]:
                     jax.block_until_ready(metrics)
                     trace.close()
@@ -301,17 +310,20 @@ class Loop:
                     )
                     values = window.close() | rates | self.faults.take_scalars()
                     self._log(step, values)
+                skips.check(state, taken, checkpoints.healthy_step)
                 miou = self.validation.run(step, state, taken) if evaluating else None
                 is_left = evaluating and miou is None
                 stops = is_left or (step < config.num_steps and self.stopping.requested(step))
+                self.saving.check()
                 if saving or stops:
                     fault = fault_of(state, values, self.setup.dataset.info.num_classes)
-                    checkpoints.save(state, batches, miou, window.unlogged(), fault)
+                    must = stops or step == config.num_steps
+                    self.saving.save(state, batches, miou, window.unlogged(), fault, must=must)
                     window.restart()
                 if stops:
-                    checkpoints.wait()
                     raise self.stopping.error(step)
         self.faults.say_all()
+        skips.finish()
         return state
 
     def _is_scored(self, step: int) -> bool:
@@ -319,18 +331,6 @@ class Loop:
         return step == config.num_steps or step % config.eval_every == 0
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            if name.startswith(MUST_BE_FINITE) and not math.isfinite(value):
-                rate = "discriminator_lr" if "discriminator" in name else "lr"
-                raise TrainingError(
-                    f"step {step}: {name} is {value}; the run was stopped. The learning rate may "
-                    "be too high; "
-                    + way_on(
-                        self.workdir.path,
-                        self.checkpoints.healthy_step(),
-                        f"--config.optimizer.{rate}=LOWER",
-                    )
-                )
         if not self.setup.truth_of_unlabeled:
             values = {name: x for name, x in values.items() if not name.endswith("/precision")}
         self.writer.scalars(step, values)

@@ -34,6 +34,7 @@ UNBINDING = (
     "keep",
     "eval_batch_size",
     "profile",
+    "debug_nans",
     "data_dir",
     "source",
     "files.max_pixels",

@@ -124,10 +124,8 @@ def test_a_damaged_file_is_named(tmp_path, content):
 
 
 def test_the_way_on_can_be_copied(tmp_path):
-    assert way_on(tmp_path / "a b", 3, "--config.x=1").endswith(
-        f"sassn train --from='{tmp_path}/a b@3' --workdir=NEW --config.x=1"
-    )
-    assert "begin anew" in way_on(tmp_path, None, "--config.x=1")
+    assert f"sassn train --from='{tmp_path}/a b@3' --workdir=NEW" in way_on(tmp_path / "a b", 3)
+    assert "begin anew" in way_on(tmp_path, None)
 
 
 def test_the_file_is_readable(whole, workdir):

@@ -30,6 +30,7 @@ from sassn_jax.training.skips import Skips
 from sassn_jax.training.soundness import fault_of
 from sassn_jax.training.stopping import Stopping
 from sassn_jax.training.summaries import NoWriter, Writer
+from sassn_jax.training.tracing import Trace
 from sassn_jax.training.validation import Validation
 from sassn_jax.training.window import Window
 from sassn_jax.training.workdir import Workdir
@@ -260,10 +261,6 @@ class Loop:
         )
         if config.debug_nans:
             train_step = debugged(train_step, self.setup.method)
-        traced = range(0)
-        profiles = config.profile and processes.is_first()
-        if profiles and start <= config.profile[0]:  # else the run goes on among these steps
-            traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
         skips = Skips(config, self.workdir, start, self.reporter.say)
         window = Window(skips, checkpoints.record(start).unlogged)
@@ -278,11 +275,9 @@ class Loop:
             raise self.stopping.error(start)
         values: Mapping[str, float] = {}  # that were logged last
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
-        with contextlib.ExitStack() as trace:
+        with Trace(config, start, self.workdir.path, self.reporter.say) as trace:
             for step in range(start + 1, config.num_steps + 1):
-                if traced and step == traced[0]:
-                    folder = self.workdir.path  # below which TensorBoard's plugin finds it
-                    trace.enter_context(jax.profiler.trace(folder, create_perfetto_trace=True))
+                trace.begin(step)
                 taken = window.wait_for(batches)
                 self.faults.replaced(batches.take_skipped())
                 if kinds and len(taken) != kinds:
@@ -295,10 +290,7 @@ class Loop:
                 with jax.transfer_guard("disallow"):
                     state, metrics = train_step(state, batch)
                 window.add(step, metrics, images=config.batch_size * len(batch))
-                if traced and step == traced[-1]:
-                    jax.block_until_ready(metrics)
-                    trace.close()
-                    self.reporter.say(f"steps {traced[0]} to {step} are traced in {folder}")
+                trace.end(step, metrics)
                 self.reporter.update(step)
 
                 evaluating = self._is_scored(step)

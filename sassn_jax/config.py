@@ -216,12 +216,15 @@ class Config(Checked):
       log_every: steps between two lines of `metrics.jsonl`; a tenth of the run where that is less.
       eval_every: steps between two evaluations on the validation split.
       checkpoint_every: steps between two checkpoints.
+      keep: latest checkpoints that are kept, besides the best one and the last healthy one.
       eval_batch_size: images, or windows, that are predicted at once.
       loader_workers: processes that prepare batches; 0 takes threads of this one.
       max_unreadable: the share of the labelled, the unlabelled and the validation images that may
         turn out to be unreadable. They are skipped; past it the run stops, with 0 at the first one.
       profile: (start, steps): a trace of so many steps, for TensorBoard or Perfetto, is taken once
         `start` steps are done. () takes none.
+      debug_nans: whether the first skipped update ends the run, with the operation that gave NaN.
+        The run waits for each step, and keeps a copy of the state.
       model: the networks.
       image: what the network expects of an image. A file of weights brings its own.
       augment: random changes of the training images.
@@ -258,6 +261,7 @@ class Config(Checked):
     log_every: Count = 100
     eval_every: Count = 1000
     checkpoint_every: Count = 1000
+    keep: Count = 2
     eval_batch_size: Count = 8
     loader_workers: Whole = 0
     max_unreadable: Annotated[
@@ -270,6 +274,7 @@ class Config(Checked):
             "(), or the steps that are done before the trace and those in it, such as (10, 5)",
         ),
     ] = ()
+    debug_nans: Switch = False
     model: ModelConfig = ModelConfig()
     image: Normalize = VOC_IMAGE
     augment: AugmentConfig = AugmentConfig()

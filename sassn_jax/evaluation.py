@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from sassn_jax import processes
 from sassn_jax.data import DatasetInfo, Example, Normalize, Source
 from sassn_jax.data.dataset import check_class_ids
 from sassn_jax.data.transforms import pad
@@ -47,9 +48,11 @@ def evaluate(
     on_batch: Callable[
         [PaddedBatch, Float[Array, "B h w C"]], None
     ] = lambda batch, probabilities: None,
-    on_unreadable: Callable[[int, UnreadableError], None] | None = None,
+    on_unreadable: Callable[[int, UnreadableError], object] | None = None,
 ) -> ConfusionMatrix:
     """Compares the prediction for every image of a source with the image's label.
+
+    Of several processes, each predicts its share of the images, and all return the counts of all.
 
     Args:
       predict: class probabilities `[B, H, W, C]` from variables and normalized images
@@ -91,14 +94,14 @@ def evaluate(
         )
         matrix = matrix.merge(count(jax.device_put(batch.labels), most_likely(probabilities)))
         on_batch(batch, probabilities)
-    return matrix
+    return ConfusionMatrix(processes.total(matrix.counts))
 
 
 def _readable(
-    source: Source, on_unreadable: Callable[[int, UnreadableError], None] | None
+    source: Source, on_unreadable: Callable[[int, UnreadableError], object] | None
 ) -> Iterator[tuple[int, Example]]:
-    """Yields the images of a source with their indices."""
-    for index in range(len(source)):
+    """Yields this process's share of the images of a source, with their indices."""
+    for index in processes.share(len(source)):
         try:
             example = source[index]
         except UnreadableError as error:

@@ -32,24 +32,32 @@ def run() -> None:
     )
     split = flags.DEFINE_string("split", "val", "Split of its dataset, such as val or test.")
     checkpoint = command.define_checkpoint()
-    command.run(
-        lambda: _evaluate(
-            command.required(workdir),
-            split.value,
-            checkpoint.value,
-            get_override_values(flags.FLAGS[config.name]),
-        )
-    )
+
+    def evaluate() -> None:
+        from sassn_jax import processes
+
+        with processes.joined():
+            _evaluate(
+                command.required(workdir),
+                split.value,
+                checkpoint.value,
+                get_override_values(flags.FLAGS[config.name]),
+            )
+
+    command.run(evaluate)
 
 
 def _evaluate(workdir: str, split: str, checkpoint: str, overrides: dict[str, Any]) -> None:
     """Scores the run, prints the result as a table, and writes it."""
+    from sassn_jax import processes
     from sassn_jax.prediction.run import load_run
     from sassn_jax.prediction.scoring import score_run, write_scores
 
     run = load_run(workdir, checkpoint, overrides)
     with command.progress(f"scoring {split}") as show:
         result = score_run(run, split, show)
+    if not processes.is_first():
+        return
     try:
         _print(workdir, result)
     finally:  # scores that cannot be printed are written, and the other way round

@@ -37,6 +37,8 @@ def train_batches(
     workers: int = 0,
     unlabeled_from: int = 0,
     max_unreadable: float = 0.0,
+    part: int = 0,
+    parts: int = 1,
 ) -> "BatchIterator":
     """Returns an endless iterator over training batches.
 
@@ -55,6 +57,8 @@ def train_batches(
       unlabeled_from: the first step whose batch has unlabelled images.
       max_unreadable: the largest share of the labelled and of the unlabelled images that may be
         skipped at one place of a batch; who counts over all batches is `skipping.Tally`.
+      part: the part of each batch that this iterator gives, counted from 0.
+      parts: into which each batch is cut, in order and evenly; they divide `batch_size`.
 
     Returns:
       An iterator over batches, see `Batch`. An InputError of `transform`, or for more images that
@@ -73,12 +77,14 @@ def train_batches(
     def stream(source: Source, kind: str, stream_seed: int) -> grain.MapDataset:
         places = grain.MapDataset.range(len(source)).seed(stream_seed).shuffle().repeat()
         reader = Reader(source, transform, kind, max_unreadable)
-        return places.random_map(reader).batch(batch_size, batch_fn=stack)
+        return places.random_map(reader).batch(batch_size // parts, batch_fn=stack)
 
     batches = _Batches(
         stream(labeled, "labeled", int(seeds[0])),
         stream(unlabeled, "unlabeled", int(seeds[1])) if unlabeled else None,
         unlabeled_from,
+        part,
+        parts,
     )
     return BatchIterator(grain.MapDataset.source(batches), workers, unlabeled_from)
 
@@ -91,23 +97,34 @@ class _Delivery(NamedTuple):
 
 
 class _Batches:
-    """Random access to the batch of each step."""
+    """Random access to one part of the batch of each step.
+
+    The streams are of parts. Those of a step follow each other, so the parts of all processes are
+    together the batch that a single process would load, in the same order.
+    """
 
     def __init__(
-        self, labeled: grain.MapDataset, unlabeled: grain.MapDataset | None, unlabeled_from: int
+        self,
+        labeled: grain.MapDataset,
+        unlabeled: grain.MapDataset | None,
+        unlabeled_from: int,
+        part: int,
+        parts: int,
     ):
         self._labeled = labeled
         self._unlabeled = unlabeled
         self._unlabeled_from = unlabeled_from
+        self._part, self._parts = part, parts
 
     def __len__(self) -> int:
         return sys.maxsize
 
     def __getitem__(self, step: int) -> _Delivery:
-        half, skipped = self._labeled[step]
+        place = step * self._parts + self._part
+        half, skipped = self._labeled[place]
         batch: Batch[np.ndarray] = {"labeled": half}
         if self._unlabeled is not None and step >= self._unlabeled_from:
-            batch["unlabeled"], more = self._unlabeled[step]
+            batch["unlabeled"], more = self._unlabeled[place]
             skipped += more
         return _Delivery(batch, skipped)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from sassn_jax import losses
 from sassn_jax.config import Config, Settings
@@ -127,7 +127,8 @@ class S4GAN(Method):
 
         assert state.discriminator is not None
         fake, real = self._judge(state.discriminator.params, state, batch, unlabeled_logits)
-        feature_matching = feature_matching_loss(real.features, fake.features)
+        labeled = self._has_labels(batch)
+        feature_matching = feature_matching_loss(real.features, fake.features, labeled)
         scores = jax.nn.sigmoid(fake.logits)[:, None, None]
         self_training, keep = losses.self_training_loss(
             unlabeled_logits,
@@ -164,13 +165,18 @@ class S4GAN(Method):
         """
         fake, real = self._judge(params, state, batch, jax.lax.stop_gradient(outputs))
         everywhere = jnp.ones(len(outputs), bool)
-        loss = losses.discriminator_loss(fake.logits, everywhere, real.logits, everywhere)
+        labeled = self._has_labels(batch)
+        loss = losses.discriminator_loss(fake.logits, everywhere, real.logits, labeled)
         metrics = {
             "loss/discriminator": loss,
             "confidence/fake": jnp.mean(jax.nn.sigmoid(fake.logits)),
-            "confidence/real": jnp.mean(jax.nn.sigmoid(real.logits)),
+            "confidence/real": losses.masked_mean(jax.nn.sigmoid(real.logits), labeled),
         }
         return loss, ({}, metrics)
+
+    def _has_labels(self, batch: Batch) -> Bool[Array, " B"]:
+        """Which labelled crops show a label. To D the others would be real maps of no class."""
+        return jnp.any(batch["labeled"]["label"] != self.generator.ignore_label, axis=(1, 2))
 
     def _judge(
         self, params: Variables, state: TrainState, batch: Batch, logits: Float[Array, "B H W C"]
@@ -190,11 +196,17 @@ class S4GAN(Method):
         return of_fake, of_real
 
 
-def feature_matching_loss(real: Float[Array, "B D"], fake: Float[Array, "b D"]) -> Float[Array, ""]:
+def feature_matching_loss(
+    real: Float[Array, "B D"], fake: Float[Array, "b D"], labeled: Bool[Array, " B"]
+) -> Float[Array, ""]:
     """How far predictions look from labels to D: the mean absolute difference of mean features.
 
     Args:
       real: features of D for images with their labels.
       fake: those for images with predictions; the batch need not be as large.
+      labeled: which of the images with labels take part. It is 0 if none does.
     """
-    return jnp.mean(jnp.abs(jnp.mean(real, axis=0) - jnp.mean(fake, axis=0)))
+    count = jnp.maximum(jnp.sum(labeled), 1).astype(real.dtype)
+    mean = jnp.sum(jnp.where(labeled[:, None], real, 0), axis=0) / count
+    distance = jnp.mean(jnp.abs(mean - jnp.mean(fake, axis=0)))
+    return jnp.where(jnp.any(labeled), distance, 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from sassn_jax import data
+from sassn_jax import data, processes
 from sassn_jax.data.skipping import tally_of
 from sassn_jax.errors import InputError, UnreadableError
 from sassn_jax.evaluation import PaddedBatch
@@ -53,7 +53,10 @@ def score_run(
     split: str = "val",
     on_images: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Does what `evaluate_run` does with a loaded run, but writes nothing."""
+    """Does what `evaluate_run` does with a loaded run, but writes nothing.
+
+    Of several processes, each scores its share of the images, and all return the scores of all.
+    """
     splits = {name: source for name, source in run.dataset.splits.items() if name != data.UNLABELED}
     if split not in splits:
         raise InputError(f"split={split!r}: expected one of {', '.join(splits)}")
@@ -62,13 +65,15 @@ def score_run(
     def count(batch: PaddedBatch, _: jax.Array) -> None:
         nonlocal done
         done += len(batch.indices)
-        on_images(done, len(source))
+        on_images(done, len(processes.share(len(source))))
 
+    left_out: list[int] = []
     unreadable = tally_of(split, len(source), run.config.max_unreadable)
 
     def leave_out(index: int, error: UnreadableError) -> None:
         nonlocal done
         done += 1
+        left_out.append(index)
         unreadable.add(source.ids[index], str(error))
 
     matrix = run.score(source, count, leave_out)
@@ -79,7 +84,7 @@ def score_run(
         "split": split,
         "step": run.step,
         **matrix.summary(run.dataset.info.class_names),
-        "left_out": sorted(unreadable.ids),
+        "left_out": sorted(source.ids[i] for i in processes.union(left_out, len(source))),
         **({"overrides": showing} if showing else {}),
     }
 

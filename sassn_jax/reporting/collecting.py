@@ -1,8 +1,7 @@
 """What a report says of one run, gathered from its workdir, its checkpoint and its dataset."""
 
+import contextlib
 import dataclasses
-import datetime
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,13 @@ from jaxtyping import Integer, UInt8
 from sassn_jax import data
 from sassn_jax.data import DatasetInfo
 from sassn_jax.data.dataset import Dataset, Subset, subset
+from sassn_jax.data.skipping import Tally, tally_of
 from sassn_jax.data.statistics import LabelCounts
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, UnreadableError
 from sassn_jax.evaluation import PaddedBatch
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.prediction.run import Run, load_run
+from sassn_jax.training.origin import read_origin
 from sassn_jax.training.summaries import picture_row
 from sassn_jax.training.workdir import Workdir
 
@@ -54,12 +55,14 @@ class RunSummary:
       step: the number of steps that the scored checkpoint was trained for.
       saved: the day on which that checkpoint was saved, in UTC.
       command: that began the run; None for a run that was begun from Python.
+      origin: the checkpoint of another run that the run goes on from, in words; empty without one.
       counts: the number of images by split.
       labeled: counts over the masks of the labelled training images.
       rows: of `metrics.jsonl`.
       split: the name of the scored split.
       matrix: pixels of that split by class of label and prediction.
       ignored: the number of ignored pixels of that split.
+      left_out: the number of images of that split that cannot be read, and are not scored.
       image_mious: the mIoU of each image of that split that has labelled pixels.
       best: the images with the highest mIoU, the highest first.
       worst: the images with the lowest mIoU, the lowest first.
@@ -71,12 +74,14 @@ class RunSummary:
     step: int
     saved: str
     command: str | None
+    origin: str
     counts: dict[str, int]
     labeled: LabelCounts
     rows: tuple[Row, ...]
     split: str
     matrix: ConfusionMatrix
     ignored: int
+    left_out: int
     image_mious: tuple[float, ...]
     best: tuple[PicturedImage, ...]
     worst: tuple[PicturedImage, ...]
@@ -99,7 +104,8 @@ def summarize_run(
       overrides: other values of fields of its config, by dotted name.
 
     Raises:
-      InputError: if the workdir holds no run or no such checkpoint, or its dataset is not there.
+      InputError: if the workdir holds no run or no such checkpoint, or its dataset is not there, or
+        more of its images cannot be read than `config.max_unreadable` allows.
     """
     folder = Workdir.at(workdir)
     if folder.path.is_file():
@@ -107,25 +113,29 @@ def summarize_run(
     run = load_run(folder.path, checkpoint, overrides or {})
     dataset = run.dataset
     split = "test" if "test" in dataset.splits else "val"
-    matrix, scores, ignored = _score(run, dataset.splits[split], on_images)
+    source = dataset.splits[split]
+    unreadable = tally_of(split, len(source), run.config.max_unreadable)
+    matrix, scores, ignored = _score(run, source, unreadable, on_images)
     ranked = sorted(scores, key=lambda index: scores[index], reverse=True)
     best = ranked[: min(EXTREMES, (len(ranked) + 1) // 2)]
     worst = ranked[len(best) :][::-1][:EXTREMES]
-    pictured = _picture(run, dataset.splits[split], [*best, *worst], scores)
+    pictured = _picture(run, source, [*best, *worst], scores)
     chosen = data.read_split(folder.split)
     return RunSummary(
         name=name,
         info=dataset.info,
         fields=traverse_util.flatten_dict(run.config.to_dict(), sep="."),
         step=run.step,
-        saved=_read_date(folder.checkpoints / str(run.step)),
+        saved=run.saved[: len("2026-11-30")],
         command=folder.read_command(),
+        origin=origin.describe() if (origin := read_origin(folder)) else "",
         counts=_count_images(dataset, chosen),
         labeled=_count_labels(dataset, chosen),
-        rows=_read_rows(folder.metrics),
+        rows=tuple(folder.read_rows()),
         split=split,
         matrix=matrix,
         ignored=ignored,
+        left_out=len(unreadable.ids),
         image_mious=tuple(scores.values()),
         best=tuple(pictured[: len(best)]),
         worst=tuple(pictured[len(best) :]),
@@ -133,11 +143,12 @@ def summarize_run(
 
 
 def _score(
-    run: Run, source: data.Source, on_images: Callable[[int, int], None]
+    run: Run, source: data.Source, unreadable: Tally, on_images: Callable[[int, int], None]
 ) -> tuple[ConfusionMatrix, dict[int, float], int]:
     """Scores a split; also returns the mIoU of each image, and the number of ignored pixels.
 
-    The mIoU is by index, and of the images that have labelled pixels.
+    The mIoU is by index, and of the images that have labelled pixels. Images that cannot be read
+    are added to `unreadable`.
     """
     info, scores, done, ignored = run.dataset.info, {}, 0, 0
 
@@ -153,7 +164,9 @@ def _score(
         done += len(batch.indices)
         on_images(done, len(source))
 
-    matrix = run.score(source, look)
+    matrix = run.score(
+        source, look, lambda index, error: unreadable.add(source.ids[index], str(error))
+    )
     return matrix, scores, ignored
 
 
@@ -214,23 +227,6 @@ def _count_labels(dataset: Dataset, chosen: data.Split) -> LabelCounts:
     counts = LabelCounts.empty(dataset.info.num_classes)
     source = subset(dataset.splits["train"], chosen.labeled)
     for index in range(len(source)):
-        counts = counts.add(source[index]["label"])
+        with contextlib.suppress(UnreadableError):  # the run learned nothing from it either
+            counts = counts.add(source[index]["label"])
     return counts
-
-
-def _read_date(checkpoint: Path) -> str:
-    """Returns the day on which Orbax saved a checkpoint."""
-    written = json.loads((checkpoint / "_CHECKPOINT_METADATA").read_text(encoding="utf-8"))
-    seconds = written["commit_timestamp_nsecs"] / 1e9
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")
-
-
-def _read_rows(path: Path) -> tuple[Row, ...]:
-    """Reads `metrics.jsonl`; a last line that a crash cut short is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return tuple(rows)

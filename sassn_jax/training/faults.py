@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from sassn_jax import processes
 from sassn_jax.data.skipping import Skipped, tally_of
 from sassn_jax.errors import UnreadableError
 from sassn_jax.training.setup import Setup
@@ -27,7 +28,7 @@ class Faults:
         share = setup.config.max_unreadable
         self._tallies = {kind: tally_of(kind, total, share) for kind, total in totals.items()}
         self._replaced = 0
-        self._left_out: list[str] = []
+        self._left_out: list[int] = []
 
     def replaced(self, skipped: Iterable[Skipped]) -> None:
         """Takes the images in whose place others were trained on; says of each once.
@@ -47,7 +48,7 @@ class Faults:
           InputError: if more of them cannot be read than `config.max_unreadable` allows.
         """
         id_ = self._source.ids[index]
-        self._left_out.append(id_)
+        self._left_out.append(index)
         if self._tallies["val"].add(id_, str(error)):
             self._say(f"an image that cannot be read is not scored: {error}")
 
@@ -57,9 +58,10 @@ class Faults:
         return {"data/replaced": float(replaced)} if replaced else {}
 
     def take_left_out(self) -> list[str]:
-        """Returns the ids of the images that were not scored since the last call."""
-        left_out, self._left_out = self._left_out, []
-        return left_out
+        """Returns the ids of the images that no process scored since the last call."""
+        left_out = processes.union(self._left_out, len(self._source))
+        self._left_out.clear()
+        return [self._source.ids[index] for index in left_out]
 
     def say_all(self) -> None:
         """Says how many images were skipped, if any were."""

@@ -1,5 +1,7 @@
 """The devices of a run: a mesh, how arrays lie on it, and the step compiled for it."""
 
+import functools
+import math
 from typing import Any
 
 import jax
@@ -22,20 +24,30 @@ def make_mesh(batch_size: int, accumulation: int = 1) -> Mesh:
       UnfitError: if the devices cannot share each piece of a batch evenly, or JAX cannot use them.
     """
     check_platform()
-    devices = jax.device_count()
+    devices, processes = jax.device_count(), jax.process_count()
+    if processes > 1 and jax.local_device_count() * processes != devices:
+        raise UnfitError(
+            f"process {jax.process_index()} of {processes}: has {jax.local_device_count()} of the "
+            f"{devices} devices; expected as many in each process"
+        )
     if batch_size % (devices * accumulation):
         pieces = f" times accumulation={accumulation}" if accumulation > 1 else ""
         raise UnfitError(
             f"batch_size={batch_size}: expected a multiple of the {devices} devices{pieces}; "
             "change it, or show the program fewer devices (CUDA_VISIBLE_DEVICES)"
         )
+    if processes > 1:
+        # In the order of the processes, as the parts of a batch are.
+        in_order = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        return Mesh(np.array(in_order), ("data",), axis_types=(AxisType.Auto,))
     return jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
 
 
 def describe(mesh: Mesh) -> str:
-    """Names the devices of a mesh, such as `2 x NVIDIA H100 80GB HBM3`."""
+    """Names a mesh, such as `2 x NVIDIA H100 80GB HBM3` or `8 x NVIDIA L4 of 2 processes`."""
     kind = mesh.devices.flat[0].device_kind
-    return kind if mesh.size == 1 else f"{mesh.size} x {kind}"
+    name = kind if mesh.size == 1 else f"{mesh.size} x {kind}"
+    return name if jax.process_count() == 1 else f"{name} of {jax.process_count()} processes"
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -54,17 +66,22 @@ def state_shardings(state: Any, mesh: Mesh, *, shard_params: bool) -> Any:
     Args:
       state: a tree of arrays, or of their shapes.
       mesh: from `make_mesh`.
-      shard_params: whether the devices share each large array: its longest axis that their number
-        divides is split over them. Small arrays, those that have no such axis, and without
-        `shard_params` all, are replicated.
+      shard_params: whether the devices share each large array. It is split along one axis, into as
+        many parts as divide both the axis and the number of devices. If there are fewer parts than
+        devices, several devices hold the same one: of 512 devices, two hold each part of an array
+        whose axes have 3, 3, 256 and 256 numbers. Small arrays, and without `shard_params` all, are
+        replicated.
     """
 
     def of(x: Any) -> NamedSharding:
-        fitting = [axis for axis, size in enumerate(x.shape) if size % mesh.size == 0]
-        if not shard_params or int(np.prod(x.shape)) < SMALL or not fitting:
+        if not shard_params or math.prod(x.shape) < SMALL:
             return replicated(mesh)
-        longest = max(fitting, key=lambda axis: x.shape[axis])
-        return NamedSharding(mesh, PartitionSpec(*[None] * longest, "data"))
+        parts, _, axis = max(
+            (math.gcd(size, mesh.size), size, -axis) for axis, size in enumerate(x.shape)
+        )
+        grid = mesh.devices.reshape(mesh.size // parts, parts)
+        grouped = mesh if parts == mesh.size else Mesh(grid, ("copies", "data"))
+        return NamedSharding(grouped, PartitionSpec(*[None] * -axis, "data"))
 
     return jax.tree.map(of, state)
 
@@ -81,5 +98,36 @@ def jit_step(method: Method, mesh: Mesh, shardings: Any) -> jax.stages.Wrapped:
 
 
 def put_batch(batch: Any, mesh: Mesh) -> Any:
-    """Moves a batch of NumPy arrays to the devices, an equal share to each."""
-    return jax.device_put(batch, split(mesh))
+    """Moves a batch of NumPy arrays to the devices, an equal share to each.
+
+    Of several processes, each gives its part of the batch, see `data.train_batches`.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(batch, split(mesh))
+    place = functools.partial(jax.make_array_from_process_local_data, split(mesh))
+    return jax.tree.map(place, batch)
+
+
+def put(state: Any, shardings: Any) -> Any:
+    """Moves a state to the devices; of several processes, each has the whole state before."""
+    if jax.process_count() == 1:
+        return jax.device_put(state, shardings)
+
+    def place(x: jax.Array, sharding: NamedSharding) -> jax.Array:
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            numbers = place(jax.random.key_data(x), sharding)
+            return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(x))
+        whole = np.asarray(x)
+        return jax.make_array_from_callback(whole.shape, sharding, whole.__getitem__)
+
+    return jax.tree.map(place, state, shardings)
+
+
+def local_copy(tree: Any, mesh: Mesh) -> Any:
+    """Returns arrays whole, on the first device of this process alone.
+
+    All processes must call it at once, since those that share arrays send them to each other.
+    """
+    if any(not x.is_fully_replicated for x in jax.tree.leaves(tree)):
+        tree = jax.jit(lambda x: x, out_shardings=replicated(mesh))(tree)
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from sassn_jax import data, methods
+from sassn_jax import data, methods, processes
 from sassn_jax.config import Config
 from sassn_jax.data import TrainTransform
 from sassn_jax.errors import UnfitError
@@ -29,7 +29,7 @@ class Setup:
       split: which training images are labelled.
       truth_of_unlabeled: whether any image that is taken as unlabelled has a mask to compare with.
       number_of_unlabeled: images that are taken without their masks, 0 if the method takes none.
-      batches: of training, at step 0.
+      batches: of training, at step 0; of several processes, each has its part of every batch.
     """
 
     config: Config
@@ -45,7 +45,7 @@ class Setup:
     def initial_state(self) -> TrainState:
         """Returns the state at step 0, on all devices."""
         state = self.method.init(jax.random.key(self.config.seed), self.batches[0])
-        return jax.device_put(state, self.state_shardings(state))
+        return parallel.put(state, self.state_shardings(state))
 
     def state_shardings(self, state: TrainState) -> Any:
         """Returns how a state, given as arrays or as shapes, lies on the devices."""
@@ -62,7 +62,8 @@ def set_up(config: Config) -> Setup:
     """
     config, changed = resolve(config)
     mesh = parallel.make_mesh(config.batch_size, config.accumulation)
-    dataset = data.load(config.dataset, config.data_dir, config.source, config.files)
+    with processes.first_before_others("dataset"):  # who may prepare it
+        dataset = data.load(config.dataset, config.data_dir, config.source, config.files)
     method = methods.create(config, dataset.info.num_classes, dataset.info.ignore_label)
     if config.model.attention_implementation:
         try:
@@ -99,6 +100,8 @@ def set_up(config: Config) -> Setup:
         batch_size=config.batch_size,
         seed=config.seed,
         workers=config.loader_workers,
+        part=jax.process_index(),
+        parts=jax.process_count(),
         max_unreadable=config.max_unreadable,
     )
     return Setup(
@@ -122,7 +125,7 @@ def abstract_state(method: Method, config: Config) -> TrainState:
       config: of the run.
     """
     batch = data.batch_spec(jax.ShapeDtypeStruct, config.batch_size, config.crop_size)
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
         jax.eval_shape(method.init, jax.random.key(0), batch),

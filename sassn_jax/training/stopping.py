@@ -6,9 +6,12 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
+import jax
+
+from sassn_jax import processes
 from sassn_jax.errors import StoppedError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -26,10 +29,20 @@ class Stopping:
         """Takes what prints a line for the user; another thread will call it."""
         self._say = say
         self._noted: signal.Signals | None = None
+        self._agreement = processes.Agreement()
 
     def requested(self, step: int) -> bool:
-        """Tells whether the run is to stop after `step` steps."""
-        return self._noted is not None
+        """Tells whether the run is to stop after `step` steps.
+
+        Several processes stop after the same step, if any of them is to: all must call this as
+        often, and the answer comes some calls late.
+        """
+        return self._agreement.any(self._noted is not None)
+
+    @property
+    def requested_alone(self) -> bool:
+        """Whether a run of a single process is to stop."""
+        return jax.process_count() == 1 and self._noted is not None
 
     def error(self, step: int) -> StoppedError:
         """Returns the error that ends a run of which the state after `step` steps is saved."""
@@ -52,6 +65,7 @@ class Stopping:
             if (handler := signal.getsignal(name)) is not signal.SIG_IGN
         }
         raises = former.get(signal.SIGINT) is signal.default_int_handler
+        terminals = [number for number in (1, 2) if os.isatty(number)]
         times = 0
 
         def handle(number: int, frame: FrameType | None) -> None:
@@ -62,7 +76,10 @@ class Stopping:
 
         def listen() -> None:
             while number := receiver.recv(1):
-                self._hear(signal.Signals(number[0]), may_end=not raises)
+                name = signal.Signals(number[0])
+                if name == signal.SIGHUP:  # the terminal is gone: printing there would be an error
+                    _silence(terminals)
+                self._hear(name, may_end=not raises)
 
         # Python calls `handle` in the main thread, and not while that compiles, for minutes. The
         # number of a signal comes to the other thread at once.
@@ -95,3 +112,10 @@ class Stopping:
         elif may_end:
             print(f"{name.name}: ended at once", file=sys.stderr, flush=True)
             os._exit(128 + name)
+
+
+def _silence(outputs: Sequence[int]) -> None:
+    """Lets what is printed to these file descriptors go nowhere."""
+    with open(os.devnull, "w") as nowhere:
+        for output in outputs:
+            os.dup2(nowhere.fileno(), output)

@@ -3,11 +3,13 @@
 import jax
 import numpy as np
 
-from sassn_jax import methods
+from sassn_jax import methods, processes
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.methods import TrainState
+from sassn_jax.methods.state import without_optimizers
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.programs import jit_by_shape
+from sassn_jax.training import parallel
 from sassn_jax.training.album import Album
 from sassn_jax.training.attention_maps import with_projections
 from sassn_jax.training.faults import Faults
@@ -40,7 +42,7 @@ class Validation:
         self._predict = jit_by_shape(with_projections(setup.method.predict))
         self._album = Album(setup, writer, self._predict)
 
-    def run(self, step: int, state: TrainState, batch: methods.Batch) -> dict[str, float] | None:
+    def run(self, step: int, state: TrainState, batch: methods.Batch) -> float | None:
         """Scores a state, and keeps the score of the last step in `eval_val.json`.
 
         Args:
@@ -49,8 +51,8 @@ class Validation:
           batch: that the step was taken with, for the pictures.
 
         Returns:
-          What a checkpoint of the state keeps: its mIoU. None if the run is to stop: then the rest
-          of the images is left, and nothing is logged.
+          The mIoU. None if the run is to stop: then the rest of the images is left, and nothing is
+          logged.
 
         Raises:
           InputError: if more images cannot be read than `config.max_unreadable` allows.
@@ -60,12 +62,14 @@ class Validation:
 
         def look(batch: PaddedBatch, probabilities: jax.Array) -> None:
             nonlocal done
-            if self._stopping.requested(step):
+            if self._stopping.requested_alone:
                 raise _LeftError
             done += len(batch.indices)
             self._reporter.values(step, {"images validated": done})
-            self._album.take(state, batch, probabilities)
+            if processes.is_first():
+                self._album.take(state, batch, probabilities)
 
+        state = parallel.local_copy(without_optimizers(state), self._setup.mesh)
         try:
             matrix = evaluate(
                 lambda variables, images: self._predict(variables, images)[0],
@@ -83,7 +87,8 @@ class Validation:
         left_out = self._faults.take_left_out()
         counted = {"val/left_out": float(len(left_out))} if left_out else {}
         self._writer.scalars(step, _scalars(matrix, info.class_names) | counted)
-        self._album.write(step, state, matrix, batch)
+        if processes.is_first():
+            self._album.write(step, state, matrix, batch)
         miou = matrix.miou()
         occurring = int(np.isfinite(matrix.iou()).sum())
         of_some = f" of the {occurring} classes that occur" if occurring < info.num_classes else ""
@@ -92,11 +97,11 @@ class Validation:
             f"step {step}: val mIoU {miou:.4f}{of_some}, "
             f"pixel accuracy {matrix.pixel_accuracy():.4f}{of_all if left_out else ''}"
         )
-        if step == self._setup.config.num_steps:
+        if step == self._setup.config.num_steps and processes.is_first():
             summary = matrix.summary(info.class_names)
             scores = {"split": "val", "step": step, **summary, "left_out": left_out}
             self._workdir.write_scores(scores)
-        return {"miou": miou}
+        return miou
 
 
 def _scalars(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:

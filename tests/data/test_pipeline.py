@@ -13,7 +13,16 @@ from sassn_jax.errors import InputError
 from tests.data.sources import noise, numbered
 
 
-def batches(workers=0, labeled=None, unlabeled=None, seed=0, batch_size=4, **settings):
+def batches(
+    workers=0,
+    labeled=None,
+    unlabeled=None,
+    seed=0,
+    batch_size=4,
+    part=0,
+    parts=1,
+    **settings,
+):
     return train_batches(
         noise(6) if labeled is None else labeled,
         unlabeled,
@@ -21,6 +30,8 @@ def batches(workers=0, labeled=None, unlabeled=None, seed=0, batch_size=4, **set
         batch_size=batch_size,
         seed=seed,
         workers=workers,
+        part=part,
+        parts=parts,
     )
 
 
@@ -131,6 +142,23 @@ def test_position_and_content_are_the_same_for_any_number_of_workers(iterator):
     beyond = take(plain, 2)
     plain.set_state(workers.get_state())
     assert_same(take(plain, 2), beyond)
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_the_parts_of_a_batch_are_the_batch_in_order(iterator, parts):
+    whole = take(iterator(unlabeled=noise(9)), 5)  # over two epochs of the labelled images
+    of_each = [take(iterator(unlabeled=noise(9), part=i, parts=parts), 5) for i in range(parts)]
+    joined = [
+        {
+            stream: {
+                field: np.concatenate([part[stream][field] for part in of_one_step])
+                for field in ("image", "label")
+            }
+            for stream in of_one_step[0]
+        }
+        for of_one_step in zip(*of_each, strict=True)
+    ]
+    assert_same(joined, whole)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -40,13 +40,19 @@ def compiled(method):
 @pytest.mark.usefixtures("strict_dtypes", "strict_ranks")
 def test_feature_matching_is_the_distance_of_means():
     rng = np.random.default_rng(0)
-    real, fake = rng.normal(size=(3, 7)), rng.normal(size=(1, 7))
+    real, fake = rng.normal(size=(4, 7)), rng.normal(size=(1, 7))
+    labeled = np.array([True, True, False, True])
     loss, gradient = jax.value_and_grad(feature_matching_loss, argnums=1)(
-        jnp.asarray(real, "float32"), jnp.asarray(fake, "float32")
+        jnp.asarray(real, "float32"), jnp.asarray(fake, "float32"), jnp.asarray(labeled)
     )
-    difference = real.sum(0) / 3 - fake[0]
+    difference = real[labeled].sum(0) / 3 - fake[0]
     np.testing.assert_allclose(loss, np.abs(difference).sum() / 7, rtol=1e-6)
     np.testing.assert_allclose(gradient[0], -np.sign(difference) / 7, rtol=1e-6)
+    loss, gradient = jax.value_and_grad(feature_matching_loss, argnums=1)(
+        jnp.asarray(real, "float32"), jnp.asarray(fake, "float32"), jnp.zeros(4, bool)
+    )
+    assert loss == 0
+    assert not gradient.any()
 
 
 def test_health_metrics_and_every_image_above_a_threshold_of_0(compiled):
@@ -56,6 +62,7 @@ def test_health_metrics_and_every_image_above_a_threshold_of_0(compiled):
         "loss/cross_entropy", "loss/feature_matching", "loss/self_training", "loss/generator",
         "loss/discriminator", "confidence/fake", "confidence/real", "self_training/kept",
         "self_training/precision", "gradient_norm/generator", "gradient_norm/discriminator",
+        "skipped/generator", "skipped/discriminator",
     }  # fmt: skip
     assert metrics["self_training/kept"] == pytest.approx(1)
     expected = (
@@ -86,6 +93,7 @@ def test_labels_that_are_all_ignored_give_a_finite_step(compiled):
     batch["labeled"]["label"] = jnp.full_like(batch["labeled"]["label"], 255)
     new, metrics = step(state, batch)
     assert metrics["loss/cross_entropy"] == 0
+    assert metrics["loss/feature_matching"] == metrics["confidence/real"] == 0
     for leaf in jax.tree.leaves((new.generator, new.discriminator)):
         assert np.all(np.isfinite(leaf))
 

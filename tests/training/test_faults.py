@@ -1,6 +1,7 @@
 """Runs on data of which some images are damaged."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sassn_jax import data
 from sassn_jax.data import records_builder
 from sassn_jax.errors import InputError
 from sassn_jax.prediction.scoring import evaluate_run
+from sassn_jax.reporting.collecting import summarize_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.damage import flip_bit
 from tests.training.conftest import assert_equal_bits, rows_of, tiny_config, train_until
@@ -73,6 +75,7 @@ def test_a_run_goes_on_without_images_that_cannot_be_read(
     again = evaluate_run(workdir)
     assert again["left_out"] == ["val_0"]
     assert again["miou"] == pytest.approx(written["miou"])
+    assert summarize_run(workdir, "a run").left_out == 1
 
     # A resumed run, with a loader worker, skips the same images for the same ones.
     stopped = workdir.with_name("stopped")
@@ -82,6 +85,14 @@ def test_a_run_goes_on_without_images_that_cannot_be_read(
     assert [row.get("data/replaced") for row in rows_of(stopped)] == [
         row.get("data/replaced") for row in rows
     ]
+
+
+def test_a_missing_file_of_validation_images_ends_a_run_before_it_begins(config, tmp_path, workdir):
+    file = next((tmp_path / "data").rglob("*-val.array_record*"))
+    file.unlink()
+    with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .*; remove .* and prepare"):
+        train_and_evaluate(config, workdir)
+    assert not workdir.exists()
 
 
 @pytest.mark.parametrize(

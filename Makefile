@@ -4,13 +4,14 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help test-endure setup cuda parity test test-parity test-slow test-fuzz test-wheel test-full-size lint docs demo demo-seeds lock licenses audit plan gpu-check \
+.PHONY: help test-endure setup cuda parity test test-parity test-slow test-fuzz test-processes test-wheel test-full-size lint docs demo demo-seeds lock licenses audit plan gpu-check \
   gpu-environment
 
 help:
 	@echo "make demo        train three methods on generated scenes, with a table and a picture"
 	@echo "make test        the test suite"
 	@echo "make test-slow   the tests that take minutes"
+	@echo "make test-processes  some of the slow tests: runs in several processes, one of which is killed"
 	@echo "make test-wheel  one of the slow tests: the wheel, installed into an empty environment"
 	@echo "make test-fuzz   one more: 10,000 files for each reader, changed at random (half an hour)"
 	@echo "make test-endure one of the slow tests: a run that is killed forty times (a quarter of an hour)"
@@ -63,6 +64,9 @@ test-parity: parity
 
 test-slow: setup
 	$(RUN) -m pytest -m slow
+
+test-processes: setup
+	$(RUN) -m pytest -m "slow or not slow" tests/training/test_processes.py
 
 test-wheel: setup
 	$(RUN) -m pytest -m slow tests/test_wheel.py

@@ -19,7 +19,9 @@ def checksums(tree: Any) -> dict[str, str]:
         jax.tree_util.keystr(path, simple=True, separator=".")
         for path, _ in jax.tree_util.tree_leaves_with_path(tree)
     ]
-    sums = jax.device_get([one_checksum(x) for x in jax.tree.leaves(tree)])
+    # One after the other: on a CPU with more devices than cores, programs in which the devices wait
+    # for each other could take up all threads.
+    sums = [jax.device_get(one_checksum(x)) for x in jax.tree.leaves(tree)]
     return {name: f"{a:08x}{b:08x}" for name, (a, b) in zip(names, sums, strict=True)}
 
 

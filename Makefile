@@ -4,15 +4,17 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help setup cuda parity test test-parity test-slow test-fuzz test-wheel test-full-size lint docs demo demo-seeds lock licenses audit plan gpu-check \
+.PHONY: help test-endure setup cuda parity test test-parity test-slow test-fuzz test-processes test-wheel test-full-size lint docs demo demo-seeds lock licenses audit plan gpu-check \
   gpu-environment
 
 help:
 	@echo "make demo        train three methods on generated scenes, with a table and a picture"
 	@echo "make test        the test suite"
 	@echo "make test-slow   the tests that take minutes"
+	@echo "make test-processes  some of the slow tests: runs in several processes, one of which is killed"
 	@echo "make test-wheel  one of the slow tests: the wheel, installed into an empty environment"
 	@echo "make test-fuzz   one more: 10,000 files for each reader, changed at random (half an hour)"
+	@echo "make test-endure one of the slow tests: a run that is killed forty times (a quarter of an hour)"
 	@echo "make test-full-size  two of the slow tests: the paper's recipes for a few steps, with memory and time"
 	@echo "make demo-seeds  the demo's comparison over three seeds (a quarter of an hour)"
 	@echo "make plan        whether a run fits a GPU that need not be there, and how long it takes at the"
@@ -63,12 +65,18 @@ test-parity: parity
 test-slow: setup
 	$(RUN) -m pytest -m slow
 
+test-processes: setup
+	$(RUN) -m pytest -m "slow or not slow" tests/training/test_processes.py
+
 test-wheel: setup
 	$(RUN) -m pytest -m slow tests/test_wheel.py
 
 # Each reader of files from strangers reads 10,000 files that were changed at random.
 test-fuzz: setup
 	$(RUN) -m pytest -m slow tests/fuzzing
+
+test-endure: setup
+	$(RUN) -m pytest -m slow --capture=no tests/training/test_endure.py
 
 # One run at a time: each takes up to 16 GiB.
 test-full-size: setup

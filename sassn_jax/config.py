@@ -222,6 +222,8 @@ class Config(Checked):
         turn out to be unreadable. They are skipped; past it the run stops, with 0 at the first one.
       profile: (start, steps): a trace of so many steps, for TensorBoard or Perfetto, is taken once
         `start` steps are done. () takes none.
+      debug_nans: whether the first skipped update ends the run, with the operation that gave NaN.
+        The run waits for each step, and keeps a copy of the state.
       model: the networks.
       image: what the network expects of an image. A file of weights brings its own.
       augment: random changes of the training images.
@@ -270,6 +272,7 @@ class Config(Checked):
             "(), or the steps that are done before the trace and those in it, such as (10, 5)",
         ),
     ] = ()
+    debug_nans: Switch = False
     model: ModelConfig = ModelConfig()
     image: Normalize = VOC_IMAGE
     augment: AugmentConfig = AugmentConfig()

@@ -31,6 +31,10 @@ class UnfitError(InputError):
     """This machine cannot do what was asked for, at least not now. Another machine may."""
 
 
+class Notice(UserWarning):
+    """Something that the user should know of, in one line; it stops nothing."""
+
+
 class TrainingError(RuntimeError):
     """A run cannot continue. The message gives the reason in one line."""
 

@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +62,42 @@ def replacing(path: Path) -> Iterator[Path]:
             yield beside
             beside.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # on a read-only file system it fails without a file too
+            beside.unlink()
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes the temporary files that `replacing` leaves in a folder if its process is killed."""
+    for path in folder.glob(".*"):
+        if re.fullmatch(r"\..+\.[0-9a-f]{16}", path.name):
+            path.unlink(missing_ok=True)
+
+
+class Appender:
+    """Appends bytes to a file. What a full disk does not take is kept, and can be tried again."""
+
+    def __init__(self, path: Path):
+        """Opens the file; makes it if it is not there."""
+        self._file = path.open("ab", buffering=0)
+        self._kept = bytearray()
+
+    def append(self, data: bytes) -> None:
+        """Takes data for the next `flush`."""
+        self._kept += data
+
+    def flush(self) -> None:
+        """Writes what is kept.
+
+        Raises:
+          OSError: if that cannot be written, or only a part of it; the rest is still kept.
+        """
+        while self._kept:
+            del self._kept[: self._file.write(self._kept)]
+
+    def close(self) -> None:
+        """Writes what is kept and closes the file; raises as `flush`."""
+        with self._file:
+            self.flush()
 
 
 def write_json(path: Path, value: Any) -> None:

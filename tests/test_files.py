@@ -8,7 +8,7 @@ import pytest
 
 from sassn_jax import data
 from sassn_jax.errors import InputError
-from sassn_jax.files import expanded, parse_json, read_json, replacing, write_json
+from sassn_jax.files import expanded, parse_json, read_json, remove_parts, replacing, write_json
 from sassn_jax.weights import npz, store
 
 
@@ -130,3 +130,12 @@ def test_json_is_read(tmp_path):
     assert read_json(tmp_path / "a.json") == value
     assert parse_json("[" * 50 + "]" * 50)
     assert parse_json("1") == 1
+
+
+def test_what_a_killed_process_leaves_is_removed(tmp_path):
+    left = tmp_path / f".config.json.{16 * 'a'}"
+    others = [tmp_path / name for name in (".lock", ".mine.0123", "config.json")]
+    for path in (left, *others):
+        path.touch()
+    remove_parts(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(others)

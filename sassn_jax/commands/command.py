@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,7 @@ from ml_collections import ConfigDict, config_flags
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sassn_jax.commands.mistakes import first_cause
-from sassn_jax.errors import InputError, StoppedError, TrainingError
+from sassn_jax.errors import InputError, Notice, StoppedError, TrainingError
 from sassn_jax.files import expanded
 from sassn_jax.terminal import make_console
 
@@ -84,6 +85,7 @@ def run(
             if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` does with SIGHUP
                 signal.signal(number, _raise_interrupt)
         sys.unraisablehook = _raise_interrupt_again
+        warnings.showwarning = _show_warning  # type: ignore[assignment]  # of the last arguments
         logging.set_verbosity(logging.FATAL)  # Orbax logs every file, and every error twice
         try:
             mains["".join(words[1:])]()
@@ -163,6 +165,21 @@ def required(flag: flags.FlagHolder[str | None]) -> str:
 def warn(text: str) -> None:
     """Prints a warning, which stops nothing, on standard error."""
     print(f"{Path(sys.argv[0]).stem}: warning: {text}", file=sys.stderr)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    *where: Any,
+    show: Callable[..., None] = warnings.showwarning,
+) -> None:
+    """Prints a notice as a user should read it, other warnings as Python does."""
+    if issubclass(category, Notice):
+        warn(str(message))
+    else:
+        show(message, category, filename, lineno, *where)
 
 
 def check_names(flag: flags.FlagHolder[list[str]], allowed: Collection[str]) -> None:

@@ -83,7 +83,8 @@ class CutMix(Method):
         """Updates the student by the gradient of `objective`, then the teacher by the student."""
         new, metrics = self.generator.take_step(self.objective, state, batch)
         assert state.teacher is not None
-        teacher = self.teacher.update(state.teacher, new.generator.variables, state.step)
+        skipped = metrics["skipped/generator"] > 0
+        teacher = self.teacher.update(state.teacher, new.generator.variables, state.step, skipped)
         return new.replace(teacher=teacher), metrics
 
     def objective(

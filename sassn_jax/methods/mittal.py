@@ -158,16 +158,17 @@ class Mittal(Method):
         assert state.classifier is not None
         assert state.teacher is not None
         new, metrics = self.s4gan.step(state, batch)
-        (_, (collections, classifier_metrics)), gradients = jax.value_and_grad(
+        (loss, (collections, classifier_metrics)), gradients = jax.value_and_grad(
             self.classifier_objective, has_aux=True
         )(state.classifier.params, state, batch)
-        classifier = state.classifier.apply_gradients(
-            self.classifier_optimizer, gradients, collections
+        classifier, health = state.classifier.learn(
+            "classifier", self.classifier_optimizer, loss, gradients, collections
         )
-        metrics |= classifier_metrics
-        metrics["gradient_norm/classifier"] = optax.tree.norm(gradients)
-        teacher = self.teacher.update(state.teacher, classifier.variables, state.step)
-        return new.replace(classifier=classifier, teacher=teacher), metrics
+        teacher = self.teacher.update(
+            state.teacher, classifier.variables, state.step, health["skipped/classifier"] > 0
+        )
+        new = new.replace(classifier=classifier, teacher=teacher)
+        return new, metrics | classifier_metrics | health
 
     def classifier_objective(
         self, params: Variables, state: TrainState, batch: Batch

@@ -1,17 +1,19 @@
 """What changes in training, as trees of arrays."""
 
 from collections.abc import Mapping
-from typing import Any, no_type_check
+from typing import Any, TypeVar, no_type_check
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from sassn_jax.data import Batch as Batch
 
 Variables = Mapping[str, Any]
 Metrics = dict[str, Float[Array, ""]]
+Tree = TypeVar("Tree")
 
 
 @no_type_check  # in tests, at run time: a tree of shapes or shardings has these nodes too
@@ -42,19 +44,48 @@ class NetworkState(struct.PyTreeNode):
         params = collections.pop("params")
         return cls(params, collections, optimizer.init(params))
 
-    def apply_gradients(
+    def learn(
         self,
+        player: str,
         optimizer: optax.GradientTransformation,
+        loss: Float[Array, ""],
         gradients: Variables,
         collections: Variables,
-    ) -> "NetworkState":
-        """Returns the network after a step of its optimizer, with its new collections."""
+    ) -> tuple["NetworkState", Metrics]:
+        """Takes a step of the optimizer, or none where a number is not finite.
+
+        The loss, the norm of the gradients in float32, and the new collections must be finite, or
+        the whole network stays as it is, bit by bit, the state of its optimizer included.
+
+        Args:
+          player: the network's name, which its metrics end with.
+          optimizer: of the parameters.
+          loss: what the gradients are of.
+          gradients: of the parameters.
+          collections: those that have changed in this step.
+
+        Returns:
+          The network after the step; `gradient_norm/` and `skipped/` of the player, the latter 1
+          where the step was skipped, else 0.
+        """
+        norm = optax.tree.norm(gradients)
+        numbers = [loss, norm, *jax.tree.leaves(collections)]
+        finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in numbers]))
         updates, opt_state = optimizer.update(gradients, self.opt_state, self.params)
-        return NetworkState(
+        learned = NetworkState(
             params=optax.apply_updates(self.params, updates),
             collections={**self.collections, **collections},
             opt_state=opt_state,
         )
+        skipped = 1 - finite.astype(jnp.float32)
+        metrics = {f"gradient_norm/{player}": norm, f"skipped/{player}": skipped}
+        return unless(~finite, learned, self), metrics
+
+
+def unless(skipped: Bool[Array, ""], new: Tree, old: Tree) -> Tree:
+    """Returns `new`, or `old` where an update was skipped; both are trees of the same arrays."""
+    # A conditional branch would need memory of its own for what it returns.
+    return jax.tree.map(lambda x, y: jnp.where(skipped, y, x), new, old)
 
 
 @no_type_check  # as above

@@ -5,9 +5,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sassn_jax.methods.state import Variables
+from sassn_jax.methods.state import Variables, unless
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +28,23 @@ class Teacher:
         # Copies, because a step reuses the memory of every array of the state that it is given.
         return jax.tree.map(jnp.copy, student)
 
-    def update(self, teacher: Variables, student: Variables, step: Int[Array, ""]) -> Variables:
+    def update(
+        self,
+        teacher: Variables,
+        student: Variables,
+        step: Int[Array, ""],
+        skipped: Bool[Array, ""],
+    ) -> Variables:
         """Returns the teacher one step on.
 
         Args:
           teacher: before the step.
           student: after the step.
           step: the number of steps before this one.
+          skipped: whether the student has not learned in this step; the teacher stays then.
         """
         stays: float | Float[Array, ""] = self.decay
         if self.warm_up:
             stays = jnp.minimum(1 - 1 / (step + 2), self.decay)
-        return optax.incremental_update(teacher, student, stays)
+        followed: Variables = optax.incremental_update(teacher, student, stays)
+        return unless(skipped, followed, teacher)

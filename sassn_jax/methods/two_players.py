@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Float
 
 from sassn_jax.config import Config
-from sassn_jax.methods.segmenter import Segmenter, generator_health
+from sassn_jax.methods.segmenter import Segmenter, attention_weights
 from sassn_jax.methods.state import Batch, Metrics, NetworkState, TrainState, Variables
 from sassn_jax.optimizers import discriminator_optimizer
 
@@ -72,18 +72,21 @@ def play(
       batch: handed to both.
     """
     assert state.discriminator is not None
-    (_, (outputs, g_collections, g_metrics)), g_gradients = jax.value_and_grad(
+    (g_loss, (outputs, g_collections, g_metrics)), g_gradients = jax.value_and_grad(
         generator_objective, has_aux=True
     )(state.generator.params, state, batch)
-    (_, (d_collections, d_metrics)), d_gradients = jax.value_and_grad(
+    (d_loss, (d_collections, d_metrics)), d_gradients = jax.value_and_grad(
         discriminator_objective, has_aux=True
     )(state.discriminator.params, state, batch, outputs)
 
-    metrics = g_metrics | d_metrics | generator_health(state.generator, g_gradients)
-    metrics["gradient_norm/discriminator"] = optax.tree.norm(d_gradients)
+    new_generator, g_health = state.generator.learn(
+        "generator", generator.optimizer, g_loss, g_gradients, g_collections
+    )
+    new_discriminator, d_health = state.discriminator.learn(
+        "discriminator", optimizer, d_loss, d_gradients, d_collections
+    )
+    metrics = g_metrics | d_metrics | attention_weights(state.generator) | g_health | d_health
     state = state.replace(
-        step=state.step + 1,
-        generator=state.generator.apply_gradients(generator.optimizer, g_gradients, g_collections),
-        discriminator=state.discriminator.apply_gradients(optimizer, d_gradients, d_collections),
+        step=state.step + 1, generator=new_generator, discriminator=new_discriminator
     )
     return state, metrics

@@ -67,8 +67,12 @@ def _power_iteration(
 
 
 def _direction(x: Float[Array, " N"], previous: Float[Array, " N"]) -> Float[Array, " N"]:
-    """Returns the unit vector along `x`, or the previous one for an `x` below `EPSILON`."""
-    return jnp.where(jnp.linalg.norm(x) < EPSILON, previous, _normalize(x))
+    """Returns the unit vector along `x`, or the previous one.
+
+    The latter for an `x` below `EPSILON`, and where the norm of `x` is too large for float32.
+    """
+    norm = jnp.linalg.norm(x)
+    return jnp.where((norm < EPSILON) | jnp.isinf(norm), previous, _normalize(x))
 
 
 def sigmas(params: Mapping, spectral: Mapping) -> dict[str, Float[Array, ""]]:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from sassn_jax.config import Config
 from sassn_jax.conversion.exporting import read_export
 from sassn_jax.data import Dataset, DatasetInfo, Source
 from sassn_jax.devices import check_platform
-from sassn_jax.errors import InputError, UnreadableError
+from sassn_jax.errors import InputError, Notice, UnreadableError
 from sassn_jax.evaluation import PaddedBatch, evaluate
 from sassn_jax.files import expanded
 from sassn_jax.inference import Predict
@@ -47,6 +48,7 @@ class Run:
       variables: what the method predicts with.
       step: the number of steps that they were trained for.
       state: the whole state at the checkpoint; None for an exported file.
+      saved: the UTC time of the checkpoint, as `2026-11-30T12:00:00+00:00`; empty for such a file.
       overrides: the fields of `config` that were given other values when it was loaded.
     """
 
@@ -56,6 +58,7 @@ class Run:
     variables: Variables
     step: int
     state: TrainState | None = None
+    saved: str = ""
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -239,12 +242,28 @@ def load_run(
         steps = {"latest": checkpoints.latest_step, "best": checkpoints.best_step}
         if checkpoint not in steps:
             raise InputError(f"checkpoint={checkpoint!r}: expected one of {', '.join(steps)}")
-        step = steps[checkpoint]
-        if not step:  # before the first step nothing has been learned
-            raise InputError(f"{workdir}: no checkpoint yet; train it first")
-        state = checkpoints.restore(abstract_state(method, config), step)
+        untrained = InputError(f"{workdir}: no checkpoint yet; train it first")
+        if steps[checkpoint] is None:
+            raise untrained
+        state = _restore(checkpoints, checkpoint, abstract_state(method, config))
+        step = int(state.step)
+        if step == 0:  # nothing has been learned
+            raise untrained
+        saved = checkpoints.record(step).saved
     variables = method.inference_variables(state)
-    return Run(config, info, method, variables, int(state.step), state, overrides)
+    return Run(config, info, method, variables, step, state, saved, overrides)
+
+
+def _restore(checkpoints: Checkpoints, checkpoint: str, state: TrainState) -> TrainState:
+    """Restores the best checkpoint, or the latest one that is whole."""
+    if checkpoint == "latest":
+        return checkpoints.restore_latest(state, None, lambda line: warnings.warn(line, Notice, 4))
+    best = checkpoints.best_step
+    assert best is not None
+    try:
+        return checkpoints.restore(state, best)
+    except UnreadableError as error:
+        raise InputError(f"{error}; take the latest checkpoint") from error
 
 
 def _load_exported(path: Path, overrides: Mapping[str, Any]) -> Run:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -125,7 +124,7 @@ def summarize_run(
         info=dataset.info,
         fields=traverse_util.flatten_dict(run.config.to_dict(), sep="."),
         step=run.step,
-        saved=_read_date(folder.checkpoints / str(run.step)),
+        saved=run.saved[: len("2026-11-30")],
         command=folder.read_command(),
         counts=_count_images(dataset, chosen),
         labeled=_count_labels(dataset, chosen),
@@ -228,13 +227,6 @@ def _count_labels(dataset: Dataset, chosen: data.Split) -> LabelCounts:
         with contextlib.suppress(UnreadableError):  # the run learned nothing from it either
             counts = counts.add(source[index]["label"])
     return counts
-
-
-def _read_date(checkpoint: Path) -> str:
-    """Returns the day on which Orbax saved a checkpoint."""
-    written = json.loads((checkpoint / "_CHECKPOINT_METADATA").read_text(encoding="utf-8"))
-    seconds = written["commit_timestamp_nsecs"] / 1e9
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")
 
 
 def _read_rows(path: Path) -> tuple[Row, ...]:

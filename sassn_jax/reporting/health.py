@@ -139,6 +139,18 @@ SIGNS = {
                   "optimizer.discriminator_lr."),
         ),
     ),
+    "skipped": Sign(
+        "Updates of a network that were skipped, since a number was not finite",
+        "none",
+        "runs that were logged by an earlier version have no count",
+        (
+            Limit(SMALLEST, "good", "All numbers were finite."),
+            Limit(0.01, "look at it", "Some updates met a number that was not finite. They "
+                  "changed nothing, but more may come: try a lower learning rate."),
+            Limit(math.inf, "bad", "Many updates met a number that was not finite, and taught the "
+                  "network nothing: try a lower learning rate."),
+        ),
+    ),
     "input_wait": Sign(
         "Share of the time spent waiting for data",
         "below 5%",
@@ -225,6 +237,8 @@ def _read(key: str, first: Values, last: Values) -> list[Reading]:
             (name, NO_NUMBER if value is None else f"{value:.4f}", value and abs(value))
             for name, value in zip(names, values, strict=True)
         ]
+    if key == "skipped":
+        return [_read_skipped(name, last) for name in names]
     if values == [None] and (key.endswith("/precision") or key == "input_wait"):
         return []  # there was no pixel, or no time, to take the share of
     form = "{:.3f}" if key.startswith("loss") else "{:.1%}"
@@ -239,6 +253,13 @@ def _read_confidence(last: Values) -> list[Reading]:
     if real is None or fake is None:
         return [("confidence", NO_NUMBER, None)]
     return [("confidence", f"{real:.2f} for drawn masks, {fake:.2f} for predictions", real - fake)]
+
+
+def _read_skipped(name: str, last: Values) -> Reading:
+    """Judges the share of a network's updates."""
+    count, steps = last[name] or 0.0, last.get("step") or 1.0
+    player = name.partition("/")[2]
+    return name, f"{count:.0f} of the {steps:.0f} of the {player}", count / steps
 
 
 def _read_sigmas(first: Sequence[float | None], last: Sequence[float | None]) -> list[Reading]:

@@ -1,77 +1,75 @@
-"""Checkpoints of the state and the position in the data: the latest, and the best by mIoU."""
+"""Checkpoints of a run: the latest, and the best by mIoU; found whole by their checksums."""
 
 import contextlib
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import grain
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 
 from sassn_jax.data import BatchIterator
-from sassn_jax.errors import InputError, UnfitError
+from sassn_jax.errors import InputError, UnfitError, UnreadableError, one_line
 from sassn_jax.methods import TrainState
+from sassn_jax.training.alias import readable_alias
+from sassn_jax.training.record import Record
 from sassn_jax.training.workdir import Workdir
 
-# Orbax looks for its files with an unescaped glob. TensorStore takes a backslash for a slash, and a
-# folder whose name ends in a colon for the scheme of a URL; it takes no bytes that are not UTF-8,
-# which are surrogates in Python.
-MISREAD = re.compile(r"[*?\[\]\\\ud800-\udfff]|:(/|$)")
-UNLOGGED = "unlogged"  # the name of these metrics in a checkpoint
-OPEN_FILES = Path("/proc/self/fd")  # of this process, by number, on Linux
+# Errors that say nothing of damage: Python's and JAX's, and the beginnings of TensorStore's.
+OF_THE_MACHINE = (MemoryError, PermissionError, jax.errors.JaxRuntimeError)
+OF_THE_SYSTEM = re.compile("PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED")
 
 
 class Checkpoints:
     """The checkpoints of a workdir, written in the background, whole or not at all.
 
-    The latest two are kept, and the one with the best mIoU. The first one in a new folder is read
-    back at once and compared, so that no run relies on a folder from which nothing can be restored.
-    Use as a context manager: leaving it waits for what is still being written.
+    The latest `keep` are kept, and the one with the best mIoU. Each holds a record with a checksum
+    of every array, which is compared when the arrays have been read. The first one in a new folder
+    is read back at once, so that no run relies on a folder from which nothing can be restored. Use
+    as a context manager: leaving it waits for what is still being written.
     """
 
-    def __init__(self, workdir: Workdir, *, read_only: bool = False):
+    def __init__(self, workdir: Workdir, *, keep: int = 2, read_only: bool = False):
         """Opens the folder of checkpoints; makes it if it does not exist, unless `read_only`."""
         self.directory = workdir.checkpoints.absolute()
+        self._keep, self._read_only = keep, read_only
+        self._is_saving = False  # in the background, when that was last looked at
         self._resources = contextlib.ExitStack()
         if not read_only:
             self.directory.mkdir(parents=True, exist_ok=True)
-        self._alias = self._resources.enter_context(_readable_alias(self.directory))
-        policies = checkpoint_managers
-        self._manager = ocp.CheckpointManager(
-            self._alias,
-            options=ocp.CheckpointManagerOptions(
-                read_only=read_only,
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(2),
-                        policies.BestN(
-                            n=1,
-                            get_metric_fn=lambda metrics: metrics["miou"],
-                            keep_checkpoints_without_metrics=False,
-                        ),
-                    ]
+        self._alias = self._resources.enter_context(readable_alias(self.directory))
+        self._records: dict[int, Record] = {}
+        self._manager = self._open()
+        for step in self._manager.all_steps():
+            with contextlib.suppress(InputError):  # a damaged one is named when it is wanted
+                self._records[step] = self._read_record(step)
+
+    def _open(self) -> ocp.CheckpointManager:
+        with self._failing("read"):
+            return ocp.CheckpointManager(
+                self._alias,
+                options=ocp.CheckpointManagerOptions(
+                    read_only=self._read_only,
+                    cleanup_tmp_directories=not self._read_only,  # of a save that was killed
+                    preservation_policy=_Preserved(self._keep, self._records),
                 ),
-                best_fn=lambda metrics: metrics["miou"],
-            ),
-        )
+            )
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
         with self._resources:
-            if kind is None:
+            try:
                 with self._failing("written"):
                     self._manager.close()
-            else:
-                # What stopped the run is what the user should hear of.
-                with contextlib.suppress(Exception):
-                    self._manager.close()
+            except UnfitError:
+                if kind is None:  # otherwise, what stopped the run is what a user should hear of
+                    raise
+            finally:
+                if not self._read_only:
+                    self._remove_parts()
 
     @contextlib.contextmanager
     def _failing(self, verb: str) -> Iterator[None]:
@@ -81,9 +79,8 @@ class Checkpoints:
         except InputError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
             raise UnfitError(
-                f"{self.directory}: checkpoints cannot be {verb} ({reason})"
+                f"{self.directory}: checkpoints cannot be {verb} ({one_line(error)[:200]})"
             ) from error
 
     @property
@@ -94,94 +91,149 @@ class Checkpoints:
     @property
     def best_step(self) -> int | None:
         """Steps taken at the checkpoint with the best mIoU, None where none was evaluated."""
-        return self._manager.best_step()
+        return best_of(self._records, self._manager.all_steps())
 
-    def has_scores(self, step: int) -> bool:
-        """Tells whether the checkpoint of a step was saved with its mIoU."""
-        with self._failing("read"):
-            return bool(self._manager.metrics(step))
+    def healthy_step(self, before: int) -> int | None:
+        """Steps taken at the latest checkpoint from before a step, None where there is none."""
+        return max((step for step in self._manager.all_steps() if step < before), default=None)
 
-    def read_unlogged(self, step: int) -> list[dict[str, float]]:
-        """Returns the `unlogged` that the checkpoint of a step was saved with."""
-        with self._failing("read"):
-            return self._manager.metadata(step).custom_metadata.get(UNLOGGED, [])
-
-    def wait(self) -> None:
-        """Waits until the last checkpoint is written.
+    def record(self, step: int) -> Record:
+        """Returns what the checkpoint of a step says of itself.
 
         Raises:
-          UnfitError: if it cannot be written.
+          UnreadableError: if it is damaged.
         """
+        return self._records[step] if step in self._records else self._read_record(step)
+
+    def is_scored(self, step: int) -> bool:
+        """Tells whether the checkpoint of a step was saved with its mIoU, and says so undamaged."""
+        return step in self._records and self._records[step].miou is not None
+
+    def check(self, *, wait: bool = False) -> bool:
+        """Tells whether the save in the background has ended since the last call.
+
+        Raises:
+          UnfitError: if it has ended, and has failed.
+        """
+        if not self._is_saving or (not wait and self._manager.is_saving_in_progress()):
+            return False
+        self._is_saving = False
         with self._failing("written"):
             self._manager.wait_until_finished()
+        return True
 
-    def replace(self, state: TrainState, batches: BatchIterator, metrics: dict[str, float]) -> None:
-        """Saves a state anew, with its mIoU, where it was saved without one.
+    def clear(self) -> None:
+        """Removes what a save that failed has left: files, and errors that Orbax still holds."""
+        with contextlib.suppress(Exception):
+            self._manager.close()
+        self._remove_parts()
+        self._manager = self._open()
 
-        The former checkpoint is removed before, since there can be one of a step. Where it is the
-        only one, nothing is done.
-        """
-        with self._failing("written"):
-            self._manager.wait_until_finished()
-            if len(self._manager.all_steps()) == 1:
-                return
-            self._manager.delete(int(state.step))
-        self.save(state, batches, metrics)
+    def _remove_parts(self) -> None:
+        if jax.process_count() == 1:  # others may still write
+            for folder in self._alias.glob("*orbax-checkpoint-tmp*"):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def save(
         self,
         state: TrainState,
         batches: BatchIterator,
-        metrics: dict[str, float] | None,
+        miou: float | None,
         unlogged: Sequence[Mapping[str, float]] = (),
     ) -> None:
         """Saves a state, the position in its data, and its mIoU if it has just been evaluated.
 
         `unlogged` holds the metrics of each step since the last log line, if there are any.
 
-        Where there was no checkpoint, the call waits until this one is written, and compares what
-        can be read of it with what was to be saved, bit by bit.
+        A checkpoint of the same step is replaced. It must be removed before, so it stays as it is
+        where it is the only one. Where there was no checkpoint, the call waits until this one is
+        written, and reads it back.
 
         Raises:
           UnfitError: if this checkpoint, or the one before in the background, cannot be written; or
             if it is the first one and does not read back as it was. It is removed then.
         """
-        is_first = self.latest_step is None
+        self.check(wait=True)
+        record = Record.of(state, batches, miou, unlogged)
+        steps = self._manager.all_steps()
+        if steps == [record.step]:
+            return
+        is_first = not steps
+        self._records[record.step] = record
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), batches=grain.checkpoint.CheckpointSave(batches)
+            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record.to_json())
         )
         with self._failing("written"):
-            self._manager.save(
-                int(state.step),
-                args=args,
-                metrics=metrics,
-                custom_metadata={UNLOGGED: list(unlogged)},
-            )
+            if record.step in steps:
+                self._manager.delete(record.step)
+            self._manager.save(record.step, args=args)
+            self._is_saving = True
             if is_first:
                 self._manager.wait_until_finished()
         if is_first:
-            self._prove(state, batches)
+            self._prove(state, record.step)
 
-    def _prove(self, state: TrainState, batches: BatchIterator) -> None:
+    def _prove(self, state: TrainState, step: int) -> None:
         """Checks that the checkpoint of this state can be restored; removes it if it cannot."""
-        step, position = int(state.step), _Position()
         try:
-            restored = self.restore(state, step, position)
-            differing = _first_difference(state, restored)
-            if differing is None and position.get_state() != batches.get_state():
-                differing = "the position in the data"
-            if differing is not None:
-                raise UnfitError(
-                    f"{self.directory}: {differing} does not read back from a checkpoint as it was "
-                    "written; choose a workdir on another file system"
-                )
-        except UnfitError:  # a Ctrl-C is none, and leaves the checkpoint
+            self.restore(state, step)
+        except InputError as error:  # a Ctrl-C is none, and leaves the checkpoint
             with contextlib.suppress(Exception):
                 self._manager.delete(step)
-            raise
+            raise UnfitError(
+                f"{self.directory}: a checkpoint does not read back as it was written ({error}); "
+                "choose a workdir on another file system"
+            ) from error
+
+    def restore_latest(
+        self, state: TrainState, batches: BatchIterator | None, say: Callable[[str], None]
+    ) -> TrainState:
+        """Restores the latest checkpoint that is whole, see `restore`.
+
+        Damaged ones after it are set aside: their folders are renamed, as from `65` to
+        `damaged_65`. A `read_only` object renames nothing.
+
+        Args:
+          state: as for `restore`.
+          batches: as for `restore`.
+          say: is called with a line for each damaged one.
+
+        Raises:
+          InputError: if there are checkpoints but none is whole, which changes nothing; if they are
+            of another network.
+        """
+        damaged: dict[int, UnreadableError] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                restored = self.restore(state, step, batches)
+            except UnreadableError as error:
+                damaged[step] = error
+                continue
+            for bad, reason in damaged.items():
+                aside = "" if self._read_only else f" and set aside as {self._set_aside(bad)}"
+                say(f"{reason}{aside}; the checkpoint of step {step} takes its place")
+            return restored
+        reasons = "; ".join(map(str, damaged.values()))
+        raise InputError(
+            f"{self.directory}: no checkpoint is whole ({reasons}); choose another workdir, or "
+            "remove this folder to begin anew"
+        )
+
+    def _set_aside(self, step: int) -> str:
+        """Renames the folder of a checkpoint so that it is none any more; returns its new name."""
+        name, number = f"damaged_{step}", 1
+        while (self.directory / name).exists():
+            number += 1
+            name = f"damaged_{step}_{number}"
+        if jax.process_index() == 0:
+            (self.directory / str(step)).rename(self.directory / name)
+        ocp.multihost.sync_global_processes("set aside")
+        self._records.pop(step, None)
+        self._manager.reload()
+        return name
 
     def restore(
-        self, state: TrainState, step: int, batches: "BatchIterator | _Position | None" = None
+        self, state: TrainState, step: int, batches: BatchIterator | None = None
     ) -> TrainState:
         """Returns the saved state of a step, and moves `batches` to their position at that step.
 
@@ -191,88 +243,73 @@ class Checkpoints:
           batches: of the run.
 
         Raises:
-          InputError: if the checkpoint is damaged, or of another network.
+          UnreadableError: if the checkpoint is damaged.
+          UnfitError: if it cannot be read, which says nothing of damage.
+          InputError: if it is of another network.
         """
+        record = self._read_record(step)
+        try:
+            record.check_network(state)
+        except InputError as error:
+            raise InputError(f"{self.directory}: {error}") from None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        items: dict[str, Any] = {"state": ocp.args.StandardRestore(abstract)}
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
+        with self._finding_damage(step):
+            restored: TrainState = self._manager.restore(step, args=items)["state"]
+            record.check_arrays(restored)
         if batches is not None:
-            items["batches"] = grain.checkpoint.CheckpointRestore(batches)
-        with self._failing("read"):
-            try:
-                return self._manager.restore(step, args=ocp.args.Composite(**items))["state"]
-            except ValueError:  # which does not name the array
-                self._check_shapes(abstract, step)
-                raise
+            batches.set_state(record.position.encode())
+        return restored
 
-    def _check_shapes(self, state: TrainState, step: int) -> None:
-        """Raises an error that names the first array whose shape is not the saved one."""
-        path = self._alias / str(step) / "state"
-        saved = _shapes(ocp.StandardCheckpointHandler().metadata(path).tree)
-        wanted = _shapes(state.replace(rng=None))  # which is saved as plain numbers
-        for name, shape in wanted.items():
-            if saved.get(name, shape) != shape:
-                raise InputError(
-                    f"{self.directory}: holds another network: {name} is {saved[name]} there and "
-                    f"would be {shape}; the number of classes and the fields under model must be "
-                    "those of the run"
-                )
+    def _read_record(self, step: int) -> Record:
+        folder = self._alias / str(step)
+        if (folder / "batches").is_dir():
+            raise InputError(
+                f"{self.directory}: holds checkpoints without checksums, of an earlier version of "
+                "this program; go on with that version, or choose another workdir"
+            )
+        with self._finding_damage(step):
+            record = Record.from_json(ocp.JsonCheckpointHandler().restore(folder / "record"))
+            if record.step != step:
+                raise UnreadableError(f"it is of step {record.step}")
+        return record
 
+    @contextlib.contextmanager
+    def _finding_damage(self, step: int) -> Iterator[None]:
+        """Turns an error into one line that names the checkpoint.
 
-@contextlib.contextmanager
-def _readable_alias(directory: Path) -> Iterator[Path]:
-    """Gives a path to a folder that Orbax and TensorStore do not misread.
-
-    Where the folder's own path would be misread, Linux knows it by the number of an open file too;
-    that name is gone when the process is. On other systems it is left as it is, and the first
-    checkpoint shows that nothing can be read.
-    """
-    if not (MISREAD.search(str(directory)) and directory.is_dir() and OPEN_FILES.is_dir()):
-        yield directory
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        yield OPEN_FILES / str(descriptor)
-    finally:
-        os.close(descriptor)
+        Files that are damaged can make Orbax and TensorStore fail in any way.
+        """
+        try:
+            yield
+        except Exception as error:
+            cause: BaseException = error
+            while cause.__cause__ is not None:  # Orbax puts arrays and paths around it
+                cause = cause.__cause__
+            folder = self.directory / str(step)
+            reason = one_line(cause)[:200] or type(cause).__name__
+            if isinstance(cause, OF_THE_MACHINE) or OF_THE_SYSTEM.search(reason):
+                raise UnfitError(f"{folder}: cannot be read ({reason})") from error
+            raise UnreadableError(f"{folder}: is damaged ({reason})") from error
 
 
-class _Position:
-    """Reads the position in the data from a checkpoint; there are no batches to move."""
+class _Preserved:
+    """Tells Orbax which checkpoints to keep; it deletes the others once a new one is written."""
 
-    def __init__(self) -> None:
-        self._state = b""
+    def __init__(self, keep: int, records: dict[int, Record]):
+        self._keep, self._records = keep, records
 
-    def get_state(self) -> bytes:
-        return self._state
-
-    def set_state(self, state: bytes) -> None:
-        self._state = state
-
-    def start_prefetch(self) -> None:
-        """Nothing is fetched. Grain calls this after `set_state`."""
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> Sequence[bool]:
+        steps = sorted(checkpoint.step for checkpoint in checkpoints)
+        kept = {*steps[-self._keep :], best_of(self._records, steps)}
+        return [checkpoint.step in kept for checkpoint in checkpoints]
 
 
-def _first_difference(saved: TrainState, restored: TrainState) -> str | None:
-    """The dotted name of the first array whose bits differ, None where there is none."""
-    names = [
-        jax.tree_util.keystr(path, simple=True, separator=".")
-        for path, _ in jax.tree_util.tree_leaves_with_path(saved)
+def best_of(records: dict[int, Record], steps: Sequence[int]) -> int | None:
+    """Returns the step with the highest mIoU, the latest of several; None where none has one."""
+    scored = [
+        (miou, step)
+        for step in steps
+        if step in records and (miou := records[step].miou) is not None and miou == miou
     ]
-    for name, *pair in zip(names, jax.tree.leaves(saved), jax.tree.leaves(restored), strict=True):
-        a, b = map(_bits, pair)
-        if (a.dtype, a.shape) != (b.dtype, b.shape) or a.tobytes() != b.tobytes():
-            return name
-    return None
-
-
-def _bits(x: jax.Array) -> np.ndarray:
-    is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(x) if is_key else x)
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays of a tree by dotted name."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+    return max(scored)[1] if scored else None

@@ -2,8 +2,7 @@
 
 import contextlib
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,19 +12,24 @@ from ml_collections import ConfigDict
 
 from sassn_jax import data, processes
 from sassn_jax.config import Config
-from sassn_jax.errors import InputError, TrainingError, UnfitError
+from sassn_jax.errors import InputError, UnfitError
+from sassn_jax.files import remove_parts
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.debugging import debugged
 from sassn_jax.training.faults import Faults
 from sassn_jax.training.introduction import introduce_run
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
+from sassn_jax.training.saving import Saving
 from sassn_jax.training.setup import Setup, learning_rates, set_up
+from sassn_jax.training.skips import Skips
 from sassn_jax.training.stopping import Stopping
 from sassn_jax.training.summaries import NoWriter, Writer
+from sassn_jax.training.tracing import Trace
 from sassn_jax.training.validation import Validation
-from sassn_jax.training.window import MUST_BE_FINITE, Window
+from sassn_jax.training.window import Window
 from sassn_jax.training.workdir import Workdir
 
 SHOWN = (
@@ -57,7 +61,7 @@ def train_and_evaluate(
         records of own images, with three exceptions that show later: a folder from which no
         checkpoint can be read back (before the first step), a label that no class has (when its
         image is first read), and more images that cannot be read than `config.max_unreadable`.
-      TrainingError: if a loss is not finite.
+      TrainingError: if the updates of a network are skipped again and again, see `Skips`.
       StoppedError: if SIGTERM, SIGINT or SIGHUP came and the main thread called; see `Stopping`.
     """
     return _train(parse(config), Workdir.at(workdir), command=command)
@@ -76,7 +80,7 @@ def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
     folder.check(config, may_be_longer=True)
     with Checkpoints(folder, read_only=True) as checkpoints:
         latest = checkpoints.latest_step
-        return latest == config.num_steps and checkpoints.has_scores(latest)
+        return latest == config.num_steps and checkpoints.is_scored(latest)
 
 
 def continue_training(
@@ -100,7 +104,7 @@ def continue_training(
 
     Raises:
       InputError: if there is no run, or it has more steps already, or a value is wrong.
-      TrainingError: if a loss is not finite.
+      TrainingError: if the updates of a network are skipped again and again, see `Skips`.
       StoppedError: as for `train_and_evaluate`.
     """
     config = longer_config(workdir, continue_to, overrides)
@@ -154,9 +158,10 @@ def _train(
             # Before the first step, so that a folder from which nothing can be restored costs none.
             checkpoints.save(state, setup.batches, None)
         else:
-            state = checkpoints.restore(state, latest, setup.batches)
+            state = checkpoints.restore_latest(state, setup.batches, reporter.say)
+            start = int(state.step)
         stopping = Stopping(reporter.say)
-        opened = Writer(folder, start) if processes.is_first() else NoWriter()
+        opened = Writer(folder, start, reporter.say) if processes.is_first() else NoWriter()
         with opened as writer, stopping.listening():
             writer.config(start, config)
             loop = Loop(setup, folder, writer, reporter, checkpoints, stopping)
@@ -174,6 +179,7 @@ def _begin(setup: Setup, folder: Workdir, command: str | None) -> None:
                 f"{jax.process_index()}; expected a folder on a file system that all hosts share"
             )
         return
+    remove_parts(folder.path)
     folder.begin(setup.config, setup.split, setup.dataset.info, command)
     if setup.config.dataset == "folder":
         ids = {split: source.ids for split, source in setup.dataset.splits.items()}
@@ -195,35 +201,33 @@ class Loop:
         """Compiles nothing yet: that happens at the first call."""
         self.setup, self.workdir, self.writer, self.reporter = setup, workdir, writer, reporter
         self.checkpoints, self.stopping = checkpoints, stopping
+        self.saving = Saving(checkpoints, reporter.say)
         self.faults = Faults(setup, reporter.say)
         self.validation = Validation(setup, workdir, writer, reporter, self.faults, stopping)
 
     def run(self, state: TrainState, start: int) -> TrainState:
         """Takes the steps from `start` on. The order of what a step does matters for a resume."""
         config, batches, checkpoints = self.setup.config, self.setup.batches, self.checkpoints
-        train_step = parallel.jit_step(
+        train_step: Callable[..., Any] = parallel.jit_step(
             self.setup.method, self.setup.mesh, self.setup.state_shardings(state)
         )
-        traced = range(0)
-        profiles = config.profile and processes.is_first()
-        if profiles and start <= config.profile[0]:  # else the run goes on among these steps
-            traced = range(config.profile[0] + 1, sum(config.profile) + 1)
+        if config.debug_nans:
+            train_step = debugged(train_step, self.setup.method)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
-        window = Window(checkpoints.read_unlogged(start))
-        if start and self._is_scored(start) and not checkpoints.has_scores(start):
+        skips = Skips(config, self.workdir, start, self.reporter.say)
+        window = Window(skips, checkpoints.record(start).unlogged)
+        if start and self._is_scored(start) and checkpoints.record(start).miou is None:
             # The run was stopped in this evaluation.
-            scores = self.validation.run(start, state, batches[start - 1])
-            if scores is None:
+            miou = self.validation.run(start, state, batches[start - 1])
+            if miou is None:
                 raise self.stopping.error(start)
-            checkpoints.replace(state, batches, scores)
+            self.saving.save(state, batches, miou, (), must=start == config.num_steps)
         if start < config.num_steps and self.stopping.requested(start):
             raise self.stopping.error(start)
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
-        with contextlib.ExitStack() as trace:
+        with Trace(config, start, self.workdir.path, self.reporter.say) as trace:
             for step in range(start + 1, config.num_steps + 1):
-                if traced and step == traced[0]:
-                    folder = self.workdir.path  # below which TensorBoard's plugin finds it
-                    trace.enter_context(jax.profiler.trace(folder, create_perfetto_trace=True))
+                trace.begin(step)
                 taken = window.wait_for(batches)
                 self.faults.replaced(batches.take_skipped())
                 if kinds and len(taken) != kinds:
@@ -235,11 +239,8 @@ class Loop:
                 batch = parallel.put_batch(taken, self.setup.mesh)
                 with jax.transfer_guard("disallow"):
                     state, metrics = train_step(state, batch)
-                window.add(metrics, images=config.batch_size * len(batch))
-                if traced and step == traced[-1]:
-                    jax.block_until_ready(metrics)
-                    trace.close()
-                    self.reporter.say(f"steps {traced[0]} to {step} are traced in {folder}")
+                window.add(step, metrics, images=config.batch_size * len(batch))
+                trace.end(step, metrics)
                 self.reporter.update(step)
 
                 evaluating = self._is_scored(step)
@@ -250,16 +251,19 @@ class Loop:
                         config, self.setup.method, step - 1, has_discriminator=has_discriminator
                     )
                     self._log(step, window.close() | rates | self.faults.take_scalars())
-                scores = self.validation.run(step, state, taken) if evaluating else None
-                is_left = evaluating and scores is None
+                skips.check(state, taken, checkpoints.healthy_step)
+                miou = self.validation.run(step, state, taken) if evaluating else None
+                is_left = evaluating and miou is None
                 stops = is_left or (step < config.num_steps and self.stopping.requested(step))
+                self.saving.check()
                 if saving or stops:
-                    checkpoints.save(state, batches, scores, window.unlogged())
+                    must = stops or step == config.num_steps
+                    self.saving.save(state, batches, miou, window.unlogged(), must=must)
                     window.restart()
                 if stops:
-                    checkpoints.wait()
                     raise self.stopping.error(step)
         self.faults.say_all()
+        skips.finish()
         return state
 
     def _is_scored(self, step: int) -> bool:
@@ -267,13 +271,6 @@ class Loop:
         return step == config.num_steps or step % config.eval_every == 0
 
     def _log(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            if name.startswith(MUST_BE_FINITE) and not math.isfinite(value):
-                raise TrainingError(
-                    f"step {step}: {name} is {value}; the run was stopped. Try a lower "
-                    "optimizer.lr, or optimizer.discriminator_lr if the name has discriminator, in "
-                    "another workdir"
-                )
         if not self.setup.truth_of_unlabeled:
             values = {name: x for name, x in values.items() if not name.endswith("/precision")}
         self.writer.scalars(step, values)

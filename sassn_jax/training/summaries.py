@@ -3,8 +3,10 @@
 import contextlib
 import json
 import math
+import socket
+import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from PIL import Image
 from sassn_jax.config import Config
 from sassn_jax.data import DatasetInfo, Example
 from sassn_jax.data.drawing import heat_map
-from sassn_jax.files import naming, replacing
+from sassn_jax.files import Appender, naming, replacing
 from sassn_jax.training.workdir import Workdir, binding
 
 _WHITE = 255
@@ -29,21 +31,29 @@ class Writer:
     logged once.
     """
 
-    def __init__(self, workdir: Workdir, start_step: int):
-        """Opens the files of a run that goes on after `start_step` steps."""
+    def __init__(self, workdir: Workdir, start_step: int, say: Callable[[str], None] = print):
+        """Opens the files of a run that goes on after `start_step` steps.
+
+        Args:
+          workdir: of the run.
+          start_step: after which its rows are dropped.
+          say: prints a line, once, if something cannot be written. It is kept, and tried again.
+        """
         # Here, because it imports torch where that is installed. Not its SummaryWriter: that writes
         # in a thread, which dies on a full disk without a word to this one.
-        from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import SessionLog
 
-        self._workdir, path = workdir.path, workdir.metrics
+        self._workdir, self._say, path = workdir.path, say, workdir.metrics
+        self._is_told = False
         if path.exists():
             rows = path.read_text().splitlines()
             kept = [row for row in rows if _step_of(row) <= start_step]
             with replacing(path) as beside:
                 beside.write_text("".join(f"{row}\n" for row in kept))
-        self._lines = path.open("a")
-        self._events = EventsWriter(str(workdir.events))
+        self._lines = Appender(path)
+        name = f"{workdir.events}.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
+        self._events = Appender(Path(name))
+        self._add_event(0, file_version="brain.Event:2")
         # TensorBoard then hides what an earlier file has of later steps.
         self._add_event(start_step + 1, session_log=SessionLog(status=SessionLog.START))
 
@@ -51,23 +61,37 @@ class Writer:
         return self
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
-        for file in (self._lines, self._events):
-            # On a full disk closing fails too; what stopped the run is what a user should hear of.
-            with contextlib.suppress(OSError) if kind else naming(self._workdir):
+        # After an error, that is what a user should hear of.
+        with contextlib.suppress(OSError) if kind else naming(self._workdir):
+            for file in (self._lines, self._events):
                 file.close()
+
+    def flush(self) -> None:
+        """Writes what is kept; tells if that cannot be done."""
+        try:
+            with naming(self._workdir):
+                for file in (self._lines, self._events):
+                    file.flush()
+        except OSError as error:
+            if not self._is_told:
+                self._say(
+                    f"{error.filename}: {error.strerror}; the values of the run are kept in memory "
+                    "and written when that is possible"
+                )
+            self._is_told = True
+        else:
+            self._is_told = False
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes values of a step. A value that is not finite is null in JSON."""
         from tensorboardX import summary
 
         row = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        with naming(self._workdir):
-            self._lines.write(json.dumps({"step": step, **row}) + "\n")
-            self._lines.flush()
-            for name, value in values.items():
-                tag = name if "/" in name else f"speed/{name}"  # a group for those without one
-                self._add_event(step, summary=summary.scalar(tag, value))
-            self._events.flush()
+        self._lines.append((json.dumps({"step": step, **row}) + "\n").encode())
+        for name, value in values.items():
+            tag = name if "/" in name else f"speed/{name}"  # a group for those without one
+            self._add_event(step, summary=summary.scalar(tag, value))
+        self.flush()
 
     def config(self, step: int, config: Config) -> None:
         """Writes the config as text, and this run's line for TensorBoard's table of all runs."""
@@ -76,32 +100,39 @@ class Writer:
         text = json.dumps(config.to_dict(), indent=2)
         values = {name: _plain(value) for name, value in sorted(binding(config).items())}
         experiment, start, _ = summary.hparams(values, dict.fromkeys(COMPARED, 0.0))
-        with naming(self._workdir):
-            for content in (summary.text("config", f"```json\n{text}\n```"), experiment, start):
-                self._add_event(step, summary=content)
-            self._events.flush()
+        for content in (summary.text("config", f"```json\n{text}\n```"), experiment, start):
+            self._add_event(step, summary=content)
+        self.flush()
 
     def finish(self, step: int) -> None:
         """Writes that the run is complete, for the same table."""
         from tensorboardX import summary
 
         _, _, end = summary.hparams({}, {})
-        with naming(self._workdir):
-            self._add_event(step, summary=end)
-            self._events.flush()
+        self._add_event(step, summary=end)
+        self.flush()
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """Writes a picture of a step."""
         from tensorboardX import summary
 
-        with naming(self._workdir):
-            self._add_event(step, summary=summary.image(name, image, dataformats="HWC"))
-            self._events.flush()
+        self._add_event(step, summary=summary.image(name, image, dataformats="HWC"))
+        self.flush()
 
     def _add_event(self, step: int, **content: Any) -> None:
         from tensorboardX.proto.event_pb2 import Event
 
-        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
+        event = Event(wall_time=time.time(), step=step, **content)
+        self._events.append(_as_record(event.SerializeToString()))
+
+
+def _as_record(data: bytes) -> bytes:
+    """Returns data with its length and checksums, as in TensorFlow's files of records."""
+    from tensorboardX.record_writer import masked_crc32c
+
+    length = struct.pack("<Q", len(data))
+    sums = (struct.pack("<I", masked_crc32c(part)) for part in (length, data))
+    return b"".join([length, next(sums), data, next(sums)])
 
 
 def _plain(value: Any) -> str | bool | int | float:

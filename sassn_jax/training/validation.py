@@ -42,7 +42,7 @@ class Validation:
         self._predict = jit_by_shape(with_projections(setup.method.predict))
         self._album = Album(setup, writer, self._predict)
 
-    def run(self, step: int, state: TrainState, batch: methods.Batch) -> dict[str, float] | None:
+    def run(self, step: int, state: TrainState, batch: methods.Batch) -> float | None:
         """Scores a state, and keeps the score of the last step in `eval_val.json`.
 
         Args:
@@ -51,8 +51,8 @@ class Validation:
           batch: that the step was taken with, for the pictures.
 
         Returns:
-          What a checkpoint of the state keeps: its mIoU. None if the run is to stop: then the rest
-          of the images is left, and nothing is logged.
+          The mIoU. None if the run is to stop: then the rest of the images is left, and nothing is
+          logged.
 
         Raises:
           InputError: if more images cannot be read than `config.max_unreadable` allows.
@@ -101,7 +101,7 @@ class Validation:
             summary = matrix.summary(info.class_names)
             scores = {"split": "val", "step": step, **summary, "left_out": left_out}
             self._workdir.write_scores(scores)
-        return {"miou": miou}
+        return miou
 
 
 def _scalars(matrix: ConfusionMatrix, class_names: tuple[str, ...]) -> dict[str, float]:

@@ -10,16 +10,22 @@ import numpy as np
 
 from sassn_jax import data, methods
 from sassn_jax.methods.state import Metrics
+from sassn_jax.training.skips import PREFIX, Skips
 
 AHEAD = 2  # steps that may wait on the device, each with its batch
-MUST_BE_FINITE = ("loss/", "gradient_norm/")  # beginnings of names of metrics
 
 
 class Window:
     """The steps since the last log line: their metrics, and where their time went."""
 
-    def __init__(self, unlogged: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Begins now, with what `unlogged` gave where the run was stopped."""
+    def __init__(self, skips: Skips, unlogged: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Begins now, with what `unlogged` gave where the run was stopped.
+
+        Args:
+          skips: looks at each step once that is done.
+          unlogged: see above.
+        """
+        self._skips = skips
         self._metrics: list[Mapping[str, Any]] = []
         self.restart()
         self._metrics.extend(unlogged)
@@ -30,6 +36,7 @@ class Window:
         self._waited = 0.0
         self._images = 0
         self._metrics.clear()
+        self._skipped: list[bool] = []  # of the steps that have been looked at
 
     def wait_for(self, batches: data.BatchIterator) -> methods.Batch:
         """Returns the next batch and counts the time until it is there as waiting for input."""
@@ -38,12 +45,12 @@ class Window:
         self._waited += time.perf_counter() - began
         return batch
 
-    def add(self, metrics: Metrics, *, images: int) -> None:
+    def add(self, step: int, metrics: Metrics, *, images: int) -> None:
         """Adds a step of so many images; its metrics stay on the device until the window closes."""
         self._metrics.append(metrics)
+        self._step = step
         self._images += images
-        if len(self._metrics) > AHEAD:
-            jax.block_until_ready(self._metrics[-AHEAD - 1])
+        self._look(AHEAD)
 
     def unlogged(self) -> list[dict[str, float]]:
         """Returns the metrics of each step since the last log line."""
@@ -51,22 +58,35 @@ class Window:
         return [{name: float(value) for name, value in step.items()} for step in steps]
 
     def close(self) -> dict[str, float]:
-        """Returns the means over the steps that have each metric, and begins anew."""
+        """Returns the means over the steps that have each metric, and begins anew.
+
+        Steps in which an update was skipped have no part in the means. How many of a player were
+        skipped since the start of the run stands in `skipped/`.
+        """
+        self._look(0)
         values: dict[str, list[float]] = {}
-        for metrics in jax.device_get(self._metrics):  # waits for the steps
+        for metrics, skipped in zip(jax.device_get(self._metrics), self._skipped, strict=True):
             for name, value in metrics.items():
-                values.setdefault(name, []).append(float(value))
+                if not skipped:
+                    values.setdefault(name, []).append(float(value))
         seconds = time.perf_counter() - self._begin
         means = {
-            name: float(np.mean(known)) if (known := _known(name, numbers)) else math.nan
+            name: float(np.mean(known)) if (known := _known(numbers)) else math.nan
             for name, numbers in values.items()
         }
+        means |= {f"{PREFIX}{player}": count for player, count in self._skips.counts.items()}
         means["images_per_second"] = self._images / seconds
         means["input_wait"] = self._waited / seconds
         self.restart()
         return means
 
+    def _look(self, ahead: int) -> None:
+        """Waits for all steps but the last few, and looks at those that have not been seen."""
+        for index in range(len(self._skipped), len(self._metrics) - ahead):
+            step = self._step - len(self._metrics) + 1 + index
+            self._skipped.append(self._skips.look(step, self._metrics[index]))
 
-def _known(name: str, numbers: list[float]) -> list[float]:
-    """Drops steps for which a diagnostic is undefined; what must be finite stays as it is."""
-    return numbers if name.startswith(MUST_BE_FINITE) else [x for x in numbers if not math.isnan(x)]
+
+def _known(numbers: list[float]) -> list[float]:
+    """Drops steps for which a diagnostic is undefined."""
+    return [x for x in numbers if not math.isnan(x)]

@@ -26,6 +26,7 @@ UNBINDING = (
     "checkpoint_every",
     "eval_batch_size",
     "profile",
+    "debug_nans",
     "data_dir",
     "source",
     "files.max_pixels",

@@ -170,7 +170,9 @@ def _place(content: bytes, rng: random.Random) -> int:
 
 
 def _change(value: object, rng: random.Random) -> None:
-    """Changes one value anywhere below a list or an object."""
+    """Changes one value anywhere below a list or an object, unless that is empty."""
+    if not value:
+        return
     parents = [value]
     for parent in parents:
         below: Sequence[object] = [*parent.values()] if isinstance(parent, dict) else parent

@@ -267,6 +267,32 @@ def read_export(path: Path) -> None:
     parse(read_export(path).config)
 
 
+def networks(folder: Path) -> None:
+    import jax
+
+    from sassn_jax import methods
+    from sassn_jax.conversion.exporting import write_export
+    from sassn_jax.data import DatasetInfo
+    from sassn_jax.recipes import default_config, parse
+    from sassn_jax.training.setup import abstract_state
+
+    config = default_config("supervised", dataset="folder", crop_size=(33, 33), batch_size=2)
+    config.model.backbone = "resnet_tiny"
+    config = parse(config)
+    method = methods.create(config, len(CLASSES), 255)
+    shapes = method.inference_variables(abstract_state(method, config))
+    variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    info = DatasetInfo("folder", CLASSES, np.array(COLORS, np.uint8))
+    fields = config.to_dict()
+    write_export(folder / "a.safetensors", variables, config=fields, info=info, step=3)
+
+
+def read_network(path: Path) -> None:
+    from sassn_jax.prediction.run import load_run
+
+    load_run(path)
+
+
 def onnx(folder: Path) -> None:
     from tests.weights.test_onnx import graph_of, write
 
@@ -412,6 +438,7 @@ READERS = {
     "results": Reader(results, read_results, mutations.any_json),
     "npz": Reader(npz, read_npz, mutations.any_zip(mutations.any_bytes)),
     "safetensors": Reader(exports, read_export, mutations.any_safetensors),
+    "network": Reader(networks, read_network, mutations.any_safetensors),
     "onnx": Reader(onnx, read_onnx, needs="onnx"),
     "pth": Reader(pth, read_pth, change_pth),
     "mat": Reader(mat, read_mat, needs="scipy"),

@@ -187,6 +187,7 @@ def test_labels_that_are_all_ignored_give_a_finite_step(state, step):
     assert metrics["loss/cross_entropy"] == 0
     assert metrics["loss/adversarial_labeled"] == 0
     assert metrics["confidence/real"] == 0
+    assert metrics["skipped/generator"] == metrics["skipped/discriminator"] == 0
     for leaf in jax.tree.leaves((new.generator, new.discriminator)):
         assert np.all(np.isfinite(leaf))
 
@@ -196,7 +197,8 @@ def test_health_metrics(state, step):
     assert {name for name in metrics if not name.startswith("loss/")} == {
         "alpha/attention3", "alpha/attention4", "confidence/fake", "confidence/real",
         "gradient_norm/generator", "gradient_norm/discriminator", "self_training/kept",
-        "self_training/precision", *(f"sigma/conv{i}" for i in range(1, 6)),
+        "self_training/precision", "skipped/generator", "skipped/discriminator",
+        *(f"sigma/conv{i}" for i in range(1, 6)),
     }  # fmt: skip
     assert metrics["alpha/attention3"] == state.generator.params["attention3"]["alpha"]
     for i in range(1, 6):

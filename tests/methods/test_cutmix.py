@@ -168,13 +168,18 @@ def test_labels_that_are_all_ignored_give_a_finite_step(taught, step):
     batch = make_batch()
     ignored = {**batch["labeled"], "label": jnp.full_like(batch["labeled"]["label"], 255)}
     new, metrics = step(taught, {**batch, "labeled": ignored})
-    assert metrics["loss/cross_entropy"] == 0
+    assert metrics["loss/cross_entropy"] == metrics["skipped/generator"] == 0
     assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves((new.generator, new.teacher)))
 
 
 def test_without_unlabeled_images_it_is_supervised_with_a_teacher(taught, step):
     new, metrics = step(taught, {"labeled": make_batch()["labeled"]})
-    assert metrics.keys() == {"loss/generator", "loss/cross_entropy", "gradient_norm/generator"}
+    assert metrics.keys() == {
+        "loss/generator",
+        "loss/cross_entropy",
+        "gradient_norm/generator",
+        "skipped/generator",
+    }
     average = jax.tree.map(lambda t, x: 0.9 * t + 0.1 * x, taught.teacher, new.generator.variables)
     assert_trees_close(new.teacher, average, 1e-6)
 

@@ -130,7 +130,7 @@ def test_the_teacher_is_the_mean_of_the_first_students_then_a_moving_average():
     teacher = {"x": jnp.asarray(students[0], "float32")}
     follow = jax.jit(Teacher(0.95, warm_up=True).update)
     for step, student in enumerate(students[1:]):
-        teacher = follow(teacher, {"x": jnp.asarray(student, "float32")}, step)
+        teacher = follow(teacher, {"x": jnp.asarray(student, "float32")}, step, jnp.bool(False))
         if step + 2 <= 20:
             expected = students[: step + 2].mean(axis=0)
         else:

@@ -62,6 +62,7 @@ def test_health_metrics_and_every_image_above_a_threshold_of_0(compiled):
         "loss/cross_entropy", "loss/feature_matching", "loss/self_training", "loss/generator",
         "loss/discriminator", "confidence/fake", "confidence/real", "self_training/kept",
         "self_training/precision", "gradient_norm/generator", "gradient_norm/discriminator",
+        "skipped/generator", "skipped/discriminator",
     }  # fmt: skip
     assert metrics["self_training/kept"] == pytest.approx(1)
     expected = (

@@ -215,3 +215,12 @@ def test_a_discriminator_with_a_layer_of_zeros_learns():
         params, spectral = step(params, spectral)
         assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves((params, spectral)))
     assert np.any(params["conv3"]["kernel"])
+
+
+def test_vectors_keep_their_length_where_a_norm_is_too_large_for_float32():
+    """A kernel that has grown so far is useless, but the next one must still have a direction."""
+    kernel = 1e25 * draw(4, 4, 5, 8)
+    state = random_vectors(kernel)
+    _, new = iterate(state, kernel)
+    for name in ("u", "v"):
+        np.testing.assert_array_equal(new[COLLECTION][name], state[COLLECTION][name])

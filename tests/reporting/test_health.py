@@ -19,9 +19,16 @@ ADVERSARIAL = {
     "alpha/attention4": -0.1,
     "sigma/conv1": 1.2,
     "sigma/conv2": 0.8,
+    "skipped/generator": 0.0,
+    "skipped/discriminator": 0.0,
     "input_wait": 0.01,
 }
-CONSISTENCY = {"consistency/kept": 0.4, "consistency/precision": 0.9, "input_wait": 0.01}
+CONSISTENCY = {
+    "consistency/kept": 0.4,
+    "consistency/precision": 0.9,
+    "skipped/generator": 0.0,
+    "input_wait": 0.01,
+}
 SUPERVISED = {"loss/cross_entropy": 0.7, "input_wait": 0.01}
 
 
@@ -32,7 +39,7 @@ def documented():
 
 
 @pytest.mark.parametrize(
-    ("values", "count"), [(ADVERSARIAL, 8), (CONSISTENCY, 3), (SUPERVISED, 1), ({}, 0)]
+    ("values", "count"), [(ADVERSARIAL, 10), (CONSISTENCY, 4), (SUPERVISED, 1), ({}, 0)]
 )
 def test_each_sign_of_a_healthy_run_is_good_and_the_rest_is_named(values, count):
     findings = judge([{"step": 1, **values}])
@@ -67,6 +74,7 @@ HEALTHY = {
     "consistency/precision": ("80% or more", 0.8, math.inf),
     "alpha": ("0.02 or more, of either sign", 0.02, math.inf),
     "sigma": ("within a factor of 3 ", -math.inf, 3.0),
+    "skipped": ("none", -math.inf, 1e-30),
     "input_wait": ("below 5%", -math.inf, 0.05),
 }
 
@@ -114,6 +122,8 @@ def test_an_alpha_below_the_limit_is_not_in_use(alpha):
         ({"alpha/attention3": -0.001}, "look at it", "hardly takes part"),
         ({"alpha/attention3": None}, "bad", "broken down"),
         ({"sigma/conv1": 1.0, "sigma/conv2": None}, "bad", "broken down"),
+        ({"step": 1000, "skipped/generator": 1.0}, "look at it", "more may come"),
+        ({"step": 1000, "skipped/classifier": 10.0}, "bad", "taught the network nothing"),
         ({"input_wait": 0.1}, "look at it", "loader_workers"),
         ({"input_wait": 0.5}, "bad", "loader_workers"),
     ],

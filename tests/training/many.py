@@ -21,8 +21,22 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def start(*arguments: str, processes: int = 1, devices: int = 1, **environment: str) -> list:
-    """Starts `sassn` in so many processes, each with so many devices."""
+def start(
+    *arguments: str,
+    processes: int = 1,
+    devices: int = 1,
+    of_second: tuple[str, ...] = (),
+    **environment: str,
+) -> list:
+    """Starts `sassn` in so many processes, each with so many devices.
+
+    Args:
+      *arguments: of the command.
+      processes: how many.
+      devices: of each process.
+      of_second: further arguments of the process with number 1.
+      **environment: further variables.
+    """
     address = f"127.0.0.1:{free_port()}"
     started = []
     for number in range(processes):
@@ -33,7 +47,13 @@ def start(*arguments: str, processes: int = 1, devices: int = 1, **environment: 
         }
         started.append(
             subprocess.Popen(
-                [sys.executable, "-m", "tests.training.tiny_command", *arguments],
+                [
+                    sys.executable,
+                    "-m",
+                    "tests.training.tiny_command",
+                    *arguments,
+                    *(of_second if number == 1 else ()),
+                ],
                 cwd=ROOT,
                 env={
                     **os.environ,

@@ -5,6 +5,7 @@ import os
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from sassn_jax.data import BatchIterator, train_batches
@@ -73,7 +74,7 @@ def test_a_folder_may_have_any_name(name, tmp_path, batches):
     workdir.mkdir(parents=True)
     batches.seek(7)
     with Checkpoints(Workdir(workdir)) as checkpoints:
-        checkpoints.save(some_state(), batches, {"miou": 0.5})
+        checkpoints.save(some_state(), batches, 0.5)
     batches.seek(0)
     with Checkpoints(Workdir(workdir), read_only=True) as checkpoints:
         assert (checkpoints.latest_step, checkpoints.best_step) == (0, 0)
@@ -130,7 +131,7 @@ def test_a_folder_that_cannot_be_read_is_refused_before_the_first_step(
 
     monkeypatch.setattr("orbax.checkpoint.CheckpointManager.restore", fail)
     workdir = tmp_path / "run"
-    with pytest.raises(UnfitError, match=r"checkpoints cannot be read \(no .zarray in") as error:
+    with pytest.raises(UnfitError, match=r"does not read back .* \(no .zarray in") as error:
         train_and_evaluate(short_config(), workdir)
     assert "\n" not in str(error.value)
     assert not (workdir / "metrics.jsonl").exists()
@@ -149,13 +150,13 @@ def test_a_folder_that_cannot_be_read_is_refused_before_the_first_step(
 def test_one_wrong_bit_in_the_first_checkpoint_is_noticed(
     tmp_path, monkeypatch, batches, broken, named
 ):
-    restore = Checkpoints.restore
-    monkeypatch.setattr(
-        Checkpoints, "restore", lambda self, *arguments: broken(restore(self, *arguments))
-    )
+    def restore(self, *arguments, restore=ocp.CheckpointManager.restore, **named):
+        return {"state": broken(restore(self, *arguments, **named)["state"])}
+
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", restore)
     with (
         Checkpoints(Workdir(tmp_path)) as checkpoints,
-        pytest.raises(UnfitError, match=rf"{named}.* does not read back .* as it was written"),
+        pytest.raises(UnfitError, match=rf"read back .* \(.*{named}.* has changed\)\)"),
     ):
         checkpoints.save(some_state(), batches, None)
     with Checkpoints(Workdir(tmp_path), read_only=True) as checkpoints:
@@ -186,16 +187,6 @@ def test_a_ctrl_c_while_the_first_checkpoint_is_read_back_leaves_it(tmp_path, mo
     with pytest.raises(KeyboardInterrupt), Checkpoints(Workdir(tmp_path)) as checkpoints:
         checkpoints.save(some_state(), batches, None)
     assert os.listdir(tmp_path / "checkpoints") == ["0"]
-
-
-def test_a_wrong_position_in_the_first_checkpoint_is_noticed(tmp_path, monkeypatch, batches):
-    positions = iter([b'{"step": 3}', b'{"step": 4}'])
-    monkeypatch.setattr(batches, "get_state", lambda: next(positions))
-    with (
-        Checkpoints(Workdir(tmp_path)) as checkpoints,
-        pytest.raises(UnfitError, match="the position in the data does not read back"),
-    ):
-        checkpoints.save(some_state(), batches, None)
 
 
 def test_reading_a_checkpoint_back_moves_no_batches(tmp_path, batches):

@@ -1,11 +1,13 @@
 """A run is loaded and scored as it was trained, or in other ways on request."""
 
 import json
+import subprocess
 
 import numpy as np
 import pytest
 
 from sassn_jax import data
+from sassn_jax.commands import evaluate
 from sassn_jax.data import scenes
 from sassn_jax.errors import InputError
 from sassn_jax.prediction.run import load_run
@@ -96,3 +98,18 @@ def test_evaluating_what_is_not_there(supervised, tmp_path, monkeypatch):
             evaluate_run(workdir, "unlabeled")
     with pytest.raises(InputError, match="checkpoint='worst': expected one of latest, best"):
         evaluate_run(workdir, checkpoint="worst")
+
+
+def test_scores_of_a_run_in_a_read_only_folder_are_printed(supervised_run, capsys):
+    workdir = supervised_run[2]
+    (workdir / "eval_val.json").unlink()
+    mount = ["mount", "--bind", "--options=ro", str(workdir), str(workdir)]
+    done = subprocess.run(mount, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"mounting a folder is not allowed here: {done.stderr}")
+    try:
+        with pytest.raises(OSError, match=r"Read-only file system: '.*eval_val\.json'"):
+            evaluate._evaluate(str(workdir), "val", "latest", {})
+    finally:
+        subprocess.run(["umount", "--lazy", str(workdir)], check=True)
+    assert "mIoU" in capsys.readouterr().out

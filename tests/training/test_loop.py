@@ -6,14 +6,13 @@ import json
 import re
 import shutil
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sassn_jax.data import scenes
-from sassn_jax.errors import InputError, TrainingError
+from sassn_jax.errors import InputError
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.models.generator import Generator
 from sassn_jax.prediction.run import load_run
@@ -242,15 +241,6 @@ def test_best_checkpoint_is_kept(workdir, monkeypatch):
     assert kept == [2, 6, 8]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(workdir):
-    config = tiny_config("supervised")
-    config.optimizer.name = "sgd"
-    config.optimizer.lr = 1e30
-    with pytest.raises(TrainingError, match=r"step \d+: .* is (nan|inf); .*optimizer.lr"):
-        train_and_evaluate(config, workdir)
-    assert not (workdir / "eval_val.json").exists()
-
-
 @pytest.mark.usefixtures("fast_compile")
 def test_the_mean_says_of_how_many_classes_it_is(workdir, monkeypatch, capsys):
     """A mean over few classes looks better than it is."""
@@ -267,19 +257,3 @@ def test_the_mean_says_of_how_many_classes_it_is(workdir, monkeypatch, capsys):
     config.num_steps = 1
     train_and_evaluate(config, workdir)
     assert re.search(r"val mIoU \d\.\d{4} of the \d classes that occur, ", capsys.readouterr().out)
-
-
-def test_a_gradient_that_is_not_finite_is_not_saved(workdir, monkeypatch):
-    from sassn_jax.methods.supervised import Supervised
-
-    def step(self, state, batch, step=Supervised.step):
-        state, metrics = step(self, state, batch)
-        broken = jnp.where(state.step == 3, jnp.inf, metrics["gradient_norm/generator"])
-        return state, metrics | {"gradient_norm/generator": broken}
-
-    monkeypatch.setattr(Supervised, "step", step)
-    config = tiny_config("supervised")
-    config.checkpoint_every = 1
-    with pytest.raises(TrainingError, match="step 3: gradient_norm/generator is inf"):
-        train_and_evaluate(config, workdir)
-    assert load_run(workdir).step == 2

@@ -1,7 +1,10 @@
 """A signal stops a run between two steps, and the next call goes on from there."""
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -42,7 +45,7 @@ def undisturbed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         make_runs_small(patch)
         make_networks_tiny(patch)
-        return train_and_evaluate(tiny_config(), workdir), workdir
+        return train_and_evaluate(tiny_config("supervised"), workdir), workdir
 
 
 def test_a_run_is_saved_between_two_log_lines_and_goes_on_to_the_same_bits(
@@ -59,12 +62,12 @@ def test_a_run_is_saved_between_two_log_lines_and_goes_on_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(parallel, "put_batch", put)
         with pytest.raises(StoppedError, match=r"^stopped by SIGTERM after step 5, which is s"):
-            train_and_evaluate(tiny_config(), workdir)
+            train_and_evaluate(tiny_config("supervised"), workdir)
     assert "SIGTERM: the run stops once this step" in capsys.readouterr().out
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
     assert signal.set_wakeup_fd(-1) == -1
     assert sorted(os.listdir(workdir / "checkpoints")) == ["3", "5"]
-    state = train_and_evaluate(tiny_config(), workdir)
+    state = train_and_evaluate(tiny_config("supervised"), workdir)
     assert_equal_bits(state, undisturbed[0])
     assert scalars_of(workdir) == scalars_of(undisturbed[1])
     assert sorted(os.listdir(workdir / "checkpoints")) == ["6", "8"]
@@ -77,7 +80,7 @@ def test_an_evaluation_is_left_and_made_up_for(
         send(signal.SIGTERM)
         take(self, *arguments)
 
-    config = tiny_config()
+    config = tiny_config("supervised")
     config.eval_batch_size = 1
     with monkeypatch.context() as patch:
         patch.setattr(Album, "take", take)
@@ -132,3 +135,50 @@ def test_another_thread_leaves_signals_to_the_main_thread():
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+TWICE = """
+import os, signal, time
+from sassn_jax.training.stopping import Stopping
+
+signal.signal(signal.SIGINT, lambda number, frame: None)  # a command has a handler of its own
+with Stopping(print).listening():
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.5)
+    print("goes on")
+"""
+
+
+def test_a_second_signal_ends_a_command_at_once():
+    done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == "SIGTERM: ended at once\n"
+    assert "goes on" not in done.stdout
+
+
+HUNG_UP = """
+import pathlib, sys, time
+from sassn_jax.training.stopping import Stopping
+
+stopping = Stopping(print)
+with stopping.listening():
+    print("ready", flush=True)
+    while not stopping.requested(1):
+        time.sleep(0.1)
+    time.sleep(0.5)
+    print("nobody reads this", flush=True)
+pathlib.Path(sys.argv[1]).touch()
+"""
+
+
+def test_a_run_outlives_its_terminal(tmp_path):
+    left = tmp_path / "left"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", HUNG_UP, str(left)])
+    while b"ready" not in os.read(terminal, 1000):
+        pass
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    assert left.exists()

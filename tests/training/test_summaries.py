@@ -1,6 +1,6 @@
 """What a run writes for people and for programs."""
 
-import gc
+import contextlib
 import json
 import math
 import re
@@ -131,31 +131,46 @@ def test_lines_are_there_before_the_run_ends(tmp_path):
         assert rows_of(tmp_path) == [{"step": 1, "loss": 0.5}]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("what", ["scalars", "picture"])
-def test_a_full_disk_is_heard_of_at_once(tmp_path, what):
-    """A limit on the size of files stands in for one."""
-    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
-    many = {f"{i}": 0.0 for i in range(3000)}  # shorter as JSON than as events
-
-    def write():
-        with Writer(Workdir(tmp_path), 0) as writer:
-            if what == "scalars":
-                writer.scalars(1, many)
-            else:
-                writer.picture(1, "val", noise)
-
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """Stands in for a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
-        with pytest.raises(OSError, match=re.escape(str(tmp_path))):
-            write()
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        gc.collect()  # the file that could not be written
-    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert sizes.pop("metrics.jsonl") < 90_000
-    assert list(sizes.values()) == [100_000]
+
+
+def test_a_full_disk_is_told_once_and_what_it_did_not_take_is_written_later(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    said = []
+    with Writer(Workdir(tmp_path), 0, said.append) as writer:
+        writer.scalars(1, {"loss": 0.5})
+        with files_of_at_most(100_000):
+            writer.picture(1, "val", noise)  # cut in the middle
+            writer.scalars(2, {"loss": 0.25})
+            sizes = [path.stat().st_size for path in tmp_path.glob("events*")]
+        writer.scalars(3, {"loss": 0.125})
+    assert sizes == [100_000]
+    [line] = said
+    assert line.startswith(f"{tmp_path}: File too large; the values of the run are kept")
+    assert [row["step"] for row in rows_of(tmp_path)] == [1, 2, 3]
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [scalar.step for scalar in events.Scalars("speed/loss")] == [1, 2, 3]
+    assert len(events.Images("val")) == 1
+
+
+def test_a_disk_that_is_full_at_the_end_is_an_error(tmp_path):
+    with (
+        files_of_at_most(100),
+        pytest.raises(OSError, match=re.escape(str(tmp_path))),
+        Writer(Workdir(tmp_path), 0, lambda line: None) as writer,
+    ):
+        writer.scalars(1, {"loss": 0.5})
+    assert [row["step"] for row in rows_of(tmp_path)] == [1]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])

@@ -12,9 +12,12 @@ import sys
 import jax
 import pytest
 
+from sassn_jax.methods import adversarial
+from sassn_jax.models.discriminator import Discriminator
 from sassn_jax.training import parallel
 from tests.training.conftest import FEW_IMAGES, make_networks_tiny
 
+AS_INPUT = {"dtype": None}  # in place of the config's float32
 patch = pytest.MonkeyPatch()
 make_networks_tiny(patch)
 patch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", FEW_IMAGES)
@@ -32,6 +35,7 @@ if jax.config.jax_enable_x64:
     put, put_batch = parallel.put, parallel.put_batch
     patch.setattr(parallel, "put", lambda state, shardings: put(wide(state), shardings))
     patch.setattr(parallel, "put_batch", lambda batch, mesh: put_batch(wide(batch), mesh))
+    patch.setattr(adversarial, "Discriminator", lambda **fields: Discriminator(**fields | AS_INPUT))
 
 if __name__ == "__main__":
     verb = sys.argv.pop(1)

@@ -1,0 +1,177 @@
+"""Skipped updates: they are counted, the first is reported, and too many in a row end the run."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sassn_jax import methods
+from sassn_jax.config import Config
+from sassn_jax.errors import TrainingError
+from sassn_jax.methods import TrainState
+from sassn_jax.training.workdir import Workdir, binding
+
+IN_A_ROW = 10  # skipped updates of a player that end the run
+PREFIX = "skipped/"  # of the metrics, 1 for a skipped update and 0 for another
+RATES = {
+    "generator": "optimizer.lr",
+    "discriminator": "optimizer.discriminator_lr",
+    "classifier": "classifier.lr",
+}  # the field of each player's learning rate
+GROWN = 5.0  # times its first value: so large a loss has diverged
+LARGE = 1e3  # no parameter of a network that learns comes near it
+OTHERS = "its new batch statistics, or vectors of spectral normalization, are not finite"
+
+
+class Skip(NamedTuple):
+    """An update that was skipped.
+
+    Attributes:
+      player: whose.
+      step: of the update.
+      number: which number was not finite, in words.
+    """
+
+    player: str
+    step: int
+    number: str
+
+
+class Skips:
+    """Looks at the numbers of each step, in order."""
+
+    def __init__(self, config: Config, workdir: Workdir, start: int, say: Callable[[str], None]):
+        """Begins after `start` steps, with the counts that were logged until then.
+
+        Args:
+          config: of the run.
+          workdir: of the run.
+          start: see above.
+          say: prints a line.
+        """
+        self._config, self._workdir, self._say = config, workdir, say
+        self.counts = _logged_counts(workdir, start)
+        self._row: dict[str, list[Skip]] = {}  # of each player, until its last step
+        self._losses: dict[str, tuple[float, float]] = {}  # of each, the first and the last healthy
+
+    def look(self, step: int, metrics: Mapping[str, Any]) -> bool:
+        """Takes the metrics of a step, and returns whether any update was skipped in it."""
+        players = [name.removeprefix(PREFIX) for name in metrics if name.startswith(PREFIX)]
+        wanted = {name: metrics[name] for x in players for name in (PREFIX + x, f"loss/{x}")}
+        numbers = jax.device_get(wanted)  # waits for the step
+        for player in players:
+            self.counts.setdefault(player, 0)
+            loss = float(numbers[f"loss/{player}"])
+            if not numbers[PREFIX + player]:
+                self._row[player] = []
+                self._losses[player] = (self._losses.get(player, (loss,))[0], loss)
+                continue
+            skip = Skip(player, step, reason(player, jax.device_get(metrics)))
+            if not self.counts[player]:
+                self._say(
+                    f"step {step}: the update of the {player} was skipped, since {skip.number}; "
+                    f"more are counted as {PREFIX}{player}"
+                )
+            self.counts[player] += 1
+            self._row.setdefault(player, []).append(skip)
+        return any(numbers[PREFIX + player] for player in players)
+
+    def check(
+        self, state: TrainState, batch: methods.Batch, healthy: Callable[[int], int | None]
+    ) -> None:
+        """Ends a run in which nothing but skipped updates of a player is to be expected.
+
+        Args:
+          state: of the last step.
+          batch: of the last step, as the loader gave it.
+          healthy: from a step to the latest checkpoint before it.
+
+        Raises:
+          TrainingError: if the last `IN_A_ROW` updates of a player were skipped. It names the
+            likeliest cause, and a checkpoint to go on from.
+        """
+        stuck = next((row for row in self._row.values() if len(row) >= IN_A_ROW), None)
+        if stuck is None:
+            return
+        player, step, number = stuck[0]
+        raise TrainingError(
+            f"step {stuck[-1].step}: the run was stopped, since {len(stuck)} updates of the "
+            f"{player} in a row were skipped; at the first, of step {step}, {number}. "
+            f"{self._cause(player, number, state, batch)}. {self._way_on(healthy(step))}"
+        )
+
+    def finish(self) -> None:
+        """Says how many updates were skipped, if any were."""
+        counts = [f"{count} of the {player}" for player, count in self.counts.items() if count]
+        if counts:
+            self._say(f"skipped updates: {', '.join(counts)}")
+
+    def _cause(self, player: str, number: str, state: TrainState, batch: methods.Batch) -> str:
+        """Returns the likeliest cause of a row of skipped updates, by what the numbers say."""
+        largest = _largest(getattr(state, player).params)  # which all processes must take part in
+        halves: Mapping[str, Any] = batch
+        if not all(np.isfinite(half["image"]).all() for half in halves.values()):
+            return (
+                "The batch has images that are not finite: look at image.std, image.mean and the "
+                "images in data_dir"
+            )
+        fields, rate = binding(self._config), RATES[player]
+        first, last = self._losses.get(player, (math.nan, math.nan))
+        signs = []
+        if last > GROWN * first:
+            signs.append(f"its loss had grown from {first:.3g} to {last:.3g}")
+        if not largest < LARGE:
+            signs.append(f"its parameters are as large as {largest:.3g}")
+        if number.endswith("inf"):
+            signs.append("the number is too large for float32")
+        if signs:
+            why = " and ".join(signs)
+            return f"The likeliest cause is a high {rate}={fields[rate]!r}, since {why}"
+        if fields["model.dtype"] == "bfloat16":
+            return "The likeliest cause is model.dtype='bfloat16'; float32 is more exact"
+        return "No number had grown before: --config.debug_nans=True finds the operation"
+
+    def _way_on(self, step: int | None) -> str:
+        folder = self._workdir.path
+        if step is None:
+            return f"{folder} has no checkpoint from before it; begin anew in another workdir"
+        return f"{folder} has a checkpoint from before it, of step {step}"
+
+
+def reason(player: str, metrics: Mapping[str, Any]) -> str:
+    """Says in words which number of a player was the reason to skip its update.
+
+    Args:
+      player: such as `generator`.
+      metrics: of the step, on this machine.
+    """
+    for name in (f"loss/{player}", f"gradient_norm/{player}"):
+        if not math.isfinite(metrics[name]):
+            return f"{name} is {float(metrics[name])}"
+    return OTHERS
+
+
+@jax.jit
+def _largest(params: methods.Variables) -> jax.Array:
+    """The largest absolute value of all parameters."""
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(params)]))
+
+
+def _logged_counts(workdir: Workdir, start: int) -> dict[str, int]:
+    """Returns the counts of the last line of the log that is not after a step, by player."""
+    if not workdir.metrics.exists():
+        return {}
+    counts: dict[str, int] = {}
+    for line in workdir.metrics.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # a crash has cut the line short
+            continue
+        if row["step"] <= start:
+            found = {name: int(row[name]) for name in row if name.startswith(PREFIX)}
+            counts |= {name.removeprefix(PREFIX): count for name, count in found.items()}
+    return counts

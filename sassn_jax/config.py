@@ -216,6 +216,7 @@ class Config(Checked):
       log_every: steps between two lines of `metrics.jsonl`; a tenth of the run where that is less.
       eval_every: steps between two evaluations on the validation split.
       checkpoint_every: steps between two checkpoints.
+      keep: latest checkpoints that are kept, besides the best one and the last healthy one.
       eval_batch_size: images, or windows, that are predicted at once.
       loader_workers: processes that prepare batches; 0 takes threads of this one.
       max_unreadable: the share of the labelled, the unlabelled and the validation images that may
@@ -260,6 +261,7 @@ class Config(Checked):
     log_every: Count = 100
     eval_every: Count = 1000
     checkpoint_every: Count = 1000
+    keep: Count = 2
     eval_batch_size: Count = 8
     loader_workers: Whole = 0
     max_unreadable: Annotated[

@@ -14,6 +14,13 @@ Every field of the config is a flag too, as in --config.optimizer.lr=1e-3 or
 --continue_to=N goes on with the run in --workdir, by the config that is stored there, until N steps
 have been taken. From there on the learning rates are those of a run of N steps. If the data have
 moved since, --data_dir says where they are; --config.source, where your own images are.
+
+--from=OTHER@STEP begins a new run in --workdir that goes on from a checkpoint of the run in OTHER,
+with all of its state, and by its config but for the fields that are given:
+
+    sassn train --from=runs/scenes@300 --workdir=runs/again --config.optimizer.lr=1e-3
+
+STEP is the number of a folder in OTHER/checkpoints, latest, best or healthy.
 """
 
 import re
@@ -35,7 +42,12 @@ def run() -> None:
     """Runs the command."""
     # A run that goes on has its config. What has moved since can be given as with --config.
     goes_on = _is_given("continue_to") and not _is_given("config")
-    if goes_on:
+    branches = _is_given("from") and not _is_given("config")
+    if branches:
+        from sassn_jax.recipes import default_config  # imports JAX, as the other ways do later
+
+        config = command.define_config(default_config())
+    elif goes_on:
         config = command.define_config(ConfigDict({"data_dir": "", "source": ""}))
     else:
         config = config_flags.DEFINE_config_file(
@@ -46,6 +58,9 @@ def run() -> None:
     )
     continue_to = flags.DEFINE_integer(
         "continue_to", None, "In place of --config: the number of steps that the run is to reach."
+    )
+    origin = flags.DEFINE_string(
+        "from", None, "In place of --config: WORKDIR@STEP, a checkpoint of another run."
     )
     data_dir = command.define_path(
         "data_dir", None, "Folder of the dataset, in place of the config's."
@@ -60,12 +75,22 @@ def run() -> None:
     def train_here() -> None:
         folder = command.required(workdir)
         moved = {"data_dir": data_dir.value} if data_dir.value else {}
-        if continue_to.value is not None and not goes_on:
+        for flag in (continue_to, origin):
+            if flag.value is not None and _is_given("config"):
+                raise InputError(
+                    f"{flag.name}={flag.value}: expected without --config; the workdir has the "
+                    "run's"
+                )
+        if origin.value is not None and continue_to.value is not None:
             raise InputError(
-                f"continue_to={continue_to.value}: expected without --config; the workdir has the "
-                "run's"
+                f"continue_to={continue_to.value}: expected without --from, or with the workdir of "
+                "the new run once it has begun; with --from, --config.num_steps is the number of "
+                "steps"
             )
-        if continue_to.value is not None:
+        if origin.value is not None:
+            overrides = get_override_values(flags.FLAGS[config.name])
+            _branch_off(origin.value, folder, {**overrides, **moved})
+        elif continue_to.value is not None:
             overrides = get_override_values(flags.FLAGS[config.name])
             _continue(continue_to.value, folder, {**overrides, **moved})
         elif config.value is None:
@@ -106,6 +131,18 @@ def _continue(continue_to: int, workdir: str, overrides: Mapping[str, Any]) -> N
         _say_finished(workdir, continue_to)
         return
     continue_training(workdir, continue_to, overrides)
+
+
+def _branch_off(text: str, workdir: str, overrides: Mapping[str, Any]) -> None:
+    from sassn_jax.training.branching import branched, find_origin
+    from sassn_jax.training.loop import branch_off, is_finished
+
+    origin = find_origin(text)
+    config, _ = branched(origin, overrides)
+    if is_finished(config, workdir):
+        _say_finished(workdir, config.num_steps)
+        return
+    branch_off(origin, workdir, overrides, shlex.join(["sassn", "train", *sys.argv[1:]]))
 
 
 def _say_finished(workdir: str, num_steps: int) -> None:

@@ -50,7 +50,8 @@ class RecordSource:
             written = builder.info.splits[split]
             self._files = tuple(map(Path, written.filepaths))
             self._ends = tuple(itertools.accumulate(written.shard_lengths))
-            if any(file.parent != Path(builder.data_path) for file in self._files):
+            folder = Path(builder.data_path)
+            if any(file.parent != folder or not file.name.isprintable() for file in self._files):
                 raise ValueError(f"it names files of {split} in other folders")
             if self._ends[-1] != len(ids):
                 raise ValueError(f"it does not hold all images of {split}")

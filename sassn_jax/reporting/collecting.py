@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from sassn_jax.errors import InputError, UnreadableError
 from sassn_jax.evaluation import PaddedBatch
 from sassn_jax.metrics import ConfusionMatrix
 from sassn_jax.prediction.run import Run, load_run
+from sassn_jax.training.origin import read_origin
 from sassn_jax.training.summaries import picture_row
 from sassn_jax.training.workdir import Workdir
 
@@ -55,6 +55,7 @@ class RunSummary:
       step: the number of steps that the scored checkpoint was trained for.
       saved: the day on which that checkpoint was saved, in UTC.
       command: that began the run; None for a run that was begun from Python.
+      origin: the checkpoint of another run that the run goes on from, in words; empty without one.
       counts: the number of images by split.
       labeled: counts over the masks of the labelled training images.
       rows: of `metrics.jsonl`.
@@ -73,6 +74,7 @@ class RunSummary:
     step: int
     saved: str
     command: str | None
+    origin: str
     counts: dict[str, int]
     labeled: LabelCounts
     rows: tuple[Row, ...]
@@ -126,9 +128,10 @@ def summarize_run(
         step=run.step,
         saved=run.saved[: len("2026-11-30")],
         command=folder.read_command(),
+        origin=origin.describe() if (origin := read_origin(folder)) else "",
         counts=_count_images(dataset, chosen),
         labeled=_count_labels(dataset, chosen),
-        rows=_read_rows(folder.metrics),
+        rows=tuple(folder.read_rows()),
         split=split,
         matrix=matrix,
         ignored=ignored,
@@ -227,14 +230,3 @@ def _count_labels(dataset: Dataset, chosen: data.Split) -> LabelCounts:
         with contextlib.suppress(UnreadableError):  # the run learned nothing from it either
             counts = counts.add(source[index]["label"])
     return counts
-
-
-def _read_rows(path: Path) -> tuple[Row, ...]:
-    """Reads `metrics.jsonl`; a last line that a crash cut short is left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return tuple(rows)

@@ -138,6 +138,7 @@ def _describe(number: int, summary: RunSummary) -> dict[str, Any]:
         "step": summary.step,
         "saved": summary.saved,
         "command": summary.command,
+        "origin": summary.origin,
         "few": _warn_of_few(summary),
         "split": summary.split,
         "left_out": summary.left_out,

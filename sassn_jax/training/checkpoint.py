@@ -1,10 +1,10 @@
 """Checkpoints of a run: the latest, and the best by mIoU; found whole by their checksums."""
 
 import contextlib
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -13,6 +13,7 @@ from sassn_jax.data import BatchIterator
 from sassn_jax.errors import InputError, UnfitError, UnreadableError, one_line
 from sassn_jax.methods import TrainState
 from sassn_jax.training.alias import readable_alias
+from sassn_jax.training.preserving import Preserved, best_of, last_healthy
 from sassn_jax.training.record import Record
 from sassn_jax.training.workdir import Workdir
 
@@ -24,10 +25,11 @@ OF_THE_SYSTEM = re.compile("PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE|DEA
 class Checkpoints:
     """The checkpoints of a workdir, written in the background, whole or not at all.
 
-    The latest `keep` are kept, and the one with the best mIoU. Each holds a record with a checksum
-    of every array, which is compared when the arrays have been read. The first one in a new folder
-    is read back at once, so that no run relies on a folder from which nothing can be restored. Use
-    as a context manager: leaving it waits for what is still being written.
+    The latest `keep` are kept, the one with the best mIoU, and the last healthy one. Each holds a
+    record with a checksum of every array, which is compared when the arrays have been read. The
+    first one in a new folder is read back at once, so that no run relies on a folder from which
+    nothing can be restored. Use as a context manager: leaving it waits for what is still being
+    written.
     """
 
     def __init__(self, workdir: Workdir, *, keep: int = 2, read_only: bool = False):
@@ -52,7 +54,7 @@ class Checkpoints:
                 options=ocp.CheckpointManagerOptions(
                     read_only=self._read_only,
                     cleanup_tmp_directories=not self._read_only,  # of a save that was killed
-                    preservation_policy=_Preserved(self._keep, self._records),
+                    preservation_policy=Preserved(self._keep, self._records),
                 ),
             )
 
@@ -84,6 +86,11 @@ class Checkpoints:
             ) from error
 
     @property
+    def steps(self) -> list[int]:
+        """Steps taken at each checkpoint, in order."""
+        return sorted(self._manager.all_steps())
+
+    @property
     def latest_step(self) -> int | None:
         """Steps taken at the latest checkpoint, None where there is none."""
         return self._manager.latest_step()
@@ -93,9 +100,20 @@ class Checkpoints:
         """Steps taken at the checkpoint with the best mIoU, None where none was evaluated."""
         return best_of(self._records, self._manager.all_steps())
 
-    def healthy_step(self, before: int) -> int | None:
-        """Steps taken at the latest checkpoint from before a step, None where there is none."""
-        return max((step for step in self._manager.all_steps() if step < before), default=None)
+    def healthy_step(self, before: float = math.inf) -> int | None:
+        """Steps taken at the last healthy checkpoint, and fewer than `before`; None without one."""
+        steps = [step for step in self._manager.all_steps() if step < before]
+        return last_healthy(self._records, steps)
+
+    @property
+    def space(self) -> str:
+        """What the latest checkpoint takes on disk, and how many are kept, in words."""
+        folder = self._alias / str(self.latest_step)
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return (
+            f"a checkpoint takes {size / 1e6:.3g} MB; at most {self._keep + 2} are kept, and one "
+            "more while it is written"
+        )
 
     def record(self, step: int) -> Record:
         """Returns what the checkpoint of a step says of itself.
@@ -108,6 +126,17 @@ class Checkpoints:
     def is_scored(self, step: int) -> bool:
         """Tells whether the checkpoint of a step was saved with its mIoU, and says so undamaged."""
         return step in self._records and self._records[step].miou is not None
+
+    def is_whole(self, step: int) -> bool:
+        """Tells whether a checkpoint is undamaged, whatever its network; reads all of it."""
+        try:
+            record = self._read_record(step)
+            with self._finding_damage(step):
+                items = ocp.args.Composite(state=ocp.args.StandardRestore())
+                record.check_arrays(self._manager.restore(step, args=items)["state"])
+        except UnreadableError:
+            return False
+        return True
 
     def check(self, *, wait: bool = False) -> bool:
         """Tells whether the save in the background has ended since the last call.
@@ -140,10 +169,12 @@ class Checkpoints:
         batches: BatchIterator,
         miou: float | None,
         unlogged: Sequence[Mapping[str, float]] = (),
+        fault: str = "",
     ) -> None:
         """Saves a state, the position in its data, and its mIoU if it has just been evaluated.
 
-        `unlogged` holds the metrics of each step since the last log line, if there are any.
+        `unlogged` holds the metrics of each step since the last log line, if there are any; `fault`
+        says why the run is not healthy, if it is not.
 
         A checkpoint of the same step is replaced. It must be removed before, so it stays as it is
         where it is the only one. Where there was no checkpoint, the call waits until this one is
@@ -154,7 +185,7 @@ class Checkpoints:
             if it is the first one and does not read back as it was. It is removed then.
         """
         self.check(wait=True)
-        record = Record.of(state, batches, miou, unlogged)
+        record = Record.of(state, batches, miou, unlogged, fault)
         steps = self._manager.all_steps()
         if steps == [record.step]:
             return
@@ -291,25 +322,3 @@ class Checkpoints:
             if isinstance(cause, OF_THE_MACHINE) or OF_THE_SYSTEM.search(reason):
                 raise UnfitError(f"{folder}: cannot be read ({reason})") from error
             raise UnreadableError(f"{folder}: is damaged ({reason})") from error
-
-
-class _Preserved:
-    """Tells Orbax which checkpoints to keep; it deletes the others once a new one is written."""
-
-    def __init__(self, keep: int, records: dict[int, Record]):
-        self._keep, self._records = keep, records
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: object) -> Sequence[bool]:
-        steps = sorted(checkpoint.step for checkpoint in checkpoints)
-        kept = {*steps[-self._keep :], best_of(self._records, steps)}
-        return [checkpoint.step in kept for checkpoint in checkpoints]
-
-
-def best_of(records: dict[int, Record], steps: Sequence[int]) -> int | None:
-    """Returns the step with the highest mIoU, the latest of several; None where none has one."""
-    scored = [
-        (miou, step)
-        for step in steps
-        if step in records and (miou := records[step].miou) is not None and miou == miou
-    ]
-    return max(scored)[1] if scored else None

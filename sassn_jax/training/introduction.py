@@ -7,6 +7,7 @@ from sassn_jax.data.inspection import large_image_note
 from sassn_jax.data.proposals import proposal_notes
 from sassn_jax.data.skipping import first_readable
 from sassn_jax.training import parallel
+from sassn_jax.training.origin import read_origin
 from sassn_jax.training.setup import Setup
 from sassn_jax.training.workdir import Workdir
 
@@ -40,6 +41,8 @@ def introduce_run(
         yield f"{', '.join(pretrained)} from {config.model.weights}"
     if setup.changed:
         yield f"set from {config.model.weights}: {', '.join(setup.changed)}"
+    if origin := read_origin(folder):
+        yield origin.describe()
     *former, _ = folder.read_lengths()
     if former and start < config.num_steps and config.optimizer.poly_power:
         yield (

@@ -17,16 +17,20 @@ from sassn_jax.files import remove_parts
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
 from sassn_jax.training import parallel
+from sassn_jax.training.branching import branched, take_over
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.debugging import debugged
 from sassn_jax.training.faults import Faults
 from sassn_jax.training.introduction import introduce_run
+from sassn_jax.training.origin import Origin, read_origin
 from sassn_jax.training.progress import LINES, Reporter, make_reporter
 from sassn_jax.training.saving import Saving
 from sassn_jax.training.setup import Setup, learning_rates, set_up
 from sassn_jax.training.skips import Skips
+from sassn_jax.training.soundness import fault_of
 from sassn_jax.training.stopping import Stopping
 from sassn_jax.training.summaries import NoWriter, Writer
+from sassn_jax.training.tracing import Trace
 from sassn_jax.training.validation import Validation
 from sassn_jax.training.window import Window
 from sassn_jax.training.workdir import Workdir
@@ -79,7 +83,9 @@ def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
     folder.check(config, may_be_longer=True)
     with Checkpoints(folder, read_only=True) as checkpoints:
         latest = checkpoints.latest_step
-        return latest == config.num_steps and checkpoints.is_scored(latest)
+        if latest != config.num_steps or not checkpoints.is_scored(latest):
+            return False
+        return checkpoints.is_whole(latest)  # else training on saves it anew
 
 
 def continue_training(
@@ -122,13 +128,50 @@ def longer_config(workdir: str | Path, continue_to: int, overrides: Mapping[str,
     return override(stored, {**overrides, "num_steps": continue_to})
 
 
+def branch_off(
+    origin: Origin,
+    workdir: str | Path,
+    overrides: Mapping[str, Any] = MappingProxyType({}),
+    command: str | None = None,
+) -> TrainState:
+    """Trains a new run that continues another one from one of its checkpoints, with all its state.
+
+    The networks, their optimizers and the position in the data are those of the checkpoint. The
+    config is that of the other run but for the overrides. The other run is left as it is.
+
+    Args:
+      origin: the checkpoint, see `find_origin`.
+      workdir: of the new run; or of one that this has begun, which then goes on.
+      overrides: values of fields of the config, by dotted name.
+      command: as for `train_and_evaluate`.
+
+    Returns:
+      The state after `num_steps` steps, counted from the start of the other run.
+
+    Raises:
+      InputError: if a value is wrong, or the state or the data depend on the field.
+      TrainingError: if a loss is not finite.
+      StoppedError: as for `train_and_evaluate`.
+    """
+    config, origin = branched(origin, overrides)
+    return _train(config, Workdir.at(workdir), command=command, origin=origin)
+
+
 def _train(
-    config: Config, folder: Workdir, *, may_be_longer: bool = False, command: str | None = None
+    config: Config,
+    folder: Workdir,
+    *,
+    may_be_longer: bool = False,
+    command: str | None = None,
+    origin: Origin | None = None,
 ) -> TrainState:
     setup = set_up(config)
     config = setup.config
     folder.check(config, may_be_longer=may_be_longer)
     folder.check_data(setup.split, setup.dataset.info)
+    if origin is not None:
+        origin.check(folder)
+        Workdir(origin.workdir).check_data(setup.split, setup.dataset.info)
     pretrained = setup.method.generator.pretrained_parts(config.crop_size)
     own = {"data_dir": "", "source": "", "loader_workers": 0}  # may be another on each host
     processes.check_alike(
@@ -142,23 +185,27 @@ def _train(
     folder.path.mkdir(parents=True, exist_ok=True)
     with (
         folder.occupied() if processes.is_first() else contextlib.nullcontext(),
-        Checkpoints(folder) as checkpoints,
+        Checkpoints(folder, keep=config.keep) as checkpoints,
         make_reporter(folder.path.resolve().name, config.num_steps) as reporter,
         contextlib.closing(setup.batches),
     ):
         with processes.first_before_others("workdir"):
-            _begin(setup, folder, command)
-        latest = checkpoints.latest_step
-        start = latest or 0
+            _begin(setup, folder, command, origin)
+        latest, origin = checkpoints.latest_step, read_origin(folder)
+        start = latest or (origin.step if origin else 0)
         for line in introduce_run(setup, folder, start, pretrained):
             reporter.say(line)
         state = setup.initial_state()
-        if latest is None:
-            # Before the first step, so that a folder from which nothing can be restored costs none.
-            checkpoints.save(state, setup.batches, None)
-        else:
+        if latest is not None:
             state = checkpoints.restore_latest(state, setup.batches, reporter.say)
             start = int(state.step)
+        elif origin is not None:
+            state = take_over(origin, state, setup.batches, checkpoints)
+        else:
+            # Before the first step, so that a folder from which nothing can be restored costs none.
+            checkpoints.save(state, setup.batches, None)
+        if start < config.num_steps:
+            reporter.say(checkpoints.space)
         stopping = Stopping(reporter.say)
         opened = Writer(folder, start, reporter.say) if processes.is_first() else NoWriter()
         with opened as writer, stopping.listening():
@@ -169,7 +216,7 @@ def _train(
             return state
 
 
-def _begin(setup: Setup, folder: Workdir, command: str | None) -> None:
+def _begin(setup: Setup, folder: Workdir, command: str | None, origin: Origin | None) -> None:
     """Writes what a run begins with, in the first process."""
     if not processes.is_first():
         if not folder.config.exists():
@@ -178,6 +225,8 @@ def _begin(setup: Setup, folder: Workdir, command: str | None) -> None:
                 f"{jax.process_index()}; expected a folder on a file system that all hosts share"
             )
         return
+    if origin is not None:
+        origin.write(folder)
     remove_parts(folder.path)
     folder.begin(setup.config, setup.split, setup.dataset.info, command)
     if setup.config.dataset == "folder":
@@ -212,10 +261,6 @@ class Loop:
         )
         if config.debug_nans:
             train_step = debugged(train_step, self.setup.method)
-        traced = range(0)
-        profiles = config.profile and processes.is_first()
-        if profiles and start <= config.profile[0]:  # else the run goes on among these steps
-            traced = range(config.profile[0] + 1, sum(config.profile) + 1)
         log_every = min(config.log_every, max(1, config.num_steps // LINES))
         skips = Skips(config, self.workdir, start, self.reporter.say)
         window = Window(skips, checkpoints.record(start).unlogged)
@@ -224,15 +269,15 @@ class Loop:
             miou = self.validation.run(start, state, batches[start - 1])
             if miou is None:
                 raise self.stopping.error(start)
-            self.saving.save(state, batches, miou, (), must=start == config.num_steps)
+            fault = checkpoints.record(start).fault
+            self.saving.save(state, batches, miou, (), fault, must=start == config.num_steps)
         if start < config.num_steps and self.stopping.requested(start):
             raise self.stopping.error(start)
+        values: Mapping[str, float] = {}  # that were logged last
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
-        with contextlib.ExitStack() as trace:
+        with Trace(config, start, self.workdir.path, self.reporter.say) as trace:
             for step in range(start + 1, config.num_steps + 1):
-                if traced and step == traced[0]:
-                    folder = self.workdir.path  # below which TensorBoard's plugin finds it
-                    trace.enter_context(jax.profiler.trace(folder, create_perfetto_trace=True))
+                trace.begin(step)
                 taken = window.wait_for(batches)
                 self.faults.replaced(batches.take_skipped())
                 if kinds and len(taken) != kinds:
@@ -245,10 +290,7 @@ class Loop:
                 with jax.transfer_guard("disallow"):
                     state, metrics = train_step(state, batch)
                 window.add(step, metrics, images=config.batch_size * len(batch))
-                if traced and step == traced[-1]:
-                    jax.block_until_ready(metrics)
-                    trace.close()
-                    self.reporter.say(f"steps {traced[0]} to {step} are traced in {folder}")
+                trace.end(step, metrics)
                 self.reporter.update(step)
 
                 evaluating = self._is_scored(step)
@@ -258,15 +300,17 @@ class Loop:
                     rates = learning_rates(
                         config, self.setup.method, step - 1, has_discriminator=has_discriminator
                     )
-                    self._log(step, window.close() | rates | self.faults.take_scalars())
+                    values = window.close() | rates | self.faults.take_scalars()
+                    self._log(step, values)
                 skips.check(state, taken, checkpoints.healthy_step)
                 miou = self.validation.run(step, state, taken) if evaluating else None
                 is_left = evaluating and miou is None
                 stops = is_left or (step < config.num_steps and self.stopping.requested(step))
                 self.saving.check()
                 if saving or stops:
+                    fault = fault_of(state, values, self.setup.dataset.info.num_classes)
                     must = stops or step == config.num_steps
-                    self.saving.save(state, batches, miou, window.unlogged(), must=must)
+                    self.saving.save(state, batches, miou, window.unlogged(), fault, must=must)
                     window.restart()
                 if stops:
                     raise self.stopping.error(step)

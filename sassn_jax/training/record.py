@@ -27,6 +27,7 @@ class Record:
       saved: the time, UTC.
       miou: on the validation split, None if it was not scored at this step.
       unlogged: the metrics of each step since the last log line.
+      fault: why the run is not healthy there, in words; empty if it is.
       kinds: type and shape of each array by dotted name, such as `float32[3, 64]`.
       checksums: of each array by dotted name.
     """
@@ -36,6 +37,7 @@ class Record:
     saved: str
     miou: float | None
     unlogged: list[dict[str, float]]
+    fault: str
     kinds: dict[str, str]
     checksums: dict[str, str]
 
@@ -46,6 +48,7 @@ class Record:
         batches: BatchIterator,
         miou: float | None,
         unlogged: Sequence[Mapping[str, float]],
+        fault: str,
     ) -> "Record":
         """Returns the record of a state; computes the checksums where its arrays lie."""
         return cls(
@@ -54,6 +57,7 @@ class Record:
             saved=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             miou=miou,
             unlogged=[dict(metrics) for metrics in unlogged],
+            fault=fault,
             kinds=kinds(state),
             checksums=checksums(state),
         )
@@ -91,8 +95,11 @@ class Record:
                     "number of classes and the fields under model must be those of the run"
                 )
 
-    def check_arrays(self, state: TrainState) -> None:
+    def check_arrays(self, state: Any) -> None:
         """Checks that restored arrays are those that were saved, bit for bit.
+
+        Args:
+          state: a `TrainState`, or the same as nested dictionaries and lists.
 
         Raises:
           UnreadableError: naming the first that is not.

@@ -28,6 +28,7 @@ class Saving:
         batches: BatchIterator,
         miou: float | None,
         unlogged: Sequence[Mapping[str, float]],
+        fault: str,
         *,
         must: bool,
     ) -> None:
@@ -37,7 +38,9 @@ class Saving:
           UnfitError: if it must be saved, and cannot be.
         """
         self._attempt(lambda: self._checkpoints.check(wait=True), must=False)
-        self._attempt(lambda: self._checkpoints.save(state, batches, miou, unlogged), must=must)
+        self._attempt(
+            lambda: self._checkpoints.save(state, batches, miou, unlogged, fault), must=must
+        )
         if must:
             self._attempt(lambda: self._checkpoints.check(wait=True), must=True)
 

@@ -1,18 +1,18 @@
 """Skipped updates: they are counted, the first is reported, and too many in a row end the run."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sassn_jax import methods
 from sassn_jax.config import Config
 from sassn_jax.errors import TrainingError
 from sassn_jax.methods import TrainState
+from sassn_jax.training.branching import way_on
+from sassn_jax.training.soundness import LARGE, largest_of
 from sassn_jax.training.workdir import Workdir, binding
 
 IN_A_ROW = 10  # skipped updates of a player that end the run
@@ -23,7 +23,6 @@ RATES = {
     "classifier": "classifier.lr",
 }  # the field of each player's learning rate
 GROWN = 5.0  # times its first value: so large a loss has diverged
-LARGE = 1e3  # no parameter of a network that learns comes near it
 OTHERS = "its new batch statistics, or vectors of spectral normalization, are not finite"
 
 
@@ -101,7 +100,8 @@ class Skips:
         raise TrainingError(
             f"step {stuck[-1].step}: the run was stopped, since {len(stuck)} updates of the "
             f"{player} in a row were skipped; at the first, of step {step}, {number}. "
-            f"{self._cause(player, number, state, batch)}. {self._way_on(healthy(step))}"
+            f"{self._cause(player, number, state, batch)}. "
+            + way_on(self._workdir.path, healthy(step))
         )
 
     def finish(self) -> None:
@@ -112,7 +112,7 @@ class Skips:
 
     def _cause(self, player: str, number: str, state: TrainState, batch: methods.Batch) -> str:
         """Returns the likeliest cause of a row of skipped updates, by what the numbers say."""
-        largest = _largest(getattr(state, player).params)  # which all processes must take part in
+        largest = largest_of(getattr(state, player).params)  # which all processes must take part in
         halves: Mapping[str, Any] = batch
         if not all(np.isfinite(half["image"]).all() for half in halves.values()):
             return (
@@ -135,12 +135,6 @@ class Skips:
             return "The likeliest cause is model.dtype='bfloat16'; float32 is more exact"
         return "No number had grown before: --config.debug_nans=True finds the operation"
 
-    def _way_on(self, step: int | None) -> str:
-        folder = self._workdir.path
-        if step is None:
-            return f"{folder} has no checkpoint from before it; begin anew in another workdir"
-        return f"{folder} has a checkpoint from before it, of step {step}"
-
 
 def reason(player: str, metrics: Mapping[str, Any]) -> str:
     """Says in words which number of a player was the reason to skip its update.
@@ -155,22 +149,10 @@ def reason(player: str, metrics: Mapping[str, Any]) -> str:
     return OTHERS
 
 
-@jax.jit
-def _largest(params: methods.Variables) -> jax.Array:
-    """The largest absolute value of all parameters."""
-    return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(params)]))
-
-
 def _logged_counts(workdir: Workdir, start: int) -> dict[str, int]:
     """Returns the counts of the last line of the log that is not after a step, by player."""
-    if not workdir.metrics.exists():
-        return {}
     counts: dict[str, int] = {}
-    for line in workdir.metrics.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:  # a crash has cut the line short
-            continue
+    for row in workdir.read_rows():
         if row["step"] <= start:
             found = {name: int(row[name]) for name in row if name.startswith(PREFIX)}
             counts |= {name.removeprefix(PREFIX): count for name, count in found.items()}

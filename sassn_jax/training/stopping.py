@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 import jax
@@ -65,6 +65,7 @@ class Stopping:
             if (handler := signal.getsignal(name)) is not signal.SIG_IGN
         }
         raises = former.get(signal.SIGINT) is signal.default_int_handler
+        terminals = [number for number in (1, 2) if os.isatty(number)]
         times = 0
 
         def handle(number: int, frame: FrameType | None) -> None:
@@ -75,7 +76,10 @@ class Stopping:
 
         def listen() -> None:
             while number := receiver.recv(1):
-                self._hear(signal.Signals(number[0]), may_end=not raises)
+                name = signal.Signals(number[0])
+                if name == signal.SIGHUP:  # the terminal is gone: printing there would be an error
+                    _silence(terminals)
+                self._hear(name, may_end=not raises)
 
         # Python calls `handle` in the main thread, and not while that compiles, for minutes. The
         # number of a signal comes to the other thread at once.
@@ -108,3 +112,10 @@ class Stopping:
         elif may_end:
             print(f"{name.name}: ended at once", file=sys.stderr, flush=True)
             os._exit(128 + name)
+
+
+def _silence(outputs: Sequence[int]) -> None:
+    """Lets what is printed to these file descriptors go nowhere."""
+    with open(os.devnull, "w") as nowhere:
+        for output in outputs:
+            os.dup2(nowhere.fileno(), output)

@@ -46,10 +46,9 @@ class Writer:
         self._workdir, self._say, path = workdir.path, say, workdir.metrics
         self._is_told = False
         if path.exists():
-            rows = path.read_text().splitlines()
-            kept = [row for row in rows if _step_of(row) <= start_step]
+            kept = [row for row in workdir.read_rows() if row["step"] <= start_step]
             with replacing(path) as beside:
-                beside.write_text("".join(f"{row}\n" for row in kept))
+                beside.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
         self._lines = Appender(path)
         name = f"{workdir.events}.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
         self._events = Appender(Path(name))
@@ -160,14 +159,6 @@ class NoWriter(Writer):
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """See `scalars`."""
-
-
-def _step_of(row: str) -> float:
-    """Returns the step of a line of `metrics.jsonl`; infinity if a crash cut the line short."""
-    try:
-        return json.loads(row)["step"]
-    except ValueError:
-        return math.inf
 
 
 def colorize(labels: Integer[np.ndarray, "H W"], info: DatasetInfo) -> UInt8[np.ndarray, "H W 3"]:

@@ -13,7 +13,14 @@ from sassn_jax import data
 from sassn_jax.config import Config
 from sassn_jax.errors import InputError
 from sassn_jax.fields import whole_numbers
-from sassn_jax.files import expanded, occupied, read_json, replacing, write_json
+from sassn_jax.files import (
+    expanded,
+    occupied,
+    parse_json,
+    read_json,
+    replacing,
+    write_json,
+)
 from sassn_jax.recipes import parse
 
 SHOWN = 4  # differences that an error lists
@@ -24,6 +31,7 @@ UNBINDING = (
     "log_every",
     "eval_every",
     "checkpoint_every",
+    "keep",
     "eval_batch_size",
     "profile",
     "debug_nans",
@@ -64,6 +72,11 @@ class Workdir:
     def lengths(self) -> Path:
         """Of a run that was continued: each `num_steps` that it had, in order."""
         return self.path / "lengths.json"
+
+    @property
+    def origin(self) -> Path:
+        """Of a run that continues another one: from which checkpoint, and with which changes."""
+        return self.path / "from.json"
 
     @property
     def command(self) -> Path:
@@ -230,6 +243,33 @@ class Workdir:
             raise InputError(f"{self.lengths}: expected JSON of a list of numbers of steps")
         # A crash may have come between the two files.
         return lengths if lengths[-1] == length else [*lengths, length]
+
+    def read_rows(self) -> list[dict[str, Any]]:
+        """Returns the lines of `metrics.jsonl`; leaves out those that a crash cut short.
+
+        Raises:
+          InputError: naming the first line that is something else.
+        """
+        if not self.metrics.exists():
+            return []
+        try:
+            lines = self.metrics.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.metrics}: expected UTF-8 ({error})") from None
+        rows = []
+        for number, line in enumerate(lines, 1):
+            try:
+                row = parse_json(line)
+            except ValueError:
+                continue
+            has_step = isinstance(row, dict) and type(row.get("step")) is int
+            if not has_step or not all(isinstance(x, float | int | None) for x in row.values()):
+                raise InputError(
+                    f"{self.metrics}, line {number}: expected a whole number `step`, and numbers; "
+                    "restore the file, or remove this line"
+                )
+            rows.append(row)
+        return rows
 
     def read_classes(self, dataset: str) -> data.DatasetInfo:
         """Returns the classes of the dataset of this name that the run was trained on.

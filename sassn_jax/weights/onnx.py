@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sassn_jax.errors import InputError
+from sassn_jax.weights import onnx_layout
 from sassn_jax.weights.reading import reading
 
 LAYOUTS = {(2, 1): "caffe", (1, 2): "torchvision"}  # by the strides of a block's conv1 and conv2
@@ -24,7 +25,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], str]:
 
     Raises:
       InputError: if the file is missing or damaged, holds another kind of network, keeps its arrays
-        in other files, or onnx is not installed.
+        in other files, would take far more memory than its size, or onnx is not installed.
     """
     try:
         import onnx
@@ -34,7 +35,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], str]:
         ) from None
     expected = "an ONNX file of a bottleneck ResNet with batch norm fused into its convolutions"
     with reading(path, expected) as path:
-        graph = onnx.load(path, load_external_data=False).graph
+        content = path.read_bytes()
+        onnx_layout.check(content)
+        graph = onnx.load_model_from_string(content).graph
         arrays = {}
         for tensor in graph.initializer:
             if tensor.data_location == onnx.TensorProto.EXTERNAL:

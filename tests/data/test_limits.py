@@ -4,6 +4,8 @@ import base64
 import json
 import re
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 
@@ -165,3 +167,37 @@ def test_photos_behind_links_out_of_their_folder_are_not_predicted(tmp_path):
         limits = FileLimits(follow_links=True)
         assert len(find_files(source, tmp_path / "out", limits=limits)) == 1
     assert len(find_files(link, tmp_path / "out")) == 1  # which somebody named
+
+
+READ = """
+import resource, sys
+from pathlib import Path
+from sassn_jax.data.images import read_photo
+from sassn_jax.data.masks import read_label
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+path = Path(sys.argv[1])
+read_label(path, ((0, 0, 0), (128, 64, 128))) if path.stem == "mask" else read_photo(path)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "mode", "color"),
+    [
+        ("photo", "RGBA", (1, 2, 3, 40)),
+        ("photo", "I;16", 1),
+        ("photo", "RGB", (1, 2, 3)),
+        ("mask", "RGB", (128, 64, 128)),
+        ("mask", "P", 3),
+        ("mask", "I;16", 3),
+    ],
+)
+def test_the_largest_images_take_less_than_2_gib(tmp_path, name, mode, color):
+    path = tmp_path / f"{name}.png"
+    Image.new(mode, (16384, 8192), color).save(path, compress_level=1)
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 2**21  # KiB

@@ -73,7 +73,7 @@ def test_a_run_of_skipped_updates_alone_ends_at_once(workdir, capsys, fields, ca
     stopped, first = map(int, re.findall(r"step (\d+)[:,]", message))
     assert first + IN_A_ROW - 1 <= stopped <= first + IN_A_ROW + 1
     assert re.search(r"(loss|gradient_norm)/generator is (nan|inf)", message)
-    assert message.endswith(f"{workdir} has a checkpoint from before it, of step 0")
+    assert f"sassn train --from={workdir}@0 --workdir=NEW" in message
     assert capsys.readouterr().out.count("the update of the generator was skipped, since") == 1
     assert not (workdir / "eval_val.json").exists()
     assert all(value is not None for row in rows_of(workdir) for value in row.values())
@@ -149,7 +149,7 @@ def test_the_likeliest_cause_is_what_the_numbers_say(
     with pytest.raises(TrainingError) as error:
         skips.check(make_state(params), BATCH, {3: 2}.get)
     assert expected in str(error.value)
-    assert str(error.value).endswith(f"{tmp_path} has a checkpoint from before it, of step 2")
+    assert f"sassn train --from={tmp_path}@2 --workdir=NEW" in str(error.value)
 
 
 def test_means_leave_out_steps_with_a_skipped_update(tmp_path):

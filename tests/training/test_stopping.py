@@ -1,6 +1,7 @@
 """A signal stops a run between two steps, and the next call goes on from there."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -154,3 +155,30 @@ def test_a_second_signal_ends_a_command_at_once():
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stderr == "SIGTERM: ended at once\n"
     assert "goes on" not in done.stdout
+
+
+HUNG_UP = """
+import pathlib, sys, time
+from sassn_jax.training.stopping import Stopping
+
+stopping = Stopping(print)
+with stopping.listening():
+    print("ready", flush=True)
+    while not stopping.requested(1):
+        time.sleep(0.1)
+    time.sleep(0.5)
+    print("nobody reads this", flush=True)
+pathlib.Path(sys.argv[1]).touch()
+"""
+
+
+def test_a_run_outlives_its_terminal(tmp_path):
+    left = tmp_path / "left"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", HUNG_UP, str(left)])
+    while b"ready" not in os.read(terminal, 1000):
+        pass
+    os.close(terminal)
+    os.waitpid(pid, 0)
+    assert left.exists()

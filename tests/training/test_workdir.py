@@ -151,3 +151,26 @@ def test_the_command_that_began_a_run_is_kept(supervised_run, tmp_path):
 def test_there_must_be_a_run_to_continue(tmp_path):
     with pytest.raises(InputError, match=r"no config.json; expected the workdir of a run"):
         continue_training(tmp_path, 4)
+
+
+def test_a_line_of_metrics_that_was_cut_short_is_left_out(tmp_path):
+    workdir = Workdir(tmp_path)
+    assert workdir.read_rows() == []
+    workdir.metrics.write_text('{"step": 1, "a": 0.5}\n{"step": 2, "a"\n{"step": 3, "a": null}\n')
+    assert workdir.read_rows() == [{"step": 1, "a": 0.5}, {"step": 3, "a": None}]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"step": 1}\n{"loss": 1}\n', r"metrics.jsonl, line 2: expected a whole number `step`"),
+        (b"[1]\n", r"metrics.jsonl, line 1: expected"),
+        (b'{"step": 1, "a": "b"}\n', r"metrics.jsonl, line 1: expected"),
+        (b'{"step": 1}\n\xff\n', r"metrics.jsonl: expected UTF-8"),
+    ],
+)
+def test_damaged_metrics_are_named(tmp_path, content, message):
+    (tmp_path / "metrics.jsonl").write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        Workdir(tmp_path).read_rows()
+    assert "\n" not in str(error.value)

@@ -5,6 +5,7 @@ import pytest
 
 from sassn_jax.errors import InputError
 from sassn_jax.weights import onnx as reader
+from sassn_jax.weights import onnx_layout
 from tests.weights.test_resnet import fuse, to_file
 
 onnx = pytest.importorskip("onnx", reason="pip install 'sassn_jax[import]' runs these tests")
@@ -107,3 +108,25 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.onnx.*no such file"):
         reader.read(tmp_path / "nowhere.onnx")
+
+
+@pytest.mark.parametrize("field", [b"\x0a\x00", b"\x2a\x00", b"\x2a\x04\x42\x00\x4a\x00"])
+def test_many_empty_parts_are_refused_before_they_are_parsed(tmp_path, monkeypatch, field):
+    """Nodes, arrays, and arrays of an empty name without numbers."""
+    monkeypatch.setattr(onnx_layout, "MOST", 2**12)
+    graph = field * 2**12
+    length = onnx.ModelProto(ir_version=len(graph)).SerializeToString()[1:]  # a varint
+    path = tmp_path / "bomb.onnx"
+    path.write_bytes(b"\x3a" + length + graph)
+    with pytest.raises(InputError, match="more than 4096 bytes besides the numbers of its arr"):
+        reader.read(path)
+
+
+def test_half_a_file_is_refused(arrays, tmp_path):
+    path = tmp_path / "trunk.onnx"
+    write(path, *graph_of(arrays))
+    content = path.read_bytes()
+    for end in range(1, len(content), len(content) // 20):
+        path.write_bytes(content[:end])
+        with pytest.raises(InputError):
+            reader.read(path)

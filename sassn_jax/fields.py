@@ -203,4 +203,5 @@ def unknown(name: str, known: Collection[str]) -> InputError:
     """Returns the error for a name that no field has, with the most similar one that there is."""
     similar = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {similar[0]}?" if similar else f"expected one of {', '.join(known)}"
-    return InputError(f"{name}: the config has no such field; {hint}")
+    name = name if name.isprintable() else repr(name)  # JSON from a stranger can have any
+    return InputError(f"{name:.200}: the config has no such field; {hint}")

@@ -108,3 +108,9 @@ def test_what_only_a_stranger_would_write_is_refused(values, message):
 def test_tuples_hold_what_their_type_says():
     listed = make(Listed, {"names": ["a", "b"], "pair": [1, 2.5], "count": 2**63 - 1})
     assert (listed.names, listed.pair) == (("a", "b"), (1, 2.5))
+
+
+def test_a_strange_name_of_a_field_is_shown_in_one_line():
+    with pytest.raises(InputError, match=r"^'a\\nb': the config has no such field") as error:
+        make(Listed, {"a\nb": 1})
+    assert "\n" not in str(error.value)

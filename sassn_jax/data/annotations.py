@@ -53,6 +53,8 @@ class LabelMe:
         try:
             height, width = photo.pixels.shape[:2]
             size = content.get("imageHeight") or height, content.get("imageWidth") or width
+            if not all(isinstance(side, int) for side in size):
+                raise ValueError("imageHeight and imageWidth are no whole numbers")
             check_size(self.path, size, photo)
             label = _blank(class_names, size)
             canvas = Image.fromarray(label)

@@ -26,7 +26,7 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import write_json
 from sassn_jax.terminal import make_console
 
-WIDTH = 125
+WIDTH = 132
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, such as configs/scenes.py:method=sassn,labels=1/8."

@@ -67,18 +67,18 @@ def table(points: Sequence[Point], gpu: Gpu) -> Table:
 
     columns: dict[str, Callable[[Step], str]] = {
         "memory,\nGiB": lambda step: f"{step.memory / planning.GIB:.2f}",
-        "state and\nbatch, GiB": lambda step: f"{step.arguments / planning.GIB:.2f}",
+        "of it\nstate,\nGiB": lambda step: f"{step.arguments / planning.GIB:.2f}",
         "TFLOPs": lambda step: f"{sum(step.flops.values()) / 1e12:.2f}",
-        **{f"{kind},\nMB": megabytes(kind) for kind in KINDS},
+        **{kind.replace("-", "-\n") + ",\nMB": megabytes(kind) for kind in KINDS},
         "others,\nMB": others,
-        "exchanges": lambda step: str(sum(x.times for x in step.sent.values())),
+        "ex-\nchanges": lambda step: str(sum(x.times for x in step.sent.values())),
         "computes,\nms": lambda step: f"{1e3 * least_seconds(step, gpu)[0]:.1f}",
         "sends,\nms": lambda step: f"{1e3 * least_seconds(step, gpu)[1]:.2f}",
         "share\nsending": lambda step: f"{share_sending(step, gpu):.1%}",
     }
     result = Table(title=f"What each {gpu.device_kind} does in a step", box=SIMPLE)
     result.add_column("GPUs", justify="right", no_wrap=True)
-    result.add_column("parameters", no_wrap=True)
+    result.add_column("param-\neters", no_wrap=True)
     for name in columns:
         result.add_column(name, justify="right", no_wrap=True)
     for sharded, step in points:

@@ -151,8 +151,8 @@ def _raise_interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
     is_main = threading.current_thread() is threading.main_thread()
     if is_main and issubclass(lost.exc_type, KeyboardInterrupt):
         number = lost.exc_value.args[0] if isinstance(lost.exc_value, _Interrupt) else signal.SIGINT
-        # A little later: an interrupt within this function would be dropped too.
-        threading.Timer(0.01, _thread.interrupt_main, (number,)).start()
+        # A little later, on a busy machine too: one within this function would be dropped as well.
+        threading.Timer(0.1, _thread.interrupt_main, (number,)).start()
 
 
 def required(flag: flags.FlagHolder[str | None]) -> str:

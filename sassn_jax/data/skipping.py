@@ -19,12 +19,14 @@ class Skipped(NamedTuple):
     """An image that was skipped.
 
     Attributes:
-      kind: of the image: `labeled`, `unlabeled` or a split's name.
+      kind: of the image: `labeled` or `unlabeled`.
+      place: among the images of its kind, from 0.
       id: of the image.
       reason: one line, which names the file and says what to do.
     """
 
     kind: str
+    place: int
     id: str
     reason: str
 
@@ -103,7 +105,7 @@ class Reader:
             except UnreadableError as error:
                 id_ = self.source.ids[index]
                 tally.add(id_, str(error))
-                skipped[id_] = Skipped(self.kind, id_, str(error))
+                skipped[id_] = Skipped(self.kind, index, id_, str(error))
                 index = int(rng.integers(len(self.source)))
             else:
                 return self.transform(example, rng), tuple(skipped.values())

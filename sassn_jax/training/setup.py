@@ -28,7 +28,8 @@ class Setup:
       method: what is learned from a batch.
       split: which training images are labelled.
       truth_of_unlabeled: whether any image that is taken as unlabelled has a mask to compare with.
-      number_of_unlabeled: images that are taken without their masks, 0 if the method takes none.
+      unlabeled: ids of the images that are taken without their masks; none if the method takes
+        none, and also those of `split.labeled` with `config.unlabeled="all"`.
       batches: of training, at step 0; of several processes, each has its part of every batch.
     """
 
@@ -39,7 +40,7 @@ class Setup:
     method: Method
     split: data.Split
     truth_of_unlabeled: bool
-    number_of_unlabeled: int
+    unlabeled: tuple[str, ...]
     batches: data.BatchIterator
 
     def initial_state(self) -> TrainState:
@@ -112,7 +113,7 @@ def set_up(config: Config) -> Setup:
         method,
         split,
         truth_of_unlabeled,
-        len(unlabeled),
+        tuple(unlabeled),
         batches,
     )
 

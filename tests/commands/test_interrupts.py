@@ -85,4 +85,4 @@ def test_what_another_thread_could_not_raise_stops_nothing(monkeypatch):
     thread = threading.Thread(target=Interrupting)
     thread.start()
     thread.join()
-    time.sleep(0.1)  # longer than a Ctrl-C that is sent again takes
+    time.sleep(0.3)  # longer than a Ctrl-C that is sent again takes

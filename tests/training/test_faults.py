@@ -14,6 +14,7 @@ from sassn_jax.prediction.scoring import evaluate_run
 from sassn_jax.reporting.collecting import summarize_run
 from sassn_jax.training.loop import train_and_evaluate
 from tests.damage import flip_bit
+from tests.training import many
 from tests.training.conftest import assert_equal_bits, rows_of, tiny_config, train_until
 
 pytestmark = pytest.mark.usefixtures("small_runs", "tiny_networks", "fast_compile")
@@ -85,6 +86,33 @@ def test_a_run_goes_on_without_images_that_cannot_be_read(
     assert [row.get("data/replaced") for row in rows_of(stopped)] == [
         row.get("data/replaced") for row in rows
     ]
+
+
+@pytest.mark.slow
+def test_two_processes_skip_what_one_does(config, tmp_path):
+    damage(tmp_path, *DAMAGED.values(), "val_3")
+    flags = [
+        f"--config={many.ROOT / 'configs' / 'folder.py'}:method=advsemiseg",
+        *(f"--config.{name}={config[name]}" for name in ("data_dir", "labels", "num_steps")),
+        *("--config.max_unreadable=0.5", "--config.crop_size=32,48", "--config.batch_size=2"),
+        *("--config.loss.semi_start=4", "--config.model.backbone=resnet_tiny"),
+        *("--config.eval.window=32,48", "--config.log_every=2"),
+    ]
+    (alone,) = many.run("train", *flags, f"--workdir={tmp_path / 'one'}")
+    first, _ = many.run("train", *flags, f"--workdir={tmp_path / 'two'}", processes=2)
+    for id_ in (*DAMAGED.values(), "val_3"):
+        assert alone[1].count(f"image {id_!r} of") == first[1].count(f"image {id_!r} of") == 1
+    assert first[1].splitlines()[-3:-2] == alone[1].replace("one: ", "two: ").splitlines()[-3:-2]
+    rows = [rows_of(tmp_path / name) for name in ("one", "two")]
+    for name in ("data/replaced", "val/left_out"):
+        assert [row.get(name) for row in rows[0]] == [row.get(name) for row in rows[1]]
+    written = [
+        json.loads((tmp_path / name / "eval_val.json").read_text())["left_out"]
+        for name in ("one", "two")
+    ]
+    assert written == [["val_0", "val_3"]] * 2
+    states = [many.read_state(tmp_path / name, config.num_steps) for name in ("one", "two")]
+    assert many.largest_difference(*states) < 1e-3
 
 
 def test_a_missing_file_of_validation_images_ends_a_run_before_it_begins(config, tmp_path, workdir):

@@ -18,5 +18,6 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.num_steps = 250
     config.eval_every = 250
     config.checkpoint_every = 50
+    config.keep = 1  # a run of minutes need not fall back on an earlier checkpoint
     config.loss.semi_start = 150
     return config

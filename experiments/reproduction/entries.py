@@ -62,7 +62,7 @@ class Entry:
 
     @property
     def diverged(self) -> list[str]:
-        """Names of the cells in which a loss was not finite. No mean includes them."""
+        """Names of the cells that numbers which are not finite stopped. No mean includes them."""
         return [run["cell"] for run in self.runs if run.get("error_kind") == results.DIVERGED]
 
     @property

@@ -21,7 +21,7 @@ DISCRIMINATOR_LOSS = "loss/discriminator"
 # A rule of thumb of AdvSemiSeg's author, for a D that judges pixels. Below 0.2 D has won and
 # teaches little; a D that cannot tell real from fake has a loss of log 2 = 0.69.
 HEALTHY_LOSS = (0.2, 0.5)
-DIVERGED = "TrainingError"  # kind of the error of a loss that is not finite
+DIVERGED = "TrainingError"  # kind of the error of numbers that are not finite, step after step
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,8 +5,11 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from sassn_jax.data import BatchIterator
@@ -132,8 +135,7 @@ class Checkpoints:
         try:
             record = self._read_record(step)
             with self._finding_damage(step):
-                items = ocp.args.Composite(state=ocp.args.StandardRestore())
-                record.check_arrays(self._manager.restore(step, args=items)["state"])
+                record.check_arrays(_read_arrays(self._alias / str(step) / "state"))
         except UnreadableError:
             return False
         return True
@@ -322,3 +324,11 @@ class Checkpoints:
             if isinstance(cause, OF_THE_MACHINE) or OF_THE_SYSTEM.search(reason):
                 raise UnfitError(f"{folder}: cannot be read ({reason})") from error
             raise UnreadableError(f"{folder}: is damaged ({reason})") from error
+
+
+def _read_arrays(folder: Path) -> Any:
+    """Reads a state on this machine, whatever devices it was on, as nested dictionaries."""
+    with ocp.PyTreeCheckpointer() as reader:
+        tree = reader.metadata(folder).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return reader.restore(folder, restore_args=as_numpy)

@@ -265,3 +265,10 @@ def test_a_damaged_record_names_itself(folder):
         assert checkpoints.best_step == 3
         with pytest.raises(UnreadableError, match=r"6: is damaged \(its record has changed\)"):
             checkpoints.restore(some_state(), 6)
+
+
+def test_a_checkpoint_is_whole_until_it_is_damaged(folder):
+    truncate(folder / "6")
+    lose_the_record(folder / "3")
+    with Checkpoints(Workdir(folder.parent), read_only=True) as checkpoints:
+        assert [checkpoints.is_whole(step) for step in STEPS] == [True, False, False]

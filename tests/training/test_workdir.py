@@ -153,6 +153,12 @@ def test_there_must_be_a_run_to_continue(tmp_path):
         continue_training(tmp_path, 4)
 
 
+def test_how_many_checkpoints_are_kept_may_change(supervised_run):
+    config, _, workdir = supervised_run
+    config.keep = 5
+    Workdir(workdir).check(parse(config))
+
+
 def test_a_line_of_metrics_that_was_cut_short_is_left_out(tmp_path):
     workdir = Workdir(tmp_path)
     assert workdir.read_rows() == []

@@ -96,7 +96,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         check_rule(name, value, rule)
     if not _is_of(kind, value):
         expected = KINDS.get(kind, "its fields, each with a value")
-        raise InputError(f"{name}={value!r}: expected {expected}")
+        raise InputError(f"{name}={value!r:.300}: expected {expected}")
     if kind is tuple and (strange := [x for x in value if not _is_of(_element(hint), x)]):
         expected = KINDS.get(_element(hint), _element(hint).__name__)
         raise InputError(f"{name}={value!r}: {strange[0]!r} in it is not {expected}")
@@ -160,7 +160,7 @@ def check_rule(name: str, value: Any, rule: Rule) -> None:
     except (TypeError, ValueError, KeyError, OverflowError):
         is_valid = False
     if not is_valid:
-        raise InputError(f"{name}={value!r}: expected {rule.expected}")
+        raise InputError(f"{name}={value!r:.300}: expected {rule.expected}")
 
 
 def make(kind: type[T], values: Any, path: str = "") -> T:

@@ -65,7 +65,7 @@ class Machine:
 
     def close(self) -> None:
         self._holder.kill()
-        self._holder.wait()
+        self._holder.communicate()
 
 
 def processes_of(session: int) -> list[str]:

@@ -28,7 +28,7 @@ from sassn_jax.terminal import make_console
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 NO_DEFAULT = r"\n *\(default: '(|None|\[\])'\)"  # a line of absl that tells a user nothing
-TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint, if there is one"
+TRAINING_GOES_ON = "the same command goes on from the last checkpoint, if there is one"
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GOES_ON = 75  # EX_TEMPFAIL of sysexits.h: run it again
 LINE_EVERY = 15.0  # seconds between two lines of progress
@@ -97,9 +97,9 @@ def run(
             _stop(error, 1)
         except KeyboardInterrupt as error:
             number = error.args[0] if isinstance(error, _Interrupt) else signal.SIGINT
-            reason = str(error) if isinstance(error, StoppedError) else "stopped"
+            reason = "; ".join(filter(None, ("stopped", when_stopped)))
             code = GOES_ON if when_stopped else 128 + number
-            _stop("; ".join(filter(None, (reason, when_stopped))), code)
+            _stop(error if isinstance(error, StoppedError) else reason, code)
 
     app.run(quiet_main, flags_parser=functools.partial(_parse, mains=mains))
 

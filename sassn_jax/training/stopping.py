@@ -47,7 +47,10 @@ class Stopping:
     def error(self, step: int) -> StoppedError:
         """Returns the error that ends a run of which the state after `step` steps is saved."""
         name = self._noted.name if self._noted else "a signal"
-        return StoppedError(f"stopped by {name} after step {step}, which is saved")
+        return StoppedError(
+            f"stopped by {name} after step {step}, which is saved; the same command goes on from "
+            "there"
+        )
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -106,8 +109,8 @@ class Stopping:
         if self._noted is None:
             self._noted = name
             self._say(
-                f"{name.name}: the run stops once this step is finished and saved, and what is "
-                "being compiled before it; a second signal ends the run at once"
+                f"{name.name}: the run finishes its step, saves it and stops; what is being "
+                "compiled comes first, which may take minutes; a second signal ends it at once"
             )
         elif may_end:
             print(f"{name.name}: ended at once", file=sys.stderr, flush=True)

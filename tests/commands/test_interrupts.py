@@ -46,8 +46,8 @@ def test_an_interrupt_in_a_callback_of_the_collector_is_heard(monkeypatch):
     [
         (KeyboardInterrupt(), (), 130, "stopped"),
         (None, (), 143, "stopped"),
-        (None, (command.TRAINING_GOES_ON,), 75, "stopped; run it again, and training goes on from"),
-        (StoppedError("at 5"), (command.TRAINING_GOES_ON,), 75, "at 5; run it again, and training"),
+        (None, (command.TRAINING_GOES_ON,), 75, f"stopped; {command.TRAINING_GOES_ON}"),
+        (StoppedError("at 5"), (command.TRAINING_GOES_ON,), 75, "at 5"),
     ],
 )
 def test_a_stopped_command_says_how_it_goes_on_if_it_does(
@@ -70,9 +70,7 @@ def test_a_stopped_command_says_how_it_goes_on_if_it_does(
     with pytest.raises(SystemExit) as stopped:
         command.run(main, *arguments)
     assert stopped.value.code == code
-    said = capsys.readouterr().err
-    assert said.startswith(f"x: {line}")
-    assert ("training" in said) == bool(arguments)
+    assert capsys.readouterr().err == f"x: {line}\n"
 
 
 def test_what_another_thread_could_not_raise_stops_nothing(monkeypatch):

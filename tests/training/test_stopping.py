@@ -63,7 +63,7 @@ def test_a_run_is_saved_between_two_log_lines_and_goes_on_to_the_same_bits(
         patch.setattr(parallel, "put_batch", put)
         with pytest.raises(StoppedError, match=r"^stopped by SIGTERM after step 5, which is s"):
             train_and_evaluate(tiny_config("supervised"), workdir)
-    assert "SIGTERM: the run stops once this step" in capsys.readouterr().out
+    assert "SIGTERM: the run finishes its step" in capsys.readouterr().out
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
     assert signal.set_wakeup_fd(-1) == -1
     assert sorted(os.listdir(workdir / "checkpoints")) == ["3", "5"]

@@ -61,7 +61,7 @@ def joined() -> Iterator[None]:
     except (InputError, TrainingError, OSError):
         raise
     except Exception as error:
-        if any(word in str(error).lower() for word in LOST):
+        if is_lost(error):
             raise TrainingError(
                 f"process {jax.process_index()}: another process of this run has ended or cannot "
                 "be reached; its own messages say why. Start all of them again, and training goes "
@@ -76,6 +76,11 @@ def joined() -> Iterator[None]:
 def is_first() -> bool:
     """Whether this is the process that writes and prints; it is, if it is alone."""
     return jax.process_index() == 0
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether an error says that another process of this run has ended or cannot be reached."""
+    return jax.process_count() > 1 and any(word in str(error).lower() for word in LOST)
 
 
 def share(count: int) -> range:

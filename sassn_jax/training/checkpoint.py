@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from sassn_jax import processes
 from sassn_jax.data import BatchIterator
 from sassn_jax.errors import InputError, UnfitError, UnreadableError, one_line
 from sassn_jax.methods import TrainState
@@ -69,7 +70,7 @@ class Checkpoints:
             try:
                 with self._failing("written"):
                     self._manager.close()
-            except UnfitError:
+            except Exception:
                 if kind is None:  # otherwise, what stopped the run is what a user should hear of
                     raise
             finally:
@@ -78,12 +79,17 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _failing(self, verb: str) -> Iterator[None]:
-        """Turns any error of Orbax into one line that names the folder."""
+        """Turns any error of Orbax into one line that names the folder.
+
+        That another process is lost says nothing of the folder, and stays as it is.
+        """
         try:
             yield
         except InputError:
             raise
         except Exception as error:
+            if processes.is_lost(error):
+                raise
             raise UnfitError(
                 f"{self.directory}: checkpoints cannot be {verb} ({one_line(error)[:200]})"
             ) from error

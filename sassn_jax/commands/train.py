@@ -118,8 +118,8 @@ def _train(config: ConfigDict, workdir: str) -> None:
     if is_finished(typed, workdir):
         _say_finished(workdir, typed.num_steps)
         return
-    if typed.source and expanded(typed.source).exists():
-        with processes.first_before_others("prepared"):
+    with processes.first_before_others("prepared"):  # all, even those whose host has no `source`
+        if typed.source and expanded(typed.source).exists():
             _prepare(typed)
     train_and_evaluate(config, workdir, shlex.join(["sassn", "train", *sys.argv[1:]]))
 
@@ -136,8 +136,10 @@ def _continue(continue_to: int, workdir: str, overrides: Mapping[str, Any]) -> N
 def _branch_off(text: str, workdir: str, overrides: Mapping[str, Any]) -> None:
     from sassn_jax.training.branching import branched, find_origin
     from sassn_jax.training.loop import branch_off, is_finished
+    from sassn_jax.training.origin import read_origin
+    from sassn_jax.training.workdir import Workdir
 
-    origin = find_origin(text)
+    origin = find_origin(text, read_origin(Workdir.at(workdir)))
     config, _ = branched(origin, overrides)
     if is_finished(config, workdir):
         _say_finished(workdir, config.num_steps)

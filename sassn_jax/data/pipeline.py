@@ -133,8 +133,8 @@ class BatchIterator:
     """Iterates over batches and prefetches them. Its state is the number of the next batch.
 
     Grain's own iterator state depends on the number of processes. This iterator restores none of
-    it: it starts a new loader at the next step. It has the methods that
-    `grain.checkpoint.CheckpointSave` and `CheckpointRestore` call.
+    it: it starts a new loader at the next step. Its `get_state` and `set_state` are as those of
+    Grain's iterators, so that Grain's own `CheckpointSave` and `CheckpointRestore` take it too.
     """
 
     def __init__(self, batches: grain.MapDataset, workers: int, unlabeled_from: int):

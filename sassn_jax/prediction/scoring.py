@@ -77,6 +77,9 @@ def score_run(
         unreadable.add(source.ids[index], str(error))
 
     matrix = run.score(source, count, leave_out)
+    of_all = [source.ids[i] for i in processes.union(left_out, len(source))]
+    for id_ in of_all:  # each process has counted its own share alone
+        unreadable.add(id_, f"image {id_!r}: another process cannot read it")
     # Folders of this machine change no score, and are nobody else's concern.
     neutral = ("data_dir", "source", "eval_batch_size", "max_unreadable")
     showing = {name: value for name, value in run.overrides.items() if name not in neutral}
@@ -84,7 +87,7 @@ def score_run(
         "split": split,
         "step": run.step,
         **matrix.summary(run.dataset.info.class_names),
-        "left_out": sorted(source.ids[i] for i in processes.union(left_out, len(source))),
+        "left_out": sorted(of_all),
         **({"overrides": showing} if showing else {}),
     }
 

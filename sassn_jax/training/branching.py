@@ -24,21 +24,26 @@ FIXED = {
 }  # fmt: skip
 
 
-def find_origin(text: str) -> Origin:
+def find_origin(text: str, begun: Origin | None = None) -> Origin:
     """Returns the checkpoint that `WORKDIR@STEP` names.
 
     Args:
       text: the workdir of a run, `@`, and a number of steps, `latest`, `best` or `healthy`. The
         workdir alone stands for its latest checkpoint that is whole.
+      begun: the checkpoint that the new run began from, if it has begun before. It is returned if
+        it can be the one that is named, also if the other run has gone on and deleted it since.
 
     Raises:
-      InputError: if there is no such checkpoint.
+      InputError: if there is no such checkpoint, or it is damaged.
     """
     path, at, wanted = text.rpartition("@")
     if not at or expanded(text).is_dir():
         path, wanted = text, LATEST
     folder = Workdir(expanded(path).absolute())
     folder.read_config()
+    names = (LATEST, BEST, HEALTHY)
+    if begun and begun.workdir == folder.path and wanted in (*names, str(begun.step)):
+        return Origin(folder.path, begun.step)
     with Checkpoints(folder, read_only=True) as checkpoints:
         steps = checkpoints.steps
         if wanted == LATEST:
@@ -48,6 +53,8 @@ def find_origin(text: str) -> Origin:
             step = checkpoints.best_step if wanted == BEST else checkpoints.healthy_step()
         else:
             step = int(wanted) if wanted.isdecimal() else None
+        if wanted != LATEST and step in steps and not checkpoints.is_whole(step):
+            raise InputError(f"from={text!r}: {folder.checkpoints / str(step)} is damaged")
     if step not in steps:
         there = ", ".join(map(str, steps)) or "none"
         raise InputError(

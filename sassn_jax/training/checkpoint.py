@@ -47,7 +47,9 @@ class Checkpoints:
         self._records: dict[int, Record] = {}
         self._manager = self._open()
         for step in self._manager.all_steps():
-            with contextlib.suppress(InputError):  # a damaged one is named when it is wanted
+            # A damaged one is named when it is wanted. Any other error ends the run here: without
+            # its record, the best or the last healthy checkpoint would be deleted.
+            with contextlib.suppress(UnreadableError):
                 self._records[step] = self._read_record(step)
 
     def _open(self) -> ocp.CheckpointManager:

@@ -134,7 +134,7 @@ def branch_off(
 
     Raises:
       InputError: if a value is wrong, or the state or the data depend on the field.
-      TrainingError: if a loss is not finite.
+      TrainingError: if the updates of a network are skipped again and again, see `Skips`.
       StoppedError: as for `train_and_evaluate`.
     """
     config, origin = branched(origin, overrides)

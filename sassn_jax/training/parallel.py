@@ -66,22 +66,18 @@ def state_shardings(state: Any, mesh: Mesh, *, shard_params: bool) -> Any:
     Args:
       state: a tree of arrays, or of their shapes.
       mesh: from `make_mesh`.
-      shard_params: whether the devices share each large array. It is split along one axis, into as
-        many parts as divide both the axis and the number of devices. If there are fewer parts than
-        devices, several devices hold the same one: of 512 devices, two hold each part of an array
-        whose axes have 3, 3, 256 and 256 numbers. Small arrays, and without `shard_params` all, are
-        replicated.
+      shard_params: whether the devices share each large array: its longest axis that their number
+        divides is split over them. Small arrays, those that have no such axis, and without
+        `shard_params` all, are replicated. All shardings are of the one mesh: JAX refuses others in
+        a program with a kernel that is partitioned by `custom_partitioning`.
     """
 
     def of(x: Any) -> NamedSharding:
-        if not shard_params or math.prod(x.shape) < SMALL:
+        fitting = [axis for axis, size in enumerate(x.shape) if size % mesh.size == 0]
+        if not shard_params or math.prod(x.shape) < SMALL or not fitting:
             return replicated(mesh)
-        parts, _, axis = max(
-            (math.gcd(size, mesh.size), size, -axis) for axis, size in enumerate(x.shape)
-        )
-        grid = mesh.devices.reshape(mesh.size // parts, parts)
-        grouped = mesh if parts == mesh.size else Mesh(grid, ("copies", "data"))
-        return NamedSharding(grouped, PartitionSpec(*[None] * -axis, "data"))
+        longest = max(fitting, key=lambda axis: x.shape[axis])
+        return NamedSharding(mesh, PartitionSpec(*[None] * longest, "data"))
 
     return jax.tree.map(of, state)
 

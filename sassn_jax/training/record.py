@@ -102,11 +102,12 @@ class Record:
           state: a `TrainState`, or the same as nested dictionaries and lists.
 
         Raises:
-          UnreadableError: naming the first that is not.
+          UnreadableError: naming the first that is not, or is missing.
         """
-        for name, checksum in checksums(state).items():
-            if self.checksums[name] != checksum:
-                raise UnreadableError(f"{name} has changed")
+        found = checksums(state)
+        for name, checksum in self.checksums.items():
+            if found.get(name) != checksum:
+                raise UnreadableError(f"{name} {'has changed' if name in found else 'is missing'}")
 
 
 def kinds(state: TrainState) -> dict[str, str]:

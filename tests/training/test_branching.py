@@ -116,6 +116,27 @@ def test_the_names_of_a_checkpoint(whole, tmp_path):
         find_origin(f"{tmp_path}@3")
 
 
+def test_a_run_that_has_begun_keeps_its_checkpoint_of_the_other_run(whole, tmp_path):
+    """By the same text, although the other run has gone on since."""
+    _, former = whole
+    moving = shutil.copytree(former, tmp_path / "moving")
+    begun = Origin(moving, 4, {"optimizer.lr": 1e-5})
+    shutil.rmtree(moving / "checkpoints" / "4")
+    for step in ("4", "latest", "best", "healthy"):
+        assert find_origin(f"{moving}@{step}", begun) == Origin(moving, 4)
+    assert find_origin(f"{moving}", begun) == Origin(moving, 4)
+    assert find_origin(f"{moving}@3", begun) == Origin(moving, 3)
+    assert find_origin(f"{former}@latest", begun) == Origin(former, 6)
+
+
+def test_a_damaged_checkpoint_is_refused_before_the_new_run_begins(whole, tmp_path):
+    _, former = whole
+    damaged = shutil.copytree(former, tmp_path / "damaged")
+    shutil.rmtree(damaged / "checkpoints" / "3" / "state")
+    with pytest.raises(InputError, match=r"from='.*@3': .*checkpoints/3 is damaged$"):
+        find_origin(f"{damaged}@3")
+
+
 @pytest.mark.parametrize("content", ["[]", "{", '{"workdir": "a", "step": "1", "changes": {}}'])
 def test_a_damaged_file_is_named(tmp_path, content):
     (tmp_path / "from.json").write_text(content)

@@ -157,6 +157,7 @@ def test_a_sharded_state_is_split_along_its_longest_axis_that_the_devices_divide
     wanted = {"longest": (3, 4, 5), "first of two": (3, 6), "another": (2, 7)}
     for shard_params in (False, True):
         shardings = parallel.state_shardings(tree, mesh, shard_params=shard_params)
+        assert {sharding.mesh for sharding in shardings.values()} == {mesh}
         for name, x in jax.device_put(tree, shardings).items():
             shapes = {shard.data.shape for shard in x.addressable_shards}
             assert shapes == {wanted.get(name, x.shape) if shard_params else x.shape}, name

@@ -27,7 +27,7 @@ LONGEST_WAIT = 24 * 3600  # seconds that one process may work alone, as in prepa
 SILENCE = 30  # seconds without a sign of life, after which JAX takes a process for dead
 ADDRESS, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 # What the texts of errors have in common by which JAX tells that it cannot reach a process.
-LOST = ("gloo", "nccl", "coordination service", "barrier")
+LOST = ("gloo", "nccl", "coordination", "barrier")
 
 
 @contextlib.contextmanager
@@ -61,16 +61,20 @@ def joined() -> Iterator[None]:
     except (InputError, TrainingError, OSError):
         raise
     except Exception as error:
-        if any(word in str(error).lower() for word in LOST):
+        if is_loss(error):
             raise TrainingError(
-                f"process {jax.process_index()}: another process of this run has ended or cannot "
-                "be reached; its own messages say why. Start all of them again, and training goes "
-                "on from its last checkpoint"
+                "another process of this run has ended or cannot be reached; its own messages say "
+                "why. Start all of them again, and training goes on from its last checkpoint"
             ) from error
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(1)
     jax.distributed.shutdown()
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether an error says that another process cannot be reached."""
+    return any(word in str(error).lower() for word in LOST)
 
 
 def is_first() -> bool:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from sassn_jax import processes
 from sassn_jax.data import BatchIterator
 from sassn_jax.errors import InputError, UnfitError, UnreadableError, one_line
 from sassn_jax.methods import TrainState
@@ -86,6 +87,8 @@ class Checkpoints:
         except InputError:
             raise
         except Exception as error:
+            if jax.process_count() > 1 and processes.is_loss(error):
+                raise  # which is no fault of the folder
             raise UnfitError(
                 f"{self.directory}: checkpoints cannot be {verb} ({one_line(error)[:200]})"
             ) from error
@@ -318,6 +321,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
+            if jax.process_count() > 1 and processes.is_loss(error):
+                raise
             cause: BaseException = error
             while cause.__cause__ is not None:  # Orbax puts arrays and paths around it
                 cause = cause.__cause__

@@ -1,6 +1,9 @@
 """Errors with a one-line message for the user, and checks that raise them."""
 
+import signal
 from collections.abc import Collection, Sequence
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # that stop a command or a run
 
 
 class InputError(ValueError):

@@ -39,8 +39,9 @@ def joined() -> Iterator[None]:
     process, as JAX detects them. `JAX_NUM_PROCESSES=1` detects none. Call it before JAX uses a
     device. Elsewhere it does nothing.
 
-    All but the first write nothing on standard output. A process that ends by an error leaves at
-    once: Python's own end would wait for the others.
+    All but the first write nothing on standard output. A process must leave at once after an error
+    (`os._exit`), since Python's own end would wait for the others: commands do so after those whose
+    message is for a user, and this function after any other.
 
     Raises:
       InputError: if the environment names the processes wrongly.
@@ -124,7 +125,7 @@ def union(indices: Collection[int], count: int) -> list[int]:
 
 
 class Agreement:
-    """Whether something is so in any process, which all know after the same call."""
+    """A question that all processes are asked again and again: whether any of them says yes."""
 
     def __init__(self) -> None:
         """Nothing has been asked yet."""
@@ -134,13 +135,14 @@ class Agreement:
         self._any = jax.jit(jnp.any, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
     def any(self, mine: bool) -> bool:
-        """Tells whether it was so in any process `DELAY` calls ago; in a single one, whether it is.
+        """Tells whether any process said yes `DELAY` calls ago.
 
-        All processes must call this as often. No call waits for a step that the devices still
-        compute, as long as at most `DELAY` steps wait.
+        All processes get the same answer from the same call, so all must call this equally often.
+        No call waits for a step that the devices still compute, as long as at most `DELAY` steps
+        wait. A process that is alone gets its own answer back at once.
 
         Args:
-          mine: whether it is so in this process.
+          mine: what this process says.
         """
         if jax.process_count() == 1:
             return mine

@@ -22,14 +22,13 @@ from ml_collections import ConfigDict, config_flags
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from sassn_jax.commands.mistakes import first_cause
-from sassn_jax.errors import InputError, Notice, StoppedError, TrainingError
+from sassn_jax.errors import SIGNALS, InputError, Notice, StoppedError, TrainingError
 from sassn_jax.files import expanded
 from sassn_jax.terminal import make_console
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 NO_DEFAULT = r"\n *\(default: '(|None|\[\])'\)"  # a line of absl that tells a user nothing
 TRAINING_GOES_ON = "run it again, and training goes on from its last checkpoint, if there is one"
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 GOES_ON = 75  # EX_TEMPFAIL of sysexits.h: run it again
 LINE_EVERY = 15.0  # seconds between two lines of progress
 

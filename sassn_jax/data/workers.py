@@ -16,9 +16,8 @@ import jax
 import numpy as np
 
 from sassn_jax.data.batch import Batch
-from sassn_jax.errors import UnfitError
+from sassn_jax.errors import SIGNALS, UnfitError
 
-SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 SHARED_MEMORY = Path("/dev/shm")  # on Linux
 REMEDY = "--config.loader_workers=0 needs none, docker run --shm-size=2g gives more"
 

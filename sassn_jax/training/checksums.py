@@ -12,8 +12,8 @@ def checksums(tree: Any) -> dict[str, str]:
     """Returns a checksum of the bits of each array of a tree, 16 hexadecimal digits by dotted name.
 
     It depends on the bits, their places and the shape, not on how the array lies on the devices:
-    no array is gathered. A change of one number always changes it; any other change escapes with a
-    probability of about 2^-64.
+    no array is gathered. A change of one number of at most 4 bytes always changes it; any other
+    change escapes with a probability of about 2^-64.
     """
     names = [
         jax.tree_util.keystr(path, simple=True, separator=".")

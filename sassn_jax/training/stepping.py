@@ -68,7 +68,7 @@ class Loop:
                 raise self.stopping.error(start)
             fault = checkpoints.record(start).fault
             self.saving.save(state, batches, miou, (), fault, must=start == config.num_steps)
-        if start < config.num_steps and self.stopping.requested(start):
+        if start < config.num_steps and self.stopping.requested():
             raise self.stopping.error(start)
         values: Mapping[str, float] = {}  # that were logged last
         kinds = 0  # of the batch before: a batch with unlabelled images is another program
@@ -102,7 +102,7 @@ class Loop:
                 skips.check(state, taken, checkpoints.healthy_step)
                 miou = self.validation.run(step, state, taken) if evaluating else None
                 is_left = evaluating and miou is None
-                stops = is_left or (step < config.num_steps and self.stopping.requested(step))
+                stops = is_left or (step < config.num_steps and self.stopping.requested())
                 self.saving.check()
                 if saving or stops:
                     fault = fault_of(state, values, self.setup.dataset.info.num_classes)

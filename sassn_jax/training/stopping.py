@@ -12,9 +12,7 @@ from types import FrameType
 import jax
 
 from sassn_jax import processes
-from sassn_jax.errors import StoppedError
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+from sassn_jax.errors import SIGNALS, StoppedError
 
 
 class Stopping:
@@ -31,11 +29,11 @@ class Stopping:
         self._noted: signal.Signals | None = None
         self._agreement = processes.Agreement()
 
-    def requested(self, step: int) -> bool:
-        """Tells whether the run is to stop after `step` steps.
+    def requested(self) -> bool:
+        """Tells whether the run is to stop now.
 
-        Several processes stop after the same step, if any of them is to: all must call this as
-        often, and the answer comes some calls late.
+        Several processes stop after the same step, if any of them is to: all must call this after
+        each step, and the answer comes some steps late.
         """
         return self._agreement.any(self._noted is not None)
 

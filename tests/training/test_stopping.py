@@ -102,7 +102,7 @@ def test_a_second_ctrl_c_in_a_program_of_python_is_an_interrupt():
     stopping = Stopping(said.append)
     with pytest.raises(KeyboardInterrupt) as error, stopping.listening():  # noqa: PT012
         send(signal.SIGINT)
-        assert stopping.requested(1)
+        assert stopping.requested()
         send(signal.SIGINT)
     assert not isinstance(error.value, StoppedError)
     assert len(said) == 1
@@ -117,7 +117,7 @@ def test_a_signal_that_is_ignored_stays_ignored(ignored):
         stopping = Stopping(lambda line: None)
         with stopping.listening():
             send(signal.SIGHUP)
-        assert stopping.requested(1) != ignored
+        assert stopping.requested() != ignored
         assert signal.getsignal(signal.SIGHUP) == handler
     finally:
         signal.signal(signal.SIGHUP, former)
@@ -164,7 +164,7 @@ from sassn_jax.training.stopping import Stopping
 stopping = Stopping(print)
 with stopping.listening():
     print("ready", flush=True)
-    while not stopping.requested(1):
+    while not stopping.requested():
         time.sleep(0.1)
     time.sleep(0.5)
     print("nobody reads this", flush=True)

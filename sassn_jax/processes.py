@@ -27,7 +27,7 @@ LONGEST_WAIT = 24 * 3600  # seconds that one process may work alone, as in prepa
 SILENCE = 30  # seconds without a sign of life, after which JAX takes a process for dead
 ADDRESS, COUNT, NUMBER = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 # What the texts of errors have in common by which JAX tells that it cannot reach a process.
-LOST = ("gloo", "nccl", "coordination service", "barrier")
+LOST = ("gloo", "nccl", "coordination", "barrier")
 
 
 @contextlib.contextmanager
@@ -62,11 +62,10 @@ def joined() -> Iterator[None]:
     except (InputError, TrainingError, OSError):
         raise
     except Exception as error:
-        if is_lost(error):
+        if is_loss(error):
             raise TrainingError(
-                f"process {jax.process_index()}: another process of this run has ended or cannot "
-                "be reached; its own messages say why. Start all of them again, and training goes "
-                "on from its last checkpoint"
+                "another process of this run has ended or cannot be reached; its own messages say "
+                "why. Start all of them again, and training goes on from its last checkpoint"
             ) from error
         traceback.print_exc()
         sys.stderr.flush()
@@ -74,14 +73,14 @@ def joined() -> Iterator[None]:
     jax.distributed.shutdown()
 
 
+def is_loss(error: Exception) -> bool:
+    """Whether an error says that another process cannot be reached."""
+    return any(word in str(error).lower() for word in LOST)
+
+
 def is_first() -> bool:
     """Whether this is the process that writes and prints; it is, if it is alone."""
     return jax.process_index() == 0
-
-
-def is_lost(error: Exception) -> bool:
-    """Whether an error says that another process of this run has ended or cannot be reached."""
-    return jax.process_count() > 1 and any(word in str(error).lower() for word in LOST)
 
 
 def share(count: int) -> range:

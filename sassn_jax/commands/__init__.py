@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import signal
 import sys
 
 VERBS = {
@@ -23,6 +24,9 @@ def main() -> None:
     """
     verb, *arguments = sys.argv[1:] or ["help"]
     if verb in VERBS:
+        # A Ctrl-C during the imports, which take seconds, would give a traceback.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         sys.argv = [f"sassn {verb}", *arguments]
         importlib.import_module(f"{__name__}.{verb}").run()
     elif verb == "--version":

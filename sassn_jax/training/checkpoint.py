@@ -72,7 +72,7 @@ class Checkpoints:
             try:
                 with self._failing("written"):
                     self._manager.close()
-            except Exception:
+            except UnfitError:
                 if kind is None:  # otherwise, what stopped the run is what a user should hear of
                     raise
             finally:
@@ -81,17 +81,14 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _failing(self, verb: str) -> Iterator[None]:
-        """Turns any error of Orbax into one line that names the folder.
-
-        That another process is lost says nothing of the folder, and stays as it is.
-        """
+        """Turns any error of Orbax into one line that names the folder."""
         try:
             yield
         except InputError:
             raise
         except Exception as error:
-            if processes.is_lost(error):
-                raise
+            if jax.process_count() > 1 and processes.is_loss(error):
+                raise  # which is no fault of the folder
             raise UnfitError(
                 f"{self.directory}: checkpoints cannot be {verb} ({one_line(error)[:200]})"
             ) from error
@@ -324,6 +321,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
+            if jax.process_count() > 1 and processes.is_loss(error):
+                raise
             cause: BaseException = error
             while cause.__cause__ is not None:  # Orbax puts arrays and paths around it
                 cause = cause.__cause__

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -84,3 +85,19 @@ def test_what_another_thread_could_not_raise_stops_nothing(monkeypatch):
     thread.start()
     thread.join()
     time.sleep(0.3)  # longer than a Ctrl-C that is sent again takes
+
+
+def test_ctrl_c_ends_a_command_that_still_imports(tmp_path):
+    (tmp_path / "slow.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    program = "from sassn_jax.commands import main; main()"
+    flags = (f"--config={tmp_path / 'slow.py'}", f"--workdir={tmp_path / 'run'}")
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "train", *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"here\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == (b"", b"")
+    assert process.returncode == -signal.SIGINT

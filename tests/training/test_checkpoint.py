@@ -214,3 +214,15 @@ def test_a_run_that_was_stopped_before_its_first_step_has_nothing_to_score(
     assert os.listdir(tmp_path / "run" / "checkpoints") == ["0"]
     with pytest.raises(InputError, match=r"no checkpoint yet; train it first"):
         load_run(tmp_path / "run")
+
+
+def test_the_loss_of_another_process_is_no_fault_of_the_folder(monkeypatch, workdir):
+    with Checkpoints(Workdir(workdir)) as checkpoints:
+        for count, kind in ((1, UnfitError), (2, RuntimeError)):
+            monkeypatch.setattr("jax.process_count", lambda count=count: count)
+            with (
+                pytest.raises(kind, match="Gloo AllGather failed"),
+                checkpoints._failing("written"),
+            ):
+                raise RuntimeError("Gloo AllGather failed: connection closed by peer")
+        monkeypatch.undo()

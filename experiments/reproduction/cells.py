@@ -106,8 +106,7 @@ class Recipe:
             exist, an override of what a cell is made of, weights of another network, or a cell
             without weights.
         """
-        config = self.config(Cell(self.dataset, "sassn", "1/8", 0))
-        parse(config)
+        config = parse(self.config(Cell(self.dataset, "sassn", "1/8", 0)))
         splits = data.load(config.dataset, config.data_dir, config.source, config.files).splits
         for choice in labels:
             data.choose_labeled(splits["train"].ids, choice, 0)

@@ -109,7 +109,7 @@ def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
     assert "gate_open" in result.stdout
     assert "mIoU" in result.stdout
     written = json.loads((finished / "eval_test.json").read_text())
-    assert set(written) == {"split", "step", "miou", "pixel_accuracy", "iou"}
+    assert set(written) == {"split", "step", "miou", "pixel_accuracy", "iou", "left_out"}
     fields = ("--config.eval.scales=(0.5, 1)", "--config.eval.mirror", "--config.eval_batch_size=4")
     result = run("evaluate", f"--workdir={finished}", "--split=val", *fields)
     assert result.returncode == 0, result.stderr

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Int64
 from orbax.checkpoint import multihost
 
+from sassn_jax.devices import check_platform
 from sassn_jax.errors import InputError, StoppedError, TrainingError, UnfitError
 
 WAIT = 300  # seconds for the others to come, as in JAX
@@ -37,17 +38,19 @@ def joined() -> Iterator[None]:
     That is where the environment names them by `JAX_COORDINATOR_ADDRESS`, `JAX_NUM_PROCESSES` and
     `JAX_PROCESS_ID`; or under SLURM, Open MPI or an indexed Kubernetes job, with more than one
     process, as JAX detects them. `JAX_NUM_PROCESSES=1` detects none. Call it before JAX uses a
-    device. Elsewhere it does nothing.
+    device. Elsewhere it checks the devices alone.
 
     All but the first write nothing on standard output. A process must leave at once after an error
     (`os._exit`), since Python's own end would wait for the others: commands do so after those whose
     message is for a user, and this function after any other.
 
     Raises:
-      InputError: if the environment names the processes wrongly.
+      InputError: if the environment names the processes wrongly, or JAX cannot use its devices.
       TrainingError: if another process has ended within the block.
     """
-    if not _join():
+    is_one_of_several = _join()
+    check_platform()
+    if not is_one_of_several:
         yield
         return
     try:

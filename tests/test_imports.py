@@ -12,7 +12,8 @@ FLOORS = ["pallas_kernels", "sassn_jax", "configs", "experiments"]  # the lowest
 # Inside the library, from the lowest floor up: a part may import itself and lower floors.
 PARTS = [
     {"errors"},
-    {"devices", "fields", "files", "processes", "programs", "terminal"},
+    {"devices", "fields", "files", "programs", "terminal"},
+    {"processes"},
     {"weights"},
     {"data"},
     {"resampling"},

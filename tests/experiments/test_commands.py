@@ -327,7 +327,8 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
     assert "/proc/run" in result.stderr
 
 
-@pytest.mark.parametrize("size", [5_000, 100_000])  # of split.json; of checkpoints
+# Of split.json; of checkpoints, where tests/training/test_full_disk.py fills a disk for real.
+@pytest.mark.parametrize("size", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("finished")  # whose programs are in the compilation cache
 def test_a_full_disk(tmp_path, size):
     """A limit on the size of files stands in for a full disk."""

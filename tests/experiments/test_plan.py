@@ -384,11 +384,11 @@ def test_two_gpus_send_each_other_the_gradients(tmp_path):
 @needs_compiler
 def test_more_gpus_send_sums_alone_and_with_shared_parameters_each_takes_less(tmp_path):
     path = tmp_path / "plan.json"
-    result = command(*TINY, "--gpu=h100", "--scaling=1,8,64,512", f"--output={path}")
+    result = command(*TINY, "--gpu=h100", "--scaling=1,8,64", f"--output={path}")
     assert result.returncode == 0, result.stderr
     points = json.loads(path.read_text())["scaling"]
     whole, shared = ([x for x in points if x["shard_params"] == shard] for shard in (False, True))
-    assert [x["num_gpus"] for x in whole] == [1, 8, 64, 512]
+    assert [x["num_gpus"] for x in whole] == [1, 8, 64]
     assert whole[0]["step"]["sent"] == {}
     gradients = 4 * sum(whole[0]["step"]["parameters"].values())
     for x in whole[1:]:
@@ -402,12 +402,11 @@ def test_more_gpus_send_sums_alone_and_with_shared_parameters_each_takes_less(tm
         assert set(x["step"]["sent"]) == {"all-gather", "reduce-scatter", "all-reduce"}
         share = 1 - 1 / x["num_gpus"]
         assert 0.3 * share * gradients < x["step"]["sent"]["all-gather"]["size"]
-    # Each parameter is gathered for the forward pass, and once more for the backward pass. From 64
-    # GPUs on, the compiler moves more in this tiny network, 2.9 and 3.5 times the parameters; in
-    # the paper's it does not (docs/memory-and-speed.md).
+    # Each parameter is gathered for the forward pass, and once more for the backward pass. Of 64
+    # GPUs each gathers more in this tiny network, 2.9 times the parameters; in the paper's it does
+    # not (docs/memory-and-speed.md).
     assert shared[0]["step"]["sent"]["all-gather"]["size"] < 2 * gradients
-    # A tensor without an axis that 512 divides stays whole there.
-    states = [x["step"]["arguments"] for x in (whole[0], *shared[:2])]
+    states = [x["step"]["arguments"] for x in (whole[0], *shared)]
     assert states == sorted(states, reverse=True)
     assert shared[0]["memory"] < whole[1]["memory"]
 

@@ -66,10 +66,10 @@ def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
     config, _ = resolve(parse(config))
     folder.check(config, may_be_longer=True)
     with Checkpoints(folder, read_only=True) as checkpoints:
-        latest = checkpoints.latest_step
-        if latest != config.num_steps or not checkpoints.is_scored(latest):
+        if (latest := checkpoints.latest_step) != config.num_steps:
             return False
-        return checkpoints.is_whole(latest)  # else training on saves it anew
+        # One that is damaged is none: training on saves it anew. All processes must ask for that.
+        return checkpoints.is_whole(latest) and checkpoints.is_scored(latest)
 
 
 def continue_training(

@@ -320,11 +320,7 @@ class Checkpoints:
           UnfitError: if it cannot be read, which says nothing of damage.
           InputError: if it is of another network.
         """
-        record = self._read_record(step)
-        try:
-            record.check_network(state)
-        except InputError as error:
-            raise InputError(f"{self.directory}: {error}") from None
+        record = self.check_network(step, state)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract)})
         with finding_damage(self.directory / str(step)):
@@ -333,6 +329,24 @@ class Checkpoints:
         if batches is not None:
             batches.set_state(record.position.encode())
         return restored
+
+    def check_network(self, step: int, state: TrainState) -> Record:
+        """Checks that a checkpoint is of a network and its optimizers, and returns its record.
+
+        Args:
+          step: one of the checkpoints.
+          state: of the network: arrays, or `ShapeDtypeStruct`s.
+
+        Raises:
+          UnreadableError: if the record is damaged.
+          InputError: if it is of another network.
+        """
+        record = self._read_record(step)
+        try:
+            record.check_network(state)
+        except InputError as error:
+            raise InputError(f"{self.directory}: {error}") from None
+        return record
 
     def _read_record(self, step: int) -> Record:
         folder = self._alias / str(step)

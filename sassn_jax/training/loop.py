@@ -16,7 +16,7 @@ from sassn_jax.errors import InputError, UnfitError
 from sassn_jax.files import remove_parts
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
-from sassn_jax.training.branching import branched, take_over
+from sassn_jax.training.branching import branched, check_state, take_over
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.introduction import introduce_run
 from sassn_jax.training.origin import Origin, read_origin
@@ -156,6 +156,8 @@ def _train(
     if origin is not None:
         origin.check(folder)
         Workdir(origin.workdir).check_data(setup.split, setup.dataset.info)
+        if not folder.config.exists():
+            check_state(origin, setup)
     pretrained = setup.method.generator.pretrained_parts(config.crop_size)
     own = {"data_dir": "", "source": "", "loader_workers": 0}  # may be another on each host
     processes.check_alike(

@@ -96,14 +96,14 @@ def share(count: int) -> range:
 
 
 def wait(name: str) -> None:
-    """Returns when all processes have called this with the same name, which serves once."""
+    """Returns when all processes have called this, equally often with the same name."""
     if jax.process_count() > 1:
         multihost.get_barrier_sync_fn()(key=name, timeout_ms=LONGEST_WAIT * 1000)
 
 
 @contextlib.contextmanager
 def first_before_others(name: str) -> Iterator[None]:
-    """Runs a block in the first process, and then in all others; the name serves once."""
+    """Runs a block in the first process, and then in all others; for the name, see `wait`."""
     if not is_first():
         wait(name)
     yield

@@ -69,7 +69,7 @@ def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
         if (latest := checkpoints.latest_step) != config.num_steps:
             return False
         # One that is damaged is none: training on saves it anew. All processes must ask for that.
-        return checkpoints.is_whole(latest) and checkpoints.is_scored(latest)
+        return checkpoints.stored(latest).is_whole() and checkpoints.is_scored(latest)
 
 
 def continue_training(

@@ -127,6 +127,11 @@ def union(indices: Collection[int], count: int) -> list[int]:
     return np.flatnonzero(total(marks)).tolist()
 
 
+def everywhere(mine: bool) -> bool:
+    """Tells whether all processes say yes, of which this one says `mine`."""
+    return int(total(np.array([mine], np.int64))[0]) == jax.process_count()
+
+
 class Agreement:
     """A question that all processes are asked again and again: whether any of them says yes."""
 

@@ -13,10 +13,11 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import expanded
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override
+from sassn_jax.training.binding import binding
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.origin import Origin
 from sassn_jax.training.setup import Setup, abstract_state
-from sassn_jax.training.workdir import Workdir, binding
+from sassn_jax.training.workdir import Workdir
 
 LATEST, BEST, HEALTHY = "latest", "best", "healthy"
 # Fields, and groups of them, that the arrays of a state or its position in the data depend on.

@@ -253,9 +253,9 @@ def test_what_many_gpus_do_is_shown_for_whole_and_shared_parameters(monkeypatch)
     assert "…" not in file.getvalue()
     rows = [" ".join(line.split()) for line in file.getvalue().splitlines() if line.strip()]
     assert rows[-3:] == [
-        "1 whole 1.00 0.50 0.00 0.0 0.0 0.0 0.0 0 53.7 0.00 0.0%",
-        "8 whole 1.00 0.50 0.00 45.0 0.0 0.0 0.0 5 53.7 0.10 0.2%",
-        "8 shared 1.00 0.50 0.00 0.0 9.0 0.0 0.5 4 53.7 0.02 0.0%",
+        "1 whole 1.00 0.500 0.00 0.0 0.0 0.0 0.0 0 53.7 0.00 0.0%",
+        "8 whole 1.00 0.500 0.00 45.0 0.0 0.0 0.0 5 53.7 0.10 0.2%",
+        "8 shared 1.00 0.500 0.00 0.0 9.0 0.0 0.5 4 53.7 0.02 0.0%",
     ]
     written = json.loads(json.dumps(scaling.figures(points, gpu)))["scaling"]
     assert [(x["num_gpus"], x["shard_params"]) for x in written] == [

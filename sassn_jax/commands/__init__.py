@@ -24,9 +24,7 @@ def main() -> None:
     """
     verb, *arguments = sys.argv[1:] or ["help"]
     if verb in VERBS:
-        # A Ctrl-C during the imports, which take seconds, would give a traceback.
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        end_by_interrupt()
         sys.argv = [f"sassn {verb}", *arguments]
         importlib.import_module(f"{__name__}.{verb}").run()
     elif verb == "--version":
@@ -37,6 +35,15 @@ def main() -> None:
         expected = f"expected one of {', '.join(VERBS)}; see sassn --help"
         print(f"sassn: {verb!r}: {expected}", file=sys.stderr)
         sys.exit(2)
+
+
+def end_by_interrupt() -> None:
+    """Lets Ctrl-C end the process without a traceback, as long as it imports, which takes seconds.
+
+    `command.run` sets handlers of its own afterwards.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _usage() -> str:

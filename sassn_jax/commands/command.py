@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from sassn_jax.commands.mistakes import first_cause
 from sassn_jax.errors import SIGNALS, InputError, Notice, StoppedError, TrainingError
 from sassn_jax.files import expanded
-from sassn_jax.terminal import make_console
+from sassn_jax.terminal import flush_output, make_console
 
 HELP = {"--help", "-help", "-h", "--helpshort", "--helpfull"}
 NO_DEFAULT = r"\n *\(default: '(|None|\[\])'\)"  # a line of absl that tells a user nothing
@@ -88,6 +88,7 @@ def run(
         logging.set_verbosity(logging.FATAL)  # Orbax logs every file, and every error twice
         try:
             mains["".join(words[1:])]()
+            flush_output()
         except (InputError, OSError) as error:
             for line in getattr(error, "details", ()):
                 print(line, file=sys.stderr)
@@ -277,5 +278,5 @@ def _config_files() -> str:
 def _stop(reason: object, code: int) -> NoReturn:
     text = " ".join(str(reason).split())
     print(f"{Path(sys.argv[0]).stem}: {text}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
+    flush_output()
     os._exit(code)  # at once: threads that were writing would each print a traceback

@@ -1,29 +1,27 @@
 """Checkpoints of a run: the latest, and the best by mIoU; found whole by their checksums."""
 
 import contextlib
+import dataclasses
 import math
-import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 
 from sassn_jax import processes
 from sassn_jax.data import BatchIterator
-from sassn_jax.errors import InputError, UnfitError, UnreadableError, one_line
+from sassn_jax.errors import InputError, UnfitError, UnreadableError
+from sassn_jax.files import remove_parts, write_json
 from sassn_jax.methods import TrainState
 from sassn_jax.training.alias import readable_alias
+from sassn_jax.training.damage import failing, finding_damage, read_arrays
 from sassn_jax.training.preserving import Preserved, best_of, last_healthy
 from sassn_jax.training.record import Record
 from sassn_jax.training.workdir import Workdir
 
-# Errors that say nothing of damage: Python's and JAX's, and the beginnings of TensorStore's.
-OF_THE_MACHINE = (MemoryError, PermissionError, jax.errors.JaxRuntimeError)
-OF_THE_SYSTEM = re.compile("PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED")
+RECORD, STATE = "record", "state"  # in the folder of a checkpoint
+RECORD_FILE = "metadata"  # as Orbax calls the file of JSON in the folder of the record
 
 
 class Checkpoints:
@@ -54,7 +52,7 @@ class Checkpoints:
                 self._records[step] = self._read_record(step)
 
     def _open(self) -> ocp.CheckpointManager:
-        with self._failing("read"):
+        with failing(self.directory, "read"):
             return ocp.CheckpointManager(
                 self._alias,
                 options=ocp.CheckpointManagerOptions(
@@ -70,7 +68,7 @@ class Checkpoints:
     def __exit__(self, kind: type | None, *exception: object) -> None:
         with self._resources:
             try:
-                with self._failing("written"):
+                with failing(self.directory, "written"):
                     self._manager.close()
             except UnfitError:
                 if kind is None:  # otherwise, what stopped the run is what a user should hear of
@@ -78,20 +76,6 @@ class Checkpoints:
             finally:
                 if not self._read_only:
                     self._remove_parts()
-
-    @contextlib.contextmanager
-    def _failing(self, verb: str) -> Iterator[None]:
-        """Turns any error of Orbax into one line that names the folder."""
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:
-            if jax.process_count() > 1 and processes.is_loss(error):
-                raise  # which is no fault of the folder
-            raise UnfitError(
-                f"{self.directory}: checkpoints cannot be {verb} ({one_line(error)[:200]})"
-            ) from error
 
     @property
     def steps(self) -> list[int]:
@@ -136,14 +120,37 @@ class Checkpoints:
         return step in self._records and self._records[step].miou is not None
 
     def is_whole(self, step: int) -> bool:
-        """Tells whether a checkpoint is undamaged, whatever its network; reads all of it."""
+        """Tells whether a checkpoint is undamaged, whatever its network; see `check_whole`."""
         try:
-            record = self._read_record(step)
-            with self._finding_damage(step):
-                record.check_arrays(_read_arrays(self._alias / str(step) / "state"))
+            self.check_whole(step)
         except UnreadableError:
             return False
         return True
+
+    def check_whole(self, step: int) -> None:
+        """Reads all of a checkpoint, whatever its network, to see that it is undamaged.
+
+        Of several processes, all must call this, and each reads all of it by itself.
+
+        Raises:
+          UnreadableError: if it is damaged. Of several processes, all raise it if one of them
+            cannot read it.
+        """
+        damage = None
+        try:
+            record = self._read_record(step)
+            with finding_damage(self.directory / str(step)):
+                record.check_arrays(read_arrays(self._alias / str(step) / STATE))
+        except UnreadableError as error:
+            damage = error
+        mine = [] if damage is None else [jax.process_index()]
+        finders = processes.union(mine, jax.process_count())
+        if damage is not None:
+            raise damage
+        if finders:
+            raise UnreadableError(
+                f"{self.directory / str(step)}: is damaged (as process {finders[0]} reads it)"
+            )
 
     def check(self, *, wait: bool = False) -> bool:
         """Tells whether the save in the background has ended since the last call.
@@ -154,7 +161,7 @@ class Checkpoints:
         if not self._is_saving or (not wait and self._manager.is_saving_in_progress()):
             return False
         self._is_saving = False
-        with self._failing("written"):
+        with failing(self.directory, "written"):
             self._manager.wait_until_finished()
         return True
 
@@ -183,9 +190,7 @@ class Checkpoints:
         `unlogged` holds the metrics of each step since the last log line, if there are any; `fault`
         says why the run is not healthy, if it is not.
 
-        A checkpoint of the same step is replaced. It must be removed before, so it stays as it is
-        where it is the only one. Where there was no checkpoint, the call waits until this one is
-        written, and reads it back.
+        Where there was no checkpoint, the call waits until this one is written, and reads it back.
 
         Raises:
           UnfitError: if this checkpoint, or the one before in the background, cannot be written; or
@@ -193,23 +198,37 @@ class Checkpoints:
         """
         self.check(wait=True)
         record = Record.of(state, batches, miou, unlogged, fault)
-        steps = self._manager.all_steps()
-        if steps == [record.step]:
-            return
-        is_first = not steps
+        is_first = not self._manager.all_steps()
         self._records[record.step] = record
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record.to_json())
+            **{
+                STATE: ocp.args.StandardSave(state),
+                RECORD: ocp.args.JsonSave(record.to_json()),
+            }
         )
-        with self._failing("written"):
-            if record.step in steps:
-                self._manager.delete(record.step)
+        with failing(self.directory, "written"):
             self._manager.save(record.step, args=args)
             self._is_saving = True
             if is_first:
                 self._manager.wait_until_finished()
         if is_first:
             self._prove(state, record.step)
+
+    def score(self, step: int, miou: float) -> None:
+        """Writes the mIoU of a state that was saved without it into the record of its checkpoint.
+
+        The file of the record is replaced, and the arrays stay as they are.
+
+        Raises:
+          UnfitError: if it cannot be written.
+        """
+        record = dataclasses.replace(self.record(step), miou=miou)
+        folder = self._alias / str(step) / RECORD
+        with failing(self.directory, "written"):
+            if processes.is_first():
+                remove_parts(folder)  # of a call that was killed
+                write_json(folder / RECORD_FILE, record.to_json())
+        self._records[step] = record
 
     def _prove(self, state: TrainState, step: int) -> None:
         """Checks that the checkpoint of this state can be restored; removes it if it cannot."""
@@ -241,9 +260,9 @@ class Checkpoints:
             of another network.
         """
         damaged: dict[int, UnreadableError] = {}
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in reversed(self.steps):
             try:
-                restored = self.restore(state, step, batches)
+                restored = self._restore_together(state, step, batches)
             except UnreadableError as error:
                 damaged[step] = error
                 continue
@@ -257,13 +276,29 @@ class Checkpoints:
             "remove this folder to begin anew"
         )
 
+    def _restore_together(
+        self, state: TrainState, step: int, batches: BatchIterator | None
+    ) -> TrainState:
+        """Restores a checkpoint as `restore` does; all processes find the same damage.
+
+        Those that can read it would wait in Orbax's restore for ever for one that cannot. So all
+        of several processes read it first, each by itself.
+        """
+        if jax.process_count() == 1:
+            return self.restore(state, step, batches)
+        self.check_whole(step)
+        try:
+            return self.restore(state, step, batches)
+        except UnreadableError as error:  # this process must not go on with another one alone
+            raise UnfitError(f"{error}, and was not a moment ago; start again") from error
+
     def _set_aside(self, step: int) -> str:
         """Renames the folder of a checkpoint so that it is none any more; returns its new name."""
         name, number = f"damaged_{step}", 1
         while (self.directory / name).exists():
             number += 1
             name = f"damaged_{step}_{number}"
-        if jax.process_index() == 0:
+        if processes.is_first():
             (self.directory / str(step)).rename(self.directory / name)
         ocp.multihost.sync_global_processes("set aside")
         self._records.pop(step, None)
@@ -285,19 +320,33 @@ class Checkpoints:
           UnfitError: if it cannot be read, which says nothing of damage.
           InputError: if it is of another network.
         """
+        record = self.check_network(step, state)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract)})
+        with finding_damage(self.directory / str(step)):
+            restored: TrainState = self._manager.restore(step, args=items)[STATE]
+            record.check_arrays(restored)
+        if batches is not None:
+            batches.set_state(record.position.encode())
+        return restored
+
+    def check_network(self, step: int, state: TrainState) -> Record:
+        """Checks that a checkpoint is of a network and its optimizers, and returns its record.
+
+        Args:
+          step: one of the checkpoints.
+          state: of the network: arrays, or `ShapeDtypeStruct`s.
+
+        Raises:
+          UnreadableError: if the record is damaged.
+          InputError: if it is of another network.
+        """
         record = self._read_record(step)
         try:
             record.check_network(state)
         except InputError as error:
             raise InputError(f"{self.directory}: {error}") from None
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        items = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        with self._finding_damage(step):
-            restored: TrainState = self._manager.restore(step, args=items)["state"]
-            record.check_arrays(restored)
-        if batches is not None:
-            batches.set_state(record.position.encode())
-        return restored
+        return record
 
     def _read_record(self, step: int) -> Record:
         folder = self._alias / str(step)
@@ -306,36 +355,8 @@ class Checkpoints:
                 f"{self.directory}: holds checkpoints without checksums, of an earlier version of "
                 "this program; go on with that version, or choose another workdir"
             )
-        with self._finding_damage(step):
-            record = Record.from_json(ocp.JsonCheckpointHandler().restore(folder / "record"))
+        with finding_damage(self.directory / str(step)):
+            record = Record.from_json(ocp.JsonCheckpointHandler().restore(folder / RECORD))
             if record.step != step:
                 raise UnreadableError(f"it is of step {record.step}")
         return record
-
-    @contextlib.contextmanager
-    def _finding_damage(self, step: int) -> Iterator[None]:
-        """Turns an error into one line that names the checkpoint.
-
-        Files that are damaged can make Orbax and TensorStore fail in any way.
-        """
-        try:
-            yield
-        except Exception as error:
-            if jax.process_count() > 1 and processes.is_loss(error):
-                raise
-            cause: BaseException = error
-            while cause.__cause__ is not None:  # Orbax puts arrays and paths around it
-                cause = cause.__cause__
-            folder = self.directory / str(step)
-            reason = one_line(cause)[:200] or type(cause).__name__
-            if isinstance(cause, OF_THE_MACHINE) or OF_THE_SYSTEM.search(reason):
-                raise UnfitError(f"{folder}: cannot be read ({reason})") from error
-            raise UnreadableError(f"{folder}: is damaged ({reason})") from error
-
-
-def _read_arrays(folder: Path) -> Any:
-    """Reads a state on this machine, whatever devices it was on, as nested dictionaries."""
-    with ocp.PyTreeCheckpointer() as reader:
-        tree = reader.metadata(folder).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return reader.restore(folder, restore_args=as_numpy)

@@ -16,7 +16,7 @@ from sassn_jax.errors import InputError, UnfitError
 from sassn_jax.files import remove_parts
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override, parse, resolve
-from sassn_jax.training.branching import branched, take_over
+from sassn_jax.training.branching import branched, check_state, take_over
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.introduction import introduce_run
 from sassn_jax.training.origin import Origin, read_origin
@@ -66,10 +66,10 @@ def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
     config, _ = resolve(parse(config))
     folder.check(config, may_be_longer=True)
     with Checkpoints(folder, read_only=True) as checkpoints:
-        latest = checkpoints.latest_step
-        if latest != config.num_steps or not checkpoints.is_scored(latest):
+        if (latest := checkpoints.latest_step) != config.num_steps:
             return False
-        return checkpoints.is_whole(latest)  # else training on saves it anew
+        # One that is damaged is none: training on saves it anew. All processes must ask for that.
+        return checkpoints.is_whole(latest) and checkpoints.is_scored(latest)
 
 
 def continue_training(
@@ -156,6 +156,8 @@ def _train(
     if origin is not None:
         origin.check(folder)
         Workdir(origin.workdir).check_data(setup.split, setup.dataset.info)
+        if not folder.config.exists():
+            check_state(origin, setup)
     pretrained = setup.method.generator.pretrained_parts(config.crop_size)
     own = {"data_dir": "", "source": "", "loader_workers": 0}  # may be another on each host
     processes.check_alike(

@@ -44,6 +44,14 @@ class Saving:
         if must:
             self._attempt(lambda: self._checkpoints.check(wait=True), must=True)
 
+    def score(self, step: int, miou: float, *, must: bool) -> None:
+        """Writes an mIoU into the checkpoint of a step, see `Checkpoints.score`.
+
+        Raises:
+          UnfitError: if it must be written, and cannot be.
+        """
+        self._attempt(lambda: self._checkpoints.score(step, miou), must=must)
+
     def check(self) -> None:
         """Tells of what has become of the last checkpoint, if that is known; waits for nothing."""
         self._attempt(self._checkpoints.check, must=False)

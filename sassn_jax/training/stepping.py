@@ -66,8 +66,7 @@ class Loop:
             miou = self.validation.run(start, state, batches[start - 1])
             if miou is None:
                 raise self.stopping.error(start)
-            fault = checkpoints.record(start).fault
-            self.saving.save(state, batches, miou, (), fault, must=start == config.num_steps)
+            self.saving.score(start, miou, must=start == config.num_steps)
         if start < config.num_steps and self.stopping.requested():
             raise self.stopping.error(start)
         values: Mapping[str, float] = {}  # that were logged last

@@ -6,13 +6,17 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import jax
 
 from sassn_jax import processes
 from sassn_jax.errors import SIGNALS, StoppedError
+from sassn_jax.terminal import silence
+
+SAME = 1.0  # seconds after the first signal in which another one is taken for the same
 
 
 class Stopping:
@@ -20,13 +24,15 @@ class Stopping:
 
     The first signal leaves a note. A second one ends the process at once, with the exit code 128 +
     its number; in a program that Python's own handler of Ctrl-C serves, such as a notebook, it
-    raises KeyboardInterrupt.
+    raises KeyboardInterrupt. Signals in the second after the first count as the first: a Ctrl-C
+    goes to all programs of a terminal, and those that have started others pass it on to them.
     """
 
     def __init__(self, say: Callable[[str], None]):
         """Takes what prints a line for the user; another thread will call it."""
         self._say = say
         self._noted: signal.Signals | None = None
+        self._noted_at = 0.0  # seconds
         self._agreement = processes.Agreement()
 
     def requested(self) -> bool:
@@ -67,19 +73,20 @@ class Stopping:
         }
         raises = former.get(signal.SIGINT) is signal.default_int_handler
         terminals = [number for number in (1, 2) if os.isatty(number)]
-        times = 0
+        first: float | None = None
 
         def handle(number: int, frame: FrameType | None) -> None:
-            nonlocal times
-            times += 1
-            if times > 1 and raises:
+            nonlocal first
+            now = time.monotonic()
+            first = now if first is None else first
+            if raises and now - first >= SAME:
                 raise KeyboardInterrupt
 
         def listen() -> None:
             while number := receiver.recv(1):
                 name = signal.Signals(number[0])
                 if name == signal.SIGHUP:  # the terminal is gone: printing there would be an error
-                    _silence(terminals)
+                    silence(*terminals)
                 self._hear(name, may_end=not raises)
 
         # Python calls `handle` in the main thread, and not while that compiles, for minutes. The
@@ -104,19 +111,14 @@ class Stopping:
     def _hear(self, name: signal.Signals, *, may_end: bool) -> None:
         if name not in SIGNALS:
             return
+        now = time.monotonic()
         if self._noted is None:
-            self._noted = name
+            self._noted, self._noted_at = name, now
             self._say(
                 f"{name.name}: the run finishes its step, saves it and stops; what is being "
-                "compiled comes first, which may take minutes; a second signal ends it at once"
+                "compiled comes first, which may take minutes; a second signal, more than a second "
+                "later, ends it at once"
             )
-        elif may_end:
+        elif may_end and now - self._noted_at >= SAME:
             print(f"{name.name}: ended at once", file=sys.stderr, flush=True)
             os._exit(128 + name)
-
-
-def _silence(outputs: Sequence[int]) -> None:
-    """Lets what is printed to these file descriptors go nowhere."""
-    with open(os.devnull, "w") as nowhere:
-        for output in outputs:
-            os.dup2(nowhere.fileno(), output)

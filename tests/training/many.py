@@ -26,6 +26,7 @@ def start(
     processes: int = 1,
     devices: int = 1,
     of_second: tuple[str, ...] = (),
+    before_second: tuple[str, ...] = (),
     **environment: str,
 ) -> list:
     """Starts `sassn` in so many processes, each with so many devices.
@@ -35,6 +36,7 @@ def start(
       processes: how many.
       devices: of each process.
       of_second: further arguments of the process with number 1.
+      before_second: a command that starts this process, whose last arguments are the process's.
       **environment: further variables.
     """
     address = f"127.0.0.1:{free_port()}"
@@ -48,6 +50,7 @@ def start(
         started.append(
             subprocess.Popen(
                 [
+                    *(before_second if number == 1 else ()),
                     sys.executable,
                     "-m",
                     "tests.training.tiny_command",

@@ -14,6 +14,7 @@ from sassn_jax.methods import TrainState
 from sassn_jax.prediction.run import load_run
 from sassn_jax.training import parallel
 from sassn_jax.training.checkpoint import Checkpoints
+from sassn_jax.training.damage import failing
 from sassn_jax.training.loop import train_and_evaluate
 from sassn_jax.training.workdir import Workdir
 from tests.data.sources import numbered
@@ -216,13 +217,21 @@ def test_a_run_that_was_stopped_before_its_first_step_has_nothing_to_score(
         load_run(tmp_path / "run")
 
 
+def test_a_score_that_comes_later_is_in_the_record(tmp_path, batches):
+    """Also of the only checkpoint, whose arrays stay as they are."""
+    with Checkpoints(Workdir(tmp_path), keep=1) as checkpoints:
+        checkpoints.save(some_state(), batches, None, fault="ruined")
+        checkpoints.score(0, 0.25)
+        assert checkpoints.best_step == 0
+    with Checkpoints(Workdir(tmp_path), read_only=True) as checkpoints:
+        assert (checkpoints.record(0).miou, checkpoints.record(0).fault) == (0.25, "ruined")
+        assert checkpoints.is_whole(0)
+    record = tmp_path / "checkpoints" / "0" / "record"
+    assert sorted(os.listdir(record)) == ["commit_success.txt", "metadata"]
+
+
 def test_the_loss_of_another_process_is_no_fault_of_the_folder(monkeypatch, workdir):
-    with Checkpoints(Workdir(workdir)) as checkpoints:
-        for count, kind in ((1, UnfitError), (2, RuntimeError)):
-            monkeypatch.setattr("jax.process_count", lambda count=count: count)
-            with (
-                pytest.raises(kind, match="Gloo AllGather failed"),
-                checkpoints._failing("written"),
-            ):
-                raise RuntimeError("Gloo AllGather failed: connection closed by peer")
-        monkeypatch.undo()
+    for count, kind in ((1, UnfitError), (2, RuntimeError)):
+        monkeypatch.setattr("jax.process_count", lambda count=count: count)
+        with pytest.raises(kind, match="Gloo AllGather failed"), failing(workdir, "written"):
+            raise RuntimeError("Gloo AllGather failed: connection closed by peer")

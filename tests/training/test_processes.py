@@ -1,9 +1,11 @@
 """A run in several processes of this machine, and on several devices: the result of one on one."""
 
 import json
+import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -173,6 +175,38 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(undisturbed, wor
     run(*arguments, processes=2)
     for name, x in read_state(workdir, 150).items():
         np.testing.assert_array_equal(x, undisturbed[name], name)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_one_host_cannot_read_is_set_aside_by_all(supervised_run, tmp_path):
+    """The second process has a file system of its own, in which a bit of a file is another."""
+    _config, state, workdir = supervised_run
+    files = (workdir / "checkpoints" / "2" / "state").rglob("*")
+    whole = max((path for path in files if path.is_file()), key=lambda path: path.stat().st_size)
+    content = bytearray(whole.read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "bad").write_bytes(content)
+    mount = f"mount --bind '{tmp_path / 'bad'}' '{whole}'"
+    alone = ("unshare", "--mount", "sh", "-c")
+    if subprocess.run([*alone, mount], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    ended = run(
+        "train",
+        f"--config={CONFIG}:method=supervised,labels=1/8",
+        "--config.num_steps=2",
+        "--config.batch_size=2",
+        "--config.crop_size=(32, 48)",
+        "--config.loss.semi_start=4",
+        f"--workdir={workdir}",
+        processes=2,
+        before_second=(*alone, f'{mount} && exec "$@"', "sh"),
+    )
+    assert "2: is damaged (as process 1 reads it) and set aside as damaged_2;" in ended[0][1]
+    assert sorted(os.listdir(workdir / "checkpoints")) == ["0", "2", "damaged_2"]
+    trained = dict(named(state.generator.params))
+    ours = read_state(workdir, 2)
+    for name, x in trained.items():
+        np.testing.assert_allclose(ours[f"generator.params.{name}"], x, 1e-4, 1e-7)
 
 
 @pytest.mark.slow

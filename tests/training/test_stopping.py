@@ -15,7 +15,7 @@ from sassn_jax.training import parallel
 from sassn_jax.training.album import Album
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.loop import is_finished, train_and_evaluate
-from sassn_jax.training.stopping import SIGNALS, Stopping
+from sassn_jax.training.stopping import SAME, SIGNALS, Stopping
 from sassn_jax.training.workdir import Workdir
 from tests.training.conftest import (
     assert_equal_bits,
@@ -81,7 +81,7 @@ def test_an_evaluation_is_left_and_made_up_for(
         take(self, *arguments)
 
     config = tiny_config("supervised")
-    config.eval_batch_size = 1
+    config.eval_batch_size = config.keep = 1
     with monkeypatch.context() as patch:
         patch.setattr(Album, "take", take)
         for _ in range(2):  # the second call begins with the evaluation
@@ -103,6 +103,8 @@ def test_a_second_ctrl_c_in_a_program_of_python_is_an_interrupt():
     with pytest.raises(KeyboardInterrupt) as error, stopping.listening():  # noqa: PT012
         send(signal.SIGINT)
         assert stopping.requested()
+        send(signal.SIGINT)  # passed on by another program
+        time.sleep(SAME)
         send(signal.SIGINT)
     assert not isinstance(error.value, StoppedError)
     assert len(said) == 1
@@ -143,10 +145,10 @@ from sassn_jax.training.stopping import Stopping
 
 signal.signal(signal.SIGINT, lambda number, frame: None)  # a command has a handler of its own
 with Stopping(print).listening():
-    for _ in range(2):
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.5)
-    print("goes on")
+    for name, seconds in (("SIGINT", 0.3), ("SIGTERM", 1), ("SIGTERM", 1)):
+        os.kill(os.getpid(), signal.Signals[name])
+        time.sleep(seconds)
+        print("goes on", flush=True)
 """
 
 
@@ -154,7 +156,33 @@ def test_a_second_signal_ends_a_command_at_once():
     done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True)
     assert done.returncode == 128 + signal.SIGTERM
     assert done.stderr == "SIGTERM: ended at once\n"
-    assert "goes on" not in done.stdout
+    assert done.stdout.count("goes on") == 2  # those within a second count as one
+
+
+UNREAD = """
+import pathlib, sys
+from sassn_jax.training.progress import make_reporter
+
+reporter = make_reporter("run", 10)
+reporter.say("read")
+sys.stdin.read()
+reporter.say("not read")
+print("neither", flush=True)
+print("nor this", file=sys.stderr, flush=True)
+pathlib.Path(sys.argv[1]).touch()
+"""
+
+
+def test_a_run_outlives_the_reader_of_its_lines(tmp_path):
+    left = tmp_path / "left"
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", UNREAD, str(left)]
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT)
+    assert process.stdout.readline() == b"run: read\n"
+    process.stdout.close()
+    process.stdin.close()
+    assert process.wait() == 0
+    assert left.exists()
 
 
 HUNG_UP = """

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -87,12 +88,19 @@ def test_what_another_thread_could_not_raise_stops_nothing(monkeypatch):
     time.sleep(0.3)  # longer than a Ctrl-C that is sent again takes
 
 
-def test_ctrl_c_ends_a_command_that_still_imports(tmp_path):
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-c", "from sassn_jax.commands import main; main()", "train"),
+        ("-m", "experiments.train"),
+    ],
+)
+def test_ctrl_c_ends_a_command_that_still_imports(tmp_path, command):
     (tmp_path / "slow.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)\n")
-    program = "from sassn_jax.commands import main; main()"
     flags = (f"--config={tmp_path / 'slow.py'}", f"--workdir={tmp_path / 'run'}")
     process = subprocess.Popen(
-        [sys.executable, "-c", program, "train", *flags],
+        [sys.executable, *command, *flags],
+        cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

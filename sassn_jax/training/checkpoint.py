@@ -199,7 +199,7 @@ class Checkpoints:
     def _prove(self, state: TrainState, step: int) -> None:
         """Checks that the checkpoint of this state can be restored; removes it if it cannot."""
         try:
-            self._restore_together(state, step, None)
+            self.restore(state, step)
         except InputError as error:  # a Ctrl-C is none, and leaves the checkpoint
             with contextlib.suppress(Exception):
                 self._manager.delete(step)
@@ -228,7 +228,7 @@ class Checkpoints:
         damaged: dict[int, UnreadableError] = {}
         for step in reversed(self.steps):
             try:
-                restored = self._restore_together(state, step, batches)
+                restored = self.restore(state, step, batches)
             except UnreadableError as error:
                 damaged[step] = error
                 continue
@@ -241,22 +241,6 @@ class Checkpoints:
             f"{self.directory}: no checkpoint is whole ({reasons}); choose another workdir, or "
             "remove this folder to begin anew"
         )
-
-    def _restore_together(
-        self, state: TrainState, step: int, batches: BatchIterator | None
-    ) -> TrainState:
-        """Restores a checkpoint as `restore` does; all processes find the same damage.
-
-        Those that can read it would wait in Orbax's restore for ever for one that cannot. So all
-        of several processes read it first, each by itself.
-        """
-        if jax.process_count() == 1:
-            return self.restore(state, step, batches)
-        self.stored(step).check_whole()
-        try:
-            return self.restore(state, step, batches)
-        except UnreadableError as error:  # this process must not go on with another one alone
-            raise UnfitError(f"{error}, and was not a moment ago; start again") from error
 
     def _set_aside(self, step: int) -> str:
         """Renames the folder of a checkpoint so that it is none any more; returns its new name."""
@@ -276,6 +260,9 @@ class Checkpoints:
     ) -> TrainState:
         """Returns the saved state of a step, and moves `batches` to their position at that step.
 
+        Of several processes, all find the same damage. Those that can read a checkpoint would wait
+        in Orbax for ever for one that cannot, so each reads all of it by itself first.
+
         Args:
           state: arrays of the shapes and on the devices that are wanted, or `ShapeDtypeStruct`s.
           step: one of the checkpoints.
@@ -286,12 +273,20 @@ class Checkpoints:
           UnfitError: if it cannot be read, which says nothing of damage.
           InputError: if it is of another network.
         """
+        is_shared = jax.process_count() > 1
+        if is_shared:
+            self.stored(step).check_whole()
         record = self.stored(step).check_network(state)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract)})
-        with finding_damage(self.directory / str(step)):
-            restored: TrainState = self._manager.restore(step, args=items)[STATE]
-            record.check_arrays(restored)
+        try:
+            with finding_damage(self.directory / str(step)):
+                restored: TrainState = self._manager.restore(step, args=items)[STATE]
+                record.check_arrays(restored)
+        except UnreadableError as error:
+            if is_shared:  # this process must not take another checkpoint than the others
+                raise UnfitError(f"{error}, and was not a moment ago; start again") from error
+            raise
         if batches is not None:
             batches.set_state(record.position.encode())
         return restored

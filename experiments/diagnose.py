@@ -1,4 +1,4 @@
-"""Says what a method's unlabelled images teach, and what they could teach.
+r"""Says what a method's unlabelled images teach, and what they could teach.
 
     python -m experiments.diagnose --config=configs/demo.py:method=cutmix,labels=1/32 \
         --workdir=runs/diagnosis

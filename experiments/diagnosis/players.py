@@ -5,14 +5,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from sassn_jax import losses, methods
 from sassn_jax.config import Config
 from sassn_jax.methods import Batch, Method, TrainState
 from sassn_jax.recipes import override
 
-TERMS = (
+LABELS = "labels"  # the term of the labelled images, which has no weight
+WEIGHTS = (  # of the other terms
     "loss.lambda_adv_labeled",
     "loss.lambda_adv_unlabeled",
     "loss.lambda_semi",
@@ -20,14 +21,14 @@ TERMS = (
     "unimatch.lambda_strong",
     "unimatch.lambda_features",
 )
-NOTHING = 1e-6  # keeps logarithms finite
 
 
 def discriminator_losses(method: Method, state: TrainState, batch: Batch) -> dict[str, float]:
-    """Returns D's loss for what it was trained on, and for versions without an easy cue.
+    """Returns D's loss on soft predictions and one-hot truth, and without this easy cue.
 
     A prediction is soft and the truth is one-hot, which is enough to tell them apart. Where D's
-    loss rises towards log 2 = 0.69 once that cue is taken away, D has looked at nothing else.
+    loss rises towards log 2 = 0.69 once that cue is taken away, D has looked at little else. The
+    loss is equation (5) of the paper; predictions are those of the network in evaluation.
 
     Args:
       method: with a D of pixels.
@@ -36,40 +37,46 @@ def discriminator_losses(method: Method, state: TrainState, batch: Batch) -> dic
 
     Returns:
       By what D is shown: `as trained`; `predictions one-hot`, each pixel as its most likely class;
-      `truth as soft`, by as much as the predictions are on average; the same three for predictions
-      of unlabelled images. And D's mean confidence in unlabelled pixels that are predicted right
-      and wrong.
+      `truth as soft`, by as much as the predictions are on average. The same three for predictions
+      of unlabelled images, beside the truth of the labelled ones. And D's mean confidence in
+      unlabelled pixels that are predicted right and wrong.
     """
     labeled, unlabeled = batch["labeled"], batch["unlabeled"]
-    num_classes = method.generator.num_classes
+    num_classes, ignore_label = method.generator.num_classes, method.generator.ignore_label
     truth = losses.one_hot(labeled["label"], num_classes)
-    valid = labeled["label"] != method.generator.ignore_label
+    valid = labeled["label"] != ignore_label
 
-    def loss(fake: Float[Array, "B H W C"], real: Float[Array, "B H W C"]) -> Float[Array, ""]:
-        of_fake, of_real = confidence(fake), confidence(real)
-        everywhere = jnp.ones_like(of_fake, bool)
-        fooled = losses.masked_mean(-jnp.log1p(-of_fake + NOTHING), everywhere)
-        return (fooled + losses.masked_mean(-jnp.log(of_real + NOTHING), valid)) / 2
+    def loss(
+        fake: Float[Array, "B H W C"],
+        fake_valid: Bool[Array, "B H W"],
+        real: Float[Array, "B H W C"],
+    ) -> Float[Array, ""]:
+        return losses.discriminator_loss(confidence(fake), fake_valid, confidence(real), valid)
 
     def confidence(probabilities: Float[Array, "B H W C"]) -> Float[Array, "B H W"]:
         judged = method.confidence(state, probabilities)
         assert judged is not None
-        return judged
+        return jax.scipy.special.logit(jnp.clip(judged, 1e-6, 1 - 1e-6))
 
     result: dict[str, Any] = {}
-    for name, images in (("", labeled["image"]), (", unlabelled", unlabeled["image"])):
-        predicted = method.predict(method.inference_variables(state), jnp.asarray(images))
-        sure = jnp.mean(jnp.max(predicted, axis=-1))
-        smooth = (1 - sure) * num_classes / (num_classes - 1)
-        hard = losses.one_hot(jnp.argmax(predicted, axis=-1), num_classes)
-        result[f"as trained{name}"] = loss(predicted, truth)
-        result[f"predictions one-hot{name}"] = loss(hard, truth)
-        result[f"truth as soft{name}"] = loss(
-            predicted, (1 - smooth) * truth + smooth / num_classes
-        )
-    right = jnp.argmax(predicted, axis=-1) == unlabeled["label"]
-    result["confidence where right"] = losses.masked_mean(confidence(predicted), right)
-    result["confidence where wrong"] = losses.masked_mean(confidence(predicted), ~right)
+    for name, images, shown in (
+        ("", labeled["image"], valid),
+        (", unlabelled", unlabeled["image"], jnp.ones_like(valid)),
+    ):
+        predicted = method.predict(method.inference_variables(state), images)
+        found = jnp.argmax(predicted, axis=-1)
+        sure = losses.masked_mean(jnp.max(predicted, axis=-1), shown)
+        spread = (1 - sure) / (num_classes - 1)  # what each other class gets
+        soft = jnp.where(valid[..., None], jnp.where(truth == 1, sure, spread), 0)
+        hard = losses.one_hot(found, num_classes)
+        result[f"as trained{name}"] = loss(predicted, shown, truth)
+        result[f"predictions one-hot{name}"] = loss(hard, shown, truth)
+        result[f"truth as soft{name}"] = loss(predicted, shown, soft)
+    known = unlabeled["label"] != ignore_label
+    right = found == unlabeled["label"]
+    judged = jax.nn.sigmoid(confidence(predicted))
+    result["confidence where right"] = losses.masked_mean(judged, known & right)
+    result["confidence where wrong"] = losses.masked_mean(judged, known & ~right)
     return {name: float(value) for name, value in result.items()}
 
 
@@ -79,33 +86,32 @@ def gradient_norms(
     """Returns the norm of the gradient of each term of G's objective, times its weight.
 
     Args:
-      config: of the run.
+      config: of the method.
       num_classes: of the dataset.
       state: of its networks.
       batch: of training, with an unlabelled half.
 
     Returns:
-      By field of the weight; `labels` is the cross entropy on labelled images.
+      By the field of the weight; `labels` is the cross entropy on labelled images. A term with the
+      weight 0 is left out.
     """
+    groups = {kind.GROUP for kind in methods.METHODS[config.method].SETTINGS}
     fields = config.to_dict()
-    own = {kind.GROUP for kind in methods.METHODS[config.method].SETTINGS}
-    weights = {
-        term: float(fields[group][name])
-        for term in TERMS
-        for group, name in (term.split("."),)
-        if group in own
-    }
+    weights = {}
+    for field in WEIGHTS:
+        group, name = field.split(".")
+        if group in groups and fields[group][name]:
+            weights[field] = fields[group][name]
 
     def gradient(kept: str) -> Any:
-        given = {term: value if term == kept else 0.0 for term, value in weights.items()}
+        """Returns the gradient without all terms that have a weight but one."""
+        given = {field: value if field == kept else 0.0 for field, value in weights.items()}
         method: Any = methods.create(override(config, given), num_classes)
         objective = getattr(method, "generator_objective", None) or method.objective
         return jax.grad(lambda params: objective(params, state, batch)[0])(state.generator.params)
 
-    of_labels = gradient("")
-    norms = {"labels": of_labels} | {
-        term: jax.tree.map(jnp.subtract, gradient(term), of_labels)
-        for term, value in weights.items()
-        if value
-    }
+    of_labels = gradient(LABELS)
+    norms = {LABELS: of_labels}
+    for field in weights:
+        norms[field] = jax.tree.map(jnp.subtract, gradient(field), of_labels)
     return {name: float(optax.tree.norm(gradients)) for name, gradients in norms.items()}

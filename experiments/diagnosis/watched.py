@@ -1,65 +1,39 @@
-"""A method that is watched, class by class, and may be told where its predictions are right."""
+"""Methods that are watched as they learn, two of which are told what no method can know."""
 
 import dataclasses
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from sassn_jax import losses
+from experiments.diagnosis import shares, teaching
+from experiments.diagnosis.teaching import Targets
 from sassn_jax.config import Config
 from sassn_jax.methods import METHODS, Batch, Method, TrainState, Variables
-from sassn_jax.methods.adversarial import LossWeights
-from sassn_jax.methods.cutmix import CutMixWeights
 from sassn_jax.methods.segmenter import Segmenter
 from sassn_jax.methods.state import Metrics
-from sassn_jax.methods.unimatch import UniMatchWeights
 from sassn_jax.recipes import METHOD_FIELDS
-
-WATCHED, ORACLE = "watched_", "oracle_"  # what the names of such methods begin with
-# The field with the threshold of what passes the mask, by method.
-THRESHOLDS: dict[str, tuple[type[Any], str]] = {
-    "cutmix": (CutMixWeights, "threshold"),
-    "unimatch": (UniMatchWeights, "threshold"),
-    **dict.fromkeys(
-        ("advsemiseg", "sa", "sn", "sassn", "sa1", "sa2", "sa1_sn", "sa2_sn", "advsemiseg_code"),
-        (LossWeights, "semi_threshold"),
-    ),
-}
-# With these every pixel passes the mask, so that the oracle alone decides.
-ALL_PASS = {"cutmix.threshold": 0.0, "unimatch.threshold": 0.0, "loss.semi_threshold": 0.0}
-# The losses that leave out pixels which are not `valid` do so in D's methods only with this.
-HEED_VALID = {"loss.exclude_filled": True}
 
 
 @dataclasses.dataclass(frozen=True)
 class Watched(Method):
-    """Any method of `THRESHOLDS`, with metrics of what its mask lets pass, by class.
-
-    `teaches/pixels_3` is the share of all unlabelled pixels that pass the mask as class 3,
-    `teaches/right_3` how much of it is right, and `finds/recall_3` and `finds/iou_3` compare all
-    predictions for unlabelled images, whether they pass or not, with the truth. Predictions are
-    those of the network that predicts after training, in evaluation.
+    """Any method of `teaching.KINDS`, with the metrics of `shares.count`.
 
     Attributes:
+      PREFIX: what its name in a config begins with; the name of `inner` follows.
       inner: the method itself.
-      threshold: of confidence, from which a pixel passes the mask.
-      oracle: whether only pixels whose prediction is right are `valid`, so that no other teaches.
     """
 
-    ORACLE: ClassVar[bool] = False
-    inner: Method
-    threshold: float
-
+    PREFIX: ClassVar[str] = "watched_"
     takes_valid = True
+    inner: Method
 
     @classmethod
     def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "Watched":
         """See `Method`."""
-        name = config.method.removeprefix(ORACLE if cls.ORACLE else WATCHED)
-        kind, field = THRESHOLDS[name]
-        inner = METHODS[name].from_config(config, num_classes, ignore_label)
-        return cls(inner, getattr(config.settings_of(kind), field))
+        kind = METHODS[config.method.removeprefix(cls.PREFIX)]
+        return cls(kind.from_config(config, num_classes, ignore_label))
 
     @property
     def generator(self) -> Segmenter:
@@ -71,35 +45,32 @@ class Watched(Method):
         """See `Method`."""
         return self.inner.unlabeled_from
 
-    def init(self, rng: Any, batch: Batch) -> TrainState:
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """See `Method`."""
         return self.inner.init(rng, batch)
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Takes the step of `inner`, and looks at what teaches it."""
+        """Takes a step, and looks at what teaches it."""
         if "unlabeled" not in batch:
             return self.inner.step(state, batch)
-        unlabeled = batch["unlabeled"]
-        probabilities = self.predict(self.inference_variables(state), unlabeled["image"])
-        found, labels = jnp.argmax(probabilities, axis=-1), unlabeled["label"]
-        trust = self.inner.confidence(state, probabilities)
-        if trust is None:  # a method without D trusts probable classes
-            trust = jnp.max(probabilities, axis=-1)
-        teaches = unlabeled["valid"] & (trust >= self.threshold)
-        if self.ORACLE:
-            teaches &= found == labels
-            batch = {**batch, "unlabeled": {**unlabeled, "valid": teaches}}
-        new, metrics = self.inner.step(state, batch)
-        known = labels != self.generator.ignore_label
-        return new, metrics | by_class(found, labels, teaches, known, self.generator.num_classes)
+        targets = self.targets(state, batch)
+        new, metrics = self.learn(state, batch, targets)
+        labels, num_classes = batch["unlabeled"]["label"], self.generator.num_classes
+        return new, metrics | shares.count(targets, labels, num_classes)
+
+    def targets(self, state: TrainState, batch: Batch) -> Targets:
+        """Returns what the unlabelled images of a batch are taken for."""
+        return teaching.own_targets(self.inner, state, batch)
+
+    def learn(
+        self, state: TrainState, batch: Batch, targets: Targets
+    ) -> tuple[TrainState, Metrics]:
+        """Takes a step with these targets."""
+        return self.inner.step(state, batch)
 
     def inference_variables(self, state: TrainState) -> Variables:
         """See `Method`."""
         return self.inner.inference_variables(state)
-
-    def own_learning_rates(self, step: int) -> dict[str, float]:
-        """See `Method`."""
-        return self.inner.own_learning_rates(step)
 
     def confidence(
         self, state: TrainState, probabilities: Float[Array, "B H W C"]
@@ -108,38 +79,89 @@ class Watched(Method):
         return self.inner.confidence(state, probabilities)
 
 
-class Oracle(Watched):
-    """The same, and a pixel teaches only where its prediction is right."""
+class RightPixels(Watched):
+    """The method if it knew which of its predictions are right: only these teach."""
 
-    ORACLE = True
+    PREFIX = "right_pixels_"
 
-
-def by_class(
-    found: Int[Array, "B H W"],
-    labels: Int[Array, "B H W"],
-    teaches: Bool[Array, "B H W"],
-    known: Bool[Array, "B H W"],
-    num_classes: int,
-) -> Metrics:
-    """Returns the metrics of `Watched`; NaN for a share of no pixels."""
-
-    def share(part: Bool[Array, "B H W"], whole: Bool[Array, "B H W"]) -> Float[Array, ""]:
-        mean = losses.masked_mean(part.astype(jnp.float32), whole)
-        return jnp.where(jnp.any(whole), mean, jnp.nan)
-
-    metrics: Metrics = {}
-    for i in range(num_classes):
-        is_found, is_true = known & (found == i), labels == i
-        metrics[f"teaches/pixels_{i}"] = share(teaches & is_found, known)
-        metrics[f"teaches/right_{i}"] = share(is_true, teaches & is_found)
-        metrics[f"finds/recall_{i}"] = share(is_found, is_true)
-        metrics[f"finds/iou_{i}"] = share(is_found & is_true, is_found | is_true)
-    return metrics
+    def learn(
+        self, state: TrainState, batch: Batch, targets: Targets
+    ) -> tuple[TrainState, Metrics]:
+        """See `Watched`."""
+        return teaching.learn_right_pixels(self.inner, state, batch, targets)
 
 
-def register() -> None:
-    """Adds both kinds of each method of `THRESHOLDS` to the methods that a config can name."""
-    for name in THRESHOLDS:
-        for prefix, kind in ((WATCHED, Watched), (ORACLE, Oracle)):
-            METHODS[prefix + name] = kind
-            METHOD_FIELDS[prefix + name] = METHOD_FIELDS.get(name, {})
+class GoodTeacher(Watched):
+    """The method if a network of the same shape that has seen all labels taught it.
+
+    `TrainState.teacher` holds that network as `all_labels`, and the teacher of `inner`, if it has
+    one, as `own`.
+
+    Attributes:
+      TEACHER: variables of that network.
+    """
+
+    PREFIX = "good_teacher_"
+    TEACHER: ClassVar[Variables]
+
+    def init(self, rng: jax.Array, batch: Batch) -> TrainState:
+        """See `Method`."""
+        # Copies, because a step reuses the memory of every array of the state that it is given.
+        return _with_teacher(self.inner.init(rng, batch), jax.tree.map(jnp.array, self.TEACHER))
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """See `Watched`."""
+        if "unlabeled" in batch:
+            return super().step(state, batch)
+        new, metrics = self.inner.step(_without_teacher(state), batch)
+        return _with_teacher(new, _teacher(state)), metrics
+
+    def targets(self, state: TrainState, batch: Batch) -> Targets:
+        """See `Watched`."""
+        return teaching.targets_of(_teacher(state), self.inner, _without_teacher(state), batch)
+
+    def learn(
+        self, state: TrainState, batch: Batch, targets: Targets
+    ) -> tuple[TrainState, Metrics]:
+        """See `Watched`."""
+        teacher = _teacher(state)
+        new, metrics = teaching.learn_from(
+            teacher, self.inner, _without_teacher(state), batch, targets
+        )
+        return _with_teacher(new, teacher), metrics
+
+    def inference_variables(self, state: TrainState) -> Variables:
+        """See `Method`."""
+        return self.inner.inference_variables(_without_teacher(state))
+
+
+def taught_by(teacher: Variables) -> type[GoodTeacher]:
+    """Returns the kind whose `TEACHER` this is."""
+
+    class Taught(GoodTeacher):
+        TEACHER = teacher
+
+    return Taught
+
+
+def _teacher(state: TrainState) -> Variables:
+    assert state.teacher is not None
+    teacher: Variables = state.teacher["all_labels"]
+    return teacher
+
+
+def _with_teacher(state: TrainState, teacher: Variables) -> TrainState:
+    own: dict[str, Any] = {} if state.teacher is None else {"own": state.teacher}
+    return state.replace(teacher={"all_labels": teacher, **own})
+
+
+def _without_teacher(state: TrainState) -> TrainState:
+    assert state.teacher is not None
+    return state.replace(teacher=state.teacher.get("own"))
+
+
+def register(kind: type[Watched]) -> None:
+    """Adds a kind of each method of `teaching.NAMES` to the methods that a config can name."""
+    for name in teaching.NAMES:
+        METHODS[kind.PREFIX + name] = kind
+        METHOD_FIELDS[kind.PREFIX + name] = METHOD_FIELDS.get(name, {})

@@ -13,12 +13,13 @@ from tests.training.conftest import make_networks_tiny, make_runs_small, tiny_co
 
 
 @pytest.fixture
-def methods_as_they_were(monkeypatch):
+def methods_as_they_were():
     """Takes out again what a diagnosis adds to the methods."""
-    for registered in (METHODS, METHOD_FIELDS):
-        for name in runs.teaching.NAMES:
-            for prefix in ("watched_", "right_pixels_", "good_teacher_"):
-                monkeypatch.setitem(registered, prefix + name, None)
+    before = set(METHODS), set(METHOD_FIELDS)
+    yield
+    for registered, names in zip((METHODS, METHOD_FIELDS), before, strict=True):
+        for added in set(registered) - names:
+            del registered[added]
 
 
 @pytest.mark.slow  # five runs, each compiled

@@ -36,7 +36,9 @@ def configs(config: ConfigDict) -> dict[str, ConfigDict]:
     """
     method = config.method
     if method not in teaching.NAMES:
-        raise InputError(f"method={method!r}: expected one of {', '.join(teaching.NAMES)}")
+        raise InputError(
+            f"method={method!r}: has no mask of pixels; expected one of {', '.join(teaching.NAMES)}"
+        )
     if config.labels == "1":
         raise InputError("labels='1': expected a part, so that there are unlabelled images")
     changes = {

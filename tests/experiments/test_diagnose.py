@@ -56,7 +56,7 @@ def test_the_tables(method, tmp_path, monkeypatch, capsys):
 
 
 def test_what_cannot_be_diagnosed():
-    with pytest.raises(InputError, match="method='s4gan': expected one of advsemiseg, "):
+    with pytest.raises(InputError, match="method='s4gan': has no mask of pixels"):
         runs.configs(tiny_config("s4gan"))
     config = tiny_config("sassn")
     config.labels = "1"

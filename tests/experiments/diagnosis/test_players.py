@@ -52,6 +52,7 @@ def test_losses_of_d(config):
         )
 
 
+@pytest.mark.slow  # a gradient for each term
 def test_norms_of_gradients(config):
     method, batch = methods.create(config, CLASSES), make_batch()
     state = method.init(jax.random.key(0), batch)

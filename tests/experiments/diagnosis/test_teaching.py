@@ -30,6 +30,7 @@ def start(create, count=2):
     return batch, state, float(jnp.median(targets.trust))
 
 
+@pytest.mark.slow  # as the next two: a step of each method is compiled
 def test_targets_are_those_of_the_step(name, create):
     batch, state, threshold = start(create, 1)  # of one image, which CutMix mixes with itself
     method = create(threshold)
@@ -45,6 +46,7 @@ def test_targets_are_those_of_the_step(name, create):
     assert metrics[f"{HEALTH[name]}/precision"] == pytest.approx(np.mean(right[passes]))
 
 
+@pytest.mark.slow
 def test_right_pixels_and_no_others_teach(name, create):
     batch, state, threshold = start(create)
     method = create(threshold)
@@ -66,6 +68,7 @@ def test_right_pixels_and_no_others_teach(name, create):
         assert metrics[f"loss/{LOSSES[name]}"] == 0
 
 
+@pytest.mark.slow
 def test_a_teacher_like_the_methods_own_teaches_the_same(create, monkeypatch):
     # A network that is the same in training as in evaluation.
     monkeypatch.setattr("sassn_jax.models.networks.Generator", PixelGenerator)

@@ -17,8 +17,10 @@ The parts stand alone, too.
 
 >>> import jax, jax.numpy as jnp
 >>> network, images = sassn_jax.Generator(5, backbone="resnet_tiny"), jnp.zeros((1, 33, 33, 3))
->>> variables = network.init(jax.random.key(0), images, train=False)
->>> network.apply(variables, images, train=False).shape
+>>> init = jax.jit(network.init, static_argnames="train")
+>>> variables = init(jax.random.key(0), images, train=False)
+>>> apply = jax.jit(network.apply, static_argnames="train")
+>>> apply(variables, images, train=False).shape
 (1, 33, 33, 5)
 
 What this module names is imported when it is first used: `import sassn_jax` alone does not import

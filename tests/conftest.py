@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 # In the environment, before jax is imported, so that commands run by a test find the same cache.
@@ -51,6 +52,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(UNMEASURED):
             item.add_marker(pytest.mark.no_cover)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef, request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Leaves out what several tests share, too, such as a run: a part of them do the same."""
+    plugin = request.config.pluginmanager.get_plugin("_cov")  # of pytest-cov
+    controller = getattr(plugin, "cov_controller", None)
+    if fixturedef.scope == "function" or controller is None or not controller.started:
+        return (yield)
+    controller.pause()
+    try:
+        return (yield)
+    finally:
+        controller.resume()
 
 
 def pytest_configure() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.sharding import NamedSharding, PartitionSpec
 
 from experiments.attention_shapes import SHAPES as NAMED_SHAPES
 from experiments.attention_shapes import AttentionShape
@@ -18,6 +17,7 @@ from experiments.described_gpu import compiler, kernels, matmuls
 from experiments.described_gpu.gpus import GPUS
 from experiments.described_gpu.kernels import Kernel
 from pallas_kernels.position_attention import position_attention
+from sassn_jax.training import parallel
 
 NUMERICS = {
     "bfloat16": (jnp.bfloat16, lax.Precision.DEFAULT),
@@ -124,7 +124,7 @@ def compile_case(case: Case) -> Outcome:
     mesh = compiler.make_mesh(GPUS[case.gpu], case.devices)
     shape = SHAPES[case.shape]
     dtype, _ = NUMERICS[case.numerics]
-    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    sharding = parallel.split(mesh)
     arguments = [jax.ShapeDtypeStruct(x, dtype, sharding=sharding) for x in shape.arrays()]
     attend = attention(case.implementation, case.numerics)
     function: Callable = forward_and_backward(attend)

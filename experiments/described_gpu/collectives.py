@@ -12,7 +12,7 @@ Kind = Literal["all-reduce", "all-gather", "reduce-scatter", "all-to-all", "coll
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """An exchange in which all devices take part.
+    """An exchange within groups of devices, such as the group of all.
 
     Attributes:
       kind: which one.
@@ -49,7 +49,8 @@ def find(module: Module, devices: int) -> list[Collective]:
         kind = x.operation.removesuffix("-start")
         if kind in get_args(Kind):
             operands = sum(others[name].size for name in x.operands)
-            sent = round(times * operands * _share_sent(cast(Kind, kind), devices))
+            group = x.group or devices
+            sent = round(times * operands * _share_sent(cast(Kind, kind), group))
             # What starts one may have its operands in its result too, before what it will have.
             sizes = x.sizes[-len(x.operands) :]
             found.append(Collective(cast(Kind, kind), times, sent, sizes, x.origin))

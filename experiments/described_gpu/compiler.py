@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax.experimental import topologies
 from jax.extend.core import Jaxpr
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from experiments.described_gpu.gpus import MACHINE, Gpu
 from sassn_jax.errors import InputError
+from sassn_jax.training import parallel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find_compiler() -> Path:
 
 
 def make_mesh(gpu: Gpu, devices: int = 1) -> Mesh:
-    """Returns a mesh of such GPUs along the axis `data`.
+    """Returns a mesh of such GPUs, with the axes of a run on as many devices.
 
     Call it before JAX uses a device: it hides the machine's own GPUs from JAX.
 
@@ -68,7 +68,7 @@ def make_mesh(gpu: Gpu, devices: int = 1) -> Mesh:
         target_config=gpu.target_config(),
         topology=f"1x{machines}x{devices // machines}",
     )
-    return Mesh(np.array(topology.devices), ("data",), axis_types=(AxisType.Auto,))
+    return parallel.mesh_of(topology.devices)
 
 
 def compile_for(

@@ -30,6 +30,9 @@ _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
 _ARRAY = re.compile(r"\b([a-z]+)(\d*)[a-z0-9]*\[([\d,]*)\]")
 _CALLED = re.compile(r"(?:calls|to_apply|body|branch_computations)=\{?%?([\w.-]+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_LISTED_GROUPS = re.compile(r"replica_groups=\{\{([\d,]+)\}")
+_COUNTED_GROUPS = re.compile(r"replica_groups=\[\d+,(\d+)\]")
+_GROUPS_OF_MESH = re.compile(r"replica_groups=mesh\[([^\]]+)\][^{]*\{([^}]*)\}")
 _ORIGIN = re.compile(r'op_name="((?:[^"\\]|\\.)*)"')
 _LIVE = re.compile(r"^\s+(\S+?)\{[\d, ]*\}: (\d+) bytes")
 
@@ -45,6 +48,7 @@ class Instruction:
       operands: names of other instructions.
       called: name of the computation that it runs, "" if none.
       trips: number of times that it runs it: 1, except in a loop of known length.
+      group: of an exchange between devices: how many take part in it, 0 for all of them.
       origin: the path of the operation in the traced program, such as `jit(step)/.../conv1`.
       is_root: whether its result is that of its computation.
     """
@@ -55,6 +59,7 @@ class Instruction:
     operands: tuple[str, ...]
     called: str
     trips: int
+    group: int
     origin: str
     is_root: bool
 
@@ -91,10 +96,28 @@ def parse(text: str) -> Module:
                 operands=tuple(re.findall(r"%([\w.-]+)", operands)),
                 called=called[1] if called else "",
                 trips=int(trips[1]) if trips else 1,
+                group=_group_size(rest),
                 origin=origin[1] if origin else "",
                 is_root=bool(root),
             )
     return Module(computations, entry)
+
+
+def _group_size(attributes: str) -> int:
+    """Returns the size of the groups of an exchange; 0 if it has none.
+
+    They are written in one of three ways: `{{0,1},{2,3}}`, `[2,4]<=[8]` for two groups of four, and
+    `mesh['a'=2,'b'=8] {'a','b':(1)4}` for groups along axes of a mesh, here 2 times 4 of the 8.
+    """
+    if found := _LISTED_GROUPS.search(attributes):
+        return len(found[1].split(","))
+    if found := _COUNTED_GROUPS.search(attributes):
+        return int(found[1])
+    if found := _GROUPS_OF_MESH.search(attributes):
+        sizes = dict(re.findall(r"'([^']+)'=(\d+)", found[1]))
+        along = re.findall(r"'([^']+)'(?::\(\d+\)(\d+))?", found[2])
+        return math.prod(int(part or sizes[axis]) for axis, part in along)
+    return 0
 
 
 def _array_size(found: tuple[str, str, str]) -> int:

@@ -67,7 +67,7 @@ def table(points: Sequence[Point], gpu: Gpu) -> Table:
 
     columns: dict[str, Callable[[Step], str]] = {
         "memory,\nGiB": lambda step: f"{step.memory / planning.GIB:.2f}",
-        "of it\nstate,\nGiB": lambda step: f"{step.arguments / planning.GIB:.2f}",
+        "of it\nstate,\nGiB": lambda step: f"{step.arguments / planning.GIB:.3f}",
         "TFLOPs": lambda step: f"{sum(step.flops.values()) / 1e12:.2f}",
         **{kind.replace("-", "-\n") + ",\nMB": megabytes(kind) for kind in KINDS},
         "others,\nMB": others,

@@ -6,6 +6,7 @@ same result and differ only in speed and memory; the tests compare each of them 
 
 import functools
 import logging
+import math
 from collections.abc import Callable
 
 import jax
@@ -13,7 +14,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from pallas_kernels.position_attention import blockwise, reference, triton
-from pallas_kernels.target import target_platform
+from pallas_kernels.target import target_devices, target_platform
 
 __all__ = ["IMPLEMENTATIONS", "position_attention"]
 
@@ -26,8 +27,9 @@ IMPLEMENTATIONS: dict[str, Callable[..., Array]] = {
     "triton_interpret": functools.partial(triton.position_attention, interpret=True),
 }
 
-# A program for a GPU stores a batch's scores if they take at most this many bytes. On an H200 the
-# plain formula took 0.12 to 0.72 of the kernels' time (docs/attention.md): they save memory alone.
+# A program for a GPU stores the scores if those of a device's own images take at most this many
+# bytes. On an H200 the plain formula took 0.12 to 0.72 of the kernels' time (docs/attention.md):
+# they save memory alone.
 STORED_SCORES = 2**30
 
 _logger = logging.getLogger(__name__)
@@ -61,7 +63,8 @@ def position_attention(
       scale: factor of the scores, before the softmax; a number, not a traced array.
       precision: of the matmuls, as everywhere in JAX; None means `jax.default_matmul_precision`.
       implementation: a name in `IMPLEMENTATIONS`. With None, a program for a GPU gets `reference`,
-        the fastest there, while the scores of all B images take at most `STORED_SCORES` bytes.
+        the fastest there, while the scores take at most `STORED_SCORES` bytes on each device. Under
+        a mesh (see `jax.sharding.use_abstract_mesh`) its devices are taken to share the B images.
         Beyond that it gets `triton`, where that takes the case. All other programs get
         `blockwise`. The reason for passing `triton` over is logged at debug level.
 
@@ -84,7 +87,8 @@ def position_attention(
                 f"{implementation=}: expected None or one of {', '.join(sorted(IMPLEMENTATIONS))}"
             )
         return IMPLEMENTATIONS[implementation](q, k, v, scale=scale, precision=precision)
-    scores = q.shape[0] * q.shape[1] ** 2 * max(q.dtype.itemsize, 4)  # the softmax is in float32
+    images = math.ceil(q.shape[0] / target_devices())  # of one device
+    scores = images * q.shape[1] ** 2 * max(q.dtype.itemsize, 4)  # the softmax is in float32
     if target_platform() == "gpu" and scores <= STORED_SCORES:
         return reference.position_attention(q, k, v, scale=scale, precision=precision)
     try:

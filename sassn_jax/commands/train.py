@@ -43,12 +43,13 @@ def run() -> None:
     # A run that goes on has its config. What has moved since can be given as with --config.
     goes_on = _is_given("continue_to") and not _is_given("config")
     branches = _is_given("from") and not _is_given("config")
-    if branches:
-        from sassn_jax.recipes import default_config  # imports JAX, as the other ways do later
+    if branches or goes_on:
+        # It imports JAX, as a config file does. A Ctrl-C meanwhile ends the process without a word
+        # here; later it would be an error of the import.
+        from sassn_jax.recipes import default_config
 
-        config = command.define_config(default_config())
-    elif goes_on:
-        config = command.define_config(ConfigDict({"data_dir": "", "source": ""}))
+        moved = ConfigDict({"data_dir": "", "source": ""})
+        config = command.define_config(default_config() if branches else moved)
     else:
         config = config_flags.DEFINE_config_file(
             "config", None, "Config file, such as configs/scenes.py:method=sassn,labels=1/8."

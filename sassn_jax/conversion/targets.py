@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from sassn_jax.conversion.conventions import CAFFE_TRUNK, CONVENTIONS
 from sassn_jax.errors import InputError
@@ -107,17 +108,22 @@ def make_target(
     model["layout"] = image.pop("layout")
     options = {"head": heads_on(trunk)[0], "attention": (), **model}
     network = create_network(num_classes or 1, **options)
-    variables = jax.eval_shape(
+    shapes = {
+        collection: {part: tree[part] for part in parts if part in tree}
+        for collection, tree in _shapes(network).items()
+    }
+    about = {"model": model, "image": image, "num_classes": num_classes, "fused": is_fused}
+    return Target(shapes, name_of, about, dead)
+
+
+@functools.cache  # a program that imports several files traces each network once
+def _shapes(network: nn.Module) -> Mapping[str, Any]:
+    """Returns the shapes of a network's variables."""
+    return jax.eval_shape(
         functools.partial(network.init, train=False),
         jax.random.key(0),
         jax.ShapeDtypeStruct((1, 32, 32, 3), "float32"),
     )
-    shapes = {
-        collection: {part: tree[part] for part in parts if part in tree}
-        for collection, tree in variables.items()
-    }
-    about = {"model": model, "image": image, "num_classes": num_classes, "fused": is_fused}
-    return Target(shapes, name_of, about, dead)
 
 
 def _trunk_name(in_trunk: Callable[..., str], is_fused: bool, path: tuple[str, ...]) -> str | None:

@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sassn_jax import methods
 from sassn_jax.config import Config
 from sassn_jax.data import BatchIterator
 from sassn_jax.errors import InputError
 from sassn_jax.files import expanded
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override
+from sassn_jax.training.binding import binding
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.origin import Origin
-from sassn_jax.training.workdir import Workdir, binding
+from sassn_jax.training.setup import Setup, abstract_state
+from sassn_jax.training.workdir import Workdir
 
 LATEST, BEST, HEALTHY = "latest", "best", "healthy"
 # Fields, and groups of them, that the arrays of a state or its position in the data depend on.
@@ -39,21 +42,26 @@ def find_origin(text: str, begun: Origin | None = None) -> Origin:
     path, at, wanted = text.rpartition("@")
     if not at or expanded(text).is_dir():
         path, wanted = text, LATEST
+    names = (LATEST, BEST, HEALTHY)
+    if not path:  # which would be the current folder
+        raise InputError(
+            f"from={text!r}: expected WORKDIR@STEP, where WORKDIR is the folder of a run, and STEP "
+            f"a number of steps, {', '.join(names)}"
+        )
     folder = Workdir(expanded(path).absolute())
     folder.read_config()
-    names = (LATEST, BEST, HEALTHY)
     if begun and begun.workdir == folder.path and wanted in (*names, str(begun.step)):
         return Origin(folder.path, begun.step)
     with Checkpoints(folder, read_only=True) as checkpoints:
         steps = checkpoints.steps
         if wanted == LATEST:
-            whole = (step for step in reversed(steps) if checkpoints.is_whole(step))
+            whole = (step for step in reversed(steps) if checkpoints.stored(step).is_whole())
             step = next(whole, None)
         elif wanted in (BEST, HEALTHY):
             step = checkpoints.best_step if wanted == BEST else checkpoints.healthy_step()
         else:
             step = int(wanted) if wanted.isdecimal() else None
-        if wanted != LATEST and step in steps and not checkpoints.is_whole(step):
+        if wanted != LATEST and step in steps and not checkpoints.stored(step).is_whole():
             raise InputError(f"from={text!r}: {folder.checkpoints / str(step)} is damaged")
     if step not in steps:
         there = ", ".join(map(str, steps)) or "none"
@@ -82,10 +90,24 @@ def branched(origin: Origin, overrides: Mapping[str, Any]) -> tuple[Config, Orig
     if config.num_steps <= origin.step:
         raise InputError(
             f"num_steps={config.num_steps}: expected more than the {origin.step} steps that have "
-            "been taken at the checkpoint"
+            f"been taken at {origin}, from which the new run counts on; to train it until step N, "
+            "add --config.num_steps=N"
         )
     changes = {name: now[name] for name in now if now[name] != before[name]}
     return config, dataclasses.replace(origin, changes=changes)
+
+
+def check_state(origin: Origin, setup: Setup) -> None:
+    """Checks that a run which is to go on from a checkpoint has the networks and optimizers there.
+
+    Raises:
+      InputError: naming the first array that is of another shape, or in one of the two only.
+    """
+    config = override(setup.config, {"model.weights": ""})  # which are not needed
+    info = setup.dataset.info
+    method = methods.create(config, info.num_classes, info.ignore_label)
+    with Checkpoints(Workdir(origin.workdir), read_only=True) as others:
+        others.stored(origin.step).check_network(abstract_state(method, config))
 
 
 def take_over(

@@ -92,7 +92,8 @@ class Record:
             if there != here:
                 raise InputError(
                     f"holds another network: {name} is {there} there and would be {here}; the "
-                    "number of classes and the fields under model must be those of the run"
+                    "number of classes, the optimizers and the fields under model must be those "
+                    "of the run"
                 )
 
     def check_arrays(self, state: Any) -> None:

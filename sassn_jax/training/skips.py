@@ -11,9 +11,10 @@ from sassn_jax import methods
 from sassn_jax.config import Config
 from sassn_jax.errors import TrainingError
 from sassn_jax.methods import TrainState
+from sassn_jax.training.binding import binding
 from sassn_jax.training.branching import way_on
-from sassn_jax.training.soundness import LARGE, largest_of
-from sassn_jax.training.workdir import Workdir, binding
+from sassn_jax.training.soundness import LARGE, largest_parameters
+from sassn_jax.training.workdir import Workdir
 
 IN_A_ROW = 10  # skipped updates of a player that end the run
 PREFIX = "skipped/"  # of the metrics, 1 for a skipped update and 0 for another
@@ -93,9 +94,10 @@ class Skips:
           TrainingError: if the last `IN_A_ROW` updates of a player were skipped. It names the
             likeliest cause, and a checkpoint to go on from.
         """
-        stuck = next((row for row in self._row.values() if len(row) >= IN_A_ROW), None)
-        if stuck is None:
+        rows = [row for row in self._row.values() if len(row) >= IN_A_ROW]
+        if not rows:
             return
+        stuck = min(rows, key=lambda row: row[0].step)
         player, step, number = stuck[0]
         raise TrainingError(
             f"step {stuck[-1].step}: the run was stopped, since {len(stuck)} updates of the "
@@ -112,21 +114,24 @@ class Skips:
 
     def _cause(self, player: str, number: str, state: TrainState, batch: methods.Batch) -> str:
         """Returns the likeliest cause of a row of skipped updates, by what the numbers say."""
-        largest = largest_of(getattr(state, player).params)  # which all processes must take part in
+        largest = largest_parameters(state)  # which all processes must take part in
         halves: Mapping[str, Any] = batch
         if not all(np.isfinite(half["image"]).all() for half in halves.values()):
             return (
                 "The batch has images that are not finite: look at image.std, image.mean and the "
                 "images in data_dir"
             )
-        fields, rate = binding(self._config), RATES[player]
-        first, last = self._losses.get(player, (math.nan, math.nan))
+        # A ruined network gives the others numbers that are not finite, often before its own are.
+        ruined = max(largest, key=lambda name: (math.isnan(largest[name]), largest[name]))
+        culprit = player if largest[ruined] < LARGE else ruined
+        fields, rate = binding(self._config), RATES[culprit]
+        first, last = self._losses.get(culprit, (math.nan, math.nan))
         signs = []
         if last > GROWN * first:
-            signs.append(f"its loss had grown from {first:.3g} to {last:.3g}")
-        if not largest < LARGE:
-            signs.append(f"its parameters are as large as {largest:.3g}")
-        if number.endswith("inf"):
+            signs.append(f"the loss of the {culprit} had grown from {first:.3g} to {last:.3g}")
+        if not largest[culprit] < LARGE:
+            signs.append(f"parameters of the {culprit} are as large as {largest[culprit]:.3g}")
+        if culprit == player and number.endswith("inf"):
             signs.append("the number is too large for float32")
         if signs:
             why = " and ".join(signs)

@@ -25,9 +25,8 @@ def fault_of(state: TrainState, values: Mapping[str, float], num_classes: int) -
       values: that were logged last.
       num_classes: of the dataset.
     """
-    for player in PLAYERS:
-        network = getattr(state, player)
-        if network is not None and not (largest := float(largest_of(network.params))) < LARGE:
+    for player, largest in largest_parameters(state).items():
+        if not largest < LARGE:
             return f"the largest parameter of the {player} is {largest:.3g}"
     loss = values.get("loss/cross_entropy", 0.0)
     if not loss < GUESSES * max(1.0, math.log(num_classes)):
@@ -35,7 +34,16 @@ def fault_of(state: TrainState, values: Mapping[str, float], num_classes: int) -
     return ""
 
 
+def largest_parameters(state: TrainState) -> dict[str, float]:
+    """Returns the largest absolute value of each player's parameters, NaN if any is."""
+    networks = {name: getattr(state, name) for name in PLAYERS}
+    return {
+        name: float(_largest(network.params))
+        for name, network in networks.items()
+        if network is not None
+    }
+
+
 @jax.jit
-def largest_of(params: methods.Variables) -> jax.Array:
-    """Returns the largest absolute value of all parameters, NaN if any is."""
+def _largest(params: methods.Variables) -> jax.Array:
     return jnp.max(jnp.stack([jnp.max(jnp.abs(x)) for x in jax.tree.leaves(params)]))

@@ -47,13 +47,17 @@ PROGRAM = textwrap.dedent("""\
       %image = f32[10]{0} parameter(1)
       %i.1 = s32[] parameter(2)
       %flat = f32[50]{0} bitcast(%kernel)
-      %whole-start = (f32[50]{0}, f32[200]{0}) all-gather-start(%flat), dimensions={0}, \
+      %whole-start = (f32[50]{0}, f32[200]{0}) all-gather-start(%flat), \
+    replica_groups=mesh['a'=1,'b'=2,'c'=2], device_ids=([2,2]T(1,0)) {'b','c':(1)2}, \
     metadata={op_name="jit(step)/conv"}
       %whole-done = f32[200]{0} all-gather-done(%whole-start)
       %y = f32[10]{0} custom-call(%whole-done, %image), custom_call_target="conv"
-      %sum = (f32[10]{0}, f32[5,10]{1,0}) all-reduce(%y, %kernel), to_apply=%add
+      %sum = (f32[10]{0}, f32[5,10]{1,0}) all-reduce(%y, %kernel), \
+    replica_groups={}, to_apply=%add
       %of-sum = f32[10]{0} get-tuple-element(%sum), index=0
-      %share = f32[5]{0} reduce-scatter(%y), dimensions={0}, to_apply=%add
+      %share = f32[5]{0} reduce-scatter(%y), replica_groups={{0,1},{2,3}}, \
+    dimensions={0}, to_apply=%add
+      %half = f32[10]{0} all-gather(%share), replica_groups=[2,2]<=[2,2]T(1,0), dimensions={0}
       %start = (s32[], f32[10]{0}) tuple(%i.1, %of-sum)
       %while.1 = (s32[], f32[10]{0}) while(%start), condition=%condition, body=%body, \
     backend_config={"known_trip_count":{"n":"3"}}
@@ -66,7 +70,8 @@ def test_collectives_are_found_with_what_they_send_and_give():
     assert collectives.find(hlo.parse(PROGRAM), devices=4) == [
         Collective("all-gather", 1, 3 * 50 * FLOAT, (200 * FLOAT,), "jit(step)/conv"),
         Collective("all-reduce", 1, 2 * 60 * FLOAT * 3 // 4, (10 * FLOAT, 50 * FLOAT), ""),
-        Collective("reduce-scatter", 1, 10 * FLOAT * 3 // 4, (5 * FLOAT,), ""),
+        Collective("reduce-scatter", 1, 10 * FLOAT // 2, (5 * FLOAT,), ""),
+        Collective("all-gather", 1, 5 * FLOAT, (10 * FLOAT,), ""),
         Collective("collective-permute", 3, 3 * 10 * FLOAT, (10 * FLOAT,), ""),
     ]
 
@@ -144,6 +149,17 @@ def test_devices_send_each_other_nothing_but_sums(kind):
     assert {x.kind for x in found} == {"all-reduce"}
     beside_gradients = sum(x.sent for x in found) - parameters * FLOAT
     assert 0 <= beside_gradients < SIZE[0] * SIZE[1] * FLOAT
+
+
+@pytest.mark.usefixtures("fast_compile")
+def test_devices_that_share_the_parameters_gather_them_once_and_no_activations():
+    found, parameters = compile_step(
+        tiny_method("labeled"), make_batch(batch_size=4), shard_params=True
+    )
+    assert {x.kind for x in found} == {"all-gather", "all-reduce"}
+    gathered = sum(sum(x.sizes) for x in found if x.kind == "all-gather")
+    # All but the small arrays; and a number for each channel, of the power iteration.
+    assert 0.99 * FLOAT * parameters < gathered < 1.001 * FLOAT * parameters
 
 
 @pytest.mark.usefixtures("fast_compile")

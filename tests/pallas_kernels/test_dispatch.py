@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from jax.sharding import AxisType
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType, PartitionSpec
 
 from pallas_kernels.position_attention import (
     IMPLEMENTATIONS,
@@ -75,6 +75,27 @@ def test_a_program_for_a_gpu_stores_the_scores_while_they_are_few(positions, sto
     assert "pallas_call" in str(named)
     on_cpu = jax.make_jaxpr(position_attention)(*shapes(positions, dtype=dtype)[:3])
     assert positions == 1 or f"{positions},{positions}]" not in str(on_cpu)
+
+
+@pytest.mark.parametrize(("devices", "stored"), [(2, True), (1, False)])
+def test_the_scores_that_count_are_those_of_a_devices_own_images(devices, stored):
+    device = AbstractDevice(device_kind=H100, platform="gpu", num_cores=None)
+    mesh = AbstractMesh((devices,), ("data",), axis_types=(AxisType.Auto,), abstract_device=device)
+    attend = functools.partial(position_attention)
+    with jax.sharding.use_abstract_mesh(mesh):
+        program = jax.make_jaxpr(attend)(*shapes(12_000)[:3])  # 1.07 GiB of two images
+    assert ("12000,12000]" in str(program)) == stored
+
+    # Within `shard_map` the images are a device's own already.
+    mapped = jax.shard_map(
+        functools.partial(position_attention),
+        mesh=mesh,
+        in_specs=PartitionSpec(),
+        out_specs=PartitionSpec(),
+        check_vma=False,
+    )
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert "12000,12000]" not in str(jax.make_jaxpr(mapped)(*shapes(12_000)[:3]))
 
 
 def test_warnings_are_shown_or_not_as_before_the_import():

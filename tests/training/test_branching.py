@@ -84,7 +84,10 @@ def test_another_rate_and_length(whole, workdir, monkeypatch, capsys):
         ({"batch_size": 4}, r"batch_size=4: expected 2, as in "),
         ({"seed": 1}, r"seed=1: expected 0"),
         ({"method": "advsemiseg"}, r"method='advsemiseg': expected 'sassn'"),
-        ({"num_steps": 3}, r"num_steps=3: expected more than the 3 steps"),
+        (
+            {"num_steps": 3},
+            r"num_steps=3: expected more than the 3 steps .*run@3, .* add --config\.n",
+        ),
         ({"optimizer.lr": -1.0}, r"optimizer\.lr=-1\.0: expected"),
     ],
 )
@@ -92,6 +95,14 @@ def test_what_the_state_depends_on_may_not_change(whole, changes, message):
     with pytest.raises(InputError, match=message) as error:
         branched(find_origin(f"{whole[1]}@3"), changes)
     assert "\n" not in str(error.value)
+
+
+def test_another_state_is_refused_before_the_new_run_begins(whole, workdir, monkeypatch):
+    """Whichever field changes it."""
+    monkeypatch.setattr("sassn_jax.training.branching.FIXED", set())
+    with pytest.raises(InputError, match=r"holds another network: generator\.opt_state"):
+        branch_off(find_origin(f"{whole[1]}@3"), workdir, {"optimizer.name": "adam"})
+    assert not workdir.exists()
 
 
 def test_the_names_of_a_checkpoint(whole, tmp_path):
@@ -111,6 +122,9 @@ def test_the_names_of_a_checkpoint(whole, tmp_path):
     assert find_origin(str(odd)).step == 5
     for text in (f"{former}@7", f"{former}@x", f"{former}@-1", f"{former}@"):
         with pytest.raises(InputError, match=r"no such checkpoint; expected WORKDIR@STEP.* 0, 1, "):
+            find_origin(text)
+    for text in ("", "@3"):
+        with pytest.raises(InputError, match=rf"from='{text}': expected WORKDIR@STEP, where WORK"):
             find_origin(text)
     with pytest.raises(InputError, match=r"no config.json; expected the workdir of a run"):
         find_origin(f"{tmp_path}@3")

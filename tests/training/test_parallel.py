@@ -1,10 +1,14 @@
 """Batches over two devices."""
 
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AbstractMesh
 
 from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
@@ -26,7 +30,7 @@ pytestmark = pytest.mark.skipif(jax.device_count() != 2, reason="written for two
 
 def test_each_device_takes_an_equal_share_of_a_batch():
     mesh = parallel.make_mesh(4)
-    assert mesh.axis_names == ("data",)
+    assert list(mesh.devices.flat) == jax.devices()
     assert parallel.describe(mesh) == "2 x cpu"
     batch = {"labeled": {"image": np.arange(4.0 * 3).reshape(4, 3), "label": np.arange(4)}}
     placed = parallel.put_batch(batch, mesh)
@@ -140,6 +144,52 @@ def test_two_devices_match_the_features_of_all_images():
     trees = ((tree.generator.params, tree.discriminator.params) for tree in (shared, alone))
     for x, y in zip(*map(jax.tree.leaves, trees), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
+
+
+# Of ResNet-101 and of both discriminators; the last two are small, and have no even axis.
+SHAPES = [
+    (1, 1, 256, 64),
+    (3, 3, 64, 64),
+    (3, 3, 256, 256),
+    (1, 1, 2048, 1024),
+    (3, 3, 2048, 21),
+    (4, 4, 256, 512),
+    (7, 7, 3, 64),
+    (129, 129),
+]
+
+
+def sizes_on_a_device(devices: int) -> list[int]:
+    """The numbers that a device holds of each shape if the parameters are sharded."""
+    axes = parallel.mesh_shape(devices)
+    mesh = AbstractMesh(tuple(axes.values()), tuple(axes))
+    assert mesh.size == devices
+    arrays = [jax.ShapeDtypeStruct(shape, np.float32) for shape in SHAPES]
+    shardings = parallel.state_shardings(arrays, mesh, shard_params=True)
+    pairs = zip(SHAPES, shardings, strict=True)
+    return [math.prod(sharding.shard_shape(shape)) for shape, sharding in pairs]
+
+
+@pytest.mark.parametrize("numbers", [[1, 2, 4, 8, 16, 64, 512, 4096], [1, 3, 6, 24, 96]])
+def test_more_devices_never_hold_more_of_a_sharded_array_each(numbers):
+    by_number = [sizes_on_a_device(number) for number in numbers]
+    for fewer, more in itertools.pairwise(by_number):
+        assert all(y <= x for x, y in zip(fewer, more, strict=True))
+    totals = [sum(sizes) for sizes in by_number]
+    assert totals == sorted(set(totals), reverse=True)  # and of all together each holds less
+
+
+def test_as_many_devices_as_can_share_a_sharded_array():
+    assert sizes_on_a_device(512) == [
+        256 * 64 // 256,
+        9 * 64 * 64 // 64,
+        9 * 256 * 256 // 256,
+        2048 * 1024 // 512,
+        9 * 2048 * 21 // 512,
+        16 * 256 * 512 // 512,
+        49 * 3 * 64,
+        129 * 129,
+    ]
 
 
 def test_a_sharded_state_is_split_along_its_longest_axis_that_the_devices_divide(monkeypatch):

@@ -38,18 +38,22 @@ def numbers_of_step(**discriminators):
 GOOD = numbers_of_step()
 
 
-def make_state(params=1.0):
-    network = NetworkState({"kernel": jnp.full(3, params)}, {}, None)
-    return TrainState(jnp.int32(12), jax.random.key(0), network, network)
+def make_state(discriminator=1.0, generator=1.0):
+    """A state with parameters of this size."""
+    networks = [
+        NetworkState({"kernel": jnp.full(3, size)}, {}, None) for size in (generator, discriminator)
+    ]
+    return TrainState(jnp.int32(12), jax.random.key(0), *networks)
 
 
 BATCH = {"labeled": {"image": np.zeros((1, 2, 2, 3), np.float32)}}
 
 
-def long_config(**fields):
-    """A supervised run that is long enough to be stopped."""
-    config = tiny_config("supervised")
+def long_config(method, **fields):
+    """A run that is long enough to be stopped, on labelled images alone."""
+    config = tiny_config(method)
     config.num_steps = config.eval_every = config.checkpoint_every = IN_A_ROW + 10
+    config.loss.semi_start = 100
     config.update_from_flattened_dict(fields)
     return config
 
@@ -57,22 +61,22 @@ def long_config(**fields):
 @pytest.mark.filterwarnings("ignore:overflow encountered in divide")
 @pytest.mark.usefixtures("small_runs", "tiny_networks")
 @pytest.mark.parametrize(
-    ("fields", "cause"),
+    ("method", "fields", "cause"),
     [
-        ({"optimizer.lr": 1e30}, "The likeliest cause is a high optimizer.lr=1e+30, since "),
-        ({"image.std": (1e-38, 1.0, 1.0)}, "The batch has images that are not finite: look at"),
+        ("sassn", {"optimizer.lr": 1e30}, "The likeliest cause is a high optimizer.lr=1e+30"),
+        ("supervised", {"image.std": (1e-38, 1.0, 1.0)}, "has images that are not finite: look at"),
     ],
 )
-def test_a_run_of_skipped_updates_alone_ends_at_once(workdir, capsys, fields, cause):
-    config = long_config(**fields)
+def test_a_run_of_skipped_updates_alone_ends_at_once(workdir, capsys, method, fields, cause):
+    config = long_config(method, **fields)
     config.log_every = 100  # it does not wait for a line of the log
-    with pytest.raises(TrainingError, match="updates of the generator in a row") as error:
+    with pytest.raises(TrainingError, match=r"updates of the \w+ in a row") as error:
         train_and_evaluate(config, workdir)
     message = str(error.value)
     assert cause in message
     stopped, first = map(int, re.findall(r"step (\d+)[:,]", message))
     assert first + IN_A_ROW - 1 <= stopped <= first + IN_A_ROW + 1
-    assert re.search(r"(loss|gradient_norm)/generator is (nan|inf)", message)
+    assert re.search(r"(loss|gradient_norm)/\w+ is (nan|inf)", message)
     assert f"sassn train --from={workdir}@0 --workdir=NEW" in message
     assert capsys.readouterr().out.count("the update of the generator was skipped, since") == 1
     assert not (workdir / "eval_val.json").exists()
@@ -130,8 +134,8 @@ def test_only_a_row_without_a_gap_ends_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("before", "numbers", "params", "fields", "expected"),
     [
-        (40.0, {"loss": np.nan}, 1.0, {}, "discriminator_lr=0.0001, since its loss had grown from"),
-        (0.7, {"loss": np.nan}, 1e6, {}, "discriminator_lr=0.0001, since its parameters are as l"),
+        (40.0, {"loss": np.nan}, 1.0, {}, "discriminator_lr=0.0001, since the loss of the d"),
+        (0.7, {"loss": np.nan}, 1e6, {}, "discriminator_lr=0.0001, since parameters of the disc"),
         (0.7, {"gradient_norm": np.inf}, 1.0, {}, "discriminator_lr=0.0001, since the number is"),
         (0.7, {"gradient_norm": np.nan}, 1.0, {"model.dtype": "bfloat16"}, "model.dtype='bfloat"),
         (0.7, {"gradient_norm": np.nan}, 1.0, {}, "--config.debug_nans=True finds the operation"),
@@ -150,6 +154,18 @@ def test_the_likeliest_cause_is_what_the_numbers_say(
         skips.check(make_state(params), BATCH, {3: 2}.get)
     assert expected in str(error.value)
     assert f"sassn train --from={tmp_path}@2 --workdir=NEW" in str(error.value)
+
+
+@pytest.mark.parametrize("size", [1e6, np.inf, np.nan])
+def test_the_network_that_is_ruined_is_the_cause_of_what_another_skips(tmp_path, size):
+    """G's predictions are not finite, and D's loss is the first number that shows it."""
+    skips = make_skips([], tmp_path)
+    for step in range(1, 1 + IN_A_ROW):
+        skips.look(step, numbers_of_step(skipped=1, loss=np.nan))
+    with pytest.raises(TrainingError) as error:
+        skips.check(make_state(2e3, generator=size), BATCH, {1: 0}.get)
+    cause = "a high optimizer.lr=0.003, since parameters of the generator are as large as"
+    assert cause in str(error.value)
 
 
 def test_means_leave_out_steps_with_a_skipped_update(tmp_path):

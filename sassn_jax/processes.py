@@ -96,14 +96,14 @@ def share(count: int) -> range:
 
 
 def wait(name: str) -> None:
-    """Returns when all processes have called this with the same name, which serves once."""
+    """Returns when all processes have called this, equally often with the same name."""
     if jax.process_count() > 1:
         multihost.get_barrier_sync_fn()(key=name, timeout_ms=LONGEST_WAIT * 1000)
 
 
 @contextlib.contextmanager
 def first_before_others(name: str) -> Iterator[None]:
-    """Runs a block in the first process, and then in all others; the name serves once."""
+    """Runs a block in the first process, and then in all others; for the name, see `wait`."""
     if not is_first():
         wait(name)
     yield
@@ -125,6 +125,11 @@ def union(indices: Collection[int], count: int) -> list[int]:
     marks = np.zeros(count, np.int64)
     marks[list(indices)] = 1
     return np.flatnonzero(total(marks)).tolist()
+
+
+def everywhere(mine: bool) -> bool:
+    """Tells whether all processes say yes, of which this one says `mine`."""
+    return int(total(np.array([mine], np.int64))[0]) == jax.process_count()
 
 
 class Agreement:

@@ -24,7 +24,7 @@ from sassn_jax.training.pictures import (
     with_legend,
 )
 from sassn_jax.training.setup import Setup
-from sassn_jax.training.summaries import Writer, picture_row
+from sassn_jax.training.summaries import AnyWriter, picture_row
 
 PICTURED = 4  # images of the validation split, and crops of either kind, that are shown
 TRUTH = 1  # its place in a row
@@ -37,7 +37,7 @@ class Album:
     def __init__(
         self,
         setup: Setup,
-        writer: Writer,
+        writer: AnyWriter,
         predict: Callable[[Variables, Array], tuple[Array, Projections]],
     ):
         """Compiles nothing yet.

@@ -13,10 +13,11 @@ from sassn_jax.errors import InputError
 from sassn_jax.files import expanded
 from sassn_jax.methods import TrainState
 from sassn_jax.recipes import override
+from sassn_jax.training.binding import binding
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.origin import Origin
 from sassn_jax.training.setup import Setup, abstract_state
-from sassn_jax.training.workdir import Workdir, binding
+from sassn_jax.training.workdir import Workdir
 
 LATEST, BEST, HEALTHY = "latest", "best", "healthy"
 # Fields, and groups of them, that the arrays of a state or its position in the data depend on.
@@ -54,13 +55,13 @@ def find_origin(text: str, begun: Origin | None = None) -> Origin:
     with Checkpoints(folder, read_only=True) as checkpoints:
         steps = checkpoints.steps
         if wanted == LATEST:
-            whole = (step for step in reversed(steps) if checkpoints.is_whole(step))
+            whole = (step for step in reversed(steps) if checkpoints.stored(step).is_whole())
             step = next(whole, None)
         elif wanted in (BEST, HEALTHY):
             step = checkpoints.best_step if wanted == BEST else checkpoints.healthy_step()
         else:
             step = int(wanted) if wanted.isdecimal() else None
-        if wanted != LATEST and step in steps and not checkpoints.is_whole(step):
+        if wanted != LATEST and step in steps and not checkpoints.stored(step).is_whole():
             raise InputError(f"from={text!r}: {folder.checkpoints / str(step)} is damaged")
     if step not in steps:
         there = ", ".join(map(str, steps)) or "none"
@@ -106,7 +107,7 @@ def check_state(origin: Origin, setup: Setup) -> None:
     info = setup.dataset.info
     method = methods.create(config, info.num_classes, info.ignore_label)
     with Checkpoints(Workdir(origin.workdir), read_only=True) as others:
-        others.check_network(origin.step, abstract_state(method, config))
+        others.stored(origin.step).check_network(abstract_state(method, config))
 
 
 def take_over(

@@ -12,16 +12,13 @@ import orbax.checkpoint as ocp
 from sassn_jax import processes
 from sassn_jax.data import BatchIterator
 from sassn_jax.errors import InputError, UnfitError, UnreadableError
-from sassn_jax.files import remove_parts, write_json
 from sassn_jax.methods import TrainState
 from sassn_jax.training.alias import readable_alias
-from sassn_jax.training.damage import failing, finding_damage, read_arrays
+from sassn_jax.training.damage import failing, finding_damage
 from sassn_jax.training.preserving import Preserved, best_of, last_healthy
 from sassn_jax.training.record import Record
+from sassn_jax.training.stored import RECORD, STATE, Stored
 from sassn_jax.training.workdir import Workdir
-
-RECORD, STATE = "record", "state"  # in the folder of a checkpoint
-RECORD_FILE = "metadata"  # as Orbax calls the file of JSON in the folder of the record
 
 
 class Checkpoints:
@@ -49,7 +46,7 @@ class Checkpoints:
             # A damaged one is named when it is wanted. Any other error ends the run here: without
             # its record, the best or the last healthy checkpoint would be deleted.
             with contextlib.suppress(UnreadableError):
-                self._records[step] = self._read_record(step)
+                self._records[step] = self.stored(step).read_record()
 
     def _open(self) -> ocp.CheckpointManager:
         with failing(self.directory, "read"):
@@ -100,8 +97,8 @@ class Checkpoints:
     @property
     def space(self) -> str:
         """What the latest checkpoint takes on disk, and how many are kept, in words."""
-        folder = self._alias / str(self.latest_step)
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        assert self.latest_step is not None
+        size = self.stored(self.latest_step).size()
         return (
             f"a checkpoint takes {size / 1e6:.3g} MB; at most {self._keep + 2} are kept, and one "
             "more while it is written"
@@ -113,44 +110,15 @@ class Checkpoints:
         Raises:
           UnreadableError: if it is damaged.
         """
-        return self._records[step] if step in self._records else self._read_record(step)
+        return self._records[step] if step in self._records else self.stored(step).read_record()
+
+    def stored(self, step: int) -> Stored:
+        """Returns the checkpoint of a step as it is on disk."""
+        return Stored(step, self.directory / str(step), self._alias / str(step))
 
     def is_scored(self, step: int) -> bool:
         """Tells whether the checkpoint of a step was saved with its mIoU, and says so undamaged."""
         return step in self._records and self._records[step].miou is not None
-
-    def is_whole(self, step: int) -> bool:
-        """Tells whether a checkpoint is undamaged, whatever its network; see `check_whole`."""
-        try:
-            self.check_whole(step)
-        except UnreadableError:
-            return False
-        return True
-
-    def check_whole(self, step: int) -> None:
-        """Reads all of a checkpoint, whatever its network, to see that it is undamaged.
-
-        Of several processes, all must call this, and each reads all of it by itself.
-
-        Raises:
-          UnreadableError: if it is damaged. Of several processes, all raise it if one of them
-            cannot read it.
-        """
-        damage = None
-        try:
-            record = self._read_record(step)
-            with finding_damage(self.directory / str(step)):
-                record.check_arrays(read_arrays(self._alias / str(step) / STATE))
-        except UnreadableError as error:
-            damage = error
-        mine = [] if damage is None else [jax.process_index()]
-        finders = processes.union(mine, jax.process_count())
-        if damage is not None:
-            raise damage
-        if finders:
-            raise UnreadableError(
-                f"{self.directory / str(step)}: is damaged (as process {finders[0]} reads it)"
-            )
 
     def check(self, *, wait: bool = False) -> bool:
         """Tells whether the save in the background has ended since the last call.
@@ -223,17 +191,15 @@ class Checkpoints:
           UnfitError: if it cannot be written.
         """
         record = dataclasses.replace(self.record(step), miou=miou)
-        folder = self._alias / str(step) / RECORD
         with failing(self.directory, "written"):
             if processes.is_first():
-                remove_parts(folder)  # of a call that was killed
-                write_json(folder / RECORD_FILE, record.to_json())
+                self.stored(step).write_record(record)
         self._records[step] = record
 
     def _prove(self, state: TrainState, step: int) -> None:
         """Checks that the checkpoint of this state can be restored; removes it if it cannot."""
         try:
-            self.restore(state, step)
+            self._restore_together(state, step, None)
         except InputError as error:  # a Ctrl-C is none, and leaves the checkpoint
             with contextlib.suppress(Exception):
                 self._manager.delete(step)
@@ -286,7 +252,7 @@ class Checkpoints:
         """
         if jax.process_count() == 1:
             return self.restore(state, step, batches)
-        self.check_whole(step)
+        self.stored(step).check_whole()
         try:
             return self.restore(state, step, batches)
         except UnreadableError as error:  # this process must not go on with another one alone
@@ -300,7 +266,7 @@ class Checkpoints:
             name = f"damaged_{step}_{number}"
         if processes.is_first():
             (self.directory / str(step)).rename(self.directory / name)
-        ocp.multihost.sync_global_processes("set aside")
+        processes.wait("set aside")
         self._records.pop(step, None)
         self._manager.reload()
         return name
@@ -320,7 +286,7 @@ class Checkpoints:
           UnfitError: if it cannot be read, which says nothing of damage.
           InputError: if it is of another network.
         """
-        record = self.check_network(step, state)
+        record = self.stored(step).check_network(state)
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         items = ocp.args.Composite(**{STATE: ocp.args.StandardRestore(abstract)})
         with finding_damage(self.directory / str(step)):
@@ -329,34 +295,3 @@ class Checkpoints:
         if batches is not None:
             batches.set_state(record.position.encode())
         return restored
-
-    def check_network(self, step: int, state: TrainState) -> Record:
-        """Checks that a checkpoint is of a network and its optimizers, and returns its record.
-
-        Args:
-          step: one of the checkpoints.
-          state: of the network: arrays, or `ShapeDtypeStruct`s.
-
-        Raises:
-          UnreadableError: if the record is damaged.
-          InputError: if it is of another network.
-        """
-        record = self._read_record(step)
-        try:
-            record.check_network(state)
-        except InputError as error:
-            raise InputError(f"{self.directory}: {error}") from None
-        return record
-
-    def _read_record(self, step: int) -> Record:
-        folder = self._alias / str(step)
-        if (folder / "batches").is_dir():
-            raise InputError(
-                f"{self.directory}: holds checkpoints without checksums, of an earlier version of "
-                "this program; go on with that version, or choose another workdir"
-            )
-        with finding_damage(self.directory / str(step)):
-            record = Record.from_json(ocp.JsonCheckpointHandler().restore(folder / RECORD))
-            if record.step != step:
-                raise UnreadableError(f"it is of step {record.step}")
-        return record

@@ -4,11 +4,8 @@ import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
-import numpy as np
-import orbax.checkpoint as ocp
 
 from sassn_jax import processes
 from sassn_jax.errors import InputError, UnfitError, UnreadableError, one_line
@@ -68,20 +65,3 @@ def finding_damage(folder: Path) -> Iterator[None]:
 
 def _is_loss(error: Exception) -> bool:
     return jax.process_count() > 1 and processes.is_loss(error)
-
-
-def read_arrays(folder: Path) -> Any:
-    """Reads a saved state as nested dictionaries of NumPy arrays, in this process alone.
-
-    It does not matter which devices the state was on. Other processes need not call this.
-    """
-    alone = ocp.options.MultiprocessingOptions(
-        primary_host=jax.process_index(),
-        active_processes={jax.process_index()},
-        barrier_sync_key_prefix=f"process{jax.process_index()}",
-    )
-    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
-    with ocp.Checkpointer(handler, multiprocessing_options=alone) as reader:
-        tree = reader.metadata(folder).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
-        return reader.restore(folder, restore_args=as_numpy)

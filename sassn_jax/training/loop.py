@@ -24,7 +24,7 @@ from sassn_jax.training.progress import make_reporter
 from sassn_jax.training.setup import Setup, set_up
 from sassn_jax.training.stepping import Loop
 from sassn_jax.training.stopping import Stopping
-from sassn_jax.training.summaries import NoWriter, Writer
+from sassn_jax.training.summaries import AnyWriter, NoWriter, Writer
 from sassn_jax.training.workdir import Workdir
 
 
@@ -57,19 +57,22 @@ def train_and_evaluate(
 def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
     """Tells whether a folder holds the run of a config after its last step; builds nothing.
 
+    Of several processes, all must call this, and all get the same answer.
+
     Raises:
       InputError: if the folder holds another run, or a value is wrong.
     """
     folder = Workdir.at(workdir)
-    if not folder.config.exists():
+    if not processes.everywhere(folder.config.exists()):
         return False
     config, _ = resolve(parse(config))
     folder.check(config, may_be_longer=True)
     with Checkpoints(folder, read_only=True) as checkpoints:
-        if (latest := checkpoints.latest_step) != config.num_steps:
+        latest = checkpoints.latest_step
+        if not processes.everywhere(latest == config.num_steps) or latest is None:
             return False
-        # One that is damaged is none: training on saves it anew. All processes must ask for that.
-        return checkpoints.is_whole(latest) and checkpoints.is_scored(latest)
+        # One that is damaged is none: training on saves it anew.
+        return checkpoints.stored(latest).is_whole() and checkpoints.is_scored(latest)
 
 
 def continue_training(
@@ -151,23 +154,8 @@ def _train(
 ) -> TrainState:
     setup = set_up(config)
     config = setup.config
-    folder.check(config, may_be_longer=may_be_longer)
-    folder.check_data(setup.split, setup.dataset.info)
-    if origin is not None:
-        origin.check(folder)
-        Workdir(origin.workdir).check_data(setup.split, setup.dataset.info)
-        if not folder.config.exists():
-            check_state(origin, setup)
+    _check(setup, folder, origin, may_be_longer=may_be_longer)
     pretrained = setup.method.generator.pretrained_parts(config.crop_size)
-    own = {"data_dir": "", "source": "", "loader_workers": 0}  # may be another on each host
-    processes.check_alike(
-        {
-            "config": json.dumps({**config.to_dict(), **own}),
-            "workdir": str(folder.path.resolve()),
-            "dataset": repr((setup.split, setup.dataset.info.class_names)),
-            "version of JAX": jax.__version__,
-        }
-    )
     folder.path.mkdir(parents=True, exist_ok=True)
     with (
         folder.occupied() if processes.is_first() else contextlib.nullcontext(),
@@ -177,6 +165,8 @@ def _train(
     ):
         with processes.first_before_others("workdir"):
             _begin(setup, folder, command, origin)
+        # A host's view of a shared folder may be old.
+        processes.check_alike({"list of checkpoints": str(checkpoints.steps)})
         latest, origin = checkpoints.latest_step, read_origin(folder)
         start = latest or (origin.step if origin else 0)
         for line in introduce_run(setup, folder, start, pretrained):
@@ -184,7 +174,7 @@ def _train(
         state = setup.initial_state()
         if latest is not None:
             state = checkpoints.restore_latest(state, setup.batches, reporter.say)
-            start = int(state.step)
+            start = int(state.step)  # an earlier one where the latest is damaged
         elif origin is not None:
             state = take_over(origin, state, setup.batches, checkpoints)
         else:
@@ -193,13 +183,35 @@ def _train(
         if start < config.num_steps:
             reporter.say(checkpoints.space)
         stopping = Stopping(reporter.say)
-        opened = Writer(folder, start, reporter.say) if processes.is_first() else NoWriter()
+        opened: AnyWriter = NoWriter()
+        if processes.is_first():
+            opened = Writer(folder, start, reporter.say)
         with opened as writer, stopping.listening():
             writer.config(start, config)
             loop = Loop(setup, folder, writer, reporter, checkpoints, stopping)
             state = loop.run(state, start)
             writer.finish(config.num_steps)
             return state
+
+
+def _check(setup: Setup, folder: Workdir, origin: Origin | None, *, may_be_longer: bool) -> None:
+    """Checks what a run is to begin or go on with, before anything is written in its folder."""
+    folder.check(setup.config, may_be_longer=may_be_longer)
+    folder.check_data(setup.split, setup.dataset.info)
+    if origin is not None:
+        origin.check(folder)
+        Workdir(origin.workdir).check_data(setup.split, setup.dataset.info)
+        if not folder.config.exists():
+            check_state(origin, setup)
+    own = {"data_dir": "", "source": "", "loader_workers": 0}  # may be another on each host
+    processes.check_alike(
+        {
+            "config": json.dumps({**setup.config.to_dict(), **own}),
+            "workdir": str(folder.path.resolve()),
+            "dataset": repr((setup.split, setup.dataset.info.class_names)),
+            "version of JAX": jax.__version__,
+        }
+    )
 
 
 def _begin(setup: Setup, folder: Workdir, command: str | None, origin: Origin | None) -> None:

@@ -11,9 +11,10 @@ from sassn_jax import methods
 from sassn_jax.config import Config
 from sassn_jax.errors import TrainingError
 from sassn_jax.methods import TrainState
+from sassn_jax.training.binding import binding
 from sassn_jax.training.branching import way_on
 from sassn_jax.training.soundness import LARGE, largest_parameters
-from sassn_jax.training.workdir import Workdir, binding
+from sassn_jax.training.workdir import Workdir
 
 IN_A_ROW = 10  # skipped updates of a player that end the run
 PREFIX = "skipped/"  # of the metrics, 1 for a skipped update and 0 for another

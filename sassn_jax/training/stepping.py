@@ -16,7 +16,7 @@ from sassn_jax.training.setup import Setup, learning_rates
 from sassn_jax.training.skips import Skips
 from sassn_jax.training.soundness import fault_of
 from sassn_jax.training.stopping import Stopping
-from sassn_jax.training.summaries import Writer
+from sassn_jax.training.summaries import AnyWriter
 from sassn_jax.training.tracing import Trace
 from sassn_jax.training.validation import Validation
 from sassn_jax.training.window import Window
@@ -38,7 +38,7 @@ class Loop:
         self,
         setup: Setup,
         workdir: Workdir,
-        writer: Writer,
+        writer: AnyWriter,
         reporter: Reporter,
         checkpoints: Checkpoints,
         stopping: Stopping,

@@ -18,7 +18,8 @@ from sassn_jax.config import Config
 from sassn_jax.data import DatasetInfo, Example
 from sassn_jax.data.drawing import heat_map
 from sassn_jax.files import Appender, naming, replacing
-from sassn_jax.training.workdir import Workdir, binding
+from sassn_jax.training.binding import binding
+from sassn_jax.training.workdir import Workdir
 
 _WHITE = 255
 COMPARED = ("val/miou", "val/pixel_accuracy")  # what TensorBoard's table of runs shows of each
@@ -139,11 +140,11 @@ def _plain(value: Any) -> str | bool | int | float:
     return value if isinstance(value, str | bool | int | float) else str(value)
 
 
-class NoWriter(Writer):
+class NoWriter:
     """Takes the place of a `Writer` in a process that writes nothing."""
 
-    def __init__(self) -> None:
-        """Opens nothing."""
+    def __enter__(self) -> "NoWriter":
+        return self
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
         pass
@@ -159,6 +160,9 @@ class NoWriter(Writer):
 
     def picture(self, step: int, name: str, image: UInt8[np.ndarray, "H W 3"]) -> None:
         """See `scalars`."""
+
+
+AnyWriter = Writer | NoWriter
 
 
 def colorize(labels: Integer[np.ndarray, "H W"], info: DatasetInfo) -> UInt8[np.ndarray, "H W 3"]:

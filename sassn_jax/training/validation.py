@@ -16,7 +16,7 @@ from sassn_jax.training.faults import Faults
 from sassn_jax.training.progress import Reporter
 from sassn_jax.training.setup import Setup
 from sassn_jax.training.stopping import Stopping
-from sassn_jax.training.summaries import Writer
+from sassn_jax.training.summaries import AnyWriter
 from sassn_jax.training.workdir import Workdir
 
 
@@ -31,7 +31,7 @@ class Validation:
         self,
         setup: Setup,
         workdir: Workdir,
-        writer: Writer,
+        writer: AnyWriter,
         reporter: Reporter,
         faults: Faults,
         stopping: Stopping,

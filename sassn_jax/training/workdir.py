@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flax import traverse_util
-
 from sassn_jax import data
 from sassn_jax.config import Config
 from sassn_jax.errors import InputError
@@ -22,30 +20,9 @@ from sassn_jax.files import (
     write_json,
 )
 from sassn_jax.recipes import parse
+from sassn_jax.training.binding import differences
 
 SHOWN = 4  # differences that an error lists
-# Fields that say how a run is carried out and do not change its result.
-UNBINDING = (
-    "loader_workers",
-    "max_unreadable",
-    "log_every",
-    "eval_every",
-    "checkpoint_every",
-    "keep",
-    "eval_batch_size",
-    "profile",
-    "debug_nans",
-    "data_dir",
-    "source",
-    "files.max_pixels",
-    "files.follow_links",
-    "eval.pad_to",
-    "eval.window",
-    "eval.stride",
-    "eval.scales",
-    "eval.mirror",
-    "parallel.shard_params",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +113,8 @@ class Workdir:
         if not self.config.exists():
             return
         stored = self.read_config()
-        before, now = binding(stored), binding(config)
-        if {**before, "num_steps": config.num_steps} == now and config.num_steps > stored.num_steps:
+        longer = dataclasses.replace(stored, num_steps=config.num_steps)
+        if config.num_steps > stored.num_steps and not differences(longer, config):
             if may_be_longer:
                 return
             where = f"--workdir={shlex.quote(str(self.path))}"
@@ -147,12 +124,7 @@ class Workdir:
                 f"start a new run from its weights: sassn export {where} --output=FILE.safetensors,"
                 " then --config.model.weights=FILE.safetensors in another workdir"
             )
-        differing = [
-            f"{field} was {before.get(field)!r}, is {now.get(field)!r}"
-            for field in sorted(before.keys() | now.keys())
-            if before.get(field) != now.get(field)
-        ]
-        if differing:
+        if differing := differences(stored, config):
             more = f"; {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
             raise InputError(
                 f"{self.path}: holds a run of another config ({'; '.join(differing[:SHOWN])}"
@@ -287,10 +259,3 @@ class Workdir:
         """
         path = self.scores(result["split"], overridden="overrides" in result)
         write_json(path, result)
-
-
-def binding(config: Config) -> dict[str, Any]:
-    """The fields that a run fixes. A file of weights may stand in another folder elsewhere."""
-    fields = traverse_util.flatten_dict(config.to_dict(), sep=".")
-    fields["model.weights"] = Path(config.model.weights).name
-    return {name: value for name, value in fields.items() if name not in UNBINDING}

@@ -200,7 +200,8 @@ def change_workdir(content: bytes, rng: object) -> bytes:
 
 def read_workdir(path: Path) -> None:
     from sassn_jax.recipes import override
-    from sassn_jax.training.workdir import Workdir, binding
+    from sassn_jax.training.binding import binding
+    from sassn_jax.training.workdir import Workdir
 
     folder = Workdir(path.parent)
     config = folder.read_config()

@@ -225,7 +225,7 @@ def test_a_score_that_comes_later_is_in_the_record(tmp_path, batches):
         assert checkpoints.best_step == 0
     with Checkpoints(Workdir(tmp_path), read_only=True) as checkpoints:
         assert (checkpoints.record(0).miou, checkpoints.record(0).fault) == (0.25, "ruined")
-        assert checkpoints.is_whole(0)
+        assert checkpoints.stored(0).is_whole()
     record = tmp_path / "checkpoints" / "0" / "record"
     assert sorted(os.listdir(record)) == ["commit_success.txt", "metadata"]
 

@@ -271,4 +271,4 @@ def test_a_checkpoint_is_whole_until_it_is_damaged(folder):
     truncate(folder / "6")
     lose_the_record(folder / "3")
     with Checkpoints(Workdir(folder.parent), read_only=True) as checkpoints:
-        assert [checkpoints.is_whole(step) for step in STEPS] == [True, False, False]
+        assert [checkpoints.stored(step).is_whole() for step in STEPS] == [True, False, False]

@@ -177,36 +177,51 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(undisturbed, wor
         np.testing.assert_array_equal(x, undisturbed[name], name)
 
 
+SUPERVISED = (
+    f"--config={CONFIG}:method=supervised,labels=1/8",
+    "--config.num_steps=2",
+    "--config.batch_size=2",
+    "--config.crop_size=(32, 48)",
+    "--config.loss.semi_start=4",
+)  # as the fixture's
+
+
+def mounting(mount: str) -> tuple[str, ...]:
+    """Returns a command that starts another one with a mount that no other process sees."""
+    alone = ("unshare", "--mount", "sh", "-c")
+    if subprocess.run([*alone, mount], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    return (*alone, f'{mount} && exec "$@"', "sh")
+
+
 @pytest.mark.slow
 def test_a_checkpoint_that_one_host_cannot_read_is_set_aside_by_all(supervised_run, tmp_path):
-    """The second process has a file system of its own, in which a bit of a file is another."""
+    """The second process has a mount of its own, in which a bit of a file is another."""
     _config, state, workdir = supervised_run
     files = (workdir / "checkpoints" / "2" / "state").rglob("*")
     whole = max((path for path in files if path.is_file()), key=lambda path: path.stat().st_size)
     content = bytearray(whole.read_bytes())
     content[len(content) // 2] ^= 1
     (tmp_path / "bad").write_bytes(content)
-    mount = f"mount --bind '{tmp_path / 'bad'}' '{whole}'"
-    alone = ("unshare", "--mount", "sh", "-c")
-    if subprocess.run([*alone, mount], capture_output=True).returncode:
-        pytest.skip("mounting is not allowed here")
-    ended = run(
-        "train",
-        f"--config={CONFIG}:method=supervised,labels=1/8",
-        "--config.num_steps=2",
-        "--config.batch_size=2",
-        "--config.crop_size=(32, 48)",
-        "--config.loss.semi_start=4",
-        f"--workdir={workdir}",
-        processes=2,
-        before_second=(*alone, f'{mount} && exec "$@"', "sh"),
-    )
+    second = mounting(f"mount --bind '{tmp_path / 'bad'}' '{whole}'")
+    ended = run("train", *SUPERVISED, f"--workdir={workdir}", processes=2, before_second=second)
     assert "2: is damaged (as process 1 reads it) and set aside as damaged_2;" in ended[0][1]
     assert sorted(os.listdir(workdir / "checkpoints")) == ["0", "2", "damaged_2"]
     trained = dict(named(state.generator.params))
     ours = read_state(workdir, 2)
     for name, x in trained.items():
         np.testing.assert_allclose(ours[f"generator.params.{name}"], x, 1e-4, 1e-7)
+
+
+@pytest.mark.slow
+def test_a_host_that_does_not_see_the_same_checkpoints_is_refused(supervised_run):
+    _config, _state, workdir = supervised_run
+    second = mounting(f"mount -t tmpfs none '{workdir / 'checkpoints'}'")
+    arguments = ("train", *SUPERVISED, f"--workdir={workdir}")
+    for code, _, errors in finish(start(*arguments, processes=2, before_second=second), limit=90):
+        assert code == 2
+        assert "process 1 of 2: has another list of checkpoints than process 0;" in errors
+    assert os.listdir(workdir / "checkpoints") == ["0", "2"]
 
 
 @pytest.mark.slow

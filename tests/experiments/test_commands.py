@@ -217,12 +217,12 @@ def test_an_imported_file(tmp_path):
     arrays = {**to_file(source, trunk), "steps": np.zeros(3)}
     np.savez(source, **arrays)
     flags = (f"--source={source}", "--architecture=resnet_tiny", f"--output={output}")
-    result = run("import_weights", *flags)
+    result = forked.run("experiments.import_weights", *flags)
     assert result.returncode == 2
     assert "steps (3,) has no place" in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     np.savez(source, **{"conv1.weight": arrays["conv1.weight"], "steps": arrays["steps"]})
-    result = run("import_weights", *flags)
+    result = forked.run("experiments.import_weights", *flags)
     assert result.returncode == 2
     *listed, line = result.stderr.splitlines()
     assert len(listed) == 21
@@ -231,7 +231,7 @@ def test_an_imported_file(tmp_path):
     assert line.startswith("import_weights: ")
     assert f"{len(arrays) - 1} differ: {listed[0]}" in line
     np.savez(source, **{f"module._orig_mod.{name}": x for name, x in arrays.items()})
-    result = run("import_weights", *flags, "--allow=steps")
+    result = forked.run("experiments.import_weights", *flags, "--allow=steps")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [
         f"{output}: resnet_tiny, {len(arrays) - 1} arrays",
@@ -293,7 +293,8 @@ def test_benchmark_of_inference(tmp_path):
     ],
 )
 def test_benchmark_of_inference_that_cannot_be(flag, message):
-    result = run("benchmark", "inference", "--workdir=runs/mine", flag)
+    flags = ("inference", "--workdir=runs/mine", flag)
+    result = forked.run("experiments.benchmark", *flags)
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr

@@ -141,4 +141,4 @@ plan: gpu-environment
 
 gpu-check: gpu-environment
 	@$(FIND_FOLDER); "$$folder/bin/python" -m experiments.gpu_check $(FLAGS)
-	@$(FIND_FOLDER); "$$folder/bin/python" -m pytest -m slow tests/experiments/test_plan.py
+	@$(FIND_FOLDER); "$$folder/bin/python" -m pytest -m slow tests/experiments/test_plan_command.py

@@ -15,7 +15,7 @@ from sassn_jax import data, recipes
 from sassn_jax.errors import InputError
 from sassn_jax.methods import METHODS
 from sassn_jax.training.setup import set_up
-from tests.training.conftest import make_runs_small, tiny_config
+from tests.training.conftest import make_networks_tiny, make_runs_small, tiny_config
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "methods.md"
@@ -72,6 +72,7 @@ def example(monkeypatch):
 @pytest.mark.usefixtures("fast_compile")
 def test_the_method_of_the_page(example, monkeypatch):
     make_runs_small(monkeypatch)
+    make_networks_tiny(monkeypatch)
     config = tiny_config("supervised")
     config.method = "mean_teacher"
     setup = set_up(recipes.parse(config))

@@ -6,7 +6,11 @@ that `sassn export` wrote.
 The run is scored as its config says, unless these flags give other values: --config.eval.pad_to,
 --config.eval.window, --config.eval.stride, --config.eval.scales, --config.eval.mirror,
 --config.eval_batch_size, --config.max_unreadable, --config.dataset, --config.data_dir and
---config.source.
+--config.source. Where the data have moved, give --config.data_dir here; `sassn train` and
+`sassn report` have --data_dir for it.
+
+The scores are written to eval_SPLIT.json in the run's folder. --checkpoint=best and latest write to
+the same file, which says the step of the checkpoint that was scored last.
 """
 
 from typing import Any

@@ -1,7 +1,8 @@
 """A trained network as an ONNX model, for ONNX Runtime and what else reads the format."""
 
+import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +38,35 @@ def serialize(program: Program, size: Size) -> bytes:
         raise InputError(
             "format='onnx': jax2onnx is not installed; pip install 'sassn_jax[onnx]'"
         ) from None
-    # It warns of each of its own examples that cannot be imported, and of types it leaves open.
-    for name in ("jax2onnx", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     shape = argument(size)
     traced = jax.make_jaxpr(program)(shape)
-    model = jax2onnx.to_onnx(
-        lambda images: tuple(_evaluate(traced, images)),
-        inputs=[shape],
-        input_names=[INPUT],
-        output_names=list(OUTPUTS),
-        model_name="sassn_jax",
-        opset=OPSET,
-    )
+    with _errors_alone("jax2onnx", "onnx_ir"):
+        model = jax2onnx.to_onnx(
+            lambda images: tuple(_evaluate(traced, images)),
+            inputs=[shape],
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            model_name="sassn_jax",
+            opset=OPSET,
+        )
     return model.SerializeToString()
+
+
+@contextlib.contextmanager
+def _errors_alone(*names: str) -> Iterator[None]:
+    """Lets loggers tell of errors alone, within a block.
+
+    jax2onnx warns of each of its own examples that cannot be imported, and of types it leaves open.
+    """
+    loggers = [logging.getLogger(name) for name in names]
+    former = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, former, strict=True):
+            logger.setLevel(level)
 
 
 def read(path: Path) -> Program:

@@ -101,12 +101,11 @@ class CutMix(Method):
         if "unlabeled" not in batch:
             return objective, (collections, metrics)
         images, labels, valid = (batch["unlabeled"][name] for name in ("image", "label", "valid"))
-        box_rng, teacher_rng, student_rng = jax.random.split(state.step_rng, 3)
+        box_rng, _, student_rng = jax.random.split(state.step_rng, 3)  # the second: see `teach`
         boxes = half_boxes(box_rng, len(images), images.shape[1:3])
 
         # A mask of zeros and ones mixes probabilities as it does logits.
-        assert state.teacher is not None
-        targets = mix(self._teach(state.teacher, images, teacher_rng), boxes)
+        targets = mix(self.teach(state, images), boxes)
         logits, _, collections = self.generator.forward(
             params, collections, mix(images, boxes), jax.random.fold_in(student_rng, state.step)
         )
@@ -135,12 +134,12 @@ class CutMix(Method):
         assert state.teacher is not None
         return state.teacher
 
-    def _teach(
-        self, teacher: Variables, images: Float[Array, "B H W 3"], rng: jax.Array
-    ) -> Float[Array, "B H W C"]:
-        """Returns the teacher's probabilities, its network as in training."""
+    def teach(self, state: TrainState, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W C"]:
+        """Returns the probabilities that a step takes from the teacher for images before mixing."""
+        assert state.teacher is not None
+        _, rng, _ = jax.random.split(state.step_rng, 3)
         logits, _ = self.generator.network.apply(
-            teacher,
+            state.teacher,
             images,
             train=True,
             rngs={"dropout": rng},

@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from sassn_jax import data
+from sassn_jax.data.images import read_photo
+from tests.data.annotated import HEIGHT, WIDTH
 
 CLASSES = ("Sky", "Road", "Llama")
 
@@ -26,6 +28,12 @@ def source(tmp_path):
             Image.fromarray(image).save(root / "images" / f"{id_}.jpg")
             Image.fromarray(label).save(root / "labels" / f"{id_}.png")
     return root
+
+
+@pytest.fixture
+def photo(tmp_path):
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(tmp_path / "photo.png")
+    return read_photo(tmp_path / "photo.png")
 
 
 def labels_of(source, data_dir):

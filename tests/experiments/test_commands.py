@@ -16,9 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import scenes
+from sassn_jax import data, methods
 from sassn_jax.commands import command
+from sassn_jax.conversion.exporting import write_export
 from sassn_jax.models.resnet import ARCHITECTURES, ResNet
+from sassn_jax.recipes import parse
 from tests.commands import forked
+from tests.training.many import read_state
 from tests.trees import random_variables
 from tests.weights.test_resnet import to_file
 
@@ -34,7 +39,12 @@ TINY = (
 )
 
 
-def start(verb: str, *flags: str, writes_cache: bool = True, **kwargs) -> subprocess.Popen:
+# `sassn train`, and `sassn` with all of its verbs, on few images with a network that compiles in no
+# time. tests/experiments/test_terminal.py trains, scores and exports a ResNet.
+SMALL_TRAIN, SMALL = "tests.training.tiny_train", "tests.training.tiny_command"
+
+
+def start(module: str, *flags: str, writes_cache: bool = True, **kwargs) -> subprocess.Popen:
     environment = {
         **os.environ,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0" if writes_cache else "1000",
@@ -42,7 +52,7 @@ def start(verb: str, *flags: str, writes_cache: bool = True, **kwargs) -> subpro
         "JAX_NUM_CPU_DEVICES": "1",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", f"experiments.{verb}", *flags],
+        [sys.executable, "-m", module, *flags],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
@@ -52,27 +62,22 @@ def start(verb: str, *flags: str, writes_cache: bool = True, **kwargs) -> subpro
     )
 
 
-def run(verb: str, *flags: str, **kwargs) -> subprocess.CompletedProcess:
-    process = start(verb, *flags, **kwargs)
+def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
     out, err = process.communicate(timeout=300)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def run(verb: str, *flags: str) -> subprocess.CompletedProcess:
+    return finish(start(f"experiments.{verb}", *flags))
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the workdir of a run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("finished") / "run"
-    result = run("train", *TINY, f"--workdir={workdir}")
+    result = finish(start(SMALL_TRAIN, *TINY, f"--workdir={workdir}"))
     assert result.returncode == 0, result.stderr
     return workdir
-
-
-def last_bits(workdir: Path) -> list[np.ndarray]:
-    from sassn_jax.prediction.run import load_run
-
-    state = load_run(workdir).state
-    assert int(state.step) == 6
-    return [np.asarray(x) for x in jax.tree.leaves((state.generator, state.discriminator))]
 
 
 def test_a_killed_run_ends_bit_identical(finished, tmp_path):
@@ -80,7 +85,7 @@ def test_a_killed_run_ends_bit_identical(finished, tmp_path):
     workdir = tmp_path / "run"
     flags = (*TINY, "--config.loader_workers=2", f"--workdir={workdir}")
     step = random.randint(1, 5)
-    process = start("train", *flags, start_new_session=True)
+    process = start(SMALL_TRAIN, *flags, start_new_session=True)
     try:
         written = workdir / "metrics.jsonl"
         while process.poll() is None:
@@ -94,24 +99,26 @@ def test_a_killed_run_ends_bit_identical(finished, tmp_path):
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
-    result = run("train", *flags)
+    result = finish(start(SMALL_TRAIN, *flags))
     assert result.returncode == 0, result.stderr
-    for a, b in zip(last_bits(finished), last_bits(workdir), strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=f"killed after step {step}")
+    ours, theirs = read_state(workdir, 6), read_state(finished, 6)
+    assert ours.keys() == theirs.keys()
+    for name, x in ours.items():
+        np.testing.assert_array_equal(x, theirs[name], f"{name}, killed after step {step}")
 
 
 def test_output_to_a_log_is_short_and_ends_with_the_score(finished, tmp_path):
-    result = run("train", *TINY, f"--workdir={finished}")
+    result = finish(start(SMALL, "train", *TINY, f"--workdir={finished}"))
     assert result.returncode == 0
     assert result.stderr == ""
-    result = run("evaluate", f"--workdir={finished}", "--split=test")
+    result = finish(start(SMALL, "evaluate", f"--workdir={finished}", "--split=test"))
     assert result.returncode == 0, result.stderr
     assert "gate_open" in result.stdout
     assert "mIoU" in result.stdout
     written = json.loads((finished / "eval_test.json").read_text())
     assert set(written) == {"split", "step", "miou", "pixel_accuracy", "iou", "left_out"}
     fields = ("--config.eval.scales=(0.5, 1)", "--config.eval.mirror", "--config.eval_batch_size=4")
-    result = run("evaluate", f"--workdir={finished}", "--split=val", *fields)
+    result = finish(start(SMALL, "evaluate", f"--workdir={finished}", "--split=val", *fields))
     assert result.returncode == 0, result.stderr
     written = json.loads((finished / "eval_val_overrides.json").read_text())
     assert written["overrides"] == {"eval.scales": [0.5, 1], "eval.mirror": True}
@@ -195,10 +202,10 @@ def test_an_empty_workdir_is_none(verb):
 
 def test_an_exported_file(finished, tmp_path):
     output = tmp_path / "model.safetensors"
-    result = run("export", f"--workdir={finished}", f"--output={output}")
+    result = finish(start(SMALL, "export", f"--workdir={finished}", f"--output={output}"))
     assert result.returncode == 0, result.stderr
     assert result.stdout == f"{output}: step 6, 8 classes\n"
-    result = run("evaluate", f"--workdir={output}", "--split=test")
+    result = finish(start(SMALL, "evaluate", f"--workdir={output}", "--split=test"))
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "model_eval_test.json").exists()
 
@@ -210,12 +217,12 @@ def test_an_imported_file(tmp_path):
     arrays = {**to_file(source, trunk), "steps": np.zeros(3)}
     np.savez(source, **arrays)
     flags = (f"--source={source}", "--architecture=resnet_tiny", f"--output={output}")
-    result = run("import_weights", *flags)
+    result = forked.run("experiments.import_weights", *flags)
     assert result.returncode == 2
     assert "steps (3,) has no place" in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     np.savez(source, **{"conv1.weight": arrays["conv1.weight"], "steps": arrays["steps"]})
-    result = run("import_weights", *flags)
+    result = forked.run("experiments.import_weights", *flags)
     assert result.returncode == 2
     *listed, line = result.stderr.splitlines()
     assert len(listed) == 21
@@ -224,7 +231,7 @@ def test_an_imported_file(tmp_path):
     assert line.startswith("import_weights: ")
     assert f"{len(arrays) - 1} differ: {listed[0]}" in line
     np.savez(source, **{f"module._orig_mod.{name}": x for name, x in arrays.items()})
-    result = run("import_weights", *flags, "--allow=steps")
+    result = forked.run("experiments.import_weights", *flags, "--allow=steps")
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [
         f"{output}: resnet_tiny, {len(arrays) - 1} arrays",
@@ -253,10 +260,15 @@ def test_benchmark_writes_what_it_shows(tmp_path):
     assert "'stpe': expected one of step, inference, attention, then flags" in result.stderr
 
 
-def test_benchmark_of_inference(finished, tmp_path):
-    output = tmp_path / "inference.json"
+def test_benchmark_of_inference(tmp_path):
+    output, model = tmp_path / "inference.json", tmp_path / "model.safetensors"
+    config, info = parse(scenes.get_config("method=sassn")), data.load("scenes").info
+    network = methods.create(config, info.num_classes).generator.network
+    variables = random_variables(network, jnp.zeros((1, 33, 33, 3)), train=False)
+    arrays = jax.tree.map(np.asarray, variables)
+    write_export(model, arrays, config=config.to_dict(), info=info, step=1)
     flags = ("--batch_sizes=1,2", "--size=33,49", "--steps=2", f"--output={output}")
-    result = run("benchmark", "inference", f"--workdir={finished}", *flags)
+    result = run("benchmark", "inference", f"--workdir={model}", *flags)
     assert result.returncode == 0, result.stderr
     written = json.loads(output.read_text())
     assert written["size"] == [33, 49]
@@ -281,7 +293,8 @@ def test_benchmark_of_inference(finished, tmp_path):
     ],
 )
 def test_benchmark_of_inference_that_cannot_be(flag, message):
-    result = run("benchmark", "inference", "--workdir=runs/mine", flag)
+    flags = ("inference", "--workdir=runs/mine", flag)
+    result = forked.run("experiments.benchmark", *flags)
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
@@ -329,7 +342,6 @@ def test_a_workdir_that_cannot_be_written(tmp_path):
 
 # Of split.json; of checkpoints, where tests/training/test_full_disk.py fills a disk for real.
 @pytest.mark.parametrize("size", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
-@pytest.mark.usefixtures("finished")  # whose programs are in the compilation cache
 def test_a_full_disk(tmp_path, size):
     """A limit on the size of files stands in for a full disk."""
     workdir = tmp_path / "run"
@@ -338,12 +350,13 @@ def test_a_full_disk(tmp_path, size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
     # The limit would cut short the files of the compilation cache too.
-    result = run("train", *TINY, f"--workdir={workdir}", writes_cache=False, preexec_fn=limit)
+    flags = (*TINY, f"--workdir={workdir}")
+    result = finish(start(SMALL_TRAIN, *flags, writes_cache=False, preexec_fn=limit))
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.splitlines()) == 1, result.stderr
     assert str(workdir) in result.stderr
     # Nothing half-written is taken for a checkpoint: the same command then goes on.
-    result = run("train", *TINY, f"--workdir={workdir}")
+    result = finish(start(SMALL_TRAIN, *flags))
     assert result.returncode == 0, result.stderr
 
 

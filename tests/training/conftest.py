@@ -100,7 +100,7 @@ def assert_equal_bits(a, b) -> None:
         np.testing.assert_array_equal(np.asarray(data(x)), np.asarray(data(y)))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def supervised(tmp_path_factory):
     """A run of two supervised steps: its config, its last state and its workdir."""
     workdir = tmp_path_factory.mktemp("supervised") / "run"

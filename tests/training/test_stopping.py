@@ -205,8 +205,9 @@ def test_a_run_outlives_its_terminal(tmp_path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-c", HUNG_UP, str(left)])
-    while b"ready" not in os.read(terminal, 1000):
-        pass
+    said = b""
+    while b"ready\r\n" not in said:  # its end too, which the terminal takes by itself
+        said += os.read(terminal, 1000)
     os.close(terminal)
     os.waitpid(pid, 0)
     assert left.exists()

@@ -19,7 +19,7 @@ from sassn_jax.weights.names import vgg_name
 from tests.training.conftest import tiny_config
 from tests.trees import random_variables
 
-pytestmark = pytest.mark.usefixtures("small_runs")
+pytestmark = pytest.mark.usefixtures("small_runs", "fast_compile")
 
 
 @pytest.fixture(scope="module")

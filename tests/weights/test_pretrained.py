@@ -4,6 +4,7 @@ import pytest
 
 from sassn_jax.models.generator import Generator
 from sassn_jax.weights import Pretrained
+from tests.trees import random_variables
 from tests.weights.test_resnet import features, fuse, to_file
 
 
@@ -11,7 +12,7 @@ from tests.weights.test_resnet import features, fuse, to_file
 def generator():
     module = Generator(4, backbone="resnet_tiny", attention=(), aspp_rates=(1,), norm="frozen")
     images = jax.random.normal(jax.random.key(1), (3, 40, 48, 3))
-    return module, module.init(jax.random.key(0), images, train=False), images
+    return module, random_variables(module, images, train=False), images
 
 
 def load(generator, path):

@@ -1,0 +1,1 @@
+"""What a method teaches from unlabelled images, and what it could: `experiments.diagnose`."""

@@ -1,0 +1,64 @@
+import json
+
+import pytest
+from absl import flags
+
+from experiments import diagnose
+from experiments.diagnosis import runs
+from sassn_jax.data.scenes import CLASS_NAMES
+from sassn_jax.errors import InputError
+from sassn_jax.methods import METHODS
+from sassn_jax.recipes import METHOD_FIELDS
+from tests.training.conftest import make_networks_tiny, make_runs_small, tiny_config
+
+
+@pytest.fixture
+def methods_as_they_were():
+    """Takes out again what a diagnosis adds to the methods."""
+    before = set(METHODS), set(METHOD_FIELDS)
+    yield
+    for registered, names in zip((METHODS, METHOD_FIELDS), before, strict=True):
+        for added in set(registered) - names:
+            del registered[added]
+
+
+@pytest.mark.slow  # five runs, each compiled
+@pytest.mark.usefixtures("fast_compile", "methods_as_they_were")
+@pytest.mark.parametrize("method", ["sassn", "cutmix"])
+def test_the_tables(method, tmp_path, monkeypatch, capsys):
+    make_runs_small(monkeypatch)
+    make_networks_tiny(monkeypatch)
+    flags.FLAGS.mark_as_parsed()
+    config = tiny_config(method)
+    config.num_steps, config.loss.semi_start = 4, 2
+    monkeypatch.setattr(flags.FLAGS["config"], "value", config)
+    monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(tmp_path))
+
+    diagnose.main()
+    shown = capsys.readouterr().out
+    assert all(f"{name}: {title}" in shown for name, title in runs.TITLES.items())
+    assert all(name in shown for name in ("mIoU", "gradient", *CLASS_NAMES))
+    written = json.loads((tmp_path / "diagnosis.json").read_text())
+    assert list(written["scores"]) == list(runs.TITLES)
+    assert all(verdict in shown for verdict in written["verdicts"])
+    assert written["over_time"][-1]["step"] == 4
+    assert set(written["over_time"][-1]["classes"]) == set(CLASS_NAMES)
+    assert written["gradient_norms"]["labels"] > 0
+    assert ("discriminator" in written) == (method == "sassn")
+    assert set(written["average_and_raw"]) == (set() if method == "sassn" else {"average", "raw"})
+    if method == "cutmix":
+        scored = written["scores"]["method"]["miou"]
+        assert written["average_and_raw"]["average"] == pytest.approx(scored)
+
+    monkeypatch.setattr("experiments.diagnosis.runs.train_and_evaluate", None)
+    diagnose.main()  # trains nothing again
+    assert json.loads((tmp_path / "diagnosis.json").read_text()) == written
+
+
+def test_what_cannot_be_diagnosed():
+    with pytest.raises(InputError, match="method='s4gan': has no mask of pixels"):
+        runs.configs(tiny_config("s4gan"))
+    config = tiny_config("sassn")
+    config.labels = "1"
+    with pytest.raises(InputError, match="labels='1': expected a part"):
+        runs.configs(config)

@@ -104,7 +104,7 @@ demo-seeds: setup
 lock: setup
 	$(RUN) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
 	  --extra coco --extra dev --extra docs --extra import --extra inspect --extra onnx \
-	  --extra report --extra video --extra voc --no-header --output-file requirements.lock
+	  --extra report --extra video --no-header --output-file requirements.lock
 
 # After make setup has installed another lock file.
 licenses: setup

@@ -99,7 +99,7 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         raise InputError(f"{name}={value!r:.300}: expected {expected}")
     if kind is tuple and (strange := [x for x in value if not _is_of(_element(hint), x)]):
         expected = KINDS.get(_element(hint), _element(hint).__name__)
-        raise InputError(f"{name}={value!r}: {strange[0]!r} in it is not {expected}")
+        raise InputError(f"{name}={value!r:.300}: {strange[0]!r:.100} in it is not {expected}")
     return value
 
 
@@ -175,7 +175,7 @@ def make(kind: type[T], values: Any, path: str = "") -> T:
       InputError: for a name that is no field, or a value that is not allowed.
     """
     if not isinstance(values, Mapping):
-        raise InputError(f"{path[:-1]}={values!r}: expected its fields, each with a value")
+        raise InputError(f"{path[:-1]}={values!r:.300}: expected its fields, each with a value")
     hints = {field.name: field.type for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     groups = {name for name, hint in hints.items() if dataclasses.is_dataclass(_parts(hint)[0])}
     for name in values:

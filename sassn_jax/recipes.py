@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from sassn_jax.config import Config
 from sassn_jax.conversion.conventions import about_npz
 from sassn_jax.data import Normalize
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, one_line
 from sassn_jax.fields import check_rule, make, one_of, unknown
 from sassn_jax.methods import METHODS, settings_types
 from sassn_jax.weights import npz, store
@@ -95,7 +95,9 @@ def default_config(method: str = "sassn", **fields: Any) -> ConfigDict:
         try:
             config[name] = value
         except (TypeError, ValueError):
-            raise InputError(f"{name}={value!r}: expected a value like {config[name]!r}") from None
+            raise InputError(
+                f"{name}={value!r:.300}: expected a value like {config[name]!r}"
+            ) from None
     return config
 
 
@@ -165,7 +167,7 @@ def _overlay(base: Mapping[str, Any], values: Mapping[str, Any], path: str = "")
         if isinstance(base[name], Mapping) != isinstance(value, Mapping):
             is_group = isinstance(base[name], Mapping)
             expected = "its fields, each with a value" if is_group else "a value"
-            raise InputError(f"{path}{name}={value!r}: expected {expected}")
+            raise InputError(f"{path}{name}={value!r:.300}: expected {expected}")
         is_group = isinstance(value, Mapping)
         result[name] = _overlay(base[name], value, f"{path}{name}.") if is_group else value
     return result
@@ -209,7 +211,7 @@ def about_weights(config: Config) -> dict[str, Any]:
     backbone = about["model"]["backbone"]
     if backbone != config.model.backbone:
         raise InputError(
-            f"model.backbone={config.model.backbone!r}: the weights in {path} are of {backbone}; "
-            "change one of the two"
+            f"model.backbone={config.model.backbone!r}: the weights in {path} are of "
+            f"{one_line(backbone)[:100]}; change one of the two"
         )
     return about

@@ -92,6 +92,7 @@ class Listed(Checked):
     [
         ({"names": [{}]}, "names=.*: {} in it is not text"),
         ({"names": ["a", 1]}, "names=.*: 1 in it is not text"),
+        ({"names": ["a", ["b"] * 1000]}, "names=.* in it is not text"),
         ({"pair": [1, "2"]}, "pair=.*: '2' in it is not a number"),
         ({"names": ["a\0b"]}, "names=.*: expected text, without NUL"),
         ({"names": ["\ud800"]}, "names=.*: expected text, without NUL and halves of characters"),

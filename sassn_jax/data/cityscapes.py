@@ -28,7 +28,7 @@ from sassn_jax.data.layout import Layout
 from sassn_jax.data.limits import LIMITS, FileLimits
 from sassn_jax.data.lists import is_of_system, name_several
 from sassn_jax.data.masks import check_label, read_label
-from sassn_jax.errors import InputError
+from sassn_jax.errors import InputError, one_line
 from sassn_jax.files import StrPath, expanded
 
 # The datasets by name, and the factor by which height and width of the images are reduced.
@@ -153,8 +153,8 @@ def _open(source: Path, name: str) -> Traversable:
         raise InputError(f"{source / name}: no such folder, and no {archive.name} beside it")
     try:
         return zipfile.Path(archive, f"{name}/")
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{archive}: cannot be read as a zip file ({error})") from None
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeError) as error:
+        raise InputError(f"{archive}: cannot be read as a zip file ({one_line(error)})") from None
 
 
 def _find_ids(images: Traversable, labels: Traversable, split: str) -> set[str]:

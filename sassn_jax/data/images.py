@@ -183,8 +183,9 @@ def read_bytes(path: Traversable) -> bytes:
     try:
         return path.read_bytes()
     # `zipfile` raises a RuntimeError for encryption and for methods that it lacks, and an OSError
-    # for places before the beginning of the file.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
+    # for places before the beginning of the file. Names that are not in the encoding that they
+    # claim are a UnicodeError.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError, UnicodeError) as error:
         raise InputError(f"{path}: cannot be unpacked ({one_line(error)[:300]})") from None
 
 

@@ -14,7 +14,6 @@ beside VOC's lists.
 """
 
 import functools
-import io
 import itertools
 import struct
 import zlib
@@ -26,6 +25,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
+from sassn_jax.data import matlab
 from sassn_jax.data.dataset import voc_color
 from sassn_jax.data.images import encode_png, read_bytes
 from sassn_jax.data.layout import Layout
@@ -187,49 +187,12 @@ def read_sbd_label(
       The mask as the content of a PNG file, and its pixels.
 
     Raises:
-      InputError: if the file is missing or damaged or has no such mask, if it takes more than 4
-        bytes for each of `max_pixels` once it is unpacked, or if SciPy is not installed.
+      InputError: if the file is missing or damaged or has no such mask, or if it takes more than 4
+        bytes for each of `max_pixels` once it is unpacked.
     """
-    try:
-        import scipy.io  # slow to import, and an extra
-    except ImportError:
-        raise InputError(
-            f"{path}: SciPy, which reads this file, is not installed; pip install 'sassn_jax[voc]'"
-        ) from None
     content = read_bytes(path)
     try:
-        file = io.BytesIO(_unpacked(content, 4 * max_pixels))
-        label = scipy.io.loadmat(file, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
-    except Exception as error:  # SciPy fails in many ways on damaged files
+        label = matlab.read_field(content, "GTcls", "Segmentation", 4 * max_pixels)
+    except (ValueError, struct.error, zlib.error) as error:
         raise InputError(f"{path}: cannot be read as a mask of SBD ({one_line(error)})") from None
-    if label.dtype != np.uint8 or label.ndim != 2 or not label.size:
-        raise InputError(
-            f"{path}: GTcls.Segmentation is {label.dtype} of shape {label.shape}; expected one "
-            "channel of 8-bit class ids"
-        )
-    return encode_png(label), label
-
-
-def _unpacked(content: bytes, most: int) -> bytes:
-    """Returns a MATLAB file with its compressed parts unpacked, of at most so many bytes.
-
-    SciPy would unpack any number of bytes. After a head of 128 bytes there is a part for each
-    variable: type and length, 4 bytes each, and so many bytes; of type 15 they are compressed.
-
-    Raises:
-      ValueError: if they are more.
-      struct.error, zlib.error: if the file is damaged.
-    """
-    parts, start, left = [content[:128]], 128, most
-    order = ">" if content[126:128] == b"MI" else "<"
-    while start < len(content):
-        kind, length = struct.unpack_from(f"{order}II", content, start)
-        part = content[start : start + 8 + length]
-        if kind == 15:
-            part = zlib.decompressobj().decompress(part[8:], left + 1)
-        left -= len(part)
-        if left < 0:
-            raise ValueError(f"it takes more than {most} bytes once it is unpacked")
-        parts.append(part)
-        start += 8 + length
-    return b"".join(parts)
+    return encode_png(np.ascontiguousarray(label)), label

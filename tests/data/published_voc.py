@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import scipy.io
+import scipy.sparse
 from PIL import Image
 
 LISTS = {
@@ -32,9 +34,6 @@ def save_mask(path, label, mode="P"):
 
 def save_mat(path, label):
     """Writes a mask as SBD does: boundaries by class, class ids, and the classes that occur."""
-    import scipy.io  # not installed everywhere
-    import scipy.sparse
-
     boundaries = np.empty((20, 1), object)
     for i in range(20):
         boundaries[i, 0] = scipy.sparse.csc_matrix(label == i + 1, dtype=float)

@@ -241,9 +241,20 @@ def test_a_file_in_an_archive_is_named(source, tmp_path, request):
     assert str(error.value).startswith(f"{archive / FIRST_LABEL}:")
 
 
-def test_a_truncated_archive_is_named(zipped, tmp_path):
+def truncated(content):
+    del content[-40:]
+
+
+def of_a_later_version(content):
+    content[content.index(b"PK\x01\x02") + 6] = 127  # of the format, in tenths: 12.7
+
+
+@pytest.mark.parametrize("damage", [truncated, of_a_later_version])
+def test_a_damaged_archive_is_named(zipped, tmp_path, damage):
     archive = zipped / "leftImg8bit_trainvaltest.zip"
-    archive.write_bytes(archive.read_bytes()[:-40])
+    content = bytearray(archive.read_bytes())
+    damage(content)
+    archive.write_bytes(content)
     with pytest.raises(InputError) as error:
         data.prepare("cityscapes", zipped, tmp_path / "data")
     assert str(error.value).startswith(f"{archive}: cannot be read as a zip file")

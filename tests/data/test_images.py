@@ -85,3 +85,16 @@ def test_a_file_that_zipfile_cannot_unpack_is_named(tmp_path, place, value, reas
         read_bytes(zipfile.Path(archive, "one.png"))
     assert str(error.value).startswith(f"{archive}/one.png: cannot be unpacked (")
     assert reason in str(error.value)
+
+
+def test_a_name_in_another_encoding_than_it_claims_is_named(tmp_path):
+    archive = tmp_path / "images.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("one.png", encode_png(PIXELS))
+    content = bytearray(archive.read_bytes())
+    start = content.index(b"PK\x03\x04")
+    content[start + 7] |= 0x08  # the name in the file's own header is in UTF-8,
+    content[start + 30] = 0xFF  # which has no such byte
+    archive.write_bytes(content)
+    with pytest.raises(InputError, match=r"one\.png: cannot be unpacked"):
+        read_bytes(zipfile.Path(archive, "one.png"))

@@ -111,7 +111,6 @@ def test_files_in_an_archive_have_a_limit(tmp_path, monkeypatch):
 
 
 def test_masks_of_sbd_have_a_limit(tmp_path):
-    pytest.importorskip("scipy.io", reason="needs SciPy, which reads SBD's .mat files")
     save_mat(tmp_path / "a.mat", np.zeros((1000, 1000), np.uint8))
     assert voc2012_aug.read_sbd_label(tmp_path / "a.mat")[1].shape == (1000, 1000)
     with pytest.raises(InputError, match=r"a.mat: .*more than 400000 bytes once it is unpacked"):

@@ -1,9 +1,8 @@
 """VOC 2012 with SBD, from small folders in the published layout."""
 
-import sys
-
 import numpy as np
 import pytest
+import scipy.io
 from PIL import Image
 
 from sassn_jax import data
@@ -26,8 +25,6 @@ from tests.data.published_voc import (
     save_mat,
 )
 from tests.data.sources import litter
-
-scipy_io = pytest.importorskip("scipy.io", reason="needs SciPy, which reads SBD's .mat files")
 
 
 @pytest.fixture
@@ -155,7 +152,7 @@ def coloured_mask(root):
 
 
 def mat_of_something_else(root):
-    scipy_io.savemat(root / CLS / "2008_000002.mat", {"GTinst": {"Segmentation": np.eye(3)}})
+    scipy.io.savemat(root / CLS / "2008_000002.mat", {"GTinst": {"Segmentation": np.eye(3)}})
     return CLS / "2008_000002.mat"
 
 
@@ -372,10 +369,3 @@ def test_missing_images_are_named_where_the_archives_tell_of_them(
         data.prepare("voc2012_aug", source, tmp_path / "data")
     assert f"3 of 9118 have a mask of SBD alone; {expected}" in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_without_scipy_it_says_what_to_install(source, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(InputError, match=r"\.mat: SciPy, .* pip install 'sassn_jax\[voc\]'"):
-        data.prepare("voc2012_aug", source, tmp_path / "data")
-    assert not (tmp_path / "data").exists()

@@ -95,7 +95,6 @@ def check_run(name, num_classes, data_dir, folder, capsys):
 
 @pytest.mark.slow
 def test_voc(tmp_path, monkeypatch, capsys):
-    pytest.importorskip("scipy", reason="needs SciPy, which reads SBD's .mat files")
     sizes = {"train": len(published_voc.TRAIN), "val": len(published_voc.VAL)}
     monkeypatch.setattr(voc2012_aug, "SPLIT_SIZES", sizes)
     published_voc.write(tmp_path / "source", size=(375, 500))

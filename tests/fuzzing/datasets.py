@@ -37,8 +37,8 @@ def read_archive(path: Path) -> None:
     from sassn_jax.data import cityscapes
     from sassn_jax.data.images import read_bytes
 
-    images = cityscapes._open(path.parent, "leftImg8bit")
-    for one in (images / "train" / "ulm").iterdir():
+    folder = cityscapes._open(path.parent, "leftImg8bit") / "train" / "ulm"
+    for one in folder.iterdir() if folder.is_dir() else ():
         read_bytes(one)
 
 

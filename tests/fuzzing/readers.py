@@ -49,7 +49,7 @@ READERS = {
     "network": Reader(weight_files.networks, weight_files.read_network, mutations.any_safetensors),
     "onnx": Reader(weight_files.onnx, weight_files.read_onnx, needs="onnx"),
     "pth": Reader(weight_files.pth, weight_files.read_pth, weight_files.change_pth),
-    "mat": Reader(datasets.mat, datasets.read_mat, needs="scipy"),
+    "mat": Reader(datasets.mat, datasets.read_mat),
     "zip": Reader(datasets.archives, datasets.read_archive, mutations.any_zip(mutations.any_bytes)),
     "records": Reader(
         datasets.records, datasets.read_records, datasets.change_record, datasets.of_records

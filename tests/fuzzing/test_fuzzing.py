@@ -29,8 +29,7 @@ def test_a_few_changed_files_of_each_kind():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_ten_thousand_changed_files(name):
-    builds_networks = name == "network"  # which takes a tenth of a second
-    check(name, f"--count={1000 if builds_networks else 10_000}")
+    check(name, "--count=10000")
 
 
 def test_what_a_reader_does_wrong_is_noticed(tmp_path, monkeypatch):

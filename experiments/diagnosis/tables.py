@@ -3,14 +3,26 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
+from experiments.diagnosis import runs
 from experiments.diagnosis.shares import EDGES
 from experiments.diagnosis.verdicts import three_of
 
 
-def tables(result: Mapping[str, Any]) -> Iterator[Table]:
-    """Yields the tables of what `diagnosis.json` holds."""
+def show(result: Mapping[str, Any], console: Console) -> None:
+    """Prints what `diagnosis.json` holds: tables, what the runs are, and a line a finding."""
+    for table in _tables(result):
+        console.print(table)
+    for name, title in runs.TITLES.items():
+        console.print(f"{name}: {title}")
+    console.print()
+    for verdict in result["verdicts"]:
+        console.print(f"- {verdict}")
+
+
+def _tables(result: Mapping[str, Any]) -> Iterator[Table]:
     yield _scores(result["scores"], result["of_the_way"])
     if rows := three_of(result["over_time"]):
         yield _classes(rows)

@@ -1,14 +1,15 @@
 import json
 
 import pytest
-from absl import flags
 
-from experiments import diagnose
 from experiments.diagnosis import runs
+from experiments.diagnosis.diagnosing import diagnose
+from experiments.diagnosis.tables import show
 from sassn_jax.data.scenes import CLASS_NAMES
 from sassn_jax.errors import InputError
 from sassn_jax.methods import METHODS
 from sassn_jax.recipes import METHOD_FIELDS
+from sassn_jax.terminal import make_console
 from tests.training.conftest import make_networks_tiny, make_runs_small, tiny_config
 
 
@@ -28,17 +29,15 @@ def methods_as_they_were():
 def test_the_tables(method, tmp_path, monkeypatch, capsys):
     make_runs_small(monkeypatch)
     make_networks_tiny(monkeypatch)
-    flags.FLAGS.mark_as_parsed()
     config = tiny_config(method)
     config.num_steps, config.loss.semi_start = 4, 2
-    monkeypatch.setattr(flags.FLAGS["config"], "value", config)
-    monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(tmp_path))
 
-    diagnose.main()
+    written = diagnose(config, tmp_path)
+    show(written, make_console(soft_wrap=True))
     shown = capsys.readouterr().out
     assert all(f"{name}: {title}" in shown for name, title in runs.TITLES.items())
     assert all(name in shown for name in ("mIoU", "gradient", *CLASS_NAMES))
-    written = json.loads((tmp_path / "diagnosis.json").read_text())
+    assert json.loads((tmp_path / "diagnosis.json").read_text()) == written
     assert list(written["scores"]) == list(runs.TITLES)
     assert all(verdict in shown for verdict in written["verdicts"])
     assert written["over_time"][-1]["step"] == 4
@@ -51,8 +50,7 @@ def test_the_tables(method, tmp_path, monkeypatch, capsys):
         assert written["average_and_raw"]["average"] == pytest.approx(scored)
 
     monkeypatch.setattr("experiments.diagnosis.runs.train_and_evaluate", None)
-    diagnose.main()  # trains nothing again
-    assert json.loads((tmp_path / "diagnosis.json").read_text()) == written
+    assert diagnose(config, tmp_path) == written  # trains nothing again
 
 
 def test_what_cannot_be_diagnosed():

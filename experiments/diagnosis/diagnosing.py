@@ -34,8 +34,9 @@ def diagnose(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     batch = jax.tree.map(jnp.asarray, set_up(run.config).batches[run.config.num_steps])
     classes = run.info.class_names
     result: dict[str, Any] = {
+        "method": config.method,
         "scores": scores,
-        "of_the_way": runs.ways(scores),
+        "gap_closed": runs.gaps_closed(scores),
         "over_time": shares.read(Workdir(folder).read_rows(), classes),
         "average_and_raw": runs.average_and_raw(run),
         "gradient_norms": gradient_norms(parse(config), len(classes), run.state, batch),

@@ -58,23 +58,24 @@ def discriminator_losses(method: Method, state: TrainState, batch: Batch) -> dic
         assert judged is not None
         return jax.scipy.special.logit(jnp.clip(judged, 1e-6, 1 - 1e-6))
 
+    variables = method.inference_variables(state)
+    of_labeled = method.predict(variables, labeled["image"])
+    of_unlabeled = method.predict(variables, unlabeled["image"])
     result: dict[str, Any] = {}
-    for name, images, shown in (
-        ("", labeled["image"], valid),
-        (", unlabelled", unlabeled["image"], jnp.ones_like(valid)),
+    for name, predicted, shown in (
+        ("", of_labeled, valid),
+        (", unlabelled", of_unlabeled, jnp.ones_like(valid)),
     ):
-        predicted = method.predict(method.inference_variables(state), images)
-        found = jnp.argmax(predicted, axis=-1)
         sure = losses.masked_mean(jnp.max(predicted, axis=-1), shown)
         spread = (1 - sure) / (num_classes - 1)  # what each other class gets
         soft = jnp.where(valid[..., None], jnp.where(truth == 1, sure, spread), 0)
-        hard = losses.one_hot(found, num_classes)
+        hard = losses.one_hot(jnp.argmax(predicted, axis=-1), num_classes)
         result[f"as trained{name}"] = loss(predicted, shown, truth)
         result[f"predictions one-hot{name}"] = loss(hard, shown, truth)
         result[f"truth as soft{name}"] = loss(predicted, shown, soft)
     known = unlabeled["label"] != ignore_label
-    right = found == unlabeled["label"]
-    judged = jax.nn.sigmoid(confidence(predicted))
+    right = jnp.argmax(of_unlabeled, axis=-1) == unlabeled["label"]
+    judged = jax.nn.sigmoid(confidence(of_unlabeled))
     result["confidence where right"] = losses.masked_mean(judged, known & right)
     result["confidence where wrong"] = losses.masked_mean(judged, known & ~right)
     return {name: float(value) for name, value in result.items()}

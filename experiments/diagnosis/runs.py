@@ -11,7 +11,9 @@ from experiments.diagnosis import teaching, watched
 from sassn_jax.errors import InputError
 from sassn_jax.files import read_json
 from sassn_jax.prediction.run import Run, load_run
+from sassn_jax.recipes import parse
 from sassn_jax.training.loop import is_finished, train_and_evaluate
+from sassn_jax.training.setup import set_up
 from sassn_jax.training.workdir import Workdir
 
 LABELS_ALONE = "labels alone"
@@ -32,15 +34,20 @@ def configs(config: ConfigDict) -> dict[str, ConfigDict]:
     """Returns the configs of the runs, by name, for that of a method.
 
     Raises:
-      InputError: for a method without a mask of pixels, or if no image is unlabelled.
+      InputError: for a method without a mask of pixels, if no training image with a mask counts as
+        unlabelled, or as `set_up` does.
     """
     method = config.method
     if method not in teaching.NAMES:
         raise InputError(
             f"method={method!r}: has no mask of pixels; expected one of {', '.join(teaching.NAMES)}"
         )
-    if config.labels == "1":
-        raise InputError("labels='1': expected a part, so that there are unlabelled images")
+    setup = set_up(parse(config))
+    if len(setup.split.labeled) == len(setup.dataset.splits["train"].ids):
+        raise InputError(
+            f"labels={config.labels!r}: takes all masks of the training images, so that none is "
+            "left to compare with; expected a part of them, such as labels=1/8"
+        )
     changes = {
         LABELS_ALONE: {"method": "supervised"},
         METHOD: {"method": watched.Watched.PREFIX + method},
@@ -80,10 +87,10 @@ def folder_of(workdir: Path, name: str) -> Path:
     return workdir / name.replace(" ", "_")
 
 
-def ways(scores: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """Returns the share of the way from `labels alone` to `all labels` in mIoU, by name of the run.
+def gaps_closed(scores: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Returns how much of the gap in mIoU between `labels alone` and `all labels` a run closes.
 
-    It is empty if all labels are no better.
+    It is a share, by name of the run, and empty if all labels are no better.
     """
     low, high = scores[LABELS_ALONE]["miou"], scores[ALL_LABELS]["miou"]
     if high <= low:

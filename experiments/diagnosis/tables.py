@@ -23,7 +23,7 @@ def show(result: Mapping[str, Any], console: Console) -> None:
 
 
 def _tables(result: Mapping[str, Any]) -> Iterator[Table]:
-    yield _scores(result["scores"], result["of_the_way"])
+    yield _scores(result["scores"], result["gap_closed"])
     if rows := three_of(result["over_time"]):
         yield _classes(rows)
         yield _trust(rows[-1], "D's confidence" if "discriminator" in result else "probability")
@@ -36,11 +36,11 @@ def _tables(result: Mapping[str, Any]) -> Iterator[Table]:
             yield _values(title, result[name])
 
 
-def _scores(scores: Mapping[str, Any], way: Mapping[str, float]) -> Table:
+def _scores(scores: Mapping[str, Any], closed: Mapping[str, float]) -> Table:
     table = Table("", *scores, title="validation split: mIoU, and IoU by class")
     table.add_row("mIoU", *(_cell(run["miou"]) for run in scores.values()))
-    if way:
-        table.add_row("of the way", *(f"{share:.0%}" for share in way.values()))
+    if closed:
+        table.add_row("gap closed", *(f"{share:.0%}" for share in closed.values()))
     for name in next(iter(scores.values()))["iou"]:
         table.add_row(name, *(_cell(run["iou"][name]) for run in scores.values()))
     return table

@@ -18,7 +18,9 @@ from sassn_jax.methods.unimatch import UniMatch
 
 KINDS = (Adversarial, CutMix, UniMatch)  # of methods with a mask of pixels
 NAMES = tuple(name for name, kind in METHODS.items() if kind in KINDS)
-SURE = 1e4  # a logit: no other class has any probability beside it
+# Whose threshold chooses no pixels: all teach, and the share that passes weighs their loss.
+THRESHOLD_IS_WEIGHT = tuple(name for name in NAMES if METHODS[name] is CutMix)
+LOGIT_OF_CERTAINTY = 1e4  # no other class has any probability beside it
 
 
 class Targets(NamedTuple):
@@ -72,7 +74,10 @@ def targets_of(teacher: Variables, method: Method, state: TrainState, batch: Bat
 def learn_right_pixels(
     method: Method, state: TrainState, batch: Batch, targets: Targets
 ) -> tuple[TrainState, Metrics]:
-    """Takes a step in which a pixel passes the mask where its class is right, and only there.
+    """Takes a step in which a pixel teaches where its class is right, and only there.
+
+    For CutMix, whose threshold chooses no pixels but scales the loss as a whole, a right pixel
+    weighs as much as in its own step: the wrong pixels are taken away, and nothing else changes.
 
     Args:
       method: that takes the step.
@@ -81,10 +86,7 @@ def learn_right_pixels(
       targets: the method's own.
     """
     right = targets.found == batch["unlabeled"]["label"]
-    if isinstance(method, CutMix):  # whose threshold scales the loss as a whole
-        method = dataclasses.replace(
-            method, weights=dataclasses.replace(method.weights, threshold=0.0)
-        )
+    if isinstance(method, CutMix):
         return method.step(state, {**batch, "unlabeled": {**batch["unlabeled"], "valid": right}})
     return _learn_classes(method, state, batch, targets.found, right)
 
@@ -141,7 +143,7 @@ def _learn_classes(
         return _GivenTargets(**vars(method), classes=classes, passes=passes).step(state, batch)
     assert isinstance(method, UniMatch)
     logits = jnp.where(passes[..., None], jax.nn.one_hot(classes, method.generator.num_classes), 0)
-    generator = _GivenLogits(**vars(method.generator), given=SURE * logits)
+    generator = _GivenLogits(**vars(method.generator), given=LOGIT_OF_CERTAINTY * logits)
     return dataclasses.replace(method, generator=generator).step(state, batch)
 
 

@@ -5,6 +5,7 @@ import pytest
 from experiments.diagnosis import runs
 from experiments.diagnosis.diagnosing import diagnose
 from experiments.diagnosis.tables import show
+from sassn_jax.data import load
 from sassn_jax.data.scenes import CLASS_NAMES
 from sassn_jax.errors import InputError
 from sassn_jax.methods import METHODS
@@ -53,10 +54,16 @@ def test_the_tables(method, tmp_path, monkeypatch, capsys):
     assert diagnose(config, tmp_path) == written  # trains nothing again
 
 
-def test_what_cannot_be_diagnosed():
+def test_what_cannot_be_diagnosed(tmp_path, monkeypatch):
+    make_runs_small(monkeypatch)
+    make_networks_tiny(monkeypatch)
     with pytest.raises(InputError, match="method='s4gan': has no mask of pixels"):
         runs.configs(tiny_config("s4gan"))
     config = tiny_config("sassn")
-    config.labels = "1"
-    with pytest.raises(InputError, match="labels='1': expected a part"):
-        runs.configs(config)
+    every_id = tmp_path / "ids.txt"
+    every_id.write_text("\n".join(load("scenes").splits["train"].ids))
+    for labels in ("1", "1/1", str(every_id)):
+        config.labels = labels
+        with pytest.raises(InputError, match=r"takes all masks .* such as labels=1/8$") as error:
+            runs.configs(config)
+        assert f"labels={labels!r}" in str(error.value)

@@ -1,7 +1,7 @@
 import pytest
 
 from experiments.diagnosis import runs
-from experiments.diagnosis.verdicts import verdicts
+from experiments.diagnosis.verdicts import three_of, verdicts
 
 
 def run(miou, gate):
@@ -25,6 +25,7 @@ def result(**changes):
         runs.ALL_LABELS: run(0.6, 0.5),
     } | changes.pop("scores", {})
     plain = {
+        "method": "unimatch",
         "over_time": [row(10, 0.3), row(20, 0.3), row(30, 0.3)],
         "average_and_raw": {"average": 0.5, "raw": 0.5},
         "gradient_norms": {
@@ -33,13 +34,13 @@ def result(**changes):
             "loss.lambda_semi": 0.1,
         },
     }
-    return plain | changes | {"scores": scores, "of_the_way": runs.ways(scores)}
+    return plain | changes | {"scores": scores, "gap_closed": runs.gaps_closed(scores)}
 
 
 def test_a_run_with_nothing_to_find():
     assert verdicts(result()) == [
-        "the method goes 50% of the way that all labels open (mIoU 0.400 to 0.600)",
-        "right pixels alone reach 50% of the way: no threshold will help, for wrong pixels are not "
+        "the method closes 50% of the gap between the few labels and all (mIoU 0.400 to 0.600)",
+        "right pixels alone close 50% of the gap: no threshold will help, for wrong pixels are not "
         "what limits",
     ]
 
@@ -55,8 +56,8 @@ D = {
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"scores": {runs.RIGHT_PIXELS: run(0.58, 0.3)}}, "reach 90% of the way: wrong pixels are"),
-        ({"scores": {runs.GOOD_TEACHER: run(0.58, 0.3)}}, "a good teacher reaches 90% of the way"),
+        ({"scores": {runs.RIGHT_PIXELS: run(0.58, 0.3)}}, "close 90% of the gap: wrong pixels are"),
+        ({"scores": {runs.GOOD_TEACHER: run(0.58, 0.3)}}, "a good teacher closes 90% of the gap"),
         ({"scores": {runs.ALL_LABELS: run(0.39, 0.3)}}, "labels are not what limits"),
         (
             {
@@ -65,7 +66,7 @@ D = {
                     for name in (runs.METHOD, runs.RIGHT_PIXELS, runs.GOOD_TEACHER)
                 }
             },
-            "even a good teacher reaches only 0% of the way",
+            "even a good teacher closes only 0% of the gap",
         ),
         (
             {"scores": {runs.METHOD: run(0.5, 0.1)}},
@@ -98,6 +99,32 @@ def test_what_is_found(changes, said):
     plain, found = verdicts(result()), verdicts(result(**changes))
     (new,) = (line for line in found if line not in plain and said in line)
     assert new
+
+
+@pytest.mark.parametrize(
+    ("changes", "other", "cutmix"),
+    [
+        ({}, "no threshold will help", "wrong pixels are not what limits"),
+        (
+            {"scores": {runs.RIGHT_PIXELS: run(0.58, 0.3)}},
+            "a better mask would help",
+            "no threshold of this method leaves them out",
+        ),
+        ({"over_time": [row(10, 0.3, sure=0.86)]}, "higher threshold", "too sure of itself"),
+    ],
+)
+def test_a_threshold_that_chooses_no_pixels_is_not_advised(changes, other, cutmix):
+    said = "\n".join(verdicts(result(method="cutmix", **changes)))
+    assert other in "\n".join(verdicts(result(**changes)))
+    assert cutmix in said
+    assert other not in said
+
+
+@pytest.mark.parametrize(
+    ("steps", "shown"), [((), ()), ((1,), (1,)), ((1, 2), (1, 2)), (range(1, 6), (1, 3, 5))]
+)
+def test_no_line_is_shown_twice(steps, shown):
+    assert [line["step"] for line in three_of([row(step, 0.3) for step in steps])] == list(shown)
 
 
 def test_d_that_is_healthy_and_a_method_that_never_began():

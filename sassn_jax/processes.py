@@ -96,7 +96,7 @@ def share(count: int) -> range:
 
 
 def wait(name: str) -> None:
-    """Returns when all processes have called this, equally often with the same name."""
+    """Returns when all processes have called this as often as this one, with this name."""
     if jax.process_count() > 1:
         multihost.get_barrier_sync_fn()(key=name, timeout_ms=LONGEST_WAIT * 1000)
 

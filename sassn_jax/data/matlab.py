@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 
 HEAD = 128  # bytes of text before the first element; its last two tell the order of bytes
 # Types of elements, and classes of arrays, in "MAT-File Format" by The MathWorks.
-INT8, UINT8, INT32, UINT32, MATRIX, COMPRESSED = 1, 2, 5, 6, 14, 15
+UINT8, INT32, UINT32, MATRIX, COMPRESSED = 2, 5, 6, 14, 15
 STRUCT, UINT8_CLASS = 2, 9
 
 
@@ -21,7 +21,7 @@ def read_field(content: bytes, variable: str, field: str, most: int) -> UInt8[np
       content: of the file.
       variable: the name of a structure, not of several in an array.
       field: the name of its field.
-      most: bytes that a compressed variable may take once it is unpacked.
+      most: bytes that the compressed variables up to this one may take once they are unpacked.
 
     Raises:
       ValueError: if the file is damaged or takes more, or if there is no such matrix.
@@ -30,7 +30,9 @@ def read_field(content: bytes, variable: str, field: str, most: int) -> UInt8[np
     order = ">" if content[HEAD - 2 : HEAD] == b"MI" else "<"
     for kind, part in _elements(content[HEAD:], order):
         if kind == COMPRESSED:
-            kind, part = next(_elements(_unpacked(part, most), order), (0, b""))
+            unpacked = _unpacked(part, most)
+            most -= len(unpacked)
+            kind, part = next(_elements(unpacked, order), (0, b""))
         if kind != MATRIX:
             continue
         array_class, shape, name, elements = _matrix(part, order)
@@ -67,7 +69,10 @@ def _unpacked(data: bytes, most: int) -> bytes:
 
 def _matrix(data: bytes, order: str) -> tuple[int, tuple[int, ...], str, list[tuple[int, bytes]]]:
     """Returns class, shape and name of an array, and the elements that follow these."""
-    (kind, flags), (shape_kind, shape), (_, name), *elements = _elements(data, order)
+    parts = list(_elements(data, order))
+    if len(parts) < 4:
+        raise ValueError("an array has too few elements")
+    (kind, flags), (shape_kind, shape), (_, name), *elements = parts
     if (kind, shape_kind) != (UINT32, INT32):
         raise ValueError("an array has no class and shape")
     array_class = struct.unpack_from(f"{order}I", flags)[0] & 0xFF
@@ -77,6 +82,8 @@ def _matrix(data: bytes, order: str) -> tuple[int, tuple[int, ...], str, list[tu
 
 def _member(elements: list[tuple[int, bytes]], field: str, order: str) -> bytes:
     """Returns the data of the array in a field of a structure."""
+    if len(elements) < 2:
+        raise ValueError("a structure has no names of fields")
     (_, longest), (_, names), *fields = elements
     length = struct.unpack(f"{order}i", longest)[0]
     if length < 1:

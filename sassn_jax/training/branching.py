@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sassn_jax import methods
+from sassn_jax import methods, processes
 from sassn_jax.config import Config
 from sassn_jax.data import BatchIterator
 from sassn_jax.errors import InputError
@@ -50,18 +50,21 @@ def find_origin(text: str, begun: Origin | None = None) -> Origin:
         )
     folder = Workdir(expanded(path).absolute())
     folder.read_config()
-    if begun and begun.workdir == folder.path and wanted in (*names, str(begun.step)):
+    is_begun = begun and begun.workdir == folder.path and wanted in (*names, str(begun.step))
+    if processes.everywhere(bool(is_begun)) and begun:
         return Origin(folder.path, begun.step)
     with Checkpoints(folder, read_only=True) as checkpoints:
         steps = checkpoints.steps
-        if wanted == LATEST:
-            whole = (step for step in reversed(steps) if checkpoints.stored(step).is_whole())
-            step = next(whole, None)
-        elif wanted in (BEST, HEALTHY):
+        if wanted in (BEST, HEALTHY):
             step = checkpoints.best_step if wanted == BEST else checkpoints.healthy_step()
         else:
             step = int(wanted) if wanted.isdecimal() else None
-        if wanted != LATEST and step in steps and not checkpoints.stored(step).is_whole():
+        # Before they are read by all processes together.
+        processes.check_alike({f"list of checkpoints in {folder.path}": f"{steps} {step}"})
+        if wanted == LATEST:
+            whole = (step for step in reversed(steps) if checkpoints.stored(step).is_whole())
+            step = next(whole, None)
+        elif step in steps and not checkpoints.stored(step).is_whole():
             raise InputError(f"from={text!r}: {folder.checkpoints / str(step)} is damaged")
     if step not in steps:
         there = ", ".join(map(str, steps)) or "none"

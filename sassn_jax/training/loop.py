@@ -71,8 +71,9 @@ def is_finished(config: ConfigDict | Config, workdir: str | Path) -> bool:
         latest = checkpoints.latest_step
         if not processes.everywhere(latest == config.num_steps) or latest is None:
             return False
-        # One that is damaged is none: training on saves it anew.
-        return checkpoints.stored(latest).is_whole() and checkpoints.is_scored(latest)
+        # If it is damaged, the run is not finished: training on saves it anew.
+        is_whole = checkpoints.stored(latest).is_whole()
+        return is_whole and processes.everywhere(checkpoints.is_scored(latest))
 
 
 def continue_training(

@@ -50,7 +50,12 @@ class Saving:
         Raises:
           UnfitError: if it must be written, and cannot be.
         """
-        self._attempt(lambda: self._checkpoints.score(step, miou), must=must)
+        try:
+            self._checkpoints.score(step, miou)
+        except UnfitError as error:
+            if must or jax.process_count() > 1:
+                raise
+            self._say(f"{error}; the run goes on, and step {step} cannot become the best one")
 
     def check(self) -> None:
         """Tells of what has become of the last checkpoint, if that is known; waits for nothing."""

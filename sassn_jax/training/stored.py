@@ -9,7 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from sassn_jax import processes
-from sassn_jax.errors import InputError, UnreadableError
+from sassn_jax.errors import InputError, UnfitError, UnreadableError
 from sassn_jax.files import remove_parts, write_json
 from sassn_jax.methods import TrainState
 from sassn_jax.training.damage import finding_damage
@@ -97,21 +97,27 @@ class Stored:
 
         Raises:
           UnreadableError: if it is damaged. Of several processes, all raise it if one of them
-            cannot read it.
+            finds damage.
+          InputError: if it cannot be read for another reason, in any of the processes.
         """
-        damage = None
+        failure: InputError | None = None
         try:
             record = self.read_record()
             with finding_damage(self.path):
                 record.check_arrays(_read_arrays(self.alias / STATE))
-        except UnreadableError as error:
-            damage = error
-        mine = [] if damage is None else [jax.process_index()]
-        finders = processes.union(mine, jax.process_count())
-        if damage is not None:
-            raise damage
-        if finders:
-            raise UnreadableError(f"{self.path}: is damaged (as process {finders[0]} reads it)")
+        except InputError as error:  # the others are not left to wait
+            failure = error
+        count, mine = jax.process_count(), jax.process_index()
+        is_damage = isinstance(failure, UnreadableError)
+        # Of each process: whether it finds damage, and whether it cannot read for another reason.
+        failures = [] if failure is None else [mine if is_damage else count + mine]
+        of_all = processes.union(failures, 2 * count)
+        if failure is not None and (not is_damage or of_all[-1] < count):
+            raise failure
+        if of_all and of_all[-1] >= count:
+            raise UnfitError(f"{self.path}: cannot be read by process {of_all[-1] - count}")
+        if of_all:
+            raise UnreadableError(f"{self.path}: is damaged (as process {of_all[0]} reads it)")
 
 
 def _read_arrays(folder: Path) -> Any:

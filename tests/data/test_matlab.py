@@ -69,3 +69,11 @@ def test_a_part_that_is_cut_short_is_not_read(tmp_path):
     short = content[:132] + struct.pack("<I", size) + content[136 : 136 + size]
     with pytest.raises(ValueError, match="cut short"):
         read_field(short, "GTcls", "Segmentation", 2**20)
+
+
+def test_variables_share_the_limit_on_what_they_unpack_to(tmp_path):
+    tree = {"a": np.zeros(1000, np.uint8), "GTcls": {"Segmentation": np.zeros((9, 9), np.uint8)}}
+    content = written(tmp_path, tree, do_compression=True)
+    assert read_field(content, "GTcls", "Segmentation", 1500).shape == (9, 9)
+    with pytest.raises(ValueError, match="more than"):
+        read_field(content, "GTcls", "Segmentation", 1100)

@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sassn_jax import processes
 from sassn_jax.data import BatchIterator, train_batches
-from sassn_jax.errors import InputError, Notice, UnreadableError
+from sassn_jax.errors import InputError, Notice, UnfitError, UnreadableError
 from sassn_jax.methods import TrainState
 from sassn_jax.prediction.run import load_run
 from sassn_jax.training.checkpoint import Checkpoints
 from sassn_jax.training.loop import train_and_evaluate
+from sassn_jax.training.stored import Stored
 from sassn_jax.training.workdir import Workdir
 from tests.data.sources import numbered
 from tests.training.conftest import assert_equal_bits, tiny_config
@@ -272,3 +274,15 @@ def test_a_checkpoint_is_whole_until_it_is_damaged(folder):
     lose_the_record(folder / "3")
     with Checkpoints(Workdir(folder.parent), read_only=True) as checkpoints:
         assert [checkpoints.stored(step).is_whole() for step in STEPS] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("of_all", "kind", "message"),
+    [([1], UnreadableError, "is damaged"), ([3], UnfitError, "cannot be read by process 1")],
+)
+def test_what_another_process_finds_is_found_here(folder, monkeypatch, of_all, kind, message):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes, "union", lambda mine, count: of_all)
+    stored = Stored(step=0, path=folder / "0", alias=folder / "0")
+    with pytest.raises(kind, match=message):
+        stored.check_whole()

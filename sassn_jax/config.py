@@ -35,6 +35,8 @@ from sassn_jax.models.networks import SegmentationNetwork, create_network, small
 from sassn_jax.optimizers import OPTIMIZERS
 from sassn_jax.weights import npz, store
 
+LARGEST_CROP = 8192  # pixels a side: far more than a GPU holds, and less than would fill a computer
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Checked):
@@ -254,8 +256,9 @@ class Config(Checked):
     crop_size: Annotated[
         tuple[int, int],
         Rule(
-            lambda x: len(x) == 2 and whole_numbers(x, MINIMUM_SIZE),
-            f"height and width, each at least {MINIMUM_SIZE} pixels, or D has no output",
+            lambda x: len(x) == 2 and whole_numbers(x, MINIMUM_SIZE) and max(x) <= LARGEST_CROP,
+            f"height and width, each from {MINIMUM_SIZE} pixels, below which D has no output, to "
+            f"{LARGEST_CROP}",
         ),
     ] = (321, 321)
     log_every: Count = 100

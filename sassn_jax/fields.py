@@ -24,6 +24,7 @@ KINDS = {
     float: "a number",
     tuple: "a tuple, such as (1, 2)",
 }
+MOST_PIXELS = 2**27  # of a size that a config names, which may be a stranger's
 T = TypeVar("T")
 
 
@@ -62,8 +63,9 @@ NotNegative = Annotated[float, Rule(lambda x: 0 <= x < math.inf, "a number of at
 SizeOrNothing = Annotated[
     tuple[int, ...],
     Rule(
-        lambda x: len(x) in (0, 2) and whole_numbers(x, 1),
-        "(), or height and width, each at least 1 pixel",
+        lambda x: len(x) in (0, 2) and whole_numbers(x, 1) and math.prod(x) <= MOST_PIXELS,
+        "(), or height and width, each at least 1 pixel, and at most "
+        f"{MOST_PIXELS:,} pixels in all",
     ),
 ]
 

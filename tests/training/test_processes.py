@@ -285,6 +285,7 @@ def test_a_single_process_is_connected_with_nothing(monkeypatch):
 def test_a_coordinator_that_is_not_there_is_one_line(workdir):
     first, second = start("train", *SASSN, f"--workdir={workdir}", processes=2, PATCH_WAIT="3")
     first.kill()
+    first.communicate()  # which closes its pipes
     ((code, _, errors),) = finish([second])
     assert code == 2
     assert "did not come at 127.0.0.1:" in errors

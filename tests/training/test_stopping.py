@@ -186,9 +186,10 @@ def test_a_run_outlives_the_reader_of_its_lines(tmp_path):
 
 
 HUNG_UP = """
-import pathlib, sys, time
+import pathlib, signal, sys, time
 from sassn_jax.training.stopping import Stopping
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which is ignored where the tests are under nohup
 stopping = Stopping(print)
 with stopping.listening():
     print("ready", flush=True)

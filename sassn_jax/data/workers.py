@@ -10,7 +10,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -26,13 +28,23 @@ def end_with_parent(number: int, workers: int) -> None:
     """Ends this worker when the process that started it is gone, even by SIGKILL.
 
     The shared memory that both used is then freed by Python's resource tracker, which ends last.
+    It knows what it was told of, and `SharedMemory` tells it after it has taken the memory. So the
+    worker does not end in between.
     """
+    taking = threading.Lock()
+    take = SharedMemory.__init__
+
+    def take_whole(self: SharedMemory, *args: Any, **options: Any) -> None:
+        with taking:
+            take(self, *args, **options)
 
     def wait() -> None:
         if parent := multiprocessing.parent_process():
             parent.join()
-        os._exit(1)
+        with taking:
+            os._exit(1)
 
+    SharedMemory.__init__ = take_whole  # type: ignore[method-assign]
     threading.Thread(target=wait, daemon=True).start()
 
 

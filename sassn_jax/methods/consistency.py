@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sassn_jax.config import Config, Settings
 from sassn_jax.data import Normalize
 from sassn_jax.errors import InputError
-from sassn_jax.fields import NotNegative, Probability
+from sassn_jax.fields import NotNegative, Probability, Whole
 from sassn_jax.losses import masked_mean
 from sassn_jax.methods.halves import interleave, separate
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
@@ -30,12 +30,16 @@ class UniMatchWeights(Settings):
       threshold: probability from which a prediction for the weak view teaches.
       lambda_strong: weight of the loss on each of two strong views.
       lambda_features: weight of the loss on perturbed features.
+      start: first step of `UniMatch` that takes unlabelled images.
+      strength: of the change of colours and sharpness in a strong view, see `strong_view`.
     """
 
     GROUP = "unimatch"
     threshold: Probability = 0.95
     lambda_strong: NotNegative = 0.25
     lambda_features: NotNegative = 0.5
+    start: Whole = 0
+    strength: Probability = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +114,8 @@ class WeakToStrong:
         for view_rng in view_rngs:
             look_rng, box_rng = jax.random.split(view_rng)
             boxes = random_boxes(box_rng, len(images), images.shape[1:3])
-            views.append(mix(strong_view(look_rng, images, self.normalize), boxes))
+            strong = strong_view(look_rng, images, self.normalize, self.weights.strength)
+            views.append(mix(strong, boxes))
             targets.append((mix(target, boxes), mix(confidence, boxes), mix(valid, boxes)))
         logits, _, collections = generator.forward(
             params,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from sassn_jax.config import Config, Settings
-from sassn_jax.fields import Decay, NotNegative, Probability
+from sassn_jax.fields import Decay, NotNegative, Probability, Switch, Whole
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
 from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
@@ -25,14 +25,18 @@ class CutMixWeights(Settings):
 
     Attributes:
       ema_decay: the share of the teacher that stays in a step; the rest is the student's.
-      lambda_consistency: weight of the consistency loss, from the first step on.
+      ema_warm_up: whether the teacher is the plain mean of all students at first, see `Teacher`.
+      lambda_consistency: weight of the consistency loss.
       threshold: probability from which a prediction of the teacher's counts as confident.
+      start: first step that takes unlabelled images.
     """
 
     GROUP = "cutmix"
     ema_decay: Decay = 0.99
+    ema_warm_up: Switch = False
     lambda_consistency: NotNegative = 1.0
     threshold: Probability = 0.97
+    start: Whole = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +60,6 @@ class CutMix(Method):
     """
 
     SETTINGS = (CutMixWeights,)
-    unlabeled_from = 0
     takes_valid = True
     generator: Segmenter
     weights: CutMixWeights
@@ -70,9 +73,14 @@ class CutMix(Method):
         )
 
     @property
+    def unlabeled_from(self) -> int | None:
+        """See `CutMixWeights`."""
+        return self.weights.start
+
+    @property
     def teacher(self) -> Teacher:
         """How the teacher follows the student."""
-        return Teacher(self.weights.ema_decay)
+        return Teacher(self.weights.ema_decay, self.weights.ema_warm_up)
 
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """Returns the state at step 0, in which the teacher is equal to the student."""

@@ -51,11 +51,13 @@ def jitter(
     return shift_hue(x, jax.random.uniform(hue_rng, shape[:3], minval=-hue, maxval=hue))
 
 
-def blur_some(rng: jax.Array, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
-    """Blurs a share `BLURRED` of the images, each by a sigma from `SIGMA`."""
+def blur_some(
+    rng: jax.Array, images: Float[Array, "B H W 3"], share: float = BLURRED
+) -> Float[Array, "B H W 3"]:
+    """Blurs a share of the images, each by a sigma from `SIGMA`."""
     sigma_rng, blurred_rng = jax.random.split(rng)
     sigma = jax.random.uniform(sigma_rng, (len(images),), minval=SIGMA[0], maxval=SIGMA[1])
-    is_blurred = jax.random.bernoulli(blurred_rng, BLURRED, (len(images), 1, 1, 1))
+    is_blurred = jax.random.bernoulli(blurred_rng, share, (len(images), 1, 1, 1))
     return jnp.where(is_blurred, blur(images, sigma), images)
 
 

@@ -24,7 +24,6 @@ class UniMatch(Method):
     """
 
     SETTINGS = (UniMatchWeights,)
-    unlabeled_from = 0
     takes_valid = True
     generator: Segmenter
     consistency: WeakToStrong
@@ -36,6 +35,11 @@ class UniMatch(Method):
             Segmenter.from_config(config, num_classes, ignore_label),
             WeakToStrong.from_config(config),
         )
+
+    @property
+    def unlabeled_from(self) -> int | None:
+        """See `UniMatchWeights`."""
+        return self.consistency.weights.start
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates G by the gradient of `objective`."""

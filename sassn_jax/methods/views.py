@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Shaped
 
 from sassn_jax.data import Normalize
-from sassn_jax.methods.photometric import blur_some, from_rgb, grey, jitter, to_rgb
+from sassn_jax.methods.photometric import BLURRED, blur_some, from_rgb, grey, jitter, to_rgb
 
 # UniMatch's strong views, in its `dataset/semi.py` and `dataset/transform.py`.
 JITTERED = 0.8  # share of images
@@ -75,7 +75,10 @@ def mix(x: Shaped[Array, "B H W *C"], boxes: Bool[Array, "B H W"]) -> Shaped[Arr
 
 
 def strong_view(
-    rng: jax.Array, images: Float[Array, "B H W 3"], normalize: Normalize
+    rng: jax.Array,
+    images: Float[Array, "B H W 3"],
+    normalize: Normalize,
+    strength: float = 1.0,
 ) -> Float[Array, "B H W 3"]:
     """Changes colours and sharpness of each image at random, as UniMatch does.
 
@@ -86,6 +89,8 @@ def strong_view(
       rng: of this view.
       images: normalized.
       normalize: that was applied to them.
+      strength: factor of how far colours are jittered, and of the shares of images that are made
+        grey and blurred; at most 1. With 0 the images come back as they were, but for rounding.
 
     Returns:
       The images, normalized again.
@@ -96,9 +101,10 @@ def strong_view(
         return jnp.where(jax.random.bernoulli(rng, share, (len(images), 1, 1, 1)), new, old)
 
     x = to_rgb(images, normalize)
-    x = sometimes(is_jittered_rng, JITTERED, jitter(jitter_rng, x, JITTER, HUE), x)
-    x = sometimes(is_grey_rng, GREYED, grey(x), x)
-    return from_rgb(blur_some(blur_rng, x), normalize)
+    jittered = jitter(jitter_rng, x, strength * JITTER, strength * HUE)
+    x = sometimes(is_jittered_rng, JITTERED, jittered, x)
+    x = sometimes(is_grey_rng, strength * GREYED, grey(x), x)
+    return from_rgb(blur_some(blur_rng, x, strength * BLURRED), normalize)
 
 
 def _place_boxes(

@@ -50,7 +50,7 @@ def known_views(monkeypatch):
     boxes[0, 3:20, 5:30] = boxes[1, 10:, :17] = True
     module = "sassn_jax.methods.consistency"
     monkeypatch.setattr(f"{module}.random_boxes", lambda rng, count, size: jnp.asarray(boxes))
-    monkeypatch.setattr(f"{module}.strong_view", lambda rng, images, normalize: 2 * images)
+    monkeypatch.setattr(f"{module}.strong_view", lambda rng, images, *_: 2 * images)
     monkeypatch.setattr("sassn_jax.models.generator.PERTURBATION", 0.0)
     return boxes
 

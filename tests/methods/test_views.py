@@ -138,6 +138,20 @@ def test_brightness_of_strong_views_varies_as_published(many):
     assert 1.4 < ratio.max() < 1.7
 
 
+@pytest.mark.parametrize("strength", [0.0, 0.5])
+def test_a_weaker_view_changes_less(many, strength):
+    rgb, _ = many
+    images = jnp.stack([BGR(image) for image in rgb])
+    view = jax.jit(functools.partial(views.strong_view, normalize=BGR, strength=strength))
+    weak = np.asarray(to_rgb(view(jax.random.key(3), images), BGR))
+    ratio = weak.mean(axis=(1, 2, 3)) / rgb.mean(axis=(1, 2, 3))
+    assert 1 - strength / 2 - 0.05 < ratio.min() <= 1 - 0.8 * strength / 2 + 1e-3
+    is_grey = np.ptp(weak, axis=-1).max(axis=(1, 2)) < 1e-2
+    assert abs(is_grey.mean() - 0.2 * strength) < 0.05
+    if strength == 0:
+        np.testing.assert_allclose(weak, rgb, atol=1e-3)
+
+
 def test_views_of_one_image_that_is_not_square(fast_compile):
     images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 8, 3)), jnp.float32)
     view = jax.jit(functools.partial(views.strong_view, normalize=RGB))

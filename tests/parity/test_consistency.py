@@ -162,7 +162,7 @@ def test_unimatch(torch, reference, monkeypatch):
     optimizer.step()
 
     module, views, places = "sassn_jax.methods.consistency", iter(BRIGHTER), iter(drawn)
-    monkeypatch.setattr(f"{module}.strong_view", lambda _, x, __: next(views) * x)
+    monkeypatch.setattr(f"{module}.strong_view", lambda _, x, *__: next(views) * x)
     monkeypatch.setattr(f"{module}.random_boxes", lambda *_: jnp.asarray(next(places)))
     monkeypatch.setattr("sassn_jax.models.generator.PERTURBATION", 0.0)
     method = UniMatch(

@@ -118,12 +118,21 @@ def test_all_labels_leave_nothing_unlabeled(workdir, capsys):
     assert "--config.unlabeled=all" in said
 
 
-def test_a_run_too_short_for_unlabeled_images_says_so(workdir, capsys):
-    config = tiny_config("advsemiseg")
-    config.num_steps = config.loss.semi_start = 1
+@pytest.mark.parametrize(
+    ("method", "field"),
+    [
+        ("advsemiseg", "loss.semi_start"),
+        ("cutmix", "cutmix.start"),
+        ("unimatch", "unimatch.start"),
+    ],
+)
+def test_a_run_too_short_for_unlabeled_images_says_so(workdir, capsys, method, field):
+    config = tiny_config(method)
+    config.num_steps = 1
+    config.update_from_flattened_dict({field: 1})
     train_and_evaluate(config, workdir)
     said = "".join(capsys.readouterr())
-    assert "no step takes unlabelled images: --config.loss.semi_start=1 is the first" in said
+    assert f"no step takes unlabelled images: --config.{field}=1 is the first" in said
 
 
 def test_the_step_that_is_compiled_again_is_announced(workdir, capsys):

@@ -97,7 +97,7 @@ def test_two_devices_paste_from_each_others_images(kind, monkeypatch):
     """One image each: the box, its target and what is filled there are the other device's."""
     # Colours take long to compile, and change each image by itself.
     monkeypatch.setattr(
-        "sassn_jax.methods.consistency.strong_view", lambda _, images, __: 2 * images
+        "sassn_jax.methods.consistency.strong_view", lambda _, images, *__: 2 * images
     )
     term = {
         CutMix: CutMixWeights(threshold=0.5),

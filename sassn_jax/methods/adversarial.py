@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from sassn_jax import losses
 from sassn_jax.config import Config, Settings
@@ -21,6 +21,7 @@ from sassn_jax.methods.consistency import WeakToStrong
 from sassn_jax.methods.halves import images_by_kind, interleave, separate
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
+from sassn_jax.methods.self_training import mixed_self_training
 from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
 from sassn_jax.models.discriminator import MINIMUM_SIZE, Discriminator
 from sassn_jax.models.layers import resize_bilinear
@@ -36,6 +37,10 @@ class LossWeights(Settings):
       lambda_adv_unlabeled: weight of equation (3) on unlabelled images.
       lambda_semi: weight of equation (4).
       semi_threshold: confidence of D above which a pixel teaches G, T_semi.
+      semi_confidence: probability of its most likely class that such a pixel needs as well.
+      semi_mixed: whether G learns equation (4) on mixed images: boxes of half the area, as CutMix
+        has them, are pasted in from the next unlabelled image. What teaches are still G's
+        predictions for the images as they are, where D trusts them.
       semi_start: first step that takes unlabelled images.
       adv_from_start: whether only equation (4) waits for `semi_start`, and unlabelled images take
         part in equation (3) from step 0 on, as in AdvSemiSeg's code.
@@ -50,6 +55,8 @@ class LossWeights(Settings):
     lambda_adv_unlabeled: NotNegative = 0.001
     lambda_semi: NotNegative = 0.1
     semi_threshold: Probability = 0.2
+    semi_confidence: Probability = 0.0
+    semi_mixed: Switch = False
     semi_start: Whole = 5000
     adv_from_start: Switch = False
     discriminator_fake: Annotated[str, one_of(("labeled", "both"))] = "labeled"
@@ -152,8 +159,8 @@ class Adversarial(Method):
         objective += self.weights.lambda_adv_labeled * adversarial
         metrics["loss/adversarial_labeled"] = adversarial
         if forward.unlabeled_logits is not None:
-            semi, semi_metrics = self._unlabeled_objective(
-                forward, batch["unlabeled"]["label"], self._not_filled(batch), state.step
+            semi, (collections, semi_metrics) = self._unlabeled_objective(
+                params, collections, forward, state, batch
             )
             objective += semi
             metrics |= semi_metrics
@@ -238,31 +245,43 @@ class Adversarial(Method):
 
     def _unlabeled_objective(
         self,
+        params: Variables,
+        collections: Variables,
         forward: Forward,
-        labels: Int[Array, "B H W"],
-        not_filled: Bool[Array, "B H W"] | None,
-        step: Int[Array, ""],
-    ) -> tuple[Float[Array, ""], Metrics]:
-        """What unlabelled images add to equation (1); `labels` serve a metric alone."""
+        state: TrainState,
+        batch: Batch,
+    ) -> tuple[Float[Array, ""], tuple[Variables, Metrics]]:
+        """What unlabelled images add to equation (1); their labels serve a metric alone."""
+        weights, labels = self.weights, batch["unlabeled"]["label"]
         logits, confidence_logits = forward.unlabeled_logits, forward.unlabeled_confidence_logits
         everywhere = jnp.ones_like(labels, bool)
+        not_filled = self._not_filled(batch)
         adversarial = losses.adversarial_loss(
             confidence_logits, everywhere if not_filled is None else not_filled
         )
+        may_teach = not_filled
+        if weights.semi_confidence:
+            sure = jnp.max(jax.nn.softmax(logits), axis=-1) >= weights.semi_confidence
+            may_teach = sure if not_filled is None else sure & not_filled
         self_training, keep = losses.self_training_loss(
-            logits, jax.nn.sigmoid(confidence_logits), self.weights.semi_threshold, not_filled
+            logits, jax.nn.sigmoid(confidence_logits), weights.semi_threshold, may_teach
         )
-        semi = self.weights.lambda_semi * self_training
-        if self.weights.adv_from_start:  # else there are no such batches before
-            semi = jnp.where(step >= self.weights.semi_start, semi, 0)
-        objective = self.weights.lambda_adv_unlabeled * adversarial + semi
-        return objective, {
+        if weights.semi_mixed:
+            self_training, collections = mixed_self_training(
+                self.generator, params, collections, logits, keep, state, batch
+            )
+        semi = weights.lambda_semi * self_training
+        if weights.adv_from_start:  # else there are no such batches before
+            semi = jnp.where(state.step >= weights.semi_start, semi, 0)
+        objective = weights.lambda_adv_unlabeled * adversarial + semi
+        metrics = {
             "loss/adversarial_unlabeled": adversarial,
             "loss/self_training": self_training,
             **self_training_health(
                 keep, logits, labels, self.generator.ignore_label, valid=not_filled
             ),
         }
+        return objective, (collections, metrics)
 
     def _not_filled(self, batch: Batch) -> Bool[Array, "B H W"] | None:
         """Returns the pixels of the unlabelled images that losses take, None for all."""

@@ -1,0 +1,46 @@
+"""Learning one's own predictions on images that are harder than those they were made for."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from sassn_jax.losses import masked_mean
+from sassn_jax.methods.segmenter import Segmenter
+from sassn_jax.methods.state import Batch, TrainState, Variables
+from sassn_jax.methods.views import half_boxes, mix
+
+
+def mixed_self_training(
+    generator: Segmenter,
+    params: Variables,
+    collections: Variables,
+    logits: Float[Array, "B H W C"],
+    keep: Bool[Array, "B H W"],
+    state: TrainState,
+    batch: Batch,
+) -> tuple[Float[Array, ""], Variables]:
+    """Equation (4) of the paper on mixed images, in a pass of their own.
+
+    Each unlabelled image gets a box pasted in from the next one, see `half_boxes`, and so do its
+    targets, which are the most likely classes of the images as they are.
+
+    Args:
+      generator: G.
+      params: of G, to learn.
+      collections: of G, after its passes for the images as they are.
+      logits: of G, unnormalized, for the unlabelled images as they are. Treated as constants.
+      keep: pixels of these that teach.
+      state: before the step.
+      batch: with an unlabelled half.
+
+    Returns:
+      The mean over the pixels that teach, 0 where none does; and G's new collections.
+    """
+    images, target = batch["unlabeled"]["image"], jnp.argmax(logits, axis=-1)
+    # A key that neither the other passes nor the consistency losses use.
+    box_rng, pass_rng = jax.random.split(jax.random.fold_in(state.step_rng, 1))
+    boxes = half_boxes(box_rng, len(images), images.shape[1:3])
+    mixed, _, collections = generator.forward(params, collections, mix(images, boxes), pass_rng)
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(mixed, mix(target, boxes))
+    return masked_mean(cross_entropy, mix(keep, boxes)), collections

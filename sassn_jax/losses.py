@@ -42,10 +42,21 @@ def cross_entropy_loss(
       below -C. A label from -C to -1 counts back from the last class, like an index in NumPy.
     """
     valid = labels != ignore_label
-    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
-        logits, jnp.where(valid, labels, 0)
-    )
-    return masked_mean(cross_entropy, valid)
+    return masked_cross_entropy(logits, jnp.where(valid, labels, 0), valid)
+
+
+def masked_cross_entropy(
+    logits: Float[Array, "B H W C"], classes: Int[Array, "B H W"], mask: Bool[Array, "B H W"]
+) -> Float[Array, ""]:
+    """Multi-class cross entropy over the pixels of a mask, 0 where it is set nowhere.
+
+    Args:
+      logits: unnormalized.
+      classes: what each pixel should be, from 0 to C - 1.
+      mask: pixels that take part.
+    """
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, classes)
+    return masked_mean(cross_entropy, mask)
 
 
 def adversarial_loss(
@@ -61,6 +72,22 @@ def adversarial_loss(
       The mean of `-log D(G(x))` over the pixels that take part, 0 where none does.
     """
     return masked_mean(jax.nn.softplus(-confidence_logits), valid)
+
+
+def trusted(
+    confidence: Float[Array, "B H W"],
+    threshold: float,
+    valid: Bool[Array, "B H W"] | None = None,
+) -> Bool[Array, "B H W"]:
+    """Returns the pixels that teach G in equation (4) of the paper.
+
+    Args:
+      confidence: of D in G's predictions, a probability per pixel. Treated as a constant.
+      threshold: pixels with a confidence above it take part (T_semi, 0.2 in the paper).
+      valid: pixels that may take part, None for all.
+    """
+    keep = jax.lax.stop_gradient(confidence) > threshold
+    return keep if valid is None else keep & valid
 
 
 def self_training_loss(
@@ -80,12 +107,9 @@ def self_training_loss(
     Returns:
       The mean over the pixels that take part, 0 where none does, and which pixels take part.
     """
-    keep = jax.lax.stop_gradient(confidence) > threshold
-    if valid is not None:
-        keep &= valid
+    keep = trusted(confidence, threshold, valid)
     target = jnp.argmax(logits, axis=-1)  # integers: no gradient flows through the target
-    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(logits, target)
-    return masked_mean(cross_entropy, keep), keep
+    return masked_cross_entropy(logits, target, keep), keep
 
 
 def discriminator_loss(

@@ -5,10 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from sassn_jax import losses
 from sassn_jax.methods import METHODS, Batch, Method, TrainState, Variables
 from sassn_jax.methods.adversarial import Adversarial, Forward
 from sassn_jax.methods.cutmix import CutMix
@@ -121,6 +119,7 @@ def _targets(
     valid = batch["unlabeled"]["valid"]
     if isinstance(method, Adversarial):
         passes = trust > method.weights.semi_threshold
+        passes &= jnp.max(probabilities, axis=-1) >= method.weights.semi_confidence
         if method.weights.exclude_filled:
             passes &= valid
     elif isinstance(method, CutMix):
@@ -149,31 +148,18 @@ def _learn_classes(
 
 @dataclasses.dataclass(frozen=True)
 class _GivenTargets(Adversarial):
-    """The method with another self-training loss: cross entropy to `classes` where `passes`."""
+    """The method with other targets of self-training: `classes` where `passes`."""
 
     classes: Int[Array, "B H W"] | None = None
     passes: Bool[Array, "B H W"] | None = None
 
-    def generator_objective(
-        self, params: Variables, state: TrainState, batch: Batch
-    ) -> tuple[Float[Array, ""], tuple[Forward, Variables, Metrics]]:
+    def teaching(
+        self, forward: Forward, not_filled: Bool[Array, "B H W"] | None
+    ) -> tuple[Int[Array, "B H W"], Bool[Array, "B H W"]]:
         """See `Adversarial`."""
-        without = dataclasses.replace(
-            self, weights=dataclasses.replace(self.weights, lambda_semi=0.0)
-        )
-        objective, (forward, collections, metrics) = Adversarial.generator_objective(
-            without, params, state, batch
-        )
         assert self.classes is not None
         assert self.passes is not None
-        cross_entropy = optax.softmax_cross_entropy_with_integer_labels(
-            forward.unlabeled_logits, self.classes
-        )
-        loss = losses.masked_mean(cross_entropy, self.passes)
-        waits = self.weights.adv_from_start & (state.step < self.weights.semi_start)
-        objective += jnp.where(waits, 0, self.weights.lambda_semi * loss)
-        metrics |= {"loss/self_training": loss, "loss/generator": objective}
-        return objective, (forward, collections, metrics)
+        return self.classes, self.passes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,13 +11,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax import losses
 from sassn_jax.config import Config, Settings
 from sassn_jax.fields import NotNegative, Probability, Switch, Whole, one_of
 from sassn_jax.methods import two_players
 from sassn_jax.methods.consistency import WeakToStrong
+from sassn_jax.methods.copy_paste import CopyPaste
 from sassn_jax.methods.halves import images_by_kind, interleave, separate
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
@@ -86,16 +87,18 @@ class Adversarial(Method):
       discriminator: D.
       discriminator_optimizer: of D's parameters.
       weights: of the losses.
+      copy_paste: what is pasted onto the mixed images of equation (4), where it takes these.
       consistency: losses that are one more term of G's objective, None for none. Equation (1)
         counts in full beside them, not half as the supervised loss does in UniMatch, so that the
         paper's weights and learning rates stay right. D does not see their strong views.
     """
 
-    SETTINGS: ClassVar[tuple[type[Settings], ...]] = (LossWeights,)
+    SETTINGS: ClassVar[tuple[type[Settings], ...]] = (LossWeights, CopyPaste)
     generator: Segmenter
     discriminator: Discriminator
     discriminator_optimizer: optax.GradientTransformation
     weights: LossWeights
+    copy_paste: CopyPaste = dataclasses.field(default_factory=CopyPaste)
     consistency: WeakToStrong | None = None
 
     @classmethod
@@ -106,6 +109,7 @@ class Adversarial(Method):
             Discriminator(spectral_norm=config.model.spectral_norm, dtype=config.model.dtype),
             two_players.optimizer_from_config(config),
             config.settings_of(LossWeights),
+            config.settings_of(CopyPaste),
         )
 
     @property
@@ -259,17 +263,13 @@ class Adversarial(Method):
         adversarial = losses.adversarial_loss(
             confidence_logits, everywhere if not_filled is None else not_filled
         )
-        may_teach = not_filled
-        if weights.semi_confidence:
-            sure = jnp.max(jax.nn.softmax(logits), axis=-1) >= weights.semi_confidence
-            may_teach = sure if not_filled is None else sure & not_filled
-        self_training, keep = losses.self_training_loss(
-            logits, jax.nn.sigmoid(confidence_logits), weights.semi_threshold, may_teach
-        )
+        classes, keep = self.teaching(forward, not_filled)
         if weights.semi_mixed:
             self_training, collections = mixed_self_training(
-                self.generator, params, collections, logits, keep, state, batch
+                self.generator, self.copy_paste, params, collections, classes, keep, state, batch
             )
+        else:
+            self_training = losses.masked_cross_entropy(logits, classes, keep)
         semi = weights.lambda_semi * self_training
         if weights.adv_from_start:  # else there are no such batches before
             semi = jnp.where(state.step >= weights.semi_start, semi, 0)
@@ -282,6 +282,16 @@ class Adversarial(Method):
             ),
         }
         return objective, (collections, metrics)
+
+    def teaching(
+        self, forward: Forward, not_filled: Bool[Array, "B H W"] | None
+    ) -> tuple[Int[Array, "B H W"], Bool[Array, "B H W"]]:
+        """Returns the classes that equation (4) teaches, and the pixels where it does."""
+        logits = forward.unlabeled_logits
+        confidence = jax.nn.sigmoid(forward.unlabeled_confidence_logits)
+        keep = losses.trusted(confidence, self.weights.semi_threshold, not_filled)
+        keep &= jnp.max(jax.nn.softmax(logits), axis=-1) >= self.weights.semi_confidence
+        return jnp.argmax(logits, axis=-1), keep
 
     def _not_filled(self, batch: Batch) -> Bool[Array, "B H W"] | None:
         """Returns the pixels of the unlabelled images that losses take, None for all."""

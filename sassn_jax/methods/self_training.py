@@ -1,21 +1,21 @@
 """Learning one's own predictions on images that are harder than those they were made for."""
 
 import jax
-import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from sassn_jax.losses import masked_mean
+from sassn_jax.losses import masked_cross_entropy
+from sassn_jax.methods.copy_paste import CopyPaste
 from sassn_jax.methods.segmenter import Segmenter
 from sassn_jax.methods.state import Batch, TrainState, Variables
-from sassn_jax.methods.views import half_boxes, mix
+from sassn_jax.methods.views import half_boxes, mix, paste
 
 
 def mixed_self_training(
     generator: Segmenter,
+    copy_paste: CopyPaste,
     params: Variables,
     collections: Variables,
-    logits: Float[Array, "B H W C"],
+    classes: Int[Array, "B H W"],
     keep: Bool[Array, "B H W"],
     state: TrainState,
     batch: Batch,
@@ -23,13 +23,15 @@ def mixed_self_training(
     """Equation (4) of the paper on mixed images, in a pass of their own.
 
     Each unlabelled image gets a box pasted in from the next one, see `half_boxes`, and so do its
-    targets, which are the most likely classes of the images as they are.
+    targets, which are the classes of the images as they are. What is pasted onto it from a labelled
+    image has its label for a target.
 
     Args:
       generator: G.
+      copy_paste: what is pasted from labelled images.
       params: of G, to learn.
       collections: of G, after its passes for the images as they are.
-      logits: of G, unnormalized, for the unlabelled images as they are. Treated as constants.
+      classes: that the unlabelled images, as they are, teach.
       keep: pixels of these that teach.
       state: before the step.
       batch: with an unlabelled half.
@@ -37,10 +39,15 @@ def mixed_self_training(
     Returns:
       The mean over the pixels that teach, 0 where none does; and G's new collections.
     """
-    images, target = batch["unlabeled"]["image"], jnp.argmax(logits, axis=-1)
+    images = batch["unlabeled"]["image"]
     # A key that neither the other passes nor the consistency losses use.
-    box_rng, pass_rng = jax.random.split(jax.random.fold_in(state.step_rng, 1))
+    box_rng, paste_rng, pass_rng = jax.random.split(jax.random.fold_in(state.step_rng, 1), 3)
     boxes = half_boxes(box_rng, len(images), images.shape[1:3])
-    mixed, _, collections = generator.forward(params, collections, mix(images, boxes), pass_rng)
-    cross_entropy = optax.softmax_cross_entropy_with_integer_labels(mixed, mix(target, boxes))
-    return masked_mean(cross_entropy, mix(keep, boxes)), collections
+    images, classes, keep = (mix(x, boxes) for x in (images, classes, keep))
+    if copy_paste.share:
+        labeled = batch["labeled"]
+        pixels = copy_paste.choose(paste_rng, labeled["label"], generator.num_classes)
+        images = paste(pixels, labeled["image"], images)
+        classes, keep = paste(pixels, labeled["label"], classes), keep | pixels
+    logits, _, collections = generator.forward(params, collections, images, pass_rng)
+    return masked_cross_entropy(logits, classes, keep), collections

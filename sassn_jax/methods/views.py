@@ -70,8 +70,16 @@ def mix(x: Shaped[Array, "B H W *C"], boxes: Bool[Array, "B H W"]) -> Shaped[Arr
       x: images, labels, probabilities or anything else that has a value for each pixel.
       boxes: True where the other image's are to be.
     """
-    boxes = boxes.reshape(*boxes.shape, *(1 for _ in x.shape[3:]))
-    return jnp.where(boxes, jnp.roll(x, -1, axis=0), x)
+    return paste(boxes, jnp.roll(x, -1, axis=0), x)
+
+
+def paste(
+    pixels: Bool[Array, "B H W"],
+    other: Shaped[Array, "B H W *C"],
+    x: Shaped[Array, "B H W *C"],
+) -> Shaped[Array, "B H W *C"]:
+    """Returns `other` at some pixels, and `x` elsewhere."""
+    return jnp.where(pixels.reshape(*pixels.shape, *(1 for _ in x.shape[3:])), other, x)
 
 
 def strong_view(

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sassn_jax.methods.copy_paste import CopyPaste
+
 from .conftest import (
     CLASSES,
     SIZE,
@@ -57,24 +59,32 @@ def test_a_pixel_needs_a_probable_class_as_well(small):
     np.testing.assert_allclose(metrics["loss/self_training"], expected, rtol=1e-3)
 
 
-def test_mixed_images_are_taught_by_the_images_as_they_are(small, monkeypatch):
+@pytest.mark.parametrize("pasted", [False, True])
+def test_mixed_images_are_taught_by_the_images_as_they_are(small, monkeypatch, pasted):
     method, state = small
+    pixels = np.zeros((2, *SIZE), bool)
+    pixels[0, 10:20, 20:35] = pixels[1, 25:, :9] = pasted
+    monkeypatch.setattr(CopyPaste, "choose", lambda self, rng, labels, classes: jnp.asarray(pixels))
     boxes = np.zeros((2, *SIZE), bool)
     boxes[0, 3:20, 5:30] = boxes[1, 10:, :17] = True
     monkeypatch.setattr(
         "sassn_jax.methods.self_training.half_boxes", lambda rng, count, size: jnp.asarray(boxes)
     )
     mixing = with_weights(method, semi_mixed=True)
+    mixing = dataclasses.replace(mixing, copy_paste=CopyPaste(share=float(pasted)))
     new, metrics = jax.jit(mixing.step)(state, make_batch())
 
     def paste(x):
         return np.where(boxes.reshape(*boxes.shape, *[1] * (x.ndim - 3)), x[::-1], x)
 
     maps, confidence, stats = predicted(method, state)
-    images = jnp.asarray(paste(np.asarray(make_batch()["unlabeled"]["image"])))
+    labeled, unlabeled = make_batch().values()
+    images = paste(np.asarray(unlabeled["image"]))
+    images = jnp.asarray(np.where(pixels[..., None], labeled["image"], images))
     mixed, stats = Paper(method, state).predict(state.generator.params, stats, images)
     keep = paste(np.asarray(confidence) > method.weights.semi_threshold)
-    target = paste(np.argmax(maps, axis=-1))
+    target = np.where(pixels, labeled["label"], paste(np.argmax(maps, axis=-1)))
+    keep |= pixels
     of_target = np.take_along_axis(np.asarray(mixed), target[..., None], axis=-1)[..., 0]
     expected = -np.log(of_target[keep]).mean()
     np.testing.assert_allclose(metrics["loss/self_training"], expected, rtol=1e-4)

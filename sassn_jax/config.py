@@ -21,6 +21,7 @@ from sassn_jax.fields import (
     Decay,
     NotNegative,
     Positive,
+    Probability,
     Rule,
     Switch,
     Whole,
@@ -168,6 +169,7 @@ class AugmentConfig(Checked):
     Attributes:
       scale: the smallest and the largest factor by which an image is scaled.
       mirror: whether half of the images are mirrored left to right.
+      paste: the share of labelled images onto which the rare classes of another one are pasted.
     """
 
     scale: Annotated[
@@ -177,6 +179,7 @@ class AugmentConfig(Checked):
         ),
     ] = (0.5, 1.5)
     mirror: Switch = True
+    paste: Probability = 0.0
 
 
 class Settings(Checked):

@@ -18,7 +18,6 @@ from sassn_jax.config import Config, Settings
 from sassn_jax.fields import NotNegative, Probability, Switch, Whole, one_of
 from sassn_jax.methods import two_players
 from sassn_jax.methods.consistency import WeakToStrong
-from sassn_jax.methods.copy_paste import CopyPaste
 from sassn_jax.methods.halves import images_by_kind, interleave, separate
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
@@ -91,18 +90,16 @@ class Adversarial(Method):
       discriminator: D.
       discriminator_optimizer: of D's parameters.
       weights: of the losses.
-      copy_paste: what is pasted onto the mixed images of equation (4), where it takes these.
       consistency: losses that are one more term of G's objective, None for none. Equation (1)
         counts in full beside them, not half as the supervised loss does in UniMatch, so that the
         paper's weights and learning rates stay right. D does not see their strong views.
     """
 
-    SETTINGS: ClassVar[tuple[type[Settings], ...]] = (LossWeights, CopyPaste)
+    SETTINGS: ClassVar[tuple[type[Settings], ...]] = (LossWeights,)
     generator: Segmenter
     discriminator: Discriminator
     discriminator_optimizer: optax.GradientTransformation
     weights: LossWeights
-    copy_paste: CopyPaste = dataclasses.field(default_factory=CopyPaste)
     consistency: WeakToStrong | None = None
 
     @classmethod
@@ -113,7 +110,6 @@ class Adversarial(Method):
             Discriminator(spectral_norm=config.model.spectral_norm, dtype=config.model.dtype),
             two_players.optimizer_from_config(config),
             config.settings_of(LossWeights),
-            config.settings_of(CopyPaste),
         )
 
     @property
@@ -140,6 +136,7 @@ class Adversarial(Method):
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates both players from the same batch."""
+        batch = self.generator.augment(state, batch)
         return two_players.play(
             self.generator,
             self.discriminator_optimizer,
@@ -200,7 +197,7 @@ class Adversarial(Method):
         fakes = [jax.lax.stop_gradient(jax.nn.softmax(x)) for x in logits]
         real = losses.one_hot(labels, self.generator.num_classes)
         if self.weights.real_smoothing:
-            smoothing_rng = jax.random.fold_in(state.step_rng, 2)
+            smoothing_rng = jax.random.fold_in(state.step_rng, 3)
             real = smooth(smoothing_rng, real, self.weights.real_smoothing)
 
         confidence_logits, collections = self._confidence_logits(
@@ -273,7 +270,7 @@ class Adversarial(Method):
         classes, keep = self.teaching(forward, not_filled)
         if weights.semi_mixed:
             self_training, collections = mixed_self_training(
-                self.generator, self.copy_paste, params, collections, classes, keep, state, batch
+                self.generator, params, collections, classes, keep, state, batch
             )
         else:
             self_training = losses.masked_cross_entropy(logits, classes, keep)

@@ -1,47 +1,50 @@
-"""Copy-paste: what is rare among the labels is pasted onto unlabelled images.
+"""Copy-paste: rare classes of a labelled image are pasted onto another one.
 
-Ghiasi et al. 2021, "Simple copy-paste is a strong data augmentation method for instance
-segmentation", paste objects of one labelled image onto another. Tranheden et al. 2021, "DACS",
-paste half of the classes of a labelled image onto an unlabelled one, whose other pixels learn from
-predictions. Here it is the rare classes, since it is these that pseudo-labels push out.
+After Ghiasi et al. 2021, "Simple copy-paste is a strong data augmentation method for instance
+segmentation". They choose objects at random and place them anew; here all pixels of rare classes
+are taken, and keep their places.
 """
-
-import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from sassn_jax.config import Settings
-from sassn_jax.fields import Probability
 from sassn_jax.losses import one_hot
+from sassn_jax.methods.views import paste
+
+RARE = 0.1  # a class is rare where its share of the labelled pixels of a batch is smaller
 
 
-@dataclasses.dataclass(frozen=True)
-class CopyPaste(Settings):
-    """How often something is pasted, and which classes are.
+def paste_rare(
+    rng: jax.Array,
+    images: Float[Array, "B H W 3"],
+    labels: Int[Array, "B H W"],
+    num_classes: int,
+    share: float,
+) -> tuple[Float[Array, "B H W 3"], Int[Array, "B H W"]]:
+    """Pastes the rare classes of the next image of the batch onto a share of its images.
 
-    Attributes:
-      share: of the unlabelled images onto which the rare classes of a labelled one are pasted.
-      rarer_than: a class is rare where its share of the labelled pixels of a batch is smaller.
+    The last image takes them from the first.
+
+    Args:
+      rng: chooses the images onto which something is pasted.
+      images: of the batch.
+      labels: class of each pixel; one that is not from 0 to `num_classes - 1` is not pasted.
+      num_classes: how many classes there are.
+      share: of the images.
+
+    Returns:
+      The images and their labels.
     """
+    takes_part = jax.random.bernoulli(rng, share, (len(labels), 1, 1))
+    others = jnp.roll(labels, -1, axis=0)
+    pixels = takes_part & is_rare(others, num_classes)
+    return paste(pixels, jnp.roll(images, -1, axis=0), images), paste(pixels, others, labels)
 
-    GROUP = "paste"
-    share: Probability = 0.0
-    rarer_than: Probability = 0.1
 
-    def choose(
-        self, rng: jax.Array, labels: Int[Array, "B H W"], num_classes: int
-    ) -> Bool[Array, "B H W"]:
-        """Returns the pixels of labelled images that are pasted, each at its own place.
-
-        Args:
-          rng: chooses the images.
-          labels: class of each pixel; one that is not from 0 to `num_classes - 1` is not pasted.
-          num_classes: how many classes there are.
-        """
-        of_class = one_hot(labels, num_classes)
-        count = jnp.sum(of_class, axis=(0, 1, 2))
-        is_rare = count < self.rarer_than * jnp.sum(count)
-        takes_part = jax.random.bernoulli(rng, self.share, (len(labels), 1, 1))
-        return takes_part & (of_class @ is_rare.astype(of_class.dtype) > 0)
+def is_rare(labels: Int[Array, "B H W"], num_classes: int) -> Bool[Array, "B H W"]:
+    """Returns the pixels of those classes that have less than `RARE` of all labelled pixels."""
+    of_class = one_hot(labels, num_classes)
+    count = jnp.sum(of_class, axis=(0, 1, 2))
+    rare = count < RARE * jnp.sum(count)
+    return of_class @ rare.astype(of_class.dtype) > 0

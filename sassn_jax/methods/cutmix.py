@@ -11,13 +11,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax.config import Config, Settings
 from sassn_jax.fields import Decay, NotNegative, Probability, Switch, Whole
-from sassn_jax.losses import one_hot
-from sassn_jax.methods.copy_paste import CopyPaste
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
 from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
 from sassn_jax.methods.teacher import Teacher
-from sassn_jax.methods.views import half_boxes, mix, paste
+from sassn_jax.methods.views import half_boxes, mix
 from sassn_jax.models.generator import AUXILIARY
 
 
@@ -59,14 +57,12 @@ class CutMix(Method):
     Attributes:
       generator: the student.
       weights: of the consistency loss, and of the teacher.
-      copy_paste: what is pasted onto mixed images. The authors paste nothing.
     """
 
-    SETTINGS = (CutMixWeights, CopyPaste)
+    SETTINGS = (CutMixWeights,)
     takes_valid = True
     generator: Segmenter
     weights: CutMixWeights
-    copy_paste: CopyPaste = dataclasses.field(default_factory=CopyPaste)
 
     @classmethod
     def from_config(cls, config: Config, num_classes: int, ignore_label: int) -> "CutMix":
@@ -74,7 +70,6 @@ class CutMix(Method):
         return cls(
             Segmenter.from_config(config, num_classes, ignore_label),
             config.settings_of(CutMixWeights),
-            config.settings_of(CopyPaste),
         )
 
     @property
@@ -94,6 +89,7 @@ class CutMix(Method):
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates the student by the gradient of `objective`, then the teacher by the student."""
+        batch = self.generator.augment(state, batch)
         new, metrics = self.generator.take_step(self.objective, state, batch)
         assert state.teacher is not None
         skipped = metrics["skipped/generator"] > 0
@@ -139,11 +135,11 @@ class CutMix(Method):
     ) -> tuple[
         Float[Array, "B H W 3"], Float[Array, "B H W C"], Bool[Array, "B H W"], Int[Array, "B H W"]
     ]:
-        """Mixes the unlabelled images of a batch, and pastes what is rare onto them.
+        """Mixes the unlabelled images of a batch.
 
         Returns:
           The student's images; its targets, probabilities; the pixels that were not filled in; and
-          the labels of those that the teacher has a target for, for metrics alone.
+          labels, for metrics alone.
         """
         images, labels, valid = (batch["unlabeled"][name] for name in ("image", "label", "valid"))
         box_rng, _, _ = jax.random.split(state.step_rng, 3)
@@ -151,14 +147,6 @@ class CutMix(Method):
         # A mask of zeros and ones mixes probabilities as it does logits.
         targets = self.teach(state, images)
         images, targets, valid, labels = (mix(x, boxes) for x in (images, targets, valid, labels))
-        if self.copy_paste.share:
-            labeled, classes = batch["labeled"], self.generator.num_classes
-            paste_rng = jax.random.fold_in(box_rng, 0)
-            pixels = self.copy_paste.choose(paste_rng, labeled["label"], classes)
-            images = paste(pixels, labeled["image"], images)
-            targets = paste(pixels, one_hot(labeled["label"], classes), targets)
-            valid |= pixels
-            labels = jnp.where(pixels, self.generator.ignore_label, labels)
         return images, targets, valid, labels
 
     def inference_variables(self, state: TrainState) -> Variables:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax.config import Config
 from sassn_jax.losses import cross_entropy_loss, masked_mean
+from sassn_jax.methods.copy_paste import paste_rare
 from sassn_jax.methods.state import Batch, Metrics, NetworkState, TrainState, Variables
 from sassn_jax.models.generator import AUXILIARY
 from sassn_jax.models.networks import SegmentationNetwork
@@ -35,6 +36,7 @@ class Segmenter:
       optimizer: of its parameters.
       pretrained: the weights that it starts from, None for random ones.
       ignore_label: pixels that take no part in the loss.
+      paste: the share of labelled images onto which the rare classes of another one are pasted.
       accumulation: pieces that a batch is taken in, one after the other. The backward pass computes
         each piece's forward pass again, so that it needs the memory of one piece alone. Losses and
         gradients are those of the whole batch, but for batch statistics and dropout, which are each
@@ -45,6 +47,7 @@ class Segmenter:
     optimizer: optax.GradientTransformation
     pretrained: Pretrained | None = None
     ignore_label: int = 255
+    paste: float = 0.0
     accumulation: int = 1
 
     @classmethod
@@ -67,6 +70,7 @@ class Segmenter:
                 Pretrained(model.weights, model.head, model.aspp_rates) if model.weights else None
             ),
             ignore_label=ignore_label,
+            paste=config.augment.paste,
             accumulation=config.accumulation,
         )
 
@@ -106,6 +110,17 @@ class Segmenter:
         images = jax.ShapeDtypeStruct((1, *image_size, 3), "float32")
         init = functools.partial(self.network.init, train=False)
         return jax.eval_shape(init, jax.random.key(0), images)
+
+    def augment(self, state: TrainState, batch: Batch) -> Batch:
+        """Returns the batch that a step learns from: rare classes are pasted, see `paste_rare`."""
+        if not self.paste:
+            return batch
+        labeled = batch["labeled"]
+        rng = jax.random.fold_in(state.step_rng, 2)  # a key of its own
+        image, label = paste_rare(
+            rng, labeled["image"], labeled["label"], self.num_classes, self.paste
+        )
+        return {**batch, "labeled": {**labeled, "image": image, "label": label}}
 
     def take_step(
         self, objective: Objective, state: TrainState, batch: Batch

@@ -4,15 +4,13 @@ import jax
 from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax.losses import masked_cross_entropy
-from sassn_jax.methods.copy_paste import CopyPaste
 from sassn_jax.methods.segmenter import Segmenter
 from sassn_jax.methods.state import Batch, TrainState, Variables
-from sassn_jax.methods.views import half_boxes, mix, paste
+from sassn_jax.methods.views import half_boxes, mix
 
 
 def mixed_self_training(
     generator: Segmenter,
-    copy_paste: CopyPaste,
     params: Variables,
     collections: Variables,
     classes: Int[Array, "B H W"],
@@ -23,12 +21,10 @@ def mixed_self_training(
     """Equation (4) of the paper on mixed images, in a pass of their own.
 
     Each unlabelled image gets a box pasted in from the next one, see `half_boxes`, and so do its
-    targets, which are the classes of the images as they are. What is pasted onto it from a labelled
-    image has its label for a target.
+    targets, which are the classes of the images as they are.
 
     Args:
       generator: G.
-      copy_paste: what is pasted from labelled images.
       params: of G, to learn.
       collections: of G, after its passes for the images as they are.
       classes: that the unlabelled images, as they are, teach.
@@ -41,13 +37,8 @@ def mixed_self_training(
     """
     images = batch["unlabeled"]["image"]
     # A key that neither the other passes nor the consistency losses use.
-    box_rng, paste_rng, pass_rng = jax.random.split(jax.random.fold_in(state.step_rng, 1), 3)
+    box_rng, pass_rng = jax.random.split(jax.random.fold_in(state.step_rng, 1))
     boxes = half_boxes(box_rng, len(images), images.shape[1:3])
     images, classes, keep = (mix(x, boxes) for x in (images, classes, keep))
-    if copy_paste.share:
-        labeled = batch["labeled"]
-        pixels = copy_paste.choose(paste_rng, labeled["label"], generator.num_classes)
-        images = paste(pixels, labeled["image"], images)
-        classes, keep = paste(pixels, labeled["label"], classes), keep | pixels
     logits, _, collections = generator.forward(params, collections, images, pass_rng)
     return masked_cross_entropy(logits, classes, keep), collections

@@ -43,6 +43,7 @@ class UniMatch(Method):
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates G by the gradient of `objective`."""
+        batch = self.generator.augment(state, batch)
         return self.generator.take_step(self.objective, state, batch)
 
     def objective(

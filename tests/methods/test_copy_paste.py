@@ -1,4 +1,4 @@
-"""What is pasted from labelled images, and what it then teaches."""
+"""What is pasted from one labelled image onto another."""
 
 import dataclasses
 
@@ -7,66 +7,75 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sassn_jax.methods.copy_paste import CopyPaste
-from sassn_jax.methods.cutmix import CutMix, CutMixWeights
+from sassn_jax.methods.copy_paste import is_rare, paste_rare
+from sassn_jax.methods.supervised import Supervised
+from tests.trees import assert_trees_close
 
 from .conftest import CLASSES, TinyGenerator, make_batch, segmenter, tiny_state
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
-# 20 pixels of class 0, 12 of 1, 5 of 2, 2 of 3, one that is not known.
-LABELS = np.repeat([0, 1, 2, 3, 255], [20, 12, 5, 2, 1]).reshape(2, 4, 5).astype(np.int32)
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rare_classes_have_less_than_a_tenth_of_the_labelled_pixels(seed):
+    rng = np.random.default_rng(seed)
+    shares = [0.06, 0.2, 0.34, 0.1, 0.2, 0.1]
+    labels = rng.choice([0, 1, 2, 3, 4, 255], size=(3, 5, 7), p=shares).astype(np.int32)
+    known = labels != 255
+    rare = [c for c in range(5) if (labels == c).sum() < 0.1 * known.sum()]
+    found = jax.jit(is_rare, static_argnums=1)(jnp.asarray(labels), 5)
+    np.testing.assert_array_equal(found, np.isin(labels, rare))
 
 
-def choose(labels, seed=0, **settings):
-    draw = jax.jit(CopyPaste(**settings).choose, static_argnums=2)
-    return np.asarray(draw(jax.random.key(seed), jnp.asarray(labels), 4))
+def test_a_class_with_a_tenth_is_not_rare():
+    labels = jnp.array([[[0] * 9 + [1, 255]]])
+    assert not np.any(is_rare(labels, 3))
+    assert np.sum(is_rare(jnp.concatenate([labels, 0 * labels]), 3)) == 1
 
 
-@pytest.mark.parametrize(
-    ("rarer_than", "rare"), [(0.0, []), (0.1, [3]), (0.3, [2, 3]), (0.31, [1, 2, 3])]
-)
-def test_pixels_of_rare_classes_are_pasted(rarer_than, rare):
-    pasted = choose(LABELS, share=1.0, rarer_than=rarer_than)
-    np.testing.assert_array_equal(pasted, np.isin(LABELS, rare))
+@pytest.mark.parametrize("label", [255, 2])
+def test_nothing_is_rare_where_nothing_is_labelled_or_all_is_of_one_class(label):
+    assert not np.any(is_rare(jnp.full((1, 3, 5), label), 4))
 
 
-def test_a_share_of_the_images_takes_part():
-    labels = np.full((2000, 1, 2), 1, np.int32)
-    labels[:, 0, 1] = 0
-    labels[0] = 1
-    pasted = choose(labels, share=0.3, rarer_than=0.5)
-    np.testing.assert_array_equal(pasted.any(axis=(1, 2)), pasted.any(axis=1)[:, 1])
-    assert abs(pasted.any(axis=(1, 2)).mean() - 0.3) < 0.04
-    assert not np.array_equal(pasted, choose(labels, seed=1, share=0.3, rarer_than=0.5))
-    assert not choose(labels, share=0.0, rarer_than=0.5).any()
+def test_the_next_image_is_pasted_onto_a_share_of_the_images():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(1000, 2, 3, 3)).astype(np.float32)
+    labels = rng.choice([0, 1, 255], p=[0.85, 0.05, 0.1], size=(1000, 2, 3)).astype(np.int32)
+    draw = jax.jit(paste_rare, static_argnums=(3, 4))
+    new_images, new_labels = draw(jax.random.key(1), images, labels, 2, 0.3)
+    others, of_others = np.roll(images, -1, axis=0), np.roll(labels, -1, axis=0)
+    may = of_others == 1
+    takes = np.any(new_images != images, axis=(1, 2, 3))
+    pasted = takes[:, None, None] & may
+    np.testing.assert_array_equal(new_images, np.where(pasted[..., None], others, images))
+    np.testing.assert_array_equal(new_labels, np.where(pasted, of_others, labels))
+    assert abs(takes.sum() / may.any(axis=(1, 2)).sum() - 0.3) < 0.08
 
 
-@pytest.mark.parametrize("labels", [np.full((1, 3, 5), 255), np.full((1, 3, 5), 2)])
-def test_nothing_is_rare_where_nothing_is_labelled_or_all_is_of_one_class(labels):
-    assert not choose(labels, share=1.0, rarer_than=1.0).any()
+def test_the_only_image_of_a_batch_stays():
+    batch = make_batch(1)["labeled"]
+    new = paste_rare(jax.random.key(0), batch["image"], batch["label"], CLASSES, 1.0)
+    jax.tree.map(np.testing.assert_array_equal, new, (batch["image"], batch["label"]))
 
 
-def test_pasted_pixels_teach_their_labels():
-    method = CutMix(
-        segmenter(TinyGenerator(CLASSES)), CutMixWeights(), CopyPaste(share=1.0, rarer_than=0.3)
-    )
-    student = tiny_state(method.generator.network)
-    state, batch = student.replace(teacher=student.generator.variables), make_batch()
-    batch["labeled"]["label"] = jnp.where(batch["labeled"]["label"] == 1, 0, 2)
-    batch["labeled"]["label"] = batch["labeled"]["label"].at[0, :5].set(3).at[1, 0].set(255)
-    batch["unlabeled"]["valid"] = batch["unlabeled"]["valid"].at[0].set(False)
-    images, targets, valid, labels = jax.jit(method.student_view)(state, batch)
-    without = dataclasses.replace(method, copy_paste=CopyPaste())
-    plain = jax.jit(without.student_view)(state, batch)
-
-    truth = np.asarray(batch["labeled"]["label"])
-    pasted = (truth == 3) | (truth == 0)  # the rest is of class 2
-    assert 0.2 < pasted.mean() < 0.4
-    of_images = np.asarray(batch["labeled"]["image"])
-    np.testing.assert_array_equal(images, np.where(pasted[..., None], of_images, plain[0]))
-    np.testing.assert_array_equal(targets[pasted], np.eye(CLASSES)[truth[pasted]])
-    np.testing.assert_array_equal(targets[~pasted], plain[1][~pasted])
-    np.testing.assert_array_equal(valid, np.asarray(plain[2]) | pasted)
-    np.testing.assert_array_equal(labels, np.where(pasted, 255, plain[3]))
-    assert 0 < np.asarray(plain[2])[pasted].mean() < 1  # some were filled in
+def test_a_step_learns_what_was_pasted():
+    method = Supervised(segmenter(TinyGenerator(CLASSES)))
+    pasting = Supervised(dataclasses.replace(method.generator, paste=1.0))
+    state, batch = tiny_state(method.generator.network), make_batch()
+    labels = batch["labeled"]["label"].at[1].set(0).at[1, :5, :5].set(3)
+    labels = labels.at[0].set(jnp.where(labels[0] == 3, 1, labels[0]))
+    batch["labeled"]["label"] = labels
+    inside = np.zeros(labels.shape, bool)
+    inside[0, :5, :5] = True
+    image = batch["labeled"]["image"]
+    pasted = {
+        "image": jnp.where(inside[..., None], image[::-1], image),
+        "label": jnp.where(inside, 3, labels),
+    }
+    new, metrics = jax.jit(pasting.step)(state, batch)
+    expected, of_pasted = jax.jit(method.step)(state, {"labeled": pasted})
+    assert_trees_close(new.generator.params, expected.generator.params, 1e-6)
+    np.testing.assert_allclose(metrics["loss/generator"], of_pasted["loss/generator"], rtol=1e-6)
+    other = jax.jit(method.step)(state, batch)[1]
+    assert other["loss/generator"] != metrics["loss/generator"]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sassn_jax.methods.copy_paste import CopyPaste
+from sassn_jax.methods.adversarial import smooth
 
 from .conftest import (
     CLASSES,
@@ -59,32 +59,38 @@ def test_a_pixel_needs_a_probable_class_as_well(small):
     np.testing.assert_allclose(metrics["loss/self_training"], expected, rtol=1e-3)
 
 
-@pytest.mark.parametrize("pasted", [False, True])
-def test_mixed_images_are_taught_by_the_images_as_they_are(small, monkeypatch, pasted):
+def test_d_may_see_labels_that_are_smoothed():
+    labels = np.random.default_rng(0).integers(0, CLASSES, (2, *SIZE))
+    one_hot = np.eye(CLASSES, dtype=np.float32)[labels]
+    one_hot[0, :3] = 0  # ignored
+    smoothed = np.asarray(jax.jit(smooth, static_argnums=2)(jax.random.key(0), one_hot, 0.4))
+    assert np.all(smoothed[0, :3] == 0)
+    np.testing.assert_allclose(smoothed.sum(-1), one_hot.sum(-1), rtol=1e-6)
+    part = (1 - smoothed.max(-1)[one_hot.sum(-1) > 0]) * CLASSES / (CLASSES - 1)
+    assert part.min() >= -1e-6
+    assert 0.38 < part.max() <= 0.4 + 1e-6
+    assert abs(part.mean() - 0.2) < 0.02
+    np.testing.assert_array_equal(smoothed.argmax(-1)[0, 3:], labels[0, 3:])
+
+
+def test_mixed_images_are_taught_by_the_images_as_they_are(small, monkeypatch):
     method, state = small
-    pixels = np.zeros((2, *SIZE), bool)
-    pixels[0, 10:20, 20:35] = pixels[1, 25:, :9] = pasted
-    monkeypatch.setattr(CopyPaste, "choose", lambda self, rng, labels, classes: jnp.asarray(pixels))
     boxes = np.zeros((2, *SIZE), bool)
     boxes[0, 3:20, 5:30] = boxes[1, 10:, :17] = True
     monkeypatch.setattr(
         "sassn_jax.methods.self_training.half_boxes", lambda rng, count, size: jnp.asarray(boxes)
     )
     mixing = with_weights(method, semi_mixed=True)
-    mixing = dataclasses.replace(mixing, copy_paste=CopyPaste(share=float(pasted)))
     new, metrics = jax.jit(mixing.step)(state, make_batch())
 
     def paste(x):
         return np.where(boxes.reshape(*boxes.shape, *[1] * (x.ndim - 3)), x[::-1], x)
 
     maps, confidence, stats = predicted(method, state)
-    labeled, unlabeled = make_batch().values()
-    images = paste(np.asarray(unlabeled["image"]))
-    images = jnp.asarray(np.where(pixels[..., None], labeled["image"], images))
+    images = jnp.asarray(paste(np.asarray(make_batch()["unlabeled"]["image"])))
     mixed, stats = Paper(method, state).predict(state.generator.params, stats, images)
     keep = paste(np.asarray(confidence) > method.weights.semi_threshold)
-    target = np.where(pixels, labeled["label"], paste(np.argmax(maps, axis=-1)))
-    keep |= pixels
+    target = paste(np.argmax(maps, axis=-1))
     of_target = np.take_along_axis(np.asarray(mixed), target[..., None], axis=-1)[..., 0]
     expected = -np.log(of_target[keep]).mean()
     np.testing.assert_allclose(metrics["loss/self_training"], expected, rtol=1e-4)

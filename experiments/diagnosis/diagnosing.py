@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 
 from experiments.diagnosis import runs, shares
 from experiments.diagnosis.players import discriminator_losses, gradient_norms
+from experiments.diagnosis.teaching import chooses_pixels
 from experiments.diagnosis.verdicts import verdicts
+from sassn_jax import methods
 from sassn_jax.files import write_json
 from sassn_jax.prediction.run import load_run
 from sassn_jax.recipes import parse
@@ -35,6 +37,7 @@ def diagnose(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     classes = run.info.class_names
     result: dict[str, Any] = {
         "method": config.method,
+        "threshold_chooses_pixels": chooses_pixels(methods.create(parse(config), len(classes))),
         "scores": scores,
         "gap_closed": runs.gaps_closed(scores),
         "over_time": shares.read(Workdir(folder).read_rows(), classes),

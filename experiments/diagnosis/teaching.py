@@ -16,8 +16,6 @@ from sassn_jax.methods.unimatch import UniMatch
 
 KINDS = (Adversarial, CutMix, UniMatch)  # of methods with a mask of pixels
 NAMES = tuple(name for name, kind in METHODS.items() if kind in KINDS)
-# Whose threshold chooses no pixels: all teach, and the share that passes weighs their loss.
-THRESHOLD_IS_WEIGHT = tuple(name for name in NAMES if METHODS[name] is CutMix)
 LOGIT_OF_CERTAINTY = 1e4  # no other class has any probability beside it
 
 
@@ -34,6 +32,14 @@ class Targets(NamedTuple):
     found: Int[Array, "B H W"]
     trust: Float[Array, "B H W"]
     passes: Bool[Array, "B H W"]
+
+
+def chooses_pixels(method: Method) -> bool:
+    """Whether the threshold of a method chooses the pixels that teach.
+
+    In CutMix with the squared error all pixels do, and the share that passes weighs their loss.
+    """
+    return not (isinstance(method, CutMix) and method.weights.loss == "squared_error")
 
 
 def own_targets(method: Method, state: TrainState, batch: Batch) -> Targets:
@@ -74,7 +80,7 @@ def learn_right_pixels(
 ) -> tuple[TrainState, Metrics]:
     """Takes a step in which a pixel teaches where its class is right, and only there.
 
-    For CutMix, whose threshold chooses no pixels but scales the loss as a whole, a right pixel
+    For a method whose threshold chooses no pixels but scales the loss as a whole, a right pixel
     weighs as much as in its own step: the wrong pixels are taken away, and nothing else changes.
 
     Args:
@@ -84,7 +90,7 @@ def learn_right_pixels(
       targets: the method's own.
     """
     right = targets.found == batch["unlabeled"]["label"]
-    if isinstance(method, CutMix):
+    if not chooses_pixels(method):
         return method.step(state, {**batch, "unlabeled": {**batch["unlabeled"], "valid": right}})
     return _learn_classes(method, state, batch, targets.found, right)
 
@@ -140,8 +146,11 @@ def _learn_classes(
     """Takes a step in which these are the targets, and this is the mask."""
     if isinstance(method, Adversarial):
         return _GivenTargets(**vars(method), classes=classes, passes=passes).step(state, batch)
-    assert isinstance(method, UniMatch)
     logits = jnp.where(passes[..., None], jax.nn.one_hot(classes, method.generator.num_classes), 0)
+    if isinstance(method, CutMix):
+        given = jax.nn.softmax(LOGIT_OF_CERTAINTY * logits)
+        return _GivenProbabilities(**vars(method), given=given).step(state, batch)
+    assert isinstance(method, UniMatch)
     generator = _GivenLogits(**vars(method.generator), given=LOGIT_OF_CERTAINTY * logits)
     return dataclasses.replace(method, generator=generator).step(state, batch)
 
@@ -172,5 +181,17 @@ class _GivenLogits(Segmenter):
         self, variables: Variables, images: Float[Array, "B H W 3"]
     ) -> Float[Array, "B H W C"]:
         """See `Segmenter`."""
+        assert self.given is not None
+        return self.given
+
+
+@dataclasses.dataclass(frozen=True)
+class _GivenProbabilities(CutMix):
+    """CutMix, whose teacher's probabilities are given."""
+
+    given: Float[Array, "B H W C"] | None = None
+
+    def teach(self, state: TrainState, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W C"]:
+        """See `CutMix`."""
         assert self.given is not None
         return self.given

@@ -6,7 +6,6 @@ from typing import Any
 
 from experiments.diagnosis.players import LABELS
 from experiments.diagnosis.runs import ALL_LABELS, GOOD_TEACHER, LABELS_ALONE, METHOD, RIGHT_PIXELS
-from experiments.diagnosis.teaching import THRESHOLD_IS_WEIGHT
 
 # Smaller differences than these are not spoken of. They are rules of thumb.
 MIOU_MARGIN = 0.01
@@ -24,7 +23,7 @@ def verdicts(result: Mapping[str, Any]) -> list[str]:
     Args:
       result: what `diagnosis.json` holds.
     """
-    chooses = result["method"] not in THRESHOLD_IS_WEIGHT
+    chooses = result["threshold_chooses_pixels"]
     return [
         *_of_the_gap(result["scores"], result["gap_closed"], chooses=chooses),
         *_of_average(result["average_and_raw"]),

@@ -4,13 +4,15 @@ French et al. 2020, "Semi-supervised semantic segmentation needs strong, varied 
 """
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax.config import Config, Settings
-from sassn_jax.fields import Decay, NotNegative, Probability, Switch, Whole
+from sassn_jax.fields import Decay, NotNegative, Probability, Switch, Whole, one_of
+from sassn_jax.methods.consistency import pseudo_label_loss
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
 from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
@@ -29,6 +31,9 @@ class CutMixWeights(Settings):
       lambda_consistency: weight of the consistency loss.
       threshold: probability from which a prediction of the teacher's counts as confident.
       start: first step that takes unlabelled images.
+      loss: what a student loses by not being like its teacher. `squared_error` is the authors',
+        see `consistency_loss`; `cross_entropy` takes the teacher's most likely class, where it is
+        confident, for a label, as FixMatch does, see `pseudo_label_loss`.
     """
 
     GROUP = "cutmix"
@@ -37,6 +42,7 @@ class CutMixWeights(Settings):
     lambda_consistency: NotNegative = 1.0
     threshold: Probability = 0.97
     start: Whole = 0
+    loss: Annotated[str, one_of(("squared_error", "cross_entropy"))] = "squared_error"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,9 +120,14 @@ class CutMix(Method):
         logits, _, collections = self.generator.forward(
             params, collections, view, jax.random.fold_in(student_rng, state.step)
         )
-        consistency, confident = consistency_loss(
-            jax.nn.softmax(logits), targets, valid, self.weights.threshold
-        )
+        if self.weights.loss == "cross_entropy":
+            found, trust = jnp.argmax(targets, axis=-1), jnp.max(targets, axis=-1)
+            consistency = pseudo_label_loss(logits, found, trust, valid, self.weights.threshold)
+            confident = valid & (trust >= self.weights.threshold)
+        else:
+            consistency, confident = consistency_loss(
+                jax.nn.softmax(logits), targets, valid, self.weights.threshold
+            )
         objective += self.weights.lambda_consistency * consistency
         return objective, (
             collections,

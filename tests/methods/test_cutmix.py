@@ -1,5 +1,6 @@
 """CutMix against its objective, written out with a forward of a network for each kind of image."""
 
+import dataclasses
 import functools
 
 import jax
@@ -146,6 +147,33 @@ def test_step_is_the_authors(method, taught, step, boxes):
     np.testing.assert_allclose(metrics["consistency/precision"], right, rtol=1e-4)
 
 
+def test_cross_entropy_takes_confident_classes_for_labels(method, taught):
+    weights = dataclasses.replace(WEIGHTS, loss="cross_entropy")
+    method = dataclasses.replace(method, weights=weights)
+    batch = make_batch()
+    _, (_, metrics) = jax.jit(method.objective)(taught.generator.params, taught, batch)
+    images, targets, valid, labels = map(np.asarray, method.student_view(taught, batch))
+
+    network, state = method.generator.network, taught.generator
+    _, stats = network.apply(
+        state.variables, batch["labeled"]["image"], train=True, mutable=["batch_stats"]
+    )
+    variables = {"params": state.params, **stats}
+    logits, _ = network.apply(variables, jnp.asarray(images), train=True, mutable=["batch_stats"])
+    probabilities = jax.nn.softmax(np.asarray(logits, np.float64))
+    found = targets.argmax(axis=-1)
+    teaches = valid & (targets.max(axis=-1) >= WEIGHTS.threshold)
+    of_found = np.take_along_axis(np.asarray(probabilities), found[..., None], axis=-1)[..., 0]
+    expected = -(np.log(of_found) * teaches).sum() / valid.sum()
+    assert 0.2 < teaches.mean() < 0.8
+    np.testing.assert_allclose(metrics["loss/consistency"], expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics["consistency/kept"], teaches.mean(), rtol=1e-6)
+    right = (found == labels)[teaches & (labels != 255)].mean()
+    np.testing.assert_allclose(metrics["consistency/precision"], right, rtol=1e-4)
+    total = metrics["loss/cross_entropy"] + 3.0 * metrics["loss/consistency"]
+    np.testing.assert_allclose(metrics["loss/generator"], total, rtol=1e-6)
+
+
 def test_a_step_repeats_itself_and_a_later_one_does_not(taught, step):
     """Boxes follow seed and step; labels of unlabelled images change a metric alone."""
     batch = make_batch()
@@ -216,3 +244,6 @@ def test_the_teacher_begins_as_the_student_and_is_what_predicts(method):
         assert x is not y  # or the step could not take over the memory of both
     assert method.inference_variables(state) is state.teacher
     assert method.unlabeled_from == 0
+    late = dataclasses.replace(method, weights=CutMixWeights(start=7, ema_warm_up=True))
+    assert late.unlabeled_from == 7
+    assert late.teacher.warm_up

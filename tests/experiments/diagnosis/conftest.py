@@ -15,13 +15,14 @@ SIZE = (64, 96)  # of which D sees more than one position
 THRESHOLDS = {
     "sassn": "loss.semi_threshold",
     "cutmix": "cutmix.threshold",
+    "cutmix with cross entropy": "cutmix.threshold",
     "unimatch": "unimatch.threshold",
 }
 
 
 @pytest.fixture(params=THRESHOLDS)
 def name(request):
-    """The name of a method."""
+    """The name of a method, perhaps with what is changed of it."""
     return request.param
 
 
@@ -29,7 +30,10 @@ def name(request):
 def create(name, monkeypatch):
     """Returns a function from a threshold to the method."""
     make_networks_tiny(monkeypatch)
-    config = parse(tiny_config(name))
+    method_name, _, change = name.partition(" ")
+    config = parse(tiny_config(method_name))
+    if change:
+        config = override(config, {"cutmix.loss": "cross_entropy"})
 
     def method(threshold):
         made = methods.create(override(config, {THRESHOLDS[name]: threshold}), CLASSES)

@@ -26,6 +26,7 @@ def result(**changes):
     } | changes.pop("scores", {})
     plain = {
         "method": "unimatch",
+        "threshold_chooses_pixels": True,
         "over_time": [row(10, 0.3), row(20, 0.3), row(30, 0.3)],
         "average_and_raw": {"average": 0.5, "raw": 0.5},
         "gradient_norms": {
@@ -114,7 +115,7 @@ def test_what_is_found(changes, said):
     ],
 )
 def test_a_threshold_that_chooses_no_pixels_is_not_advised(changes, other, cutmix):
-    said = "\n".join(verdicts(result(method="cutmix", **changes)))
+    said = "\n".join(verdicts(result(threshold_chooses_pixels=False, **changes)))
     assert other in "\n".join(verdicts(result(**changes)))
     assert cutmix in said
     assert other not in said

@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 CHECK_PYTHON := @$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
 
-.PHONY: help test-endure setup cuda parity test test-parity test-slow test-fuzz test-processes test-wheel test-full-size lint docs demo demo-seeds lock licenses audit plan gpu-check \
+.PHONY: help test-endure setup cuda parity test test-parity test-slow test-fuzz test-processes test-wheel test-full-size lint docs demo demo-seeds demo-unlabelled lock licenses audit plan gpu-check \
   gpu-environment
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test-endure one of the slow tests: a run that is killed forty times (a quarter of an hour)"
 	@echo "make test-full-size  two of the slow tests: the paper's recipes for a few steps, with memory and time"
 	@echo "make demo-seeds  the demo's comparison over three seeds (a quarter of an hour)"
+	@echo "make demo-unlabelled  another demo: what images without masks add to few masks (ten minutes)"
 	@echo "make plan        whether a run fits a GPU that need not be there, and how long it takes at the"
 	@echo "                 least: FLAGS='--config=configs/voc.py --gpu=h100'"
 	@echo "make gpu-check   the GPU kernels, compiled for GPUs that need not be there, and judged (some"
@@ -100,6 +101,9 @@ demo: setup
 
 demo-seeds: setup
 	$(RUN) -m experiments.demo --workdir=runs/demo --seeds=3
+
+demo-unlabelled: setup
+	$(RUN) -m experiments.demo --subject=unlabelled --workdir=runs/demo_unlabelled
 
 lock: setup
 	$(RUN) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \

@@ -1,54 +1,92 @@
-"""Shows the gain of attention and spectral normalization on generated scenes: `make demo`.
+"""Shows on generated scenes what attention gains, or what images without masks do: `make demo`.
 
     python -m experiments.demo --seeds=3 --workdir=runs/demo
+    python -m experiments.demo --subject=unlabelled --workdir=runs/demo_unlabelled
 
-Trains three methods for each seed, prints a table of their mIoU, and writes DIR/demo.json and
+Trains three networks for each seed, prints a table of their mIoU, and writes DIR/demo.json and
 DIR/predictions.png. Runs that are finished are not trained again.
 """
 
 import json
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from absl import flags
+from ml_collections import ConfigDict
 from rich.table import Table
 
 from configs import demo as demo_config
+from configs import few_labels
 from sassn_jax.commands import command
 from sassn_jax.files import write_json
 from sassn_jax.terminal import make_console
 
-METHODS = ("supervised", "advsemiseg", "sassn")
-LABELS = "1/8"
 PICTURED = 4  # test images in the picture
 WIDTH = 288  # of an enlarged image in pixels: three times that of a scene
 
+
+@dataclass(frozen=True)
+class Row:
+    """A network of the table, with the name of its folder."""
+
+    name: str
+    method: str
+    labels: str
+
+
+# By subject: the recipe, by its argument, and the networks that are compared.
+SUBJECTS: dict[str, tuple[Callable[[str], ConfigDict], tuple[Row, ...]]] = {
+    "attention": (
+        lambda argument: demo_config.get_config(argument),
+        tuple(Row(method, method, "1/8") for method in ("supervised", "advsemiseg", "sassn")),
+    ),
+    "unlabelled": (
+        lambda argument: few_labels.get_config(argument),
+        (
+            Row("supervised", "supervised", "1/32"),
+            Row("cutmix", "cutmix", "1/32"),
+            Row("all_labels", "supervised", "1"),
+        ),
+    ),
+}
+
 _WORKDIR = command.define_path("workdir", "runs/demo", "Folder of the demo's runs.")
-_SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each method is trained with.", 1)
+_SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each network is trained with.", 1)
+_SUBJECT = flags.DEFINE_enum("subject", "attention", list(SUBJECTS), "What the demo shows.")
 
 
 def main() -> None:
-    """Trains, scores and shows the three methods; skips runs that are finished already."""
+    """Trains, scores and shows the three networks; skips runs that are finished already."""
     from experiments.pictures import draw_predictions  # after the flags: JAX takes seconds
     from sassn_jax.prediction.run import load_run
 
     workdir = Path(_WORKDIR.value)
     console = make_console(soft_wrap=True)  # so that a command can be copied whole
-    rows = [
-        [_result(workdir / f"seed{seed}" / method, method, seed) for seed in range(_SEEDS.value)]
-        for method in METHODS
-    ]
-    write_json(workdir / "demo.json", dict(zip(METHODS, rows, strict=True)))
-    console.print(_table(rows))
+    recipe, rows = SUBJECTS[_SUBJECT.value]
+    results = {
+        row.name: [
+            _result(
+                workdir / f"seed{seed}" / row.name,
+                recipe(f"method={row.method},labels={row.labels}"),
+                seed,
+            )
+            for seed in range(_SEEDS.value)
+        ]
+        for row in rows
+    }
+    write_json(workdir / "demo.json", results)
+    console.print(_table(rows, results))
     picture = workdir / "predictions.png"
-    runs = ((method, load_run(workdir / "seed0" / method)) for method in METHODS)
+    runs = ((row.name, load_run(workdir / "seed0" / row.name)) for row in rows)
     draw_predictions(picture, runs, "test", lambda count: range(PICTURED), WIDTH)
-    console.print(f"{picture}: input, truth, {', '.join(METHODS)}")
+    console.print(f"{picture}: input, truth, {', '.join(row.name for row in rows)}")
     console.print(f"Curves and pictures of the training: .venv/bin/tensorboard --logdir={workdir}")
 
 
-def _result(workdir: Path, method: str, seed: int) -> dict:
+def _result(workdir: Path, config: ConfigDict, seed: int) -> dict:
     """Trains and scores one run, or reads its result; `seconds` is the time of the last call."""
     from sassn_jax.data.scenes import LOOK_ALIKE
     from sassn_jax.prediction.scoring import evaluate_run
@@ -56,7 +94,6 @@ def _result(workdir: Path, method: str, seed: int) -> dict:
     from sassn_jax.training.loop import train_and_evaluate
     from sassn_jax.training.workdir import Workdir
 
-    config = demo_config.get_config(f"method={method},labels={LABELS}")
     config.seed = seed
     Workdir(workdir).check(parse(config))
     path = workdir / "result.json"
@@ -73,16 +110,18 @@ def _result(workdir: Path, method: str, seed: int) -> dict:
     return result
 
 
-def _table(rows: list[list[dict]]) -> Table:
-    seeds = len(rows[0])
+def _table(rows: tuple[Row, ...], results: dict[str, list[dict]]) -> Table:
+    seeds = len(results[rows[0].name])
     over = f", mean of {seeds} seeds (spread)" if seeds > 1 else ""
-    table = Table(title=f"scenes, {LABELS} of the labels, test split{over}")
-    for name in ("method", "mIoU", "IoU of the look-alike pair", "seconds"):
-        table.add_column(name, justify="left" if name == "method" else "right")
-    for method, results in zip(METHODS, rows, strict=True):
-        cells = [_cell([result[key] for result in results]) for key in ("miou", "look_alike_iou")]
-        seconds = np.mean([result["seconds"] for result in results])
-        table.add_row(method, *cells, f"{seconds:.0f}")
+    table = Table(title=f"scenes, test split{over}")
+    left = ("network", "method", "labels")
+    for name in (*left, "mIoU", "IoU of the look-alike pair", "seconds"):
+        table.add_column(name, justify="left" if name in left else "right")
+    for row in rows:
+        of_row = results[row.name]
+        cells = [_cell([result[key] for result in of_row]) for key in ("miou", "look_alike_iou")]
+        seconds = np.mean([result["seconds"] for result in of_row])
+        table.add_row(row.name, row.method, row.labels, *cells, f"{seconds:.0f}")
     return table
 
 

@@ -22,17 +22,21 @@ def test_the_table_and_the_picture(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo_config, "get_config", config)
     monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", {"train": 32, "val": 2, "test": 16})
     make_networks_tiny(monkeypatch)
-    monkeypatch.setattr(demo, "METHODS", ("supervised", "advsemiseg"))
+    recipe, rows = demo.SUBJECTS["attention"]
+    monkeypatch.setitem(demo.SUBJECTS, "attention", (recipe, rows[:2]))
     flags.FLAGS.mark_as_parsed()
     monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(tmp_path))
 
     demo.main()
     shown = capsys.readouterr().out
-    for method in demo.METHODS:
-        assert method in shown
+    assert "supervised" in shown
+    assert "advsemiseg" in shown
     assert "tensorboard --logdir" in shown
     written = json.loads((tmp_path / "demo.json").read_text())
-    assert [len(written[method]) for method in demo.METHODS] == [1, 1]
+    assert {name: len(results) for name, results in written.items()} == {
+        "supervised": 1,
+        "advsemiseg": 1,
+    }
     # Input, truth and two predictions of 96 pixels, gaps of 4, for four images.
     with Image.open(tmp_path / "predictions.png") as picture:
         assert picture.size == (3 * (4 * 96 + 3 * 4), 40 + 3 * (4 * 96 + 3 * 4))
@@ -53,3 +57,17 @@ def test_attention_tells_the_look_alikes_apart(tmp_path):
         for method, runs in results.items()
     }
     assert mean["sassn"] - mean["advsemiseg"] >= 0.15, mean
+
+
+@pytest.mark.slow
+def test_images_without_masks_pay(tmp_path):
+    """Over three seeds, at least a quarter of the way from few labels to all, and in each seed."""
+    command = [sys.executable, "-m", "experiments.demo", "--subject=unlabelled", "--seeds=3"]
+    command.append(f"--workdir={tmp_path}")
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True)
+    results = json.loads((tmp_path / "demo.json").read_text())
+    few, method, everything = (
+        [run["miou"] for run in results[name]] for name in ("supervised", "cutmix", "all_labels")
+    )
+    assert all(x > y for x, y in zip(method, few, strict=True)), results
+    assert sum(method) - sum(few) > (sum(everything) - sum(few)) / 4, results

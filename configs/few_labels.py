@@ -27,4 +27,10 @@ def get_config(argument: str | None = None) -> ConfigDict:
     config.cutmix.ema_warm_up = True
     config.cutmix.loss = "cross_entropy"
     config.cutmix.threshold = 0.95
+    config.unimatch.strength = 0.3
+
+    config.loss.semi_mixed = True
+    config.loss.semi_confidence = 0.95
+    config.loss.lambda_semi = 0.5
+    config.optimizer.discriminator_lr = 1e-5
     return config

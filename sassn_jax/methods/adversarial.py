@@ -46,9 +46,6 @@ class LossWeights(Settings):
         part in equation (3) from step 0 on, as in AdvSemiSeg's code.
       discriminator_fake: the predictions that D learns from: those for the `labeled` images (the
         paper), or for `both` halves of the batch (AdvSemiSeg's code).
-      real_smoothing: how much of the one in a label's one-hot vector is spread over all classes
-        before D sees it, at most; the amount is drawn for each pixel. Without it D can tell labels
-        from predictions by the one alone.
       exclude_filled: whether the losses leave out the pixels that fill up an unlabelled crop larger
         than its image. D still sees them. AdvSemiSeg's code leaves none out.
     """
@@ -63,7 +60,6 @@ class LossWeights(Settings):
     semi_start: Whole = 5000
     adv_from_start: Switch = False
     discriminator_fake: Annotated[str, one_of(("labeled", "both"))] = "labeled"
-    real_smoothing: Probability = 0.0
     exclude_filled: Switch = False
 
 
@@ -196,9 +192,6 @@ class Adversarial(Method):
             valid_by_kind.append(jnp.ones_like(valid) if not_filled is None else not_filled)
         fakes = [jax.lax.stop_gradient(jax.nn.softmax(x)) for x in logits]
         real = losses.one_hot(labels, self.generator.num_classes)
-        if self.weights.real_smoothing:
-            smoothing_rng = jax.random.fold_in(state.step_rng, 3)
-            real = smooth(smoothing_rng, real, self.weights.real_smoothing)
 
         confidence_logits, collections = self._confidence_logits(
             {"params": params, **state.discriminator.collections},
@@ -294,7 +287,8 @@ class Adversarial(Method):
         logits = forward.unlabeled_logits
         confidence = jax.nn.sigmoid(forward.unlabeled_confidence_logits)
         keep = losses.trusted(confidence, self.weights.semi_threshold, not_filled)
-        keep &= jnp.max(jax.nn.softmax(logits), axis=-1) >= self.weights.semi_confidence
+        if self.weights.semi_confidence:
+            keep &= jnp.max(jax.nn.softmax(logits), axis=-1) >= self.weights.semi_confidence
         return jnp.argmax(logits, axis=-1), keep
 
     def _not_filled(self, batch: Batch) -> Bool[Array, "B H W"] | None:
@@ -310,13 +304,3 @@ class Adversarial(Method):
             variables, probabilities, mutable=[COLLECTION] if learning else []
         )
         return resize_bilinear(logits, (height, width))[..., 0], collections
-
-
-def smooth(
-    rng: jax.Array, one_hot: Float[Array, "B H W C"], most: float
-) -> Float[Array, "B H W C"]:
-    """Spreads a part of each one, drawn from U(0, `most`) for each pixel, over all classes."""
-    part = jax.random.uniform(rng, (*one_hot.shape[:-1], 1), maxval=most)
-    return (
-        one_hot * (1 - part) + jnp.sum(one_hot, axis=-1, keepdims=True) * part / one_hot.shape[-1]
-    )

@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sassn_jax.methods.adversarial import smooth
-
 from .conftest import (
     CLASSES,
     SIZE,
@@ -57,20 +55,6 @@ def test_a_pixel_needs_a_probable_class_as_well(small):
     np.testing.assert_allclose(metrics["self_training/kept"], keep.mean(), atol=2 / keep.size)
     expected = -np.log(probable[keep]).mean()
     np.testing.assert_allclose(metrics["loss/self_training"], expected, rtol=1e-3)
-
-
-def test_d_may_see_labels_that_are_smoothed():
-    labels = np.random.default_rng(0).integers(0, CLASSES, (2, *SIZE))
-    one_hot = np.eye(CLASSES, dtype=np.float32)[labels]
-    one_hot[0, :3] = 0  # ignored
-    smoothed = np.asarray(jax.jit(smooth, static_argnums=2)(jax.random.key(0), one_hot, 0.4))
-    assert np.all(smoothed[0, :3] == 0)
-    np.testing.assert_allclose(smoothed.sum(-1), one_hot.sum(-1), rtol=1e-6)
-    part = (1 - smoothed.max(-1)[one_hot.sum(-1) > 0]) * CLASSES / (CLASSES - 1)
-    assert part.min() >= -1e-6
-    assert 0.38 < part.max() <= 0.4 + 1e-6
-    assert abs(part.mean() - 0.2) < 0.02
-    np.testing.assert_array_equal(smoothed.argmax(-1)[0, 3:], labels[0, 3:])
 
 
 def test_mixed_images_are_taught_by_the_images_as_they_are(small, monkeypatch):

@@ -1,6 +1,6 @@
 r"""Says what a method's unlabelled images teach, and what they could teach.
 
-    python -m experiments.diagnose --config=configs/demo.py:method=cutmix,labels=1/32 \
+    python -m experiments.diagnose --config=configs/few_labels.py:method=cutmix,labels=1/32 \
         --workdir=runs/diagnosis
 
 The images that count as unlabelled must have masks, which are looked at here alone: with masks for

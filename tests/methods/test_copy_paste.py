@@ -9,6 +9,7 @@ import pytest
 
 from sassn_jax.methods.copy_paste import is_rare, paste_rare
 from sassn_jax.methods.supervised import Supervised
+from sassn_jax.training import parallel
 from tests.trees import assert_trees_close
 
 from .conftest import CLASSES, TinyGenerator, make_batch, segmenter, tiny_state
@@ -51,6 +52,18 @@ def test_the_next_image_is_pasted_onto_a_share_of_the_images():
     np.testing.assert_array_equal(new_images, np.where(pasted[..., None], others, images))
     np.testing.assert_array_equal(new_labels, np.where(pasted, of_others, labels))
     assert abs(takes.sum() / may.any(axis=(1, 2)).sum() - 0.3) < 0.08
+
+
+def test_two_devices_paste_from_each_others_images():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(4, 5, 6, 3)).astype(np.float32)
+    labels = rng.choice([0, 1], p=[0.95, 0.05], size=(4, 5, 6)).astype(np.int32)
+    draw = jax.jit(paste_rare, static_argnums=(3, 4))
+    alone = draw(jax.random.key(0), images, labels, 2, 0.7)
+    assert np.any(alone[0] != images)
+    spread = parallel.put_batch({"image": images, "label": labels}, parallel.make_mesh(2))
+    shared = draw(jax.random.key(0), spread["image"], spread["label"], 2, 0.7)
+    jax.tree.map(np.testing.assert_array_equal, shared, alone)
 
 
 def test_the_only_image_of_a_batch_stays():

@@ -98,6 +98,10 @@ def benchmark_step(config: Any, steps: int) -> dict[str, Any]:
     return result
 
 
+# Fields of `LossWeights` that the side of PyTorch does not have; see `torch_obstacle`.
+NOT_COMPARED = ("adv_from_start", "exclude_filled", "semi_confidence", "semi_mixed")
+
+
 def torch_obstacle(config: Config, *, has_unlabeled: bool) -> str | None:
     """Returns why the step cannot be compared with PyTorch's, None if it can."""
     if METHODS[config.method] not in (Supervised, Adversarial):
@@ -112,12 +116,16 @@ def torch_obstacle(config: Config, *, has_unlabeled: bool) -> str | None:
             return "its side takes unlabelled images from loss.semi_start on (no adv_from_start)"
         if loss.exclude_filled:
             return "its side takes all pixels of unlabelled images (no loss.exclude_filled)"
+        if loss.semi_mixed or loss.semi_confidence:
+            return "its side has equation (4) as in the paper (no semi_mixed, no semi_confidence)"
         if loss.semi_start >= config.num_steps:
             return "its side wants a step with unlabelled images (loss.semi_start below num_steps)"
         if not has_unlabeled:
             return "its side wants unlabelled images (labels below 1)"
     if config.model.remat or config.accumulation > 1:
         return "its side is plain: no model.remat, no accumulation"
+    if config.augment.paste:
+        return "its side takes images as they come (no augment.paste)"
     return None
 
 
@@ -138,7 +146,7 @@ def _torch_step(config: Config, setup: Any, state: Any, batch: Any) -> Callable[
         discriminator_learning_rate=config.optimizer.discriminator_lr,
         discriminator_betas=config.optimizer.discriminator_betas,
         poly_power=config.optimizer.poly_power,
-        **{name: loss[name] for name in loss if name not in ("adv_from_start", "exclude_filled")},
+        **{name: loss[name] for name in loss if name not in NOT_COMPARED},
     )
 
     def make_step(memory_format: torch.memory_format) -> Callable[[Any], None]:

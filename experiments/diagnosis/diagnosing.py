@@ -34,6 +34,7 @@ def diagnose(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     run = load_run(folder)
     assert run.state is not None
     batch = jax.tree.map(jnp.asarray, set_up(run.config).batches[run.config.num_steps])
+    batch = run.method.generator.augment(run.state, batch)
     classes = run.info.class_names
     result: dict[str, Any] = {
         "method": config.method,

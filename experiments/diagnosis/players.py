@@ -96,7 +96,6 @@ def gradient_norms(
       By the field of the weight; `labels` is the cross entropy on labelled images. A term with the
       weight 0 is left out.
     """
-    batch = methods.create(config, num_classes).generator.augment(state, batch)
     groups = {kind.GROUP for kind in methods.METHODS[config.method].SETTINGS}
     fields = config.to_dict()
     weights = {}

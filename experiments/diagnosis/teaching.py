@@ -26,7 +26,8 @@ class Targets(NamedTuple):
       found: the most likely class of each pixel.
       trust: what the method compares with its threshold: D's confidence for a method with a D, and
         the probability of the most likely class for another.
-      passes: where that is above the threshold.
+      passes: the pixels that teach: where that is above the threshold and, for a method with a D,
+        the class has the probability that `loss.semi_confidence` asks for.
     """
 
     found: Int[Array, "B H W"]
@@ -130,6 +131,8 @@ def _targets(
             passes &= valid
     elif isinstance(method, CutMix):
         passes = trust >= method.weights.threshold
+        if chooses_pixels(method):
+            passes &= valid
     else:
         assert isinstance(method, UniMatch)
         passes = valid & (trust >= method.consistency.weights.threshold)
@@ -162,7 +165,7 @@ class _GivenTargets(Adversarial):
     classes: Int[Array, "B H W"] | None = None
     passes: Bool[Array, "B H W"] | None = None
 
-    def teaching(
+    def pseudo_labels(
         self, forward: Forward, not_filled: Bool[Array, "B H W"] | None
     ) -> tuple[Int[Array, "B H W"], Bool[Array, "B H W"]]:
         """See `Adversarial`."""

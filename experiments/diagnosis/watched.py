@@ -45,6 +45,11 @@ class Watched(Method):
         """See `Method`."""
         return self.inner.unlabeled_from
 
+    @property
+    def start_field(self) -> str:
+        """See `Method`."""
+        return self.inner.start_field
+
     def init(self, rng: jax.Array, batch: Batch) -> TrainState:
         """See `Method`."""
         return self.inner.init(rng, batch)

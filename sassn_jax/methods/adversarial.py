@@ -22,7 +22,7 @@ from sassn_jax.methods.halves import images_by_kind, interleave, separate
 from sassn_jax.methods.method import Method
 from sassn_jax.methods.segmenter import Segmenter, self_training_health
 from sassn_jax.methods.self_training import mixed_self_training
-from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables
+from sassn_jax.methods.state import Batch, Metrics, TrainState, Variables, unless
 from sassn_jax.models.discriminator import MINIMUM_SIZE, Discriminator
 from sassn_jax.models.layers import resize_bilinear
 from sassn_jax.models.spectral_norm import COLLECTION, sigmas
@@ -132,7 +132,6 @@ class Adversarial(Method):
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates both players from the same batch."""
-        batch = self.generator.augment(state, batch)
         return two_players.play(
             self.generator,
             self.discriminator_optimizer,
@@ -260,16 +259,19 @@ class Adversarial(Method):
         adversarial = losses.adversarial_loss(
             confidence_logits, everywhere if not_filled is None else not_filled
         )
-        classes, keep = self.teaching(forward, not_filled)
+        classes, keep = self.pseudo_labels(forward, not_filled)
+        new_collections = collections
         if weights.semi_mixed:
-            self_training, collections = mixed_self_training(
+            self_training, new_collections = mixed_self_training(
                 self.generator, params, collections, classes, keep, state, batch
             )
         else:
             self_training = losses.masked_cross_entropy(logits, classes, keep)
         semi = weights.lambda_semi * self_training
         if weights.adv_from_start:  # else there are no such batches before
-            semi = jnp.where(state.step >= weights.semi_start, semi, 0)
+            waits = state.step < weights.semi_start
+            semi = jnp.where(waits, 0, semi)
+            new_collections = unless(waits, new_collections, collections)
         objective = weights.lambda_adv_unlabeled * adversarial + semi
         metrics = {
             "loss/adversarial_unlabeled": adversarial,
@@ -278,9 +280,9 @@ class Adversarial(Method):
                 keep, logits, labels, self.generator.ignore_label, valid=not_filled
             ),
         }
-        return objective, (collections, metrics)
+        return objective, (new_collections, metrics)
 
-    def teaching(
+    def pseudo_labels(
         self, forward: Forward, not_filled: Bool[Array, "B H W"] | None
     ) -> tuple[Int[Array, "B H W"], Bool[Array, "B H W"]]:
         """Returns the classes that equation (4) teaches, and the pixels where it does."""

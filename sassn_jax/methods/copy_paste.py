@@ -12,7 +12,9 @@ from jaxtyping import Array, Bool, Float, Int
 from sassn_jax.losses import one_hot
 from sassn_jax.methods.views import paste
 
-RARE = 0.1  # a class is rare where its share of the labelled pixels of a batch is smaller
+# A class is rare where its share of the labelled pixels of a batch is smaller. The value was chosen
+# on scenes, and comes from no paper.
+RARE = 0.1
 
 
 def paste_rare(
@@ -43,8 +45,8 @@ def paste_rare(
 
 
 def is_rare(labels: Int[Array, "B H W"], num_classes: int) -> Bool[Array, "B H W"]:
-    """Returns the pixels of those classes that have less than `RARE` of all labelled pixels."""
-    of_class = one_hot(labels, num_classes)
-    count = jnp.sum(of_class, axis=(0, 1, 2))
+    """Returns the pixels of classes that have less than `RARE` of the batch's labelled pixels."""
+    known = (labels >= 0) & (labels < num_classes)
+    count = jnp.sum(one_hot(labels, num_classes), axis=(0, 1, 2))
     rare = count < RARE * jnp.sum(count)
-    return of_class @ rare.astype(of_class.dtype) > 0
+    return known & rare[jnp.where(known, labels, 0)]

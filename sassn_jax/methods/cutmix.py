@@ -4,7 +4,7 @@ French et al. 2020, "Semi-supervised semantic segmentation needs strong, varied 
 """
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from sassn_jax.models.generator import AUXILIARY
 
 @dataclasses.dataclass(frozen=True)
 class CutMixWeights(Settings):
-    """The numbers of the method, as its authors' code has them.
+    """The numbers of the method. The defaults are those of its authors' code.
 
     Attributes:
       ema_decay: the share of the teacher that stays in a step; the rest is the student's.
@@ -31,9 +31,9 @@ class CutMixWeights(Settings):
       lambda_consistency: weight of the consistency loss.
       threshold: probability from which a prediction of the teacher's counts as confident.
       start: first step that takes unlabelled images.
-      loss: what a student loses by not being like its teacher. `squared_error` is the authors',
-        see `consistency_loss`; `cross_entropy` takes the teacher's most likely class, where it is
-        confident, for a label, as FixMatch does, see `pseudo_label_loss`.
+      loss: how far the student is from its teacher. `squared_error` is the authors', see
+        `consistency_loss`; `cross_entropy` takes the teacher's most likely class, where it is
+        confident, for a label (Sohn et al. 2020, "FixMatch"), see `pseudo_label_loss`.
     """
 
     GROUP = "cutmix"
@@ -43,6 +43,30 @@ class CutMixWeights(Settings):
     threshold: Probability = 0.97
     start: Whole = 0
     loss: Annotated[str, one_of(("squared_error", "cross_entropy"))] = "squared_error"
+
+
+class Keys(NamedTuple):
+    """Keys of a step, by what is drawn from them."""
+
+    boxes: jax.Array
+    teacher: jax.Array  # its dropout
+    student: jax.Array
+
+
+class StudentView(NamedTuple):
+    """What the student sees of the unlabelled images, and should predict.
+
+    Attributes:
+      images: mixed.
+      targets: probabilities of the teacher.
+      valid: pixels that were not filled in.
+      labels: for metrics alone.
+    """
+
+    images: Float[Array, "B H W 3"]
+    targets: Float[Array, "B H W C"]
+    valid: Bool[Array, "B H W"]
+    labels: Int[Array, "B H W"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +108,11 @@ class CutMix(Method):
         return self.weights.start
 
     @property
+    def start_field(self) -> str:
+        """See `Method`."""
+        return "cutmix.start"
+
+    @property
     def teacher(self) -> Teacher:
         """How the teacher follows the student."""
         return Teacher(self.weights.ema_decay, self.weights.ema_warm_up)
@@ -95,7 +124,6 @@ class CutMix(Method):
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates the student by the gradient of `objective`, then the teacher by the student."""
-        batch = self.generator.augment(state, batch)
         new, metrics = self.generator.take_step(self.objective, state, batch)
         assert state.teacher is not None
         skipped = metrics["skipped/generator"] > 0
@@ -115,18 +143,20 @@ class CutMix(Method):
         )
         if "unlabeled" not in batch:
             return objective, (collections, metrics)
-        view, targets, valid, labels = self.student_view(state, batch)
-        _, _, student_rng = jax.random.split(state.step_rng, 3)
+        view = self.student_view(state, batch)
+        student_rng = self.keys(state).student
         logits, _, collections = self.generator.forward(
-            params, collections, view, jax.random.fold_in(student_rng, state.step)
+            params, collections, view.images, jax.random.fold_in(student_rng, state.step)
         )
+        threshold, counts = self.weights.threshold, None  # of pixels, for the metrics: all
         if self.weights.loss == "cross_entropy":
-            found, trust = jnp.argmax(targets, axis=-1), jnp.max(targets, axis=-1)
-            consistency = pseudo_label_loss(logits, found, trust, valid, self.weights.threshold)
-            confident = valid & (trust >= self.weights.threshold)
+            counts = view.valid
+            found, trust = jnp.argmax(view.targets, axis=-1), jnp.max(view.targets, axis=-1)
+            consistency = pseudo_label_loss(logits, found, trust, view.valid, threshold)
+            confident = view.valid & (trust >= threshold)
         else:
             consistency, confident = consistency_loss(
-                jax.nn.softmax(logits), targets, valid, self.weights.threshold
+                jax.nn.softmax(logits), view.targets, view.valid, threshold
             )
         objective += self.weights.lambda_consistency * consistency
         return objective, (
@@ -136,29 +166,28 @@ class CutMix(Method):
                 "loss/generator": objective,
                 "loss/consistency": consistency,
                 **self_training_health(
-                    confident, targets, labels, self.generator.ignore_label, "consistency"
+                    confident,
+                    view.targets,
+                    view.labels,
+                    self.generator.ignore_label,
+                    "consistency",
+                    counts,
                 ),
             },
         )
 
-    def student_view(
-        self, state: TrainState, batch: Batch
-    ) -> tuple[
-        Float[Array, "B H W 3"], Float[Array, "B H W C"], Bool[Array, "B H W"], Int[Array, "B H W"]
-    ]:
-        """Mixes the unlabelled images of a batch.
-
-        Returns:
-          The student's images; its targets, probabilities; the pixels that were not filled in; and
-          labels, for metrics alone.
-        """
-        images, labels, valid = (batch["unlabeled"][name] for name in ("image", "label", "valid"))
-        box_rng, _, _ = jax.random.split(state.step_rng, 3)
-        boxes = half_boxes(box_rng, len(images), images.shape[1:3])
+    def student_view(self, state: TrainState, batch: Batch) -> "StudentView":
+        """Mixes the unlabelled images of a batch, and what their teacher says of them."""
+        unlabeled = batch["unlabeled"]
+        images = unlabeled["image"]
+        boxes = half_boxes(self.keys(state).boxes, len(images), images.shape[1:3])
         # A mask of zeros and ones mixes probabilities as it does logits.
-        targets = self.teach(state, images)
-        images, targets, valid, labels = (mix(x, boxes) for x in (images, targets, valid, labels))
-        return images, targets, valid, labels
+        unmixed = (images, self.teach(state, images), unlabeled["valid"], unlabeled["label"])
+        return StudentView(*(mix(x, boxes) for x in unmixed))
+
+    def keys(self, state: TrainState) -> "Keys":
+        """Returns what the random numbers of a step are drawn from."""
+        return Keys(*jax.random.split(state.step_rng, 3))
 
     def inference_variables(self, state: TrainState) -> Variables:
         """Returns the teacher's variables."""
@@ -168,12 +197,11 @@ class CutMix(Method):
     def teach(self, state: TrainState, images: Float[Array, "B H W 3"]) -> Float[Array, "B H W C"]:
         """Returns the probabilities that a step takes from the teacher for images before mixing."""
         assert state.teacher is not None
-        _, rng, _ = jax.random.split(state.step_rng, 3)
         logits, _ = self.generator.network.apply(
             state.teacher,
             images,
             train=True,
-            rngs={"dropout": rng},
+            rngs={"dropout": self.keys(state).teacher},
             mutable=["batch_stats", AUXILIARY],
         )
         return jax.nn.softmax(logits)

@@ -48,6 +48,11 @@ class Method(abc.ABC):
         return None
 
     @property
+    def start_field(self) -> str:
+        """The name of the field that sets `unlabeled_from`, where one does."""
+        return "loss.semi_start"
+
+    @property
     def takes_valid(self) -> bool:
         """Whether unlabelled images come with `valid`, bool `[B, H, W]`.
 

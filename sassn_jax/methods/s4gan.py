@@ -97,7 +97,6 @@ class S4GAN(Method):
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates both players from the same batch, or G alone where all images are labelled."""
-        batch = self.generator.augment(state, batch)
         if "unlabeled" not in batch:
             return self.generator.take_step(self.generator.supervised_objective, state, batch)
         return two_players.play(

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sassn_jax.config import Config
 from sassn_jax.losses import cross_entropy_loss, masked_mean
 from sassn_jax.methods.copy_paste import paste_rare
-from sassn_jax.methods.state import Batch, Metrics, NetworkState, TrainState, Variables
+from sassn_jax.methods.state import PASTE, Batch, Metrics, NetworkState, TrainState, Variables
 from sassn_jax.models.generator import AUXILIARY
 from sassn_jax.models.networks import SegmentationNetwork
 from sassn_jax.optimizers import generator_optimizer
@@ -112,11 +112,14 @@ class Segmenter:
         return jax.eval_shape(init, jax.random.key(0), images)
 
     def augment(self, state: TrainState, batch: Batch) -> Batch:
-        """Returns the batch that a step learns from: rare classes are pasted, see `paste_rare`."""
+        """Returns the batch that a step learns from: with `paste`, rare classes are pasted.
+
+        Only the labelled half changes, see `paste_rare`.
+        """
         if not self.paste:
             return batch
         labeled = batch["labeled"]
-        rng = jax.random.fold_in(state.step_rng, 2)  # a key of its own
+        rng = jax.random.fold_in(state.step_rng, PASTE)
         image, label = paste_rare(
             rng, labeled["image"], labeled["label"], self.num_classes, self.paste
         )

@@ -1,11 +1,11 @@
-"""Learning one's own predictions on images that are harder than those they were made for."""
+"""Self-training on mixed images: G learns there what it predicts for the images as they are."""
 
 import jax
 from jaxtyping import Array, Bool, Float, Int
 
 from sassn_jax.losses import masked_cross_entropy
 from sassn_jax.methods.segmenter import Segmenter
-from sassn_jax.methods.state import Batch, TrainState, Variables
+from sassn_jax.methods.state import MIXED, Batch, TrainState, Variables
 from sassn_jax.methods.views import half_boxes, mix
 
 
@@ -36,8 +36,7 @@ def mixed_self_training(
       The mean over the pixels that teach, 0 where none does; and G's new collections.
     """
     images = batch["unlabeled"]["image"]
-    # A key that neither the other passes nor the consistency losses use.
-    box_rng, pass_rng = jax.random.split(jax.random.fold_in(state.step_rng, 1))
+    box_rng, pass_rng = jax.random.split(jax.random.fold_in(state.step_rng, MIXED))
     boxes = half_boxes(box_rng, len(images), images.shape[1:3])
     images, classes, keep = (mix(x, boxes) for x in (images, classes, keep))
     logits, _, collections = generator.forward(params, collections, images, pass_rng)

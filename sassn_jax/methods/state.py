@@ -11,6 +11,10 @@ from jaxtyping import Array, Bool, Float
 
 from sassn_jax.data import Batch as Batch
 
+# What a step's key is folded with for a purpose of its own. Small numbers would give the keys that
+# `split` does: `jax.random.split(key, n)[i]` is `jax.random.fold_in(key, i)`.
+PASTE, MIXED = 2**20, 2**20 + 1
+
 Variables = Mapping[str, Any]
 Metrics = dict[str, Float[Array, ""]]
 Tree = TypeVar("Tree")

@@ -25,5 +25,4 @@ class Supervised(Method):
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates G by the gradient of the loss on labels."""
-        batch = self.generator.augment(state, batch)
         return self.generator.take_step(self.generator.supervised_objective, state, batch)

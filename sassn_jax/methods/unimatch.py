@@ -41,9 +41,13 @@ class UniMatch(Method):
         """See `UniMatchWeights`."""
         return self.consistency.weights.start
 
+    @property
+    def start_field(self) -> str:
+        """See `Method`."""
+        return "unimatch.start"
+
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Updates G by the gradient of `objective`."""
-        batch = self.generator.augment(state, batch)
         return self.generator.take_step(self.objective, state, batch)
 
     def objective(

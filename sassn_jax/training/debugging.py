@@ -64,7 +64,7 @@ def find_operation(method: Method, state: TrainState, batch: methods.Batch) -> s
         return "No operation is to blame: the images of the batch are not finite"
     try:
         with jax.disable_jit(), jax.debug_nans(True):
-            method.step(state, batch)
+            method.step(state, method.generator.augment(state, batch))
     except FloatingPointError as error:
         return _describe(error)
     return (

@@ -13,9 +13,6 @@ from sassn_jax.training.workdir import Workdir
 
 NAMED = 8  # classes
 SLOW = "resnet101"  # on a CPU; what `configs/folder.py` trains
-# The field with the first step that takes unlabelled images, by method.
-STARTS = {"cutmix": "cutmix.start", "unimatch": "unimatch.start"}
-START = "loss.semi_start"  # of the others
 
 
 def introduce_run(
@@ -81,7 +78,7 @@ def introduce(setup: Setup) -> tuple[str, ...]:
     lines += large_image_note(config.crop_size, (height, width), "the first image of val")
     first = setup.method.unlabeled_from or 0
     if setup.split.unlabeled and 0 < first < config.num_steps:
-        field = STARTS.get(config.method, START)
+        field = setup.method.start_field
         lines.append(f"images without masks take part from step {first} on ({field})")
     if setup.mesh.devices.flat[0].platform == "cpu" and config.model.backbone == SLOW:
         lines.append(
@@ -115,7 +112,7 @@ def without_unlabeled(setup: Setup) -> str:
         )
     if first >= config.num_steps:
         return (
-            f"no step takes unlabelled images: --config.{STARTS.get(config.method, START)}={first} "
+            f"no step takes unlabelled images: --config.{setup.method.start_field}={first} "
             f"is the first that would, and num_steps={config.num_steps}"
         )
     return ""

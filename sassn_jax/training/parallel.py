@@ -121,6 +121,8 @@ def state_shardings(state: Any, mesh: Mesh | AbstractMesh, *, shard_params: bool
 def jit_step(method: Method, mesh: Mesh, shardings: Any) -> jax.stages.Wrapped:
     """Returns the method's step, compiled at its first call; it reuses the old state's memory.
 
+    Before the step, labelled images are augmented as a batch, see `Segmenter.augment`.
+
     The step is traced under the mesh, so that kernels know how many devices share a batch.
 
     Args:
@@ -131,7 +133,8 @@ def jit_step(method: Method, mesh: Mesh, shardings: Any) -> jax.stages.Wrapped:
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Any]:
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-            return method.step(_gathered(state, mesh), batch)
+            gathered = _gathered(state, mesh)
+            return method.step(gathered, method.generator.augment(gathered, batch))
 
     return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
 

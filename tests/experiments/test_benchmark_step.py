@@ -36,6 +36,9 @@ def test_a_batch_without_unlabeled_images_is_not():
         ("optimizer.name", "adamw"),
         ("loss.adv_from_start", True),
         ("loss.exclude_filled", True),
+        ("loss.semi_mixed", True),
+        ("loss.semi_confidence", 0.9),
+        ("augment.paste", 0.5),
     ],
 )
 def test_what_its_side_does_not_do(field, value):

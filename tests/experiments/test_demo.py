@@ -7,35 +7,37 @@ import pytest
 from absl import flags
 from PIL import Image
 
-from configs import demo as demo_config
 from experiments import demo
 from tests.training.conftest import make_networks_tiny, tiny_config
 
 
 @pytest.mark.usefixtures("fast_compile")
-def test_the_table_and_the_picture(tmp_path, monkeypatch, capsys):
-    def config(argument, get_config=demo_config.get_config):
-        tiny = tiny_config(get_config(argument).method)
-        tiny.num_steps = 1
+@pytest.mark.parametrize("name", demo.SUBJECTS)
+def test_the_table_and_the_picture(name, tmp_path, monkeypatch, capsys):
+    subject = demo.SUBJECTS[name]
+
+    def config(argument, get_config=subject.recipe.get_config):
+        given = get_config(argument)
+        tiny = tiny_config(given.method)
+        tiny.num_steps, tiny.labels = 1, "1/16"
         return tiny
 
-    monkeypatch.setattr(demo_config, "get_config", config)
+    rows = subject.rows[:2]
+    monkeypatch.setattr(subject.recipe, "get_config", config)
     monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", {"train": 32, "val": 2, "test": 16})
     make_networks_tiny(monkeypatch)
-    recipe, rows = demo.SUBJECTS["attention"]
-    monkeypatch.setitem(demo.SUBJECTS, "attention", (recipe, rows[:2]))
+    monkeypatch.setitem(demo.SUBJECTS, name, demo.Subject(subject.recipe, rows))
     flags.FLAGS.mark_as_parsed()
     monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(tmp_path))
+    monkeypatch.setattr(flags.FLAGS["subject"], "value", name)
 
     demo.main()
     shown = capsys.readouterr().out
-    assert "supervised" in shown
-    assert "advsemiseg" in shown
+    assert all(row.method in shown and row.labels in shown for row in rows)
     assert "tensorboard --logdir" in shown
     written = json.loads((tmp_path / "demo.json").read_text())
     assert {name: len(results) for name, results in written.items()} == {
-        "supervised": 1,
-        "advsemiseg": 1,
+        row.name: 1 for row in rows
     }
     # Input, truth and two predictions of 96 pixels, gaps of 4, for four images.
     with Image.open(tmp_path / "predictions.png") as picture:
@@ -67,7 +69,7 @@ def test_images_without_masks_pay(tmp_path):
     subprocess.run(command, cwd=Path(__file__).parents[2], check=True)
     results = json.loads((tmp_path / "demo.json").read_text())
     few, method, everything = (
-        [run["miou"] for run in results[name]] for name in ("supervised", "cutmix", "all_labels")
+        [run["miou"] for run in results[name]] for name in ("supervised", "cutmix", "all masks")
     )
     assert all(x > y for x, y in zip(method, few, strict=True)), results
     assert sum(method) - sum(few) > (sum(everything) - sum(few)) / 4, results

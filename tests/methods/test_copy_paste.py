@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sassn_jax.methods.copy_paste import is_rare, paste_rare
+from sassn_jax.methods.state import MIXED, PASTE
 from sassn_jax.methods.supervised import Supervised
 from sassn_jax.training import parallel
 from tests.trees import assert_trees_close
@@ -72,7 +73,7 @@ def test_the_only_image_of_a_batch_stays():
     jax.tree.map(np.testing.assert_array_equal, new, (batch["image"], batch["label"]))
 
 
-def test_a_step_learns_what_was_pasted():
+def test_a_compiled_step_learns_what_was_pasted():
     method = Supervised(segmenter(TinyGenerator(CLASSES)))
     pasting = Supervised(dataclasses.replace(method.generator, paste=1.0))
     state, batch = tiny_state(method.generator.network), make_batch()
@@ -86,9 +87,23 @@ def test_a_step_learns_what_was_pasted():
         "image": jnp.where(inside[..., None], image[::-1], image),
         "label": jnp.where(inside, 3, labels),
     }
-    new, metrics = jax.jit(pasting.step)(state, batch)
+    mesh = parallel.make_mesh(2)
+    shardings = jax.tree.map(lambda _: parallel.replicated(mesh), state)
     expected, of_pasted = jax.jit(method.step)(state, {"labeled": pasted})
-    assert_trees_close(new.generator.params, expected.generator.params, 1e-6)
-    np.testing.assert_allclose(metrics["loss/generator"], of_pasted["loss/generator"], rtol=1e-6)
-    other = jax.jit(method.step)(state, batch)[1]
-    assert other["loss/generator"] != metrics["loss/generator"]
+    _, plain = jax.jit(method.step)(state, batch)
+    assert pasting.generator.augment(state, batch)["labeled"].keys() == batch["labeled"].keys()
+    assert method.generator.augment(state, batch) is batch
+    step = parallel.jit_step(pasting, mesh, shardings)
+    new, metrics = step(jax.device_put(state, shardings), parallel.put_batch(batch, mesh))
+    assert_trees_close(new.generator.params, expected.generator.params, 1e-4)
+    np.testing.assert_allclose(metrics["loss/generator"], of_pasted["loss/generator"], rtol=1e-5)
+    assert plain["loss/generator"] != metrics["loss/generator"]
+
+
+def test_no_two_purposes_have_one_key():
+    """Split keys are folded ones, so that a small number would not be a key of its own."""
+    key = jax.random.key(3)
+    of_purposes = [jax.random.fold_in(key, PASTE), jax.random.fold_in(key, MIXED)]
+    keys = [*jax.random.split(key, 3), *jax.random.split(key, 64), *of_purposes]
+    drawn = {tuple(np.asarray(jax.random.key_data(x))) for x in keys}
+    assert len(drawn) == 64 + 2

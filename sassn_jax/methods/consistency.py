@@ -30,7 +30,8 @@ class UniMatchWeights(Settings):
       threshold: probability from which a prediction for the weak view teaches.
       lambda_strong: weight of the loss on each of two strong views.
       lambda_features: weight of the loss on perturbed features.
-      start: first step of `UniMatch` that takes unlabelled images.
+      start: first step of `UniMatch` that takes unlabelled images. Before it the loss on labels
+        counts in full, and from it on half.
       strength: of the change of colours and sharpness in a strong view, see `strong_view`.
     """
 

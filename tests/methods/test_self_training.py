@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.trees import assert_trees_close
+
 from .conftest import (
     CLASSES,
     SIZE,
@@ -64,20 +66,31 @@ def test_mixed_images_are_taught_by_the_images_as_they_are(small, monkeypatch):
     monkeypatch.setattr(
         "sassn_jax.methods.self_training.half_boxes", lambda rng, count, size: jnp.asarray(boxes)
     )
-    mixing = with_weights(method, semi_mixed=True)
+    mixing = with_weights(method, semi_mixed=True, lambda_semi=3.0)
     new, metrics = jax.jit(mixing.step)(state, make_batch())
+    untaught, _ = jax.jit(with_weights(mixing, lambda_semi=0.0).step)(state, make_batch())
 
     def paste(x):
         return np.where(boxes.reshape(*boxes.shape, *[1] * (x.ndim - 3)), x[::-1], x)
 
     maps, confidence, stats = predicted(method, state)
     images = jnp.asarray(paste(np.asarray(make_batch()["unlabeled"]["image"])))
-    mixed, stats = Paper(method, state).predict(state.generator.params, stats, images)
     keep = paste(np.asarray(confidence) > method.weights.semi_threshold)
     target = paste(np.argmax(maps, axis=-1))
-    of_target = np.take_along_axis(np.asarray(mixed), target[..., None], axis=-1)[..., 0]
-    expected = -np.log(of_target[keep]).mean()
+
+    def loss_of(params):
+        mixed, after = Paper(method, state).predict(params, stats, images)
+        of_target = jnp.take_along_axis(mixed, target[..., None], axis=-1)[..., 0]
+        return -jnp.sum(jnp.log(of_target) * keep) / keep.sum(), after
+
+    (expected, stats), gradient = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(
+        state.generator.params
+    )
     np.testing.assert_allclose(metrics["loss/self_training"], expected, rtol=1e-4)
+    taken = jax.tree.map(
+        lambda x, y: (np.float64(x) - y) / 3, untaught.generator.params, new.generator.params
+    )
+    assert_trees_close(taken, gradient, 1e-3)
     for name, value in jax.tree.leaves_with_path(new.generator.collections["batch_stats"]):
         other = dict(jax.tree.leaves_with_path(stats))[name]
         np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-6)

@@ -97,13 +97,13 @@ docs: setup
 	$(RUN) -m pytest -n0 -m "slow or not slow" tests/test_docs.py tests/test_own_data_page.py
 
 demo: setup
-	$(RUN) -m experiments.demo --workdir=runs/demo
+	$(RUN) -m experiments.demo
 
 demo-seeds: setup
-	$(RUN) -m experiments.demo --workdir=runs/demo --seeds=3
+	$(RUN) -m experiments.demo --seeds=3
 
 demo-unlabelled: setup
-	$(RUN) -m experiments.demo --subject=unlabelled --workdir=runs/demo_unlabelled
+	$(RUN) -m experiments.demo --subject=unlabelled
 
 lock: setup
 	$(RUN) -m uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \

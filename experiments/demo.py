@@ -47,20 +47,24 @@ class Subject:
     """What the demo shows.
 
     Attributes:
+      workdir: the folder of its runs, unless another is given.
       recipe: the module in `configs` with its config.
       rows: the networks that are compared.
     """
 
+    workdir: str
     recipe: ModuleType
     rows: tuple[Row, ...]
 
 
 SUBJECTS = {
     "attention": Subject(
+        "runs/demo",
         demo_config,
         tuple(Row(method, method, "1/8") for method in ("supervised", "advsemiseg", "sassn")),
     ),
     "unlabelled": Subject(
+        "runs/demo_unlabelled",
         few_labels,
         (
             Row("supervised", "supervised", "1/32"),
@@ -70,7 +74,9 @@ SUBJECTS = {
     ),
 }
 
-_WORKDIR = command.define_path("workdir", None, "Folder of the demo's runs.", required=True)
+_WORKDIR = command.define_path(
+    "workdir", "", "Folder of the demo's runs, by default of its subject."
+)
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each network is trained with.", 1)
 _SUBJECT = flags.DEFINE_enum("subject", "attention", list(SUBJECTS), "What the demo shows.")
 
@@ -80,9 +86,9 @@ def main() -> None:
     from experiments.pictures import draw_predictions  # after the flags: JAX takes seconds
     from sassn_jax.prediction.run import load_run
 
-    workdir = Path(_WORKDIR.value)
-    console = make_console(soft_wrap=True)  # so that a command can be copied whole
     subject = SUBJECTS[_SUBJECT.value]
+    workdir = Path(_WORKDIR.value or subject.workdir)
+    console = make_console(soft_wrap=True)  # so that a command can be copied whole
     rows = subject.rows
     results = {
         row.name: [_result(subject, row, workdir, seed) for seed in range(_SEEDS.value)]

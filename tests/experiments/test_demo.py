@@ -26,7 +26,7 @@ def test_the_table_and_the_picture(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(subject.recipe, "get_config", config)
     monkeypatch.setattr("sassn_jax.data.scenes.SPLIT_SIZES", {"train": 32, "val": 2, "test": 16})
     make_networks_tiny(monkeypatch)
-    monkeypatch.setitem(demo.SUBJECTS, name, demo.Subject(subject.recipe, rows))
+    monkeypatch.setitem(demo.SUBJECTS, name, demo.Subject("", subject.recipe, rows))
     flags.FLAGS.mark_as_parsed()
     monkeypatch.setattr(flags.FLAGS["workdir"], "value", str(tmp_path))
     monkeypatch.setattr(flags.FLAGS["subject"], "value", name)

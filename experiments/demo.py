@@ -74,9 +74,7 @@ SUBJECTS = {
     ),
 }
 
-_WORKDIR = command.define_path(
-    "workdir", "", "Folder of the demo's runs, by default of its subject."
-)
+_WORKDIR = command.define_path("workdir", "", "Folder of its runs; each subject has its own.")
 _SEEDS = flags.DEFINE_integer("seeds", 1, "How many seeds each network is trained with.", 1)
 _SUBJECT = flags.DEFINE_enum("subject", "attention", list(SUBJECTS), "What the demo shows.")
 

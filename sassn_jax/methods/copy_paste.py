@@ -12,8 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 from sassn_jax.losses import one_hot
 from sassn_jax.methods.views import paste
 
-# A class is rare where its share of the labelled pixels of a batch is smaller. The value was chosen
-# on scenes, and comes from no paper.
+# A class is rare where its share of the labelled pixels of a batch is smaller. The value is of this
+# project and of no paper.
 RARE = 0.1
 
 

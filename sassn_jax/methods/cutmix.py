@@ -176,7 +176,7 @@ class CutMix(Method):
             },
         )
 
-    def student_view(self, state: TrainState, batch: Batch) -> "StudentView":
+    def student_view(self, state: TrainState, batch: Batch) -> StudentView:
         """Mixes the unlabelled images of a batch, and what their teacher says of them."""
         unlabeled = batch["unlabeled"]
         images = unlabeled["image"]
@@ -185,7 +185,7 @@ class CutMix(Method):
         unmixed = (images, self.teach(state, images), unlabeled["valid"], unlabeled["label"])
         return StudentView(*(mix(x, boxes) for x in unmixed))
 
-    def keys(self, state: TrainState) -> "Keys":
+    def keys(self, state: TrainState) -> Keys:
         """Returns what the random numbers of a step are drawn from."""
         return Keys(*jax.random.split(state.step_rng, 3))
 
